@@ -1,0 +1,230 @@
+"""`LLMDeployment.spec`: what a platform team declares. The CRD's schema is made from these types.
+
+Every field may be edited at any time. Rules that span fields are CEL rules (`json_schema_extra`
+with `x-kubernetes-validations`), so that `kubectl apply` itself refuses, and every one is stated
+again by `validate.py` for `plimsoll plan`, which has no API server to ask.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.quantity import DURATION_PATTERN, QUANTITY_PATTERN
+
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=16, examples=["800ms"])]
+Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=24, examples=["2500m"])]
+
+SOURCE_PATTERN = (
+    r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
+    r"|pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*"
+    r"|oci://[a-z0-9][A-Za-z0-9._:/@-]*"
+    r"|builtin://[a-z0-9-]+)$"
+)
+
+
+class Precision(StrEnum):
+    AUTO = "Auto"
+    BF16 = "BF16"
+    FP32 = "FP32"
+
+
+class WhenInfeasible(StrEnum):
+    REFUSE = "Refuse"
+    BEST_EFFORT = "BestEffort"
+
+
+class ScalingMode(StrEnum):
+    AUTOMATIC = "Automatic"
+    EXTERNAL = "External"
+
+
+class ConfigMapKeyRef(ApiModel):
+    """A key of a ConfigMap in the same namespace."""
+
+    name: str = Field(description="Name of the ConfigMap.", min_length=1, max_length=253)
+    key: str = Field(
+        default="config.json", description="Key in the ConfigMap.", min_length=1, max_length=253
+    )
+
+
+class ConfigSource(ApiModel):
+    """Where the model's config.json can be read when the source itself is out of reach."""
+
+    config_map_key_ref: ConfigMapKeyRef = Field(description="A ConfigMap that holds config.json.")
+
+
+class Model(ApiModel):
+    """The model to serve and where it comes from."""
+
+    source: str = Field(
+        description=(
+            "Where the weights are: hf://ORG/NAME, pvc://CLAIM/PATH, oci://IMAGE or builtin://NAME."
+        ),
+        pattern=SOURCE_PATTERN,
+        max_length=512,
+        examples=["hf://Qwen/Qwen3-8B"],
+    )
+    revision: str | None = Field(
+        default=None,
+        description=(
+            "Commit of an hf:// source, 7 to 40 hexadecimal digits. A branch or tag moves and is "
+            "refused unless allowMovingRevision is true."
+        ),
+        min_length=1,
+        max_length=128,
+    )
+    allow_moving_revision: bool = Field(
+        default=False,
+        description="Accept a branch or tag, or none, as revision of an hf:// source.",
+    )
+    served_name: str | None = Field(
+        default=None,
+        description="The name that clients send in `model`. The resource's own name if absent.",
+        min_length=1,
+        max_length=253,
+    )
+    max_context_length: int | None = Field(
+        default=None,
+        description="Longest prompt plus output in tokens. The model's own limit if absent.",
+        ge=16,
+        le=10_000_000,
+    )
+    config_from: ConfigSource | None = Field(
+        default=None,
+        description=(
+            "Where to read config.json for planning when the operator cannot reach the source, "
+            "as with pvc:// and oci://."
+        ),
+    )
+
+
+class TokenLengths(ApiModel):
+    """A length distribution by its mean and 95th percentile, in tokens."""
+
+    mean: int = Field(description="Mean length in tokens.", ge=1, le=10_000_000)
+    p95: int | None = Field(
+        default=None, description="95th percentile; twice the mean if absent.", ge=1, le=10_000_000
+    )
+
+
+class Workload(ApiModel):
+    """The traffic to plan for."""
+
+    requests_per_second: Quantity = Field(
+        default="1", description="Mean arrival rate over all replicas, such as 2.5 or 2500m."
+    )
+    prompt_tokens: TokenLengths = Field(
+        default=TokenLengths(mean=512, p95=1024), description="Prompt lengths."
+    )
+    output_tokens: TokenLengths = Field(
+        default=TokenLengths(mean=128, p95=256), description="Output lengths."
+    )
+    shared_prefix_tokens: int = Field(
+        default=0,
+        description="Tokens at the start of the prompt that all requests share.",
+        ge=0,
+        le=10_000_000,
+    )
+
+
+class Percentiles(ApiModel):
+    """A latency promise by percentile."""
+
+    p95: Duration = Field(description="95 of 100 requests are at most this slow, such as 800ms.")
+
+
+class SLO(ApiModel):
+    """What is promised to clients, and what it may cost."""
+
+    time_to_first_token: Percentiles | None = Field(
+        default=None, description="Time from arrival to the first output token (TTFT)."
+    )
+    time_per_output_token: Percentiles | None = Field(
+        default=None, description="Mean time per output token after the first (TPOT)."
+    )
+    max_cost_per_million_tokens: Quantity | None = Field(
+        default=None,
+        description="Highest cost per million output tokens at the planned load, in the currency "
+        "of the nodes' prices.",
+    )
+    when_infeasible: WhenInfeasible = Field(
+        default=WhenInfeasible.REFUSE,
+        description="Refuse starts no new pods; BestEffort runs the nearest plan, marked as such.",
+    )
+
+
+class Accelerators(ApiModel):
+    """Which accelerators may be used."""
+
+    allow: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
+        default_factory=list,
+        description="Products such as NVIDIA-H200, as nodes are labelled, or cpu. "
+        "Empty: any that the cluster has.",
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    max_per_replica: int = Field(
+        default=8, description="Most accelerators that one replica may use.", ge=1, le=64
+    )
+
+
+class PrecisionSpec(ApiModel):
+    """Number formats. Auto takes BF16 where the accelerator computes with it, else FP32."""
+
+    weights: Precision = Field(default=Precision.AUTO, description="Format of the weights.")
+    kv_cache: Precision = Field(default=Precision.AUTO, description="Format of the KV cache.")
+
+
+class Scaling(ApiModel):
+    """How many replicas there may be, and who decides."""
+
+    min_replicas: int = Field(default=1, description="Fewest replicas.", ge=1, le=1000)
+    max_replicas: int = Field(default=1, description="Most replicas.", ge=1, le=1000)
+    mode: ScalingMode = Field(
+        default=ScalingMode.AUTOMATIC,
+        description="Automatic: the operator scales on the queue. External: HPA or KEDA own the "
+        "/scale subresource, that is spec.replicas.",
+    )
+    scale_down_stabilization: Duration = Field(
+        default="300s", description="How long fewer replicas must have sufficed before one goes."
+    )
+
+
+class Pin(ApiModel):
+    """Values that the planner must keep; the rest is planned around them."""
+
+    tensor_parallel_size: int | None = Field(
+        default=None, description="Accelerators that share each layer of one replica.", ge=1, le=64
+    )
+    max_num_seqs: int | None = Field(
+        default=None, description="Most sequences that one replica runs at once.", ge=1, le=4096
+    )
+    max_num_batched_tokens: int | None = Field(
+        default=None, description="Most new tokens in one engine step.", ge=16, le=1_048_576
+    )
+    kv_cache_memory: Quantity | None = Field(
+        default=None, description="KV cache of one accelerator, such as 20Gi."
+    )
+
+
+class LLMDeploymentSpec(ApiModel):
+    """The desired state of an LLMDeployment."""
+
+    model: Model = Field(description="The model to serve.")
+    workload: Workload = Field(default=Workload(), description="The traffic to plan for.")
+    slo: SLO = Field(default=SLO(), description="Latency promised to clients, and its price.")
+    accelerators: Accelerators = Field(
+        default=Accelerators(), description="Which accelerators may be used."
+    )
+    precision: PrecisionSpec = Field(default=PrecisionSpec(), description="Number formats.")
+    scaling: Scaling = Field(default=Scaling(), description="Bounds and mode of scaling.")
+    replicas: int | None = Field(
+        default=None,
+        description="Replicas that an external autoscaler asks for through /scale. Only read "
+        "with scaling.mode External.",
+        ge=0,
+        le=1000,
+    )
+    pin: Pin = Field(default=Pin(), description="Planned values to keep as given.")

@@ -1,0 +1,116 @@
+"""`LLMDeployment.status`: what the operator found and decided."""
+
+from pydantic import Field
+
+from plimsoll_operator.api.base import ApiModel
+
+
+class PercentileValue(ApiModel):
+    """One latency figure."""
+
+    p95: str = Field(description="95th percentile, such as 640ms.")
+
+
+class Predicted(ApiModel):
+    """What the performance model predicts at the declared workload."""
+
+    time_to_first_token: PercentileValue = Field(description="Predicted TTFT.")
+    time_per_output_token: PercentileValue = Field(description="Predicted TPOT.")
+    requests_per_second_per_replica: str = Field(
+        description="Rate that one replica sustains within the SLO."
+    )
+    cost_per_million_tokens: str | None = Field(
+        default=None, description="Cost per million output tokens; absent if no price is known."
+    )
+
+
+class PlanPrecision(ApiModel):
+    """Number formats that were chosen."""
+
+    weights: str = Field(description="Format of the weights.")
+    kv_cache: str = Field(description="Format of the KV cache.")
+
+
+class PlanStatus(ApiModel):
+    """What the planner decided for this spec on this inventory."""
+
+    summary: str = Field(description="Short form, such as H200x2 bs64.")
+    revision: str = Field(description="Hash of the plan; pods carry it as a label.")
+    accelerator: str = Field(description="Accelerator product, or cpu.")
+    cpu_cores: str | None = Field(
+        default=None, description="CPU cores per replica, for the accelerator cpu."
+    )
+    tensor_parallel_size: int = Field(description="Accelerators that share each layer.")
+    pipeline_parallel_size: int = Field(description="Stages that share the layers.")
+    precision: PlanPrecision = Field(description="Number formats that were chosen.")
+    max_num_seqs: int = Field(description="Most sequences that one replica runs at once.")
+    max_num_batched_tokens: int = Field(description="Most new tokens in one step.")
+    max_model_len: int = Field(description="Longest prompt plus output, in tokens.")
+    kv_cache_bytes: int = Field(description="KV cache of one accelerator.")
+    kv_cache_tokens: int = Field(description="Tokens that the KV cache of one replica holds.")
+    memory_bytes: int = Field(
+        description="Memory that one accelerator needs: weights, KV cache, activations, reserve."
+    )
+    replicas: int = Field(description="Replicas that the declared load needs.")
+    predicted: Predicted = Field(description="What the performance model predicts.")
+    binding_constraint: str = Field(description="What stopped the plan from being cheaper.")
+
+
+class Alternative(ApiModel):
+    """A near point at which the promise could hold."""
+
+    change: str = Field(description="What to change, such as slo.timeToFirstToken.p95: 640ms.")
+    effect: str = Field(description="What that would give.")
+
+
+class Feasibility(ApiModel):
+    """Why the promise cannot hold and what would make it hold."""
+
+    binding_constraint: str = Field(description="What stands in the way.")
+    alternatives: list[Alternative] = Field(
+        default_factory=list,
+        description="Nearest feasible points.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+
+
+class Condition(ApiModel):
+    """metav1.Condition."""
+
+    type: str = Field(description="CamelCase type of the condition.", max_length=316)
+    status: str = Field(
+        description="True, False or Unknown.",
+        json_schema_extra={"enum": ["True", "False", "Unknown"]},
+    )
+    reason: str = Field(description="CamelCase reason, for machines.", max_length=1024)
+    message: str = Field(description="Message, for people.", max_length=32768)
+    last_transition_time: str = Field(
+        description="When status last changed.", json_schema_extra={"format": "date-time"}
+    )
+    observed_generation: int = Field(description="Generation that this was decided for.", ge=0)
+
+
+class LLMDeploymentStatus(ApiModel):
+    """The observed state of an LLMDeployment."""
+
+    observed_generation: int | None = Field(
+        default=None, description="Generation that this status was made for."
+    )
+    replicas: int | None = Field(default=None, description="Pods that exist.")
+    ready_replicas: int | None = Field(default=None, description="Pods that serve.")
+    selector: str | None = Field(
+        default=None, description="Label selector of the pods, for /scale."
+    )
+    endpoint: str | None = Field(default=None, description="Base URL for clients in the cluster.")
+    plan: PlanStatus | None = Field(default=None, description="The plan that is in force.")
+    feasibility: Feasibility | None = Field(
+        default=None, description="Present while the SLO cannot be met."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="Ready, Reconciling, Stalled, SLOFeasible, AutoscalingActive.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )

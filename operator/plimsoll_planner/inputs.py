@@ -1,0 +1,77 @@
+"""What the planner is asked: plain data, SI units (seconds, bytes, FLOP/s), no Kubernetes."""
+
+from dataclasses import dataclass, field
+
+from plimsoll_runtime.core.model_config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """A length distribution in tokens."""
+
+    mean: int
+    p95: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Traffic over all replicas. `requests_per_second` is the mean arrival rate."""
+
+    requests_per_second: float
+    prompt_tokens: Lengths
+    output_tokens: Lengths
+    shared_prefix_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What is promised; None where nothing is. Seconds, and money per million output tokens."""
+
+    ttft_p95: float | None = None
+    tpot_p95: float | None = None
+    max_cost_per_million_tokens: float | None = None
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Values to keep as given; None where the planner decides. `kv_cache_bytes` per accelerator."""
+
+    tensor_parallel_size: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    kv_cache_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class AcceleratorPool:
+    """Equal nodes: `nodes` of them, each with `count` accelerators of one product.
+
+    For the product `cpu`, `count` is the whole CPU cores that a node has free, `memory_bytes`
+    the free memory of one node. For GPUs `memory_bytes` is that of one accelerator, or None to
+    take the catalogue's. `price_per_hour` is per accelerator (per core for `cpu`).
+    """
+
+    accelerator: str
+    count: int
+    nodes: int
+    memory_bytes: int | None = None
+    price_per_hour: float | None = None
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """Everything that a plan depends on; equal requests give byte-equal plans."""
+
+    model: ModelConfig
+    workload: Workload
+    objectives: Objectives
+    inventory: tuple[AcceleratorPool, ...]
+    allow: tuple[str, ...] = ()
+    max_accelerators_per_replica: int = 8
+    weights_precision: str = "Auto"
+    kv_cache_precision: str = "Auto"
+    max_context_length: int | None = None
+    min_replicas: int = 1
+    max_replicas: int = 1
+    best_effort: bool = False
+    pin: Pin = field(default_factory=Pin)

@@ -1,0 +1,71 @@
+"""What the planner answers: plain data, SI units."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the performance model says of a plan. Seconds; rates per second."""
+
+    ttft_p95: float
+    tpot_p95: float
+    requests_per_second_per_replica: float
+    cost_per_million_tokens: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to run the model. `kv_cache_bytes` and `memory_bytes` are per accelerator.
+
+    `cpu_cores` is None unless the accelerator is `cpu`; it may be a fraction, such as 0.5.
+    `binding_constraint` says in one sentence what stopped the plan from being cheaper.
+    """
+
+    accelerator: str
+    cpu_cores: float | None
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    weights_precision: str
+    kv_cache_precision: str
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    kv_cache_bytes: int
+    kv_cache_tokens: int
+    memory_bytes: int
+    replicas: int
+    predicted: Prediction
+    binding_constraint: str
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A near feasible point: what to change, and what that gives."""
+
+    change: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A plan that was considered, and why it lost; empty `rejected_because` for the winner."""
+
+    accelerator: str
+    tensor_parallel_size: int
+    weights_precision: str
+    rejected_because: str
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """`plan` is the cheapest feasible plan, or, if `feasible` is False, the nearest one.
+
+    It is None when not even the model fits. `binding_constraint` is what stands in the way of
+    the promise when infeasible, else what stopped the plan from being cheaper.
+    """
+
+    feasible: bool
+    plan: Plan | None
+    binding_constraint: str
+    alternatives: tuple[Alternative, ...] = ()
+    candidates: tuple[Candidate, ...] = ()

@@ -1,0 +1,51 @@
+"""`plimsoll COMMAND`: finds the command by entry point, so that each loads only what it needs."""
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+GROUP = "plimsoll.commands"
+EXTRA = {"serve": "runtime", "plan": "operator", "operator": "operator", "crd": "operator"}
+SUMMARY = {
+    "plan": "say what an LLMDeployment needs and whether its SLO can hold, without a cluster",
+    "serve": "serve a model over an OpenAI-compatible API",
+    "operator": "run the operator (inside the cluster)",
+    "crd": "print the CustomResourceDefinition",
+}
+
+
+def usage(commands: dict[str, EntryPoint]) -> str:
+    """The help text, one line a command."""
+    lines = [f"  {name:<10}{SUMMARY.get(name, '')}".rstrip() for name in sorted(commands)]
+    return "usage: plimsoll COMMAND [OPTION ...]\n\n" + "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command named first; 2 when there is none of that name or its extra is missing."""
+    arguments = sys.argv[1:] if argv is None else argv
+    commands = {point.name: point for point in entry_points(group=GROUP)}
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(commands), end="")
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in commands:
+        print(f"plimsoll: no such command: {name}\n\n{usage(commands)}", end="", file=sys.stderr)
+        return 2
+    try:
+        command = cast("Callable[[list[str]], int]", commands[name].load())
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("plimsoll"):
+            raise
+        extra = EXTRA.get(name, "operator,runtime")
+        print(
+            f"plimsoll {name}: the Python module {error.name} is missing: "
+            f"pip install 'plimsoll[{extra}]'",
+            file=sys.stderr,
+        )
+        return 2
+    return command(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""The limits that the engine runs under; the planner decides them, the operator passes them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """`num_blocks` blocks of `block_size` tokens are the whole KV cache.
+
+    Raises ValueError when the limits contradict each other.
+    """
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    num_blocks: int
+    block_size: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "num_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.num_blocks * self.block_size < self.max_model_len:
+            raise ValueError(
+                f"KV cache of {self.num_blocks * self.block_size} tokens is smaller than "
+                f"max_model_len {self.max_model_len}: lower --max-model-len or give "
+                "--kv-cache-memory-bytes more"
+            )

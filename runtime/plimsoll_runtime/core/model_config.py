@@ -1,0 +1,149 @@
+"""Facts of a model, read from its config.json. Shared by the engine and the planner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SUPPORTED_ARCHITECTURES = ("LlamaForCausalLM",)
+
+
+class UnsupportedModelError(ValueError):
+    """The config.json describes a model that Plimsoll cannot run or plan."""
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3's rotary frequency scaling (`rope_type: llama3`) or linear position scaling."""
+
+    rope_type: str
+    factor: float
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of a decoder-only transformer."""
+
+    architecture: str
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_attention_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling | None
+    tie_word_embeddings: bool
+    attention_bias: bool
+    mlp_bias: bool
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+    dtype: str
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> "ModelConfig":
+        """Reads the parsed config.json of the Hugging Face format, of transformers 4 or 5.
+
+        Raises UnsupportedModelError naming the field, its value and what is supported.
+        """
+        architecture = _architecture(config)
+        heads = _positive(config, "num_attention_heads")
+        hidden = _positive(config, "hidden_size")
+        kv_heads = _positive(config, "num_key_value_heads", default=heads)
+        head_dim = _positive(config, "head_dim", default=max(1, hidden // heads))
+        if heads % kv_heads:
+            raise UnsupportedModelError(
+                f"config.json: num_attention_heads {heads} is not a multiple of "
+                f"num_key_value_heads {kv_heads}"
+            )
+        if config.get("quantization_config"):
+            raise UnsupportedModelError(
+                "config.json: quantization_config is set; quantized checkpoints are not supported "
+                "yet, use the unquantized one"
+            )
+        activation = config.get("hidden_act", "silu")
+        if activation != "silu":
+            raise UnsupportedModelError(f"config.json: hidden_act {activation!r}; supported: silu")
+        rope = _mapping(config, "rope_parameters") or _mapping(config, "rope_scaling")
+        theta = rope.get("rope_theta", config.get("rope_theta", 10000.0))
+        return cls(
+            architecture=architecture,
+            hidden_size=hidden,
+            intermediate_size=_positive(config, "intermediate_size"),
+            num_layers=_positive(config, "num_hidden_layers"),
+            num_attention_heads=heads,
+            num_kv_heads=kv_heads,
+            head_dim=head_dim,
+            vocab_size=_positive(config, "vocab_size"),
+            max_position_embeddings=_positive(config, "max_position_embeddings", default=2048),
+            rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+            rope_theta=float(theta),
+            rope_scaling=_rope_scaling(rope),
+            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            attention_bias=bool(config.get("attention_bias", False)),
+            mlp_bias=bool(config.get("mlp_bias", False)),
+            bos_token_id=_optional_int(config, "bos_token_id"),
+            eos_token_ids=_token_ids(config.get("eos_token_id")),
+            dtype=str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),
+        )
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures") or []
+    if not isinstance(names, list) or not names:
+        raise UnsupportedModelError("config.json: architectures is missing or empty")
+    for name in names:
+        if name in SUPPORTED_ARCHITECTURES:
+            return str(name)
+    raise UnsupportedModelError(
+        f"config.json: architectures {names}; supported: {', '.join(SUPPORTED_ARCHITECTURES)}"
+    )
+
+
+def _positive(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    value = config.get(key)
+    if value is None:
+        value = default
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise UnsupportedModelError(f"config.json: {key} must be a positive integer, not {value!r}")
+    return value
+
+
+def _optional_int(config: Mapping[str, Any], key: str) -> int | None:
+    value = config.get(key)
+    return value if isinstance(value, int) else None
+
+
+def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _token_ids(value: object) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,)
+    if isinstance(value, list):
+        return tuple(item for item in value if isinstance(item, int))
+    return ()
+
+
+def _rope_scaling(rope: Mapping[str, Any]) -> RopeScaling | None:
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind == "default":
+        return None
+    if kind not in ("llama3", "linear"):
+        raise UnsupportedModelError(
+            f"config.json: rope type {kind!r}; supported: default, linear, llama3"
+        )
+    return RopeScaling(
+        rope_type=str(kind),
+        factor=float(rope.get("factor", 1.0)),
+        low_freq_factor=float(rope.get("low_freq_factor", 1.0)),
+        high_freq_factor=float(rope.get("high_freq_factor", 4.0)),
+        original_max_position_embeddings=int(rope.get("original_max_position_embeddings", 8192)),
+    )

@@ -1,0 +1,73 @@
+"""A generation request and what comes back for it: plain data, without torch."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class FinishReason(StrEnum):
+    """Why a request ended. `stop` and `length` are OpenAI's words."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How tokens are chosen. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 are off.
+
+    `stop_token_ids` end the request with reason `stop`, after `min_tokens`; the token itself is
+    part of the output ids. Stop *strings* are matched by the server, which sees text.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    min_tokens: int = 0
+    stop_token_ids: frozenset[int] = frozenset()
+
+
+@dataclass
+class Request:
+    """One sequence. Everything below the line belongs to the scheduler alone.
+
+    `num_computed_tokens` chases `num_tokens`: prefill, chunked prefill, decode and resuming after
+    preemption are the same arithmetic. `block_ids` is the block table, one id for each
+    `block_size` tokens.
+    """
+
+    request_id: str
+    prompt_token_ids: list[int]
+    sampling: SamplingParams
+    arrival_time: float
+    priority: int = 0
+    # --
+    output_token_ids: list[int] = field(default_factory=list)
+    num_computed_tokens: int = 0
+    block_ids: list[int] = field(default_factory=list)
+    num_preemptions: int = 0
+    finish_reason: FinishReason | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and output tokens known so far."""
+        return len(self.prompt_token_ids) + len(self.output_token_ids)
+
+
+@dataclass(frozen=True)
+class RequestOutput:
+    """What one step gave one request. `finish_reason` is set on the last one only.
+
+    `error` is a message fit for the client, with reason `error`. Times are the engine's monotonic
+    clock in seconds: `first_scheduled_time` is when the request left the queue.
+    """
+
+    request_id: str
+    new_token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+    first_scheduled_time: float | None = None
+    num_preemptions: int = 0
