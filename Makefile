@@ -1,0 +1,79 @@
+# Every target installs what it needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/plimsoll
+UV_VERSION := 0.13.8
+UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+CLUSTER := $(PYTHON) -m e2e.cluster
+LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 \
+	--quiet --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@echo "installing uv $(UV_VERSION)"
+	@python3 -m venv $(CACHE)/uv-$(UV_VERSION)
+	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
+
+.venv/.installed: dev.lock pyproject.toml | $(UV)
+	@echo "installing Python packages into .venv (first time: a minute, 6 GB, most of it torch)"
+	@test -x $(PYTHON) || $(UV) venv --quiet --python 3.11 .venv
+	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes dev.lock
+	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.installed ## create .venv from dev.lock
+
+.PHONY: check
+check: setup ## lint, types, import layers, generated files, unit tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/plimsoll crd --check crds/plimsoll.dev_llmdeployments.yaml
+	$(BIN)/pytest tests
+
+.PHONY: e2e
+e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here)
+	$(BIN)/pytest e2e
+
+.PHONY: test
+test: check e2e ## everything: check, unit tests, end-to-end tests
+
+.PHONY: demo
+demo: setup ## from one YAML to a streamed answer, on a real cluster on this machine
+	@$(PYTHON) -m e2e.demo
+
+.PHONY: cluster-up
+cluster-up: setup ## start a Kubernetes cluster on this machine (first time: 10 minutes)
+	@$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: setup ## stop that cluster and leave nothing behind
+	@$(CLUSTER) down
+
+.PHONY: images
+images: setup ## build the operator's and the runtime's image (first time: 7 minutes)
+	@$(CLUSTER) images
+
+.PHONY: manifests
+manifests: setup ## write crds/ and manifests/install.yaml from the types
+	$(BIN)/plimsoll crd > crds/plimsoll.dev_llmdeployments.yaml
+	kubectl kustomize manifests/overlays/default > manifests/install.yaml
+
+.PHONY: lock
+lock: $(UV) ## resolve the lock files again
+	$(LOCK) --extra operator --output-file operator.lock
+	$(LOCK) --extra runtime --output-file runtime.lock
+	$(LOCK) --all-extras --group dev --output-file dev.lock
+
+.PHONY: clean
+clean: ## remove what the targets made in this checkout (caches outside it stay)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
