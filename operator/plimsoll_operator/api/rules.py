@@ -1,0 +1,153 @@
+"""Rules across fields of LLMDeployment.spec, each stated once.
+
+The CRD generator puts `cel` into `x-kubernetes-validations` of the schema node at `path`, so that
+`kubectl apply` refuses; `validate.py` evaluates `holds` for whoever has no API server to ask. A
+test proves that both say the same.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+COMMIT_PATTERN = "^[0-9a-f]{7,40}$"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must hold at one node of the spec.
+
+    `path` names the node, such as `spec.scaling`; `field` the field below it that is to blame, as
+    `fieldPath` in CEL (`.maxReplicas`), or empty for the node itself. `cel` sees the node as
+    `self`, with defaults filled in; `holds` sees the pydantic object of the same node, or the
+    plain value where the node is a string, and is asked only where the node is present.
+    """
+
+    path: str
+    field: str
+    cel: str
+    message: str
+    holds: Callable[[Any], bool]
+
+
+def _above_zero(text: str) -> bool:
+    return re.search("[1-9]", text) is not None
+
+
+def _positive(path: str, example: str) -> Rule:
+    return Rule(
+        path=path,
+        field="",
+        cel="self.matches('[1-9]')",
+        message=f"must be greater than zero, such as {example}",
+        holds=_above_zero,
+    )
+
+
+def _p95_not_below_mean(path: str) -> Rule:
+    return Rule(
+        path=path,
+        field=".p95",
+        cel="!has(self.p95) || self.p95 >= self.mean",
+        message="p95 must be at least mean: raise p95, or leave it out for twice the mean",
+        holds=lambda lengths: lengths.p95 is None or lengths.p95 >= lengths.mean,
+    )
+
+
+def _pinned_or_moving(model: Any) -> bool:
+    if not model.source.startswith("hf://") or model.allow_moving_revision:
+        return True
+    return model.revision is not None and re.search(COMMIT_PATTERN, model.revision) is not None
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        path="spec.scaling",
+        field=".maxReplicas",
+        cel="self.minReplicas <= self.maxReplicas",
+        message="maxReplicas must be at least minReplicas (minReplicas and maxReplicas are 1 "
+        "where absent)",
+        holds=lambda scaling: scaling.min_replicas <= scaling.max_replicas,
+    ),
+    _p95_not_below_mean("spec.workload.promptTokens"),
+    _p95_not_below_mean("spec.workload.outputTokens"),
+    Rule(
+        path="spec.workload",
+        field=".sharedPrefixTokens",
+        cel="self.sharedPrefixTokens <= self.promptTokens.mean",
+        message="sharedPrefixTokens must be at most promptTokens.mean: the prefix is part of the "
+        "prompt",
+        holds=lambda workload: workload.shared_prefix_tokens <= workload.prompt_tokens.mean,
+    ),
+    Rule(
+        path="spec.model",
+        field=".revision",
+        cel="!self.source.startsWith('hf://') || self.allowMovingRevision || "
+        f"(has(self.revision) && self.revision.matches('{COMMIT_PATTERN}'))",
+        message="an hf:// source needs a commit as revision, 7 to 40 hexadecimal digits; a branch "
+        "or tag moves: set allowMovingRevision to true to accept one, or none",
+        holds=_pinned_or_moving,
+    ),
+    Rule(
+        path="spec.model",
+        field=".revision",
+        cel="!has(self.revision) || self.source.startsWith('hf://')",
+        message="revision is only for hf:// sources: remove it, and name the version in the source",
+        holds=lambda model: model.revision is None or model.source.startswith("hf://"),
+    ),
+    Rule(
+        path="spec.model",
+        field=".configFrom",
+        cel="has(self.configFrom) || "
+        "!(self.source.startsWith('pvc://') || self.source.startsWith('oci://'))",
+        message="pvc:// and oci:// sources need configFrom, a ConfigMap with the model's "
+        "config.json, since planning cannot read the volume or image",
+        holds=lambda model: (
+            model.config_from is not None or not model.source.startswith(("pvc://", "oci://"))
+        ),
+    ),
+    Rule(
+        path="spec",
+        field=".model.maxContextLength",
+        cel="!has(self.model.maxContextLength) || self.model.maxContextLength >= "
+        "self.workload.promptTokens.mean + self.workload.outputTokens.mean",
+        message="maxContextLength must hold the mean prompt and output of spec.workload: raise "
+        "it, or lower promptTokens.mean or outputTokens.mean",
+        holds=lambda spec: (
+            spec.model.max_context_length is None
+            or spec.model.max_context_length
+            >= spec.workload.prompt_tokens.mean + spec.workload.output_tokens.mean
+        ),
+    ),
+    Rule(
+        path="spec",
+        field=".pin.tensorParallelSize",
+        cel="!has(self.pin.tensorParallelSize) || "
+        "self.pin.tensorParallelSize <= self.accelerators.maxPerReplica",
+        message="pin.tensorParallelSize must be at most accelerators.maxPerReplica (8 where "
+        "absent): raise maxPerReplica or lower the pin",
+        holds=lambda spec: (
+            spec.pin.tensor_parallel_size is None
+            or spec.pin.tensor_parallel_size <= spec.accelerators.max_per_replica
+        ),
+    ),
+    Rule(
+        path="spec.pin",
+        field=".maxNumBatchedTokens",
+        cel="!has(self.maxNumSeqs) || !has(self.maxNumBatchedTokens) || "
+        "self.maxNumBatchedTokens >= self.maxNumSeqs",
+        message="maxNumBatchedTokens must be at least maxNumSeqs: every running sequence gets a "
+        "token in a step",
+        holds=lambda pin: (
+            pin.max_num_seqs is None
+            or pin.max_num_batched_tokens is None
+            or pin.max_num_batched_tokens >= pin.max_num_seqs
+        ),
+    ),
+    _positive("spec.workload.requestsPerSecond", "2.5 or 2500m"),
+    _positive("spec.slo.timeToFirstToken.p95", "800ms"),
+    _positive("spec.slo.timePerOutputToken.p95", "50ms"),
+    _positive("spec.slo.maxCostPerMillionTokens", "0.60"),
+    _positive("spec.scaling.scaleDownStabilization", "300s"),
+    _positive("spec.pin.kvCacheMemory", "20Gi"),
+)

@@ -1,0 +1,121 @@
+"""Reads an LLMDeployment as the API server would: schema, defaults, and the rules across fields."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from plimsoll_operator.api import API_VERSION, KIND
+from plimsoll_operator.api.rules import RULES, Rule
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+
+MAX_NAME_LENGTH = 53
+_NAME_PATTERN = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_HINTS = {
+    "extra_forbidden": "unknown field; remove it or check its spelling",
+    "missing": "is required",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an input: the field, and what it has and needs."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class InvalidSpecError(ValueError):
+    """The input is not a valid LLMDeployment; `problems` says where and why."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def parse_document(document: object) -> tuple[str, LLMDeploymentSpec]:
+    """Name and spec of a whole LLMDeployment object. Raises InvalidSpecError."""
+    if not isinstance(document, Mapping):
+        kind = type(document).__name__
+        raise InvalidSpecError((Problem("document", f"must be an object of {KIND}, not {kind}"),))
+    problems = []
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+        if document.get(key) != wanted:
+            problems.append(Problem(key, f"must be {wanted}, not {document.get(key)!r}"))
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    if (
+        not isinstance(name, str)
+        or len(name) > MAX_NAME_LENGTH
+        or not re.fullmatch(_NAME_PATTERN, name)
+    ):
+        problems.append(
+            Problem(
+                "metadata.name",
+                f"must be at most {MAX_NAME_LENGTH} lower case letters, digits and '-', starting "
+                f"with a letter, not {name!r}",
+            )
+        )
+    if problems:
+        raise InvalidSpecError(tuple(problems))
+    return str(name), parse_spec(document.get("spec"))
+
+
+def parse_spec(raw: object) -> LLMDeploymentSpec:
+    """The typed spec with defaults filled in. Raises InvalidSpecError listing every problem."""
+    if not isinstance(raw, Mapping):
+        raise InvalidSpecError((Problem("spec", "is required and must be an object"),))
+    try:
+        spec = LLMDeploymentSpec.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidSpecError(tuple(_schema_problems(error))) from error
+    broken = tuple(problem for rule in RULES if (problem := check(rule, spec)) is not None)
+    if broken:
+        raise InvalidSpecError(broken)
+    return spec
+
+
+def check(rule: Rule, spec: LLMDeploymentSpec) -> Problem | None:
+    """What `rule` finds wrong with `spec`; None where it holds or its node is absent."""
+    present, node = _follow(spec, rule.path.removeprefix("spec"))
+    if not present or rule.holds(node):
+        return None
+    _, value = _follow(node, rule.field)
+    shown = "" if isinstance(value, BaseModel) or value is None else f"{_plain(value)}: "
+    return Problem(f"{rule.path}{rule.field}", f"{shown}{rule.message}")
+
+
+def _follow(node: Any, dotted: str) -> tuple[bool, Any]:
+    for part in dotted.split("."):
+        if part:
+            node = getattr(node, _snake(part))
+            if node is None:
+                return False, None
+    return True, node
+
+
+def _snake(camel: str) -> str:
+    return re.sub("(?<!^)([A-Z])", lambda match: "_" + match[1].lower(), camel)
+
+
+def _plain(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _schema_problems(error: ValidationError) -> Iterator[Problem]:
+    for item in error.errors(include_url=False):
+        path = "spec"
+        for part in item["loc"]:
+            path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        message = _HINTS.get(item["type"])
+        if message is None:
+            value = item["input"]
+            shown = repr(value) if isinstance(value, str | int | float | bool) else ""
+            text = item["msg"][:1].lower() + item["msg"][1:]
+            message = f"{shown}: {text}" if shown else text
+        yield Problem(path, message)

@@ -1,0 +1,64 @@
+"""From a validated spec, the model's facts and the nodes to what the planner is asked."""
+
+from plimsoll_operator.api.quantity import parse_bytes, parse_duration, parse_quantity
+from plimsoll_operator.api.spec import LLMDeploymentSpec, Percentiles, TokenLengths, WhenInfeasible
+from plimsoll_planner.inputs import (
+    AcceleratorPool,
+    Lengths,
+    Objectives,
+    Pin,
+    PlanRequest,
+    Workload,
+)
+from plimsoll_runtime.core.model_config import ModelConfig
+
+P95_OVER_MEAN = 2
+"""Ratio of the 95th percentile to the mean where a spec gives only the mean: between that of fixed
+lengths (1) and of exponentially distributed ones (3)."""
+
+
+def plan_request(
+    spec: LLMDeploymentSpec, model: ModelConfig, inventory: tuple[AcceleratorPool, ...]
+) -> PlanRequest:
+    """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned."""
+    workload, slo, pin = spec.workload, spec.slo, spec.pin
+    cost = slo.max_cost_per_million_tokens
+    kv_cache = pin.kv_cache_memory
+    return PlanRequest(
+        model=model,
+        workload=Workload(
+            requests_per_second=float(parse_quantity(workload.requests_per_second)),
+            prompt_tokens=_lengths(workload.prompt_tokens),
+            output_tokens=_lengths(workload.output_tokens),
+            shared_prefix_tokens=workload.shared_prefix_tokens,
+        ),
+        objectives=Objectives(
+            ttft_p95=_seconds(slo.time_to_first_token),
+            tpot_p95=_seconds(slo.time_per_output_token),
+            max_cost_per_million_tokens=None if cost is None else float(parse_quantity(cost)),
+        ),
+        inventory=inventory,
+        allow=tuple(spec.accelerators.allow),
+        max_accelerators_per_replica=spec.accelerators.max_per_replica,
+        weights_precision=spec.precision.weights.value,
+        kv_cache_precision=spec.precision.kv_cache.value,
+        max_context_length=spec.model.max_context_length,
+        min_replicas=spec.scaling.min_replicas,
+        max_replicas=spec.scaling.max_replicas,
+        best_effort=slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
+        pin=Pin(
+            tensor_parallel_size=pin.tensor_parallel_size,
+            max_num_seqs=pin.max_num_seqs,
+            max_num_batched_tokens=pin.max_num_batched_tokens,
+            kv_cache_bytes=None if kv_cache is None else parse_bytes(kv_cache),
+        ),
+    )
+
+
+def _lengths(lengths: TokenLengths) -> Lengths:
+    p95 = P95_OVER_MEAN * lengths.mean if lengths.p95 is None else lengths.p95
+    return Lengths(mean=lengths.mean, p95=p95)
+
+
+def _seconds(promise: Percentiles | None) -> float | None:
+    return None if promise is None else parse_duration(promise.p95)

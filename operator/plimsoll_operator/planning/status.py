@@ -1,0 +1,99 @@
+"""From what the planner answers to `status.plan` and `status.feasibility`."""
+
+import hashlib
+import json
+
+from plimsoll_operator.api.quantity import format_duration
+from plimsoll_operator.api.status import (
+    Alternative,
+    Feasibility,
+    PercentileValue,
+    PlanPrecision,
+    PlanStatus,
+    Predicted,
+)
+from plimsoll_planner.result import Plan, PlanResult
+
+
+def plan_status(result: PlanResult) -> PlanStatus | None:
+    """`status.plan`: the plan in force, or the nearest one; None when not even the model fits."""
+    plan = result.plan
+    if plan is None:
+        return None
+    return PlanStatus(
+        summary=summary(plan),
+        revision=revision(plan),
+        accelerator=plan.accelerator,
+        cpu_cores=None if plan.cpu_cores is None else decimal_string(plan.cpu_cores),
+        tensor_parallel_size=plan.tensor_parallel_size,
+        pipeline_parallel_size=plan.pipeline_parallel_size,
+        precision=PlanPrecision(weights=plan.weights_precision, kv_cache=plan.kv_cache_precision),
+        max_num_seqs=plan.max_num_seqs,
+        max_num_batched_tokens=plan.max_num_batched_tokens,
+        max_model_len=plan.max_model_len,
+        kv_cache_bytes=plan.kv_cache_bytes,
+        kv_cache_tokens=plan.kv_cache_tokens,
+        memory_bytes=plan.memory_bytes,
+        replicas=plan.replicas,
+        predicted=_predicted(plan),
+        binding_constraint=plan.binding_constraint,
+    )
+
+
+def feasibility(result: PlanResult) -> Feasibility | None:
+    """`status.feasibility`: why the promise cannot hold; None when it can."""
+    if result.feasible:
+        return None
+    return Feasibility(
+        binding_constraint=result.binding_constraint,
+        alternatives=[
+            Alternative(change=item.change, effect=item.effect) for item in result.alternatives
+        ],
+    )
+
+
+def summary(plan: Plan) -> str:
+    """`H200×2 bs64` for two accelerators a replica, `cpu×0.5 bs8` for half a core."""
+    if plan.cpu_cores is not None:
+        return f"cpu×{decimal_string(plan.cpu_cores)} bs{plan.max_num_seqs}"
+    name = plan.accelerator.removeprefix("NVIDIA-").removeprefix("Tesla-")
+    return f"{name}×{plan.tensor_parallel_size} bs{plan.max_num_seqs}"
+
+
+def revision(plan: Plan) -> str:
+    """Ten hexadecimal digits over what the engine and its pod are started with.
+
+    Replicas and predictions are left out: scaling or a refitted model restarts no pod.
+    """
+    facts = {
+        "accelerator": plan.accelerator,
+        "cpuCores": None if plan.cpu_cores is None else decimal_string(plan.cpu_cores),
+        "tensorParallelSize": plan.tensor_parallel_size,
+        "pipelineParallelSize": plan.pipeline_parallel_size,
+        "weights": plan.weights_precision,
+        "kvCache": plan.kv_cache_precision,
+        "maxNumSeqs": plan.max_num_seqs,
+        "maxNumBatchedTokens": plan.max_num_batched_tokens,
+        "maxModelLen": plan.max_model_len,
+        "kvCacheBytes": plan.kv_cache_bytes,
+        "memoryBytes": plan.memory_bytes,
+    }
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def decimal_string(value: float, digits: int = 3) -> str:
+    """`0.5`, `4`, `3.125`: at most `digits` decimals, no exponent, no trailing zeros."""
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _predicted(plan: Plan) -> Predicted:
+    predicted = plan.predicted
+    cost = predicted.cost_per_million_tokens
+    return Predicted(
+        time_to_first_token=PercentileValue(p95=format_duration(predicted.ttft_p95)),
+        time_per_output_token=PercentileValue(p95=format_duration(predicted.tpot_p95)),
+        requests_per_second_per_replica=decimal_string(predicted.requests_per_second_per_replica),
+        cost_per_million_tokens=None if cost is None else decimal_string(cost),
+    )
