@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+FIELDS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "num_blocks", "block_size")
+
 
 @dataclass(frozen=True)
 class EngineLimits:
@@ -17,9 +19,15 @@ class EngineLimits:
     block_size: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "num_blocks"):
+        for name in FIELDS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens {self.max_num_batched_tokens} is smaller than "
+                f"max_num_seqs {self.max_num_seqs}, so not every sequence could get its next "
+                "token: raise --max-num-batched-tokens or lower --max-num-seqs"
+            )
         if self.num_blocks * self.block_size < self.max_model_len:
             raise ValueError(
                 f"KV cache of {self.num_blocks * self.block_size} tokens is smaller than "

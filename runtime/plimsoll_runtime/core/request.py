@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class FinishReason(StrEnum):
@@ -36,7 +37,8 @@ class Request:
 
     `num_computed_tokens` chases `num_tokens`: prefill, chunked prefill, decode and resuming after
     preemption are the same arithmetic. `block_ids` is the block table, one id for each
-    `block_size` tokens.
+    `block_size` tokens. A smaller `priority` is more urgent, as in vLLM; `arrival_time` is in
+    seconds of the engine's monotonic clock; `sequence` numbers requests as the scheduler gets them.
     """
 
     request_id: str
@@ -49,6 +51,8 @@ class Request:
     num_computed_tokens: int = 0
     block_ids: list[int] = field(default_factory=list)
     num_preemptions: int = 0
+    sequence: int = 0
+    first_scheduled_time: float | None = None
     finish_reason: FinishReason | None = None
 
     @property
@@ -56,9 +60,17 @@ class Request:
         """Prompt and output tokens known so far."""
         return len(self.prompt_token_ids) + len(self.output_token_ids)
 
+    def token_ids(self, start: int, stop: int) -> list[int]:
+        """The known tokens at positions `start` to `stop`, prompt and output as one sequence."""
+        split = len(self.prompt_token_ids)
+        if start >= split:
+            return self.output_token_ids[start - split : stop - split]
+        if stop <= split:
+            return self.prompt_token_ids[start:stop]
+        return self.prompt_token_ids[start:] + self.output_token_ids[: stop - split]
 
-@dataclass(frozen=True)
-class RequestOutput:
+
+class RequestOutput(NamedTuple):
     """What one step gave one request. `finish_reason` is set on the last one only.
 
     `error` is a message fit for the client, with reason `error`. Times are the engine's monotonic

@@ -1,0 +1,280 @@
+"""Decides, step by step, which tokens of which requests are computed next.
+
+There are no phases. Each request has `num_computed_tokens` chasing `num_tokens`; prefill, a chunk
+of it, decode and resuming after preemption are all "compute the next n tokens". The engine and
+the planner's simulator drive this same class.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from plimsoll_runtime.core.blocks import BlockPool
+from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.queue import RankedQueue
+from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+
+
+class ScheduledRequest(NamedTuple):
+    """What one step computes for one request.
+
+    `token_ids` are the tokens at positions `start`, `start + 1`, …; their keys and values go into
+    `block_ids`, the block table, which covers every position up to the last of them. When
+    `samples` is true, the logits of the last position choose the output token with index
+    `output_index`.
+    """
+
+    request_id: str
+    token_ids: list[int]
+    start: int
+    block_ids: list[int]
+    samples: bool
+    output_index: int
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True)
+class SchedulerOutput:
+    """One step as plain data: those that decode one token first, then the chunks of prompts.
+
+    `num_tokens` are the tokens to compute; `num_context_tokens` the tokens in the KV cache that
+    they attend to, themselves included, summed over the requests.
+    """
+
+    scheduled: list[ScheduledRequest] = field(default_factory=list)
+    preempted: list[str] = field(default_factory=list)
+    num_tokens: int = 0
+    num_context_tokens: int = 0
+
+
+class Scheduler:
+    """Continuous batching over a paged KV cache, within `limits`.
+
+    Not thread-safe. Every step is `schedule`, the model, `update`; `add` and `abort` may come at
+    any time between these calls.
+    """
+
+    def __init__(self, limits: EngineLimits) -> None:
+        self.limits = limits
+        self.pool = BlockPool(limits.num_blocks)
+        self.num_preemptions = 0
+        self._requests: dict[str, Request] = {}
+        self._running = RankedQueue()
+        self._waiting = RankedQueue()
+        self._sequence = 0
+
+    @property
+    def num_running(self) -> int:
+        """Requests that hold blocks."""
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for a place, preempted ones included."""
+        return len(self._waiting)
+
+    def has_unfinished(self) -> bool:
+        """Whether another step is needed."""
+        return bool(self._requests)
+
+    def unfinished_ids(self) -> list[str]:
+        """The requests that run or wait, in order of arrival."""
+        return list(self._requests)
+
+    def check(self, request: Request) -> None:
+        """Raises ValueError when no step could ever serve the request. Reads only the limits."""
+        length = len(request.prompt_token_ids)
+        if length < 1:
+            raise ValueError("the prompt has no tokens")
+        if length >= self.limits.max_model_len:
+            raise ValueError(
+                f"the prompt has {length} tokens; with max_model_len {self.limits.max_model_len} "
+                f"at most {self.limits.max_model_len - 1} leave room for an answer"
+            )
+        if request.sampling.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {request.sampling.max_tokens}")
+
+    def add(self, request: Request) -> None:
+        """Queues a request.
+
+        Raises ValueError when it is too long or when its id is that of an unfinished one.
+        """
+        self.check(request)
+        if request.request_id in self._requests:
+            raise ValueError(f"request id {request.request_id!r} is in use")
+        self._sequence += 1
+        request.sequence = self._sequence
+        self._requests[request.request_id] = request
+        self._waiting.add(request)
+
+    def abort(self, request_id: str) -> RequestOutput | None:
+        """Ends a request now and frees its blocks; None when it has ended already."""
+        return self._end(request_id, FinishReason.ABORT, None)
+
+    def fail(self, request_id: str, error: str) -> RequestOutput | None:
+        """Ends a request with an error; None when it has ended already."""
+        return self._end(request_id, FinishReason.ERROR, error)
+
+    def schedule(self, now: float) -> SchedulerOutput:
+        """Deals one step's token budget; `now` is in seconds of the caller's clock.
+
+        Requests that decode come first, so that no long prompt can hold them up, then unfinished
+        prompts, then waiting requests. A decoding request that needs a block when none is free
+        takes it from the lowest in rank, which is never one that this step already serves.
+        """
+        scheduled: list[ScheduledRequest] = []
+        preempted: list[str] = []
+        prefilling: list[Request] = []
+        context = 0
+        position = 0
+        while position < len(self._running):
+            request = self._running[position]
+            position += 1
+            if request.num_tokens - request.num_computed_tokens > 1:
+                prefilling.append(request)
+            elif self._has_next_block(request, preempted):
+                scheduled.append(_scheduled(request, 1))
+                context += request.num_tokens
+        num_tokens = len(scheduled)
+        budget = self.limits.max_num_batched_tokens - num_tokens
+        for request in prefilling:
+            if budget:
+                item = _scheduled(request, budget)
+                scheduled.append(item)
+                budget -= len(item.token_ids)
+                context += item.start + len(item.token_ids)
+        while budget and not preempted and (admitted := self._admit(now)):
+            item = _scheduled(admitted, budget)
+            scheduled.append(item)
+            budget -= len(item.token_ids)
+            context += item.start + len(item.token_ids)
+        num_tokens = self.limits.max_num_batched_tokens - budget
+        return SchedulerOutput(scheduled, preempted, num_tokens, context)
+
+    def update(
+        self,
+        output: SchedulerOutput,
+        sampled: Mapping[str, int],
+        errors: Mapping[str, str] | None = None,
+    ) -> list[RequestOutput]:
+        """Takes in what the model made of a step; says what each request that moved got.
+
+        `sampled` has a token for every request of `output` with `samples`, except for those in
+        `errors`, which end with that message, and those aborted since. Raises ValueError when a
+        token is missing.
+        """
+        outputs = []
+        for item in output.scheduled:
+            request = self._requests.get(item.request_id)
+            if request is None:
+                continue
+            if errors and item.request_id in errors:
+                ended = self._end(item.request_id, FinishReason.ERROR, errors[item.request_id])
+                outputs.extend([ended] if ended else [])
+                continue
+            request.num_computed_tokens = item.start + len(item.token_ids)
+            if not item.samples:
+                continue
+            token = sampled.get(item.request_id)
+            if token is None:
+                raise ValueError(f"no token was sampled for request {item.request_id!r}")
+            request.output_token_ids.append(token)
+            reason = self._finish_reason(request, token)
+            if reason is not None:
+                self._release(request, reason)
+            outputs.append(
+                RequestOutput(
+                    item.request_id,
+                    (token,),
+                    reason,
+                    None,
+                    request.first_scheduled_time,
+                    request.num_preemptions,
+                )
+            )
+        return outputs
+
+    def _has_next_block(self, request: Request, preempted: list[str]) -> bool:
+        """Gives a decoding request the block of its next token; False when it was preempted."""
+        if len(request.block_ids) * self.limits.block_size >= request.num_tokens:
+            return True
+        while not self.pool.num_free:
+            victim = self._running.pop_last()
+            self._preempt(victim)
+            preempted.append(victim.request_id)
+            if victim is request:
+                return False
+        request.block_ids += self.pool.allocate(1)
+        return True
+
+    def _preempt(self, victim: Request) -> None:
+        self._free_blocks(victim)
+        victim.num_computed_tokens = 0
+        victim.num_preemptions += 1
+        self.num_preemptions += 1
+        self._waiting.add(victim)
+
+    def _admit(self, now: float) -> Request | None:
+        """Moves the first waiting request to the running ones if it fits.
+
+        It gets the blocks of all its known tokens at once, so that no prompt is preempted half
+        way. One block for each running request stays free: admitting into the last blocks would
+        only mean preempting a step later.
+        """
+        if not self._waiting or len(self._running) >= self.limits.max_num_seqs:
+            return None
+        request = self._waiting[0]
+        needed = -(-request.num_tokens // self.limits.block_size)
+        if needed + len(self._running) > self.pool.num_free:
+            return None
+        self._waiting.pop_first()
+        request.block_ids = self.pool.allocate(needed)
+        if request.first_scheduled_time is None:
+            request.first_scheduled_time = now
+        self._running.add(request)
+        return request
+
+    def _finish_reason(self, request: Request, token: int) -> FinishReason | None:
+        sampling = request.sampling
+        count = len(request.output_token_ids)
+        if token in sampling.stop_token_ids and count >= sampling.min_tokens:
+            return FinishReason.STOP
+        if count >= sampling.max_tokens or request.num_tokens >= self.limits.max_model_len:
+            return FinishReason.LENGTH
+        return None
+
+    def _end(
+        self, request_id: str, reason: FinishReason, error: str | None
+    ) -> RequestOutput | None:
+        request = self._requests.get(request_id)
+        if request is None:
+            return None
+        self._release(request, reason)
+        return RequestOutput(
+            request_id, (), reason, error, request.first_scheduled_time, request.num_preemptions
+        )
+
+    def _release(self, request: Request, reason: FinishReason) -> None:
+        (self._running if request.block_ids else self._waiting).remove(request)
+        self._free_blocks(request)
+        request.finish_reason = reason
+        del self._requests[request.request_id]
+
+    def _free_blocks(self, request: Request) -> None:
+        """Gives the tail back first: a prefix is worth more to others than an end."""
+        self.pool.free(reversed(request.block_ids))
+        request.block_ids = []
+
+
+def _scheduled(request: Request, budget: int) -> ScheduledRequest:
+    start = request.num_computed_tokens
+    stop = min(start + budget, request.num_tokens)
+    return ScheduledRequest(
+        request.request_id,
+        request.token_ids(start, stop),
+        start,
+        request.block_ids.copy(),
+        stop == request.num_tokens,
+        len(request.output_token_ids),
+        request.sampling,
+    )

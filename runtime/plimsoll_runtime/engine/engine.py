@@ -1,0 +1,277 @@
+"""The engine: one thread that schedules, runs the model and hands out tokens, step by step."""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
+from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.engine.stats import EngineStats, StepSample
+
+logger = logging.getLogger(__name__)
+
+OutputCallback = Callable[[RequestOutput], None]
+
+MAX_CONSECUTIVE_FAILURES = 3
+MAX_STEP_SAMPLES = 1024
+INTERNAL_ERROR = "internal error: the model step failed; the request can be sent again"
+
+
+class EngineFailedError(RuntimeError):
+    """The engine has stopped or has failed for good and takes no requests."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What the model made of a step: a token, or an error message, for each that samples."""
+
+    sampled: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """Runs the model for one step. Called only from the engine's thread."""
+
+    def execute(self, output: SchedulerOutput) -> StepResult:
+        """Computes every scheduled token and samples; an exception ends all of the step."""
+
+    def warm_up(self) -> None:
+        """Runs a step that leaves nothing behind, so that the first request finds all ready."""
+
+
+class Engine:
+    """Serves requests from any thread with one step loop.
+
+    `on_output` runs on the engine's thread and must not block; the last call for a request has
+    its `finish_reason`, and exactly one such call comes for every submitted request, whatever
+    happens. `failed` holds the exception that ended the engine, else None.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        model_config: ModelConfig,
+        *,
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = scheduler.limits
+        self.model_config = model_config
+        self.failed: BaseException | None = None
+        self._scheduler = scheduler
+        self._runner = runner
+        self._clock = clock
+        self._seeds = random.Random(seed)  # noqa: S311 - reproducible on purpose
+        self._changed = threading.Condition()
+        self._callbacks: dict[str, OutputCallback] = {}
+        self._submitted: deque[Request] = deque()
+        self._aborted: deque[str] = deque()
+        self._stopping = False
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last_step_time = clock()
+        self._num_steps = 0
+        self._samples: deque[StepSample] = deque(maxlen=MAX_STEP_SAMPLES)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the warm-up step has run and requests are served."""
+        return self._ready.is_set() and self.failed is None and not self._stopping
+
+    def start(self) -> None:
+        """Starts the step loop; returns when a warm-up step has run.
+
+        Raises EngineFailedError when that step fails, and RuntimeError when called twice.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the engine was started already")
+        self._thread = threading.Thread(target=self._run, name="plimsoll-engine", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self.failed is not None:
+            raise EngineFailedError(f"the warm-up step failed: {self.failed}") from self.failed
+
+    def stop(self) -> None:
+        """Ends the loop; unfinished requests get the reason `abort`. May be called twice."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def submit(self, request: Request, on_output: OutputCallback) -> None:
+        """Queues a request; may be called from any thread, also before `start`.
+
+        Raises ValueError when the request can never be served (see `Scheduler.check`), names a
+        token outside the vocabulary or has the id of an unfinished one, and EngineFailedError
+        when the engine has failed or stopped.
+        """
+        self._scheduler.check(request)
+        _check_tokens(request.prompt_token_ids, self.model_config.vocab_size)
+        with self._changed:
+            if self.failed is not None or self._stopping:
+                raise EngineFailedError(f"the engine takes no requests: {self.failed or 'stopped'}")
+            if request.request_id in self._callbacks:
+                raise ValueError(f"request id {request.request_id!r} is in use")
+            if request.sampling.seed is None:
+                seed = self._seeds.getrandbits(63)
+                request.sampling = replace(request.sampling, seed=seed)
+            if not self._callbacks:
+                self._last_step_time = self._clock()
+            self._callbacks[request.request_id] = on_output
+            self._submitted.append(request)
+            self._changed.notify()
+
+    def abort(self, request_id: str) -> None:
+        """Ends a request before the next step, with reason `abort`; any thread, any id."""
+        with self._changed:
+            if request_id in self._callbacks:
+                self._aborted.append(request_id)
+                self._changed.notify()
+
+    def stats(self) -> EngineStats:
+        """A snapshot, from any thread."""
+        scheduler = self._scheduler
+        with self._changed:
+            samples = tuple(self._samples)
+            busy = bool(self._callbacks)
+            last_step_time = self._last_step_time
+            submitted = len(self._submitted)
+        return EngineStats(
+            num_running=scheduler.num_running,
+            num_waiting=scheduler.num_waiting + submitted,
+            kv_cache_usage=scheduler.pool.num_used / scheduler.pool.num_blocks,
+            num_blocks=scheduler.pool.num_blocks,
+            block_size=self.limits.block_size,
+            num_preemptions=scheduler.num_preemptions,
+            num_steps=self._num_steps,
+            last_step_time=last_step_time,
+            stalled_seconds=max(0.0, self._clock() - last_step_time) if busy else 0.0,
+            step_samples=samples,
+        )
+
+    # Everything below runs on the engine's thread.
+
+    def _run(self) -> None:
+        try:
+            self._runner.warm_up()
+            self._ready.set()
+            self._loop()
+        except BaseException as error:
+            logger.exception("the engine failed")
+            self.failed = error
+        finally:
+            self._end_all()
+            self._ready.set()
+
+    def _loop(self) -> None:
+        failures = 0
+        while self._take_in():
+            output = self._scheduler.schedule(self._clock())
+            if not output.scheduled:
+                continue
+            self._moved()
+            started = time.perf_counter()
+            try:
+                result = self._runner.execute(output)
+            except Exception as error:
+                failures += 1
+                logger.exception("a model step failed (%d in a row)", failures)
+                if failures >= MAX_CONSECUTIVE_FAILURES:
+                    raise
+                self._fail(output, error)
+                continue
+            failures = 0
+            seconds = time.perf_counter() - started
+            for item in self._scheduler.update(output, result.sampled, result.errors):
+                self._deliver(item)
+            self._record(output, seconds)
+
+    def _take_in(self) -> bool:
+        """Waits for work; takes submissions, then aborts. False when the loop is to end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._stopping
+                    or self._submitted
+                    or self._aborted
+                    or self._scheduler.has_unfinished()
+                )
+            )
+            if self._stopping:
+                return False
+            submitted = list(self._submitted)
+            aborted = list(self._aborted)
+            self._submitted.clear()
+            self._aborted.clear()
+            for request in submitted:
+                self._scheduler.add(request)
+        for request_id in aborted:
+            ended = self._scheduler.abort(request_id)
+            if ended is not None:
+                self._deliver(ended)
+        return True
+
+    def _moved(self) -> None:
+        with self._changed:
+            self._last_step_time = self._clock()
+
+    def _record(self, output: SchedulerOutput, seconds: float) -> None:
+        sample = StepSample(
+            output.num_tokens, output.num_context_tokens, len(output.scheduled), seconds
+        )
+        with self._changed:
+            self._num_steps += 1
+            self._samples.append(sample)
+            self._last_step_time = self._clock()
+
+    def _fail(self, output: SchedulerOutput, error: Exception) -> None:
+        """Ends the requests of a step that raised; the others go on."""
+        del error  # details are in the log, not in a client's answer
+        for item in output.scheduled:
+            ended = self._scheduler.fail(item.request_id, INTERNAL_ERROR)
+            if ended is not None:
+                self._deliver(ended)
+
+    def _deliver(self, output: RequestOutput) -> None:
+        """Calls the request's callback; if that raises, the request ends and no other suffers."""
+        with self._changed:
+            if output.finish_reason is None:
+                callback = self._callbacks.get(output.request_id)
+            else:
+                callback = self._callbacks.pop(output.request_id, None)
+        if callback is None:
+            return
+        try:
+            callback(output)
+        except Exception:
+            logger.exception("the callback of request %s failed", output.request_id)
+            self._scheduler.abort(output.request_id)
+            with self._changed:
+                self._callbacks.pop(output.request_id, None)
+
+    def _end_all(self) -> None:
+        """Tells every request that is left that the engine ended."""
+        with self._changed:
+            self._stopping = True
+            left = list(self._callbacks)
+        if self.failed is None:
+            reason, error = FinishReason.ABORT, None
+        else:
+            reason, error = FinishReason.ERROR, "the engine failed; send the request again"
+        for request_id in left:
+            self._deliver(RequestOutput(request_id, (), reason, error))
+
+
+def _check_tokens(token_ids: list[int], vocab_size: int) -> None:
+    lowest, highest = min(token_ids), max(token_ids)
+    if lowest < 0 or highest >= vocab_size:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"token id {wrong} is not in the vocabulary of {vocab_size} tokens")
