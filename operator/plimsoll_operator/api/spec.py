@@ -18,10 +18,15 @@ Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=24, example
 
 SOURCE_PATTERN = (
     r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
-    r"|pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*"
+    r"|pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
     r"|oci://[a-z0-9][A-Za-z0-9._:/@-]*"
     r"|builtin://[a-z0-9-]+)$"
 )
+
+# No value may begin like an option or leave its folder: they become arguments of the engine.
+REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$"
+SERVED_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
+ACCELERATOR_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
 
 
 class Precision(StrEnum):
@@ -72,7 +77,7 @@ class Model(ApiModel):
             "Commit of an hf:// source, 7 to 40 hexadecimal digits. A branch or tag moves and is "
             "refused unless allowMovingRevision is true."
         ),
-        min_length=1,
+        pattern=REVISION_PATTERN,
         max_length=128,
     )
     allow_moving_revision: bool = Field(
@@ -82,7 +87,7 @@ class Model(ApiModel):
     served_name: str | None = Field(
         default=None,
         description="The name that clients send in `model`. The resource's own name if absent.",
-        min_length=1,
+        pattern=SERVED_NAME_PATTERN,
         max_length=253,
     )
     max_context_length: int | None = Field(
@@ -158,7 +163,7 @@ class SLO(ApiModel):
 class Accelerators(ApiModel):
     """Which accelerators may be used."""
 
-    allow: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
+    allow: list[Annotated[str, Field(pattern=ACCELERATOR_PATTERN, max_length=63)]] = Field(
         default_factory=list,
         description="Products such as NVIDIA-H200, as nodes are labelled, or cpu. "
         "Empty: any that the cluster has.",

@@ -103,6 +103,17 @@ class LLMDeploymentStatus(ApiModel):
     )
     endpoint: str | None = Field(default=None, description="Base URL for clients in the cluster.")
     plan: PlanStatus | None = Field(default=None, description="The plan that is in force.")
+    plan_generation: int | None = Field(
+        default=None, description="Newest generation that the plan in force was made or kept for."
+    )
+    plan_feasible: bool | None = Field(
+        default=None, description="Whether the plan in force meets the SLO that it was made for."
+    )
+    plan_inputs: str | None = Field(
+        default=None,
+        description="Hash of what the plan was made from besides the nodes; while it is the same, "
+        "a feasible plan is kept whatever happens to the nodes.",
+    )
     feasibility: Feasibility | None = Field(
         default=None, description="Present while the SLO cannot be met."
     )

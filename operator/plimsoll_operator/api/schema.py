@@ -1,0 +1,209 @@
+"""The CustomResourceDefinition, made from the pydantic types.
+
+A structural schema may not hold `$ref`, `anyOf` with null or `additionalProperties: false`: what
+is optional is simply not required, and references are written out.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel
+
+from plimsoll_operator.api import GROUP, KIND, PLURAL, VERSION
+from plimsoll_operator.api.rules import RULES, Rule
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.status import LLMDeploymentStatus
+
+NAME_RULES = (
+    {
+        "rule": "size(self.metadata.name) <= 53",
+        "message": "metadata.name must have at most 53 characters, so that the names of pods fit",
+    },
+    {
+        "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "message": "metadata.name must be lower case letters, digits and '-', starting with a "
+        "letter, since a Service bears it",
+    },
+)
+COLUMNS = (
+    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status"),
+    ("Plan", "string", ".status.plan.summary"),
+    ("Replicas", "integer", ".status.readyReplicas"),
+    ("TTFT", "string", ".status.plan.predicted.timeToFirstToken.p95"),
+    ("Age", "date", ".metadata.creationTimestamp"),
+)
+_KEPT = (
+    "description",
+    "type",
+    "format",
+    "enum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+)
+_INT32_MAX = 2**31 - 1
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes equal lists out, since `&id001` helps no reader of a manifest."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The CRD of LLMDeployment as the API server takes it."""
+    spec = structural(LLMDeploymentSpec, with_defaults=True)
+    for rule in RULES:
+        _add_rule(spec, rule)
+    status = structural(LLMDeploymentStatus, with_defaults=False)
+    schema = {
+        "description": "LLMDeployment declares a language model, the traffic it gets and the "
+        "latency it promises; Plimsoll sizes it, runs it and scales it.",
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"description": "Version of this schema.", "type": "string"},
+            "kind": {"description": f"Always {KIND}.", "type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+        "x-kubernetes-validations": [dict(rule) for rule in NAME_RULES],
+    }
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": [
+            {"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS
+        ],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["llm"],
+                "categories": ["all"],
+            },
+            "scope": "Namespaced",
+            "versions": [version],
+        },
+    }
+
+
+def custom_resource_definition_yaml() -> str:
+    """The CRD as the text of the file in crds/, byte-stable."""
+    return (
+        "# Generated from operator/plimsoll_operator/api by `plimsoll crd`; do not edit.\n"
+        + yaml.dump(
+            custom_resource_definition(),
+            Dumper=_WithoutAliases,
+            sort_keys=False,
+            allow_unicode=True,
+            width=100,
+        )
+    )
+
+
+def structural(model: type[BaseModel], *, with_defaults: bool) -> dict[str, Any]:
+    """The structural schema of a pydantic model. Raises ValueError for what cannot be one."""
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.get("$defs", {})
+    return _node(schema, definitions, with_defaults=with_defaults)
+
+
+def _node(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], *, with_defaults: bool
+) -> dict[str, Any]:
+    merged = _resolved(schema, definitions)
+    node = {key: merged[key] for key in _KEPT if key in merged}
+    if "type" not in node:
+        raise ValueError(f"no structural type for {dict(schema)}: give the field one type")
+    default = merged.get("default")
+    if with_defaults and default is not None and default != []:
+        node["default"] = default
+    if node["type"] == "integer":
+        node["format"] = "int32" if merged.get("maximum", 2**63) <= _INT32_MAX else "int64"
+    if node["type"] == "array":
+        node["items"] = _node(merged["items"], definitions, with_defaults=with_defaults)
+        node.setdefault("x-kubernetes-list-type", "atomic")
+    if node["type"] == "object":
+        node["properties"] = {
+            name: _node(child, definitions, with_defaults=with_defaults)
+            for name, child in merged.get("properties", {}).items()
+        }
+        if with_defaults and "default" in node:
+            node["default"] = _minimal(node["default"], node["properties"])
+        required = [
+            name for name in merged.get("required", ()) if "default" not in node["properties"][name]
+        ]
+        if required:
+            node["required"] = required
+    return node
+
+
+def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """References and `anyOf: [X, null]` written out; what stands beside them wins."""
+    merged = dict(schema)
+    while "$ref" in merged or "anyOf" in merged:
+        if "$ref" in merged:
+            inner = definitions[merged.pop("$ref").removeprefix("#/$defs/")]
+        else:
+            options = [option for option in merged.pop("anyOf") if option.get("type") != "null"]
+            if len(options) != 1:
+                raise ValueError(f"more than one type in {dict(schema)}: choose one")
+            inner = options[0]
+        merged = {**inner, **merged}
+    return merged
+
+
+def _minimal(default: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """A default object without what the properties' own defaults fill in anyway."""
+    return {
+        name: value
+        for name, value in default.items()
+        if value is not None and value != [] and value != _default_of(properties[name])
+    }
+
+
+def _default_of(node: Mapping[str, Any]) -> object:
+    if node["type"] != "object" or "default" not in node:
+        return node.get("default")
+    filled = {name: _default_of(child) for name, child in node["properties"].items()}
+    filled.update(node["default"])
+    return {name: value for name, value in filled.items() if value is not None}
+
+
+def _add_rule(spec: dict[str, Any], rule: Rule) -> None:
+    node = spec
+    for part in rule.path.removeprefix("spec").split("."):
+        if part:
+            node = cast("dict[str, Any]", node["properties"][part])
+    validation = {"rule": rule.cel, "message": rule.message}
+    if rule.field:
+        validation["fieldPath"] = rule.field
+    node.setdefault("x-kubernetes-validations", []).append(validation)

@@ -1,0 +1,83 @@
+"""Events for what changed between two statuses; the status itself keeps them from repeating."""
+
+from dataclasses import dataclass
+
+from plimsoll_operator.api.status import LLMDeploymentStatus
+from plimsoll_operator.conditions import (
+    AUTOSCALING_ACTIVE,
+    READY,
+    SLO_FEASIBLE,
+    STALLED,
+    get_condition,
+)
+
+_QUIET_REASONS = frozenset({"NotRunning", "NoReadyReplica", "FixedReplicas", "External"})
+
+
+@dataclass(frozen=True)
+class Event:
+    """`type` is Normal or Warning; `action` says in one word what was done."""
+
+    type: str
+    reason: str
+    action: str
+    message: str
+
+
+def events_between(
+    before: LLMDeploymentStatus, after: LLMDeploymentStatus, generation: int
+) -> tuple[Event, ...]:
+    """What a person should be told of the change from `before` to `after`."""
+    events: list[Event] = []
+    if after.plan is not None and (
+        before.plan is None or before.plan.revision != after.plan.revision
+    ):
+        message = f"{after.plan.summary}, {after.plan.replicas} replicas: "
+        events.append(Event("Normal", "Planned", "Plan", message + after.plan.binding_constraint))
+    feasible, was_feasible = _status(after, SLO_FEASIBLE), _status(before, SLO_FEASIBLE)
+    new_generation = before.observed_generation != generation
+    if feasible == "False" and (was_feasible != "False" or new_generation):
+        events.append(Event("Warning", "Infeasible", "Plan", _message(after, SLO_FEASIBLE)))
+    stalled = get_condition(after.conditions, STALLED)
+    was_stalled = get_condition(before.conditions, STALLED)
+    if (
+        stalled is not None
+        and stalled.status == "True"
+        and stalled.reason != "Infeasible"
+        and (
+            was_stalled is None
+            or was_stalled.status != "True"
+            or was_stalled.reason != stalled.reason
+        )
+    ):
+        events.append(Event("Warning", stalled.reason, "Reconcile", stalled.message))
+    if _status(after, READY) == "True" and _status(before, READY) != "True":
+        plan = "" if after.plan is None else f" by plan {after.plan.summary}"
+        events.append(Event("Normal", "RolledOut", "RollOut", f"serving{plan}"))
+    events.extend(_scaling_events(before, after))
+    return tuple(events)
+
+
+def scaled(before: int, after: int, reason: str) -> Event:
+    """The autoscaler asks for another number of replicas."""
+    return Event("Normal", "Scaled", "Scale", f"from {before} to {after} replicas: {reason}")
+
+
+def _scaling_events(before: LLMDeploymentStatus, after: LLMDeploymentStatus) -> list[Event]:
+    held = get_condition(after.conditions, AUTOSCALING_ACTIVE)
+    was = get_condition(before.conditions, AUTOSCALING_ACTIVE)
+    if held is None or held.status == "True" or held.reason in _QUIET_REASONS:
+        return []
+    if was is not None and was.status != "True" and was.reason == held.reason:
+        return []
+    return [Event("Warning", "ScalingHeld", "Scale", held.message)]
+
+
+def _status(status: LLMDeploymentStatus, kind: str) -> str:
+    condition = get_condition(status.conditions, kind)
+    return "" if condition is None else condition.status
+
+
+def _message(status: LLMDeploymentStatus, kind: str) -> str:
+    condition = get_condition(status.conditions, kind)
+    return "" if condition is None else condition.message

@@ -1,0 +1,182 @@
+"""What to do for one resource: a pure function from what is wanted and observed to actions.
+
+The outcome depends on nothing else, so that doing it twice, or after a crash anywhere in between,
+leads to the same end.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
+from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.autoscale import Decision
+from plimsoll_operator.difference import difference
+from plimsoll_operator.events import Event, events_between, scaled
+from plimsoll_operator.observed import Observed, owned_by
+from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
+from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.resource import Resource, dump_status
+from plimsoll_operator.standing import Standing, Trouble
+from plimsoll_operator.verdict import Situation, new_status
+
+RETRY_TROUBLE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Server-side apply `child`; `because` is the field that differs, or empty where it is new."""
+
+    child: dict[str, Any]
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete a child of ours that is no longer wanted, if it still has this uid."""
+
+    key: ChildKey
+    uid: str
+
+
+Action = Apply | Delete
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`status` is the whole new status, or None to write none; `requeue_after` in seconds."""
+
+    actions: tuple[Action, ...] = ()
+    status: dict[str, Any] | None = None
+    events: tuple[Event, ...] = ()
+    requeue_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What should be. `decision` is the autoscaler's, or None where it does not decide."""
+
+    resource: Resource
+    standing: Standing
+    decision: Decision | None
+    image: EngineImage
+
+
+def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
+    """Actions, status and events for one resource.
+
+    `now` is an RFC 3339 time that conditions take when they change. The status is None when it
+    would stay the same.
+    """
+    resource, standing = desired.resource, desired.standing
+    if resource.deleting:
+        return Outcome()
+    trouble = standing.trouble
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    replicas = 0
+    if resource.spec is not None and standing.plan is not None and trouble is None:
+        replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
+        trouble = foreign_children(resource, observed)
+        if trouble is None:
+            wanted = children(resource, resource.spec, standing.plan, desired.image, replicas)
+            actions = _actions(resource, wanted, observed)
+            events = _scaling(desired.decision, replicas, actions, observed)
+    situation = Situation(
+        standing=standing,
+        trouble=trouble,
+        decision=desired.decision,
+        observed=observed,
+        replicas=replicas,
+        pending=tuple(_describe(action) for action in actions if not _only_scales(action)),
+    )
+    status = new_status(resource, situation, now)
+    changed = dump_status(status) != dump_status(resource.status)
+    if changed:
+        events += events_between(resource.status, status, resource.generation)
+    return Outcome(
+        actions=actions,
+        status=dump_status(status) if changed else None,
+        events=events,
+        requeue_after=RETRY_TROUBLE_SECONDS if trouble is not None else None,
+    )
+
+
+def wanted_replicas(
+    desired: Desired, spec: LLMDeploymentSpec, plan: PlanStatus, observed: Observed
+) -> int:
+    """Replicas to ask for, always between minReplicas and maxReplicas.
+
+    A resource starts with what the plan needs. From then on the autoscaler decides, except that a
+    new plan starts with at least what it needs itself.
+    """
+    resource, decision = desired.resource, desired.decision
+    low, high = spec.scaling.min_replicas, spec.scaling.max_replicas
+    if spec.scaling.mode is ScalingMode.EXTERNAL:
+        wanted = plan.replicas if spec.replicas is None else spec.replicas
+    else:
+        deployment = observed.children.get(("Deployment", resource.name))
+        if deployment is None or not owned_by(deployment, resource.uid):
+            wanted = plan.replicas
+        else:
+            wanted = int(deployment.get("spec", {}).get("replicas", plan.replicas))
+            if decision is not None:
+                wanted = decision.replicas
+            before = resource.status.plan
+            if before is None or before.replicas != plan.replicas:
+                wanted = max(wanted, plan.replicas)
+    return max(low, min(high, wanted))
+
+
+def foreign_children(resource: Resource, observed: Observed) -> Trouble | None:
+    """Objects that stand where children belong but are not ours; they are never touched."""
+    foreign = sorted(
+        f"{kind} {name}"
+        for (kind, name), child in observed.children.items()
+        if (kind, name) in child_keys(resource.name) and not owned_by(child, resource.uid)
+    )
+    if not foreign:
+        return None
+    return Trouble(
+        reason="NameTaken",
+        message=f"{', '.join(foreign)} in namespace {resource.namespace} belongs to someone else: "
+        "delete it or rename this LLMDeployment",
+    )
+
+
+def _actions(
+    resource: Resource, wanted: tuple[dict[str, Any], ...], observed: Observed
+) -> tuple[Action, ...]:
+    actions: list[Action] = []
+    for child in wanted:
+        existing = observed.children.get(key_of(child))
+        if existing is None:
+            actions.append(Apply(child))
+            continue
+        where = difference(child, existing)
+        # An object on its way out cannot be mended; its end wakes us and it is made anew.
+        if where is not None and "deletionTimestamp" not in existing["metadata"]:
+            actions.append(Apply(child, because=where))
+    keys = {key_of(child) for child in wanted}
+    for key, existing in sorted(observed.children.items()):
+        if key not in keys and owned_by(existing, resource.uid):
+            actions.append(Delete(key, str(existing["metadata"]["uid"])))
+    return tuple(actions)
+
+
+def _only_scales(action: Action) -> bool:
+    return isinstance(action, Apply) and action.because == ".spec.replicas"
+
+
+def _scaling(
+    decision: Decision | None, replicas: int, actions: tuple[Action, ...], observed: Observed
+) -> tuple[Event, ...]:
+    """The event for a change of replicas alone, which the status does not show."""
+    for action in actions:
+        if decision is not None and isinstance(action, Apply) and _only_scales(action):
+            before = int(observed.children[key_of(action.child)]["spec"]["replicas"])
+            return (scaled(before, replicas, decision.message),)
+    return ()
+
+
+def _describe(action: Action) -> str:
+    return " ".join(action.key if isinstance(action, Delete) else key_of(action.child))

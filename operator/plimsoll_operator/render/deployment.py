@@ -1,0 +1,84 @@
+"""The Deployment of engine pods."""
+
+from typing import Any
+
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.render.engine import (
+    CPU,
+    GPU_RESOURCE,
+    GRACE_SECONDS,
+    EngineImage,
+    container,
+)
+from plimsoll_operator.render.labels import child, pod_labels, selector
+from plimsoll_operator.render.model_mount import ModelMount, model_mount
+from plimsoll_operator.resource import Resource
+
+PRODUCT_LABEL = "nvidia.com/gpu.product"
+USER = 65532
+_ROLLOUT_MARGIN_SECONDS = 60
+
+
+def deployment(
+    resource: Resource,
+    spec: LLMDeploymentSpec,
+    plan: PlanStatus,
+    image: EngineImage,
+    replicas: int,
+) -> dict[str, Any]:
+    """Engine pods for `plan`; a change rolls out one pod at a time, beside those that serve."""
+    mount = model_mount(spec.model)
+    body = {
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 3,
+            "progressDeadlineSeconds": mount.startup_seconds + _ROLLOUT_MARGIN_SECONDS,
+            "selector": {"matchLabels": selector(resource.name)},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+            },
+            "template": {
+                "metadata": {"labels": pod_labels(resource.name, plan.revision)},
+                "spec": _pod(resource, spec, plan, mount, image),
+            },
+        }
+    }
+    return child(resource, "apps/v1", "Deployment", resource.name, body)
+
+
+def _pod(
+    resource: Resource,
+    spec: LLMDeploymentSpec,
+    plan: PlanStatus,
+    mount: ModelMount,
+    image: EngineImage,
+) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "serviceAccountName": resource.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container(resource.name, spec, plan, mount, image)],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+            {"name": "cache", "emptyDir": {}},
+            *mount.volumes,
+        ],
+    }
+    if plan.accelerator != CPU:
+        pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+        pod["nodeSelector"] = {PRODUCT_LABEL: plan.accelerator}
+        pod["tolerations"] = [
+            {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"},
+        ]
+    return pod

@@ -1,0 +1,130 @@
+"""The engine's command line and container."""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.render.labels import PORT
+from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
+from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
+
+CPU = "cpu"
+GPU_RESOURCE = "nvidia.com/gpu"
+SHUTDOWN_SECONDS = 45
+PRE_STOP_SECONDS = 3
+GRACE_SECONDS = 60
+"""Longer than the wait before SIGTERM and the drain after it together."""
+PROBE_SECONDS = 2
+_HOST_CORES_PER_GPU = 1
+_HOST_MEMORY_PER_GPU = 4 * 2**30
+_DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
+
+
+@dataclass(frozen=True)
+class EngineImage:
+    """What engine pods run."""
+
+    reference: str
+    pull_policy: str = "IfNotPresent"
+
+
+def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: ModelMount) -> list[str]:
+    """Arguments of `plimsoll`, each value bound to its option so that none can pass for another."""
+    device = "cpu" if plan.accelerator == CPU else "cuda"
+    options: dict[str, object] = {
+        "served-model-name": spec.model.served_name or name,
+        "host": "0.0.0.0",  # noqa: S104 - pods are reached at their own address
+        "port": PORT,
+        "device": device,
+        "dtype": _DTYPES.get(plan.precision.weights, "auto"),
+        "max-model-len": plan.max_model_len,
+        "max-num-seqs": plan.max_num_seqs,
+        "max-num-batched-tokens": plan.max_num_batched_tokens,
+        "kv-cache-memory-bytes": plan.kv_cache_bytes,
+        "shutdown-timeout": SHUTDOWN_SECONDS,
+    }
+    if mount.downloads and spec.model.revision is not None:
+        options["revision"] = spec.model.revision
+    if plan.tensor_parallel_size > 1:
+        options["tensor-parallel-size"] = plan.tensor_parallel_size
+    if plan.cpu_cores is not None:
+        options["threads"] = _threads(plan)
+    return ["serve", mount.argument, *(f"--{key}={value}" for key, value in options.items())]
+
+
+def container(
+    name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: ModelMount, image: EngineImage
+) -> dict[str, Any]:
+    """The container `engine`."""
+    mounts = [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
+        {"name": "cache", "mountPath": CACHE_PATH},
+        *mount.mounts,
+    ]
+    if plan.accelerator != CPU:
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - of the pod
+    return {
+        "name": "engine",
+        "image": image.reference,
+        "imagePullPolicy": image.pull_policy,
+        "command": ["plimsoll"],
+        "args": arguments(name, spec, plan, mount),
+        "env": _environment(plan),
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "resources": _resources(plan),
+        "startupProbe": _probe("/startupz", math.ceil(mount.startup_seconds / PROBE_SECONDS)),
+        "livenessProbe": _probe("/livez", 30),
+        "readinessProbe": _probe("/readyz", 3),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": mounts,
+    }
+
+
+def _environment(plan: PlanStatus) -> list[dict[str, str]]:
+    environment = [
+        {"name": "HOME", "value": CACHE_PATH},
+        {"name": "HF_HOME", "value": f"{CACHE_PATH}/huggingface"},
+    ]
+    if plan.cpu_cores is not None:
+        environment.append({"name": "OMP_NUM_THREADS", "value": str(_threads(plan))})
+    return environment
+
+
+def _threads(plan: PlanStatus) -> int:
+    return max(1, math.ceil(Decimal(plan.cpu_cores or "1")))
+
+
+def _resources(plan: PlanStatus) -> dict[str, dict[str, str]]:
+    if plan.cpu_cores is not None:
+        memory = memory_quantity(plan.memory_bytes)
+        return {
+            "requests": {"cpu": cpu_quantity(Decimal(plan.cpu_cores)), "memory": memory},
+            "limits": {"memory": memory},
+        }
+    gpus = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    return {
+        "requests": {
+            "cpu": cpu_quantity(Decimal(_HOST_CORES_PER_GPU * gpus)),
+            "memory": memory_quantity(_HOST_MEMORY_PER_GPU * gpus),
+            GPU_RESOURCE: str(gpus),
+        },
+        "limits": {GPU_RESOURCE: str(gpus)},
+    }
+
+
+def _probe(path: str, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "periodSeconds": PROBE_SECONDS,
+        # Above the period, because an engine that is short of cores answers late and yet serves.
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,69 @@
+"""Names, labels and annotations of children, and what all of them have in common."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from plimsoll_operator.resource import Resource
+
+APP = "plimsoll-engine"
+NAME_LABEL = "app.kubernetes.io/name"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+PLAN_LABEL = "plimsoll.dev/plan"
+RENDERED_ANNOTATION = "plimsoll.dev/rendered"
+MANAGER = "plimsoll"
+PORT = 8000
+
+
+def selector(name: str) -> dict[str, str]:
+    """Labels that select the pods of the resource `name`; they never change."""
+    return {NAME_LABEL: APP, INSTANCE_LABEL: name}
+
+
+def selector_text(name: str) -> str:
+    """The same in the form that `status.selector` and the API server's queries take."""
+    return ",".join(f"{key}={value}" for key, value in selector(name).items())
+
+
+def child_labels(name: str) -> dict[str, str]:
+    """Labels of every child of the resource `name`."""
+    return {**selector(name), MANAGED_BY_LABEL: MANAGER}
+
+
+def pod_labels(name: str, revision: str) -> dict[str, str]:
+    """Labels of engine pods; the endpoint picker knows the engine's dialect by the last one."""
+    return {**child_labels(name), PLAN_LABEL: revision, "llm-d.ai/engine-type": "vllm"}
+
+
+def metrics_service_name(name: str) -> str:
+    """Name of the headless Service."""
+    return f"{name}-metrics"
+
+
+def child(
+    resource: Resource, api_version: str, kind: str, name: str, body: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A child object with owner, labels and the hash of its rendering.
+
+    The hash leaves `spec.replicas` out, so that scaling is told from a change of what runs.
+    """
+    labels = child_labels(resource.name)
+    spec = {key: value for key, value in body.get("spec", {}).items() if key != "replicas"}
+    canonical = json.dumps(
+        [api_version, kind, name, labels, {**body, "spec": spec}], sort_keys=True
+    )
+    rendered = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": resource.namespace,
+            "labels": labels,
+            "annotations": {RENDERED_ANNOTATION: rendered},
+            "ownerReferences": [resource.reference()],
+        },
+        **body,
+    }

@@ -1,0 +1,26 @@
+"""The NetworkPolicy of engine pods."""
+
+from typing import Any
+
+from plimsoll_operator.api.spec import Model
+from plimsoll_operator.render.labels import PORT, child, selector
+from plimsoll_operator.render.model_mount import model_mount
+from plimsoll_operator.resource import Resource
+
+
+def network_policy(resource: Resource, model: Model) -> dict[str, Any]:
+    """In: the API port. Out: names, and HTTPS where the model is downloaded; nothing else."""
+    egress: list[dict[str, Any]] = [
+        {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
+    ]
+    if model_mount(model).downloads:
+        egress.append({"ports": [{"protocol": "TCP", "port": 443}]})
+    body = {
+        "spec": {
+            "podSelector": {"matchLabels": selector(resource.name)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}],
+            "egress": egress,
+        }
+    }
+    return child(resource, "networking.k8s.io/v1", "NetworkPolicy", resource.name, body)

@@ -1,0 +1,81 @@
+"""An LLMDeployment as the operator reads it: typed, frozen, and forgiving where it must be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from plimsoll_operator.api import API_VERSION, KIND
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.status import LLMDeploymentStatus
+from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One LLMDeployment. `spec` is None, and `invalid` says why, if the spec cannot be read.
+
+    The API server refuses such specs; one can still be stored from before a rule existed.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    deleting: bool
+    spec: LLMDeploymentSpec | None
+    invalid: str
+    status: LLMDeploymentStatus
+
+    @property
+    def key(self) -> Key:
+        return (self.namespace, self.name)
+
+    def reference(self) -> dict[str, Any]:
+        """The ownerReference that children carry; deleting the resource collects them."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+def parse_resource(raw: Mapping[str, Any]) -> Resource:
+    """The resource in the object that the API server sent; never raises for a bad spec or status.
+
+    A status that does not parse counts as empty, and is then written anew.
+    """
+    metadata = raw["metadata"]
+    spec: LLMDeploymentSpec | None = None
+    invalid = ""
+    try:
+        spec = parse_spec(raw.get("spec"))
+    except InvalidSpecError as error:
+        invalid = "; ".join(map(str, error.problems))
+    try:
+        status = LLMDeploymentStatus.model_validate(raw.get("status") or {})
+    except ValidationError:
+        status = LLMDeploymentStatus()
+    return Resource(
+        namespace=str(metadata["namespace"]),
+        name=str(metadata["name"]),
+        uid=str(metadata["uid"]),
+        generation=int(metadata.get("generation", 0)),
+        deleting="deletionTimestamp" in metadata,
+        spec=spec,
+        invalid=invalid,
+        status=status,
+    )
+
+
+def dump_status(status: LLMDeploymentStatus) -> dict[str, Any]:
+    """The status as the API server stores it: absent rather than null or empty."""
+    dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {name: value for name, value in dumped.items() if value != []}

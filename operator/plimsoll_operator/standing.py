@@ -1,0 +1,80 @@
+"""Which plan is in force: the one that stands, or a new one.
+
+A plan stands while what it was made from stays the same, whatever happens to the nodes: pods that
+take up resources, nodes that come and go and a restarted operator must not change what runs. Only
+a plan that misses the SLO gives way, to the first feasible one.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from plimsoll_operator.api.status import Feasibility, PlanStatus
+from plimsoll_operator.resource import Resource
+from plimsoll_planner.inputs import PlanRequest
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a resource cannot be planned or run. `transient` where trying again may help."""
+
+    reason: str
+    message: str
+    transient: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What should run. `plan` is the plan to apply, or None to leave everything as it is.
+
+    `feasibility` says why the SLO cannot be met, `trouble` why there is no answer at all.
+    `inputs` is the hash of what `plan` was made from.
+    """
+
+    plan: PlanStatus | None = None
+    inputs: str = ""
+    feasibility: Feasibility | None = None
+    trouble: Trouble | None = None
+
+
+def inputs_hash(request: PlanRequest) -> str:
+    """Hash of all that a plan is made from except the nodes."""
+    facts = repr(replace(request, inventory=()))
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def settled(resource: Resource) -> Standing | None:
+    """The plan that stands for this very generation, so that nothing need be planned; or None."""
+    status = resource.status
+    if (
+        status.plan is None
+        or status.plan_inputs is None
+        or status.plan_generation != resource.generation
+        or not status.plan_feasible
+    ):
+        return None
+    return Standing(plan=status.plan, inputs=status.plan_inputs)
+
+
+def standing(
+    resource: Resource,
+    inputs: str,
+    fresh: PlanStatus | None,
+    infeasible: Feasibility | None,
+    *,
+    best_effort: bool,
+) -> Standing:
+    """The plan in force, given what the planner answers now for the inputs with that hash.
+
+    `fresh` is the planner's plan, the nearest one if `infeasible` says that none is feasible.
+    """
+    status = resource.status
+    kept = status.plan if status.plan_inputs == inputs else None
+    if kept is not None and status.plan_feasible:
+        return Standing(plan=kept, inputs=inputs)
+    if infeasible is None:
+        return Standing(plan=fresh, inputs=inputs)
+    if not best_effort:
+        return Standing(feasibility=infeasible)
+    if kept is not None:
+        return Standing(plan=kept, inputs=inputs, feasibility=infeasible)
+    return Standing(plan=fresh, inputs=inputs if fresh is not None else "", feasibility=infeasible)
