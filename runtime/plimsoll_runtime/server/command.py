@@ -1,0 +1,189 @@
+"""`plimsoll serve MODEL`."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from plimsoll_runtime.core.model_config import UnsupportedModelError
+from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
+
+EXIT_BAD_INPUT = 2
+API_KEY_VARIABLE = "PLIMSOLL_API_KEY"
+
+
+class BadInputError(Exception):
+    """The command line asks for what cannot be; one line, for stderr."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with vLLM's names."""
+    result = argparse.ArgumentParser(
+        prog="plimsoll serve",
+        description="Serves a model over an OpenAI-compatible API.",
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("model", metavar="MODEL", help="a folder, builtin://NAME or hf://ORG/NAME")
+    add("--revision", help="branch, tag or commit of an hf:// model")
+    add("--served-model-name", nargs="+", metavar="NAME", help="names that clients ask for")
+    add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104
+    add("--port", type=int, default=8000, help="port to listen on, 0 for any (%(default)s)")
+    add("--api-key", help=f"key that clients must send (or {API_KEY_VARIABLE} in the environment)")
+    add("--dtype", choices=DTYPES, default="auto", help="type of weights and KV cache")
+    add("--device", choices=DEVICES, default="auto", help="where the model runs")
+    add("--max-model-len", type=int, metavar="N", help="most tokens of prompt and answer together")
+    add("--max-num-seqs", type=int, metavar="N", help="most sequences in a step")
+    add("--max-num-batched-tokens", type=int, metavar="N", help="most tokens in a step")
+    add("--kv-cache-memory-bytes", type=int, metavar="N", help="size of the KV cache")
+    add("--block-size", type=int, default=16, metavar="N", help="tokens in a KV cache block")
+    add(
+        "--gpu-memory-utilization",
+        type=float,
+        default=0.9,
+        metavar="F",
+        help="share of the GPU's memory to use (%(default)s)",
+    )
+    add("--tensor-parallel-size", type=int, default=1, metavar="N", help="GPUs in one replica")
+    add("--seed", type=int, default=0, help="seed of requests that bring none (%(default)s)")
+    add(
+        "--shutdown-timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long running requests may go on after SIGTERM (%(default)g)",
+    )
+    add("--threads", type=int, metavar="N", help="CPU threads of the model")
+    return result
+
+
+def main(argv: list[str]) -> int:
+    """Serves until SIGTERM or SIGINT. Exit code 0, 1 when the engine failed, 2 on bad input."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    # As process 1 of a container, the default action of SIGTERM is none at all.
+    signal.signal(signal.SIGTERM, _exit_while_loading)
+    try:
+        return _serve(arguments)
+    except BadInputError as error:
+        print(f"plimsoll serve: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        return 0
+
+
+def _exit_while_loading(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    raise SystemExit(0)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    started = time.monotonic()
+    options = _engine_options(arguments)
+    listener = _listen(arguments.host, arguments.port)
+    with listener:
+        # The heavy imports come after what can be told to be wrong without them.
+        from plimsoll_runtime.engine.loader import load_engine
+        from plimsoll_runtime.server.app import create_app
+        from plimsoll_runtime.server.model_source import ModelSourceError, resolve_model
+        from plimsoll_runtime.server.process import serve
+        from plimsoll_runtime.server.settings import ServerSettings
+        from plimsoll_runtime.server.tokenizer import TokenizerError, load_tokenizer
+
+        try:
+            source = resolve_model(arguments.model, arguments.revision)
+            settings = ServerSettings(
+                served_names=tuple(arguments.served_model_name or [source.name]),
+                root=source.root,
+                api_key=arguments.api_key or os.environ.get(API_KEY_VARIABLE) or None,
+                shutdown_timeout=arguments.shutdown_timeout,
+            )
+            tokenizer = load_tokenizer(source.folder)
+            _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
+            engine = load_engine(source.folder, options)
+        except (
+            ModelSourceError,
+            TokenizerError,
+            UnsupportedModelError,
+            ValueError,
+            FileNotFoundError,
+        ) as error:
+            raise BadInputError(str(error)) from error
+        stats = engine.stats()
+        _say(
+            f"KV cache of {stats.num_blocks * stats.block_size} tokens "
+            f"({stats.num_blocks} blocks of {stats.block_size})"
+        )
+        engine.start()
+        app = create_app(engine, tokenizer, settings)
+        host, port = listener.getsockname()[:2]
+
+        def ready() -> None:
+            seconds = time.monotonic() - started
+            print(
+                f"plimsoll: serving {settings.name} on http://{_in_url(host)}:{port} "
+                f"(ready in {seconds:.1f} s)",
+                flush=True,
+            )
+
+        return serve(app, listener, ready)
+
+
+def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
+    if not 0 <= arguments.shutdown_timeout < float("inf"):
+        raise BadInputError(
+            f"--shutdown-timeout must be at least 0, not {arguments.shutdown_timeout}"
+        )
+    try:
+        return EngineOptions(
+            dtype=arguments.dtype,
+            device=arguments.device,
+            max_model_len=arguments.max_model_len,
+            max_num_seqs=arguments.max_num_seqs,
+            max_num_batched_tokens=arguments.max_num_batched_tokens,
+            kv_cache_memory_bytes=arguments.kv_cache_memory_bytes,
+            block_size=arguments.block_size,
+            gpu_memory_utilization=arguments.gpu_memory_utilization,
+            tensor_parallel_size=arguments.tensor_parallel_size,
+            seed=arguments.seed,
+            threads=arguments.threads,
+        )
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Takes the port before the model is loaded; connections are refused until it serves."""
+    listener: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        if listener is not None:
+            listener.close()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInputError(f"cannot listen on {host}:{port}: {reason}") from error
+    return listener
+
+
+def _weights_megabytes(folder: Path) -> str:
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return f"{size / 1e6:.0f}" if size >= 10e6 else f"{size / 1e6:.1f}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _say(text: str) -> None:
+    print(f"plimsoll: {text}", flush=True)

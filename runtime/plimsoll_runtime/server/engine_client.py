@@ -1,0 +1,130 @@
+"""The way from the event loop to the engine's thread and back."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
+from plimsoll_runtime.engine.engine import Engine, EngineFailedError
+from plimsoll_runtime.server.errors import APIError, bad_request
+
+MAX_UNFINISHED = 4096
+"""Sequences that may run or wait at once; more are turned away with 429."""
+
+
+class Arrival(NamedTuple):
+    """An output and when the engine handed it over, in seconds of the monotonic clock."""
+
+    output: RequestOutput
+    time: float
+
+
+class Ticket:
+    """The unfinished sequences of one HTTP request. Belongs to the event loop's thread."""
+
+    def __init__(self, request_ids: Sequence[str]) -> None:
+        self.unfinished = set(request_ids)
+        self._arrivals: deque[Arrival] = deque()
+        self._event = asyncio.Event()
+
+    def put(self, arrival: Arrival) -> None:
+        """Adds an output; outputs of sequences that were dropped are ignored."""
+        if arrival.output.request_id not in self.unfinished:
+            return
+        if arrival.output.finish_reason is not None:
+            self.unfinished.discard(arrival.output.request_id)
+        self._arrivals.append(arrival)
+        self._event.set()
+
+    async def take(self) -> list[Arrival]:
+        """Waits for outputs and returns all there are, oldest first."""
+        await self._event.wait()
+        self._event.clear()
+        arrivals = list(self._arrivals)
+        self._arrivals.clear()
+        return arrivals
+
+
+class EngineClient:
+    """Submits and aborts from the event loop; outputs come back in one wake-up a step.
+
+    Create it on the loop that serves. `time` is the clock of `Request.arrival_time`.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+        self.engine = engine
+        self.time = clock
+        self._tickets: dict[str, Ticket] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: deque[Arrival] = deque()
+        self._woken = False
+
+    @property
+    def num_unfinished(self) -> int:
+        """Sequences submitted and not finished or dropped."""
+        return len(self._tickets)
+
+    def submit(self, requests: Sequence[Request]) -> Ticket:
+        """Queues all of `requests` or none.
+
+        Raises APIError: 429 when too many wait, 400 when the engine cannot serve one of them, 503
+        when it has stopped.
+        """
+        self._loop = asyncio.get_running_loop()
+        if len(self._tickets) + len(requests) > MAX_UNFINISHED:
+            raise APIError(
+                429,
+                f"{len(self._tickets)} sequences run or wait, the most there may be is "
+                f"{MAX_UNFINISHED}: send the request again later",
+                headers={"Retry-After": "1"},
+            )
+        ticket = Ticket([request.request_id for request in requests])
+        for request in requests:
+            self._tickets[request.request_id] = ticket
+            try:
+                self.engine.submit(request, self._on_output)
+            except (ValueError, EngineFailedError) as error:
+                self.drop(ticket)
+                if isinstance(error, ValueError):
+                    raise bad_request(str(error)) from error
+                raise APIError(503, "the engine has stopped and takes no requests") from error
+        return ticket
+
+    def drop(self, ticket: Ticket, request_id: str | None = None) -> None:
+        """Aborts one sequence, or all that are left; the engine frees their blocks."""
+        for each in [request_id] if request_id is not None else list(ticket.unfinished):
+            ticket.unfinished.discard(each)
+            if self._tickets.pop(each, None) is not None:
+                self.engine.abort(each)
+
+    def end_all(self, message: str) -> None:
+        """Ends every sequence with an error that says `message`."""
+        for request_id, ticket in list(self._tickets.items()):
+            self._tickets.pop(request_id, None)
+            self.engine.abort(request_id)
+            output = RequestOutput(request_id, (), FinishReason.ERROR, message)
+            ticket.put(Arrival(output, self.time()))
+
+    def _on_output(self, output: RequestOutput) -> None:
+        # On the engine's thread. A step calls this once a sequence; waking the loop costs a
+        # system call, so only the first of them does it.
+        self._inbox.append(Arrival(output, self.time()))
+        if not self._woken and self._loop is not None:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the loop has closed: nobody is left to tell
+                self._inbox.clear()
+
+    def _deliver(self) -> None:
+        self._woken = False
+        while self._inbox:
+            arrival = self._inbox.popleft()
+            request_id = arrival.output.request_id
+            ticket = self._tickets.get(request_id)
+            if ticket is not None:
+                ticket.put(arrival)
+            if arrival.output.finish_reason is not None:
+                self._tickets.pop(request_id, None)

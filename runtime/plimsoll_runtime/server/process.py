@@ -1,0 +1,137 @@
+"""The serving process: signals, drain, and the end when the engine fails."""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from plimsoll_runtime.server.context import Context
+from plimsoll_runtime.server.http_protocol import BoundedHttpProtocol
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+POLL = 0.05
+IDLE_BEFORE_CLOSE = 0.3
+"""Seconds without a request after which a draining server closes its listener."""
+LISTEN_WHILE_DRAINING = 5.0
+"""Seconds that the listener stays open at most: until then other nodes learn that we drain."""
+FLUSH = 2.0
+"""Seconds for last bytes after the last answers have ended."""
+ENGINE_STOP = 5.0
+
+EXIT_FAILED = 1
+
+
+class ServerProcess(uvicorn.Server):
+    """uvicorn with an orderly end.
+
+    SIGTERM or SIGINT: readiness goes off, the listener closes when nothing runs or after
+    LISTEN_WHILE_DRAINING, running requests have until `shutdown_timeout`, then get an error. A
+    second signal ends at once. When the engine fails, `exit_code` becomes 1.
+    """
+
+    def __init__(self, app: FastAPI, on_ready: Callable[[], None] = lambda: None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http=BoundedHttpProtocol,
+                ws="none",
+                backlog=BACKLOG,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=75,
+            )
+        )
+        context = app.state.context
+        if not isinstance(context, Context):
+            raise TypeError("the app was not made by create_app")
+        self._context = context
+        self._on_ready = on_ready
+        self._drain_task: asyncio.Task[None] | None = None
+        self._deadline: float | None = None
+        self.exit_code = 0
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Replaces uvicorn's handlers, which would end the process by the signal itself."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, then watches for signals and the engine."""
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, self.begin_drain)
+        self._watch_task = asyncio.ensure_future(self._watch_engine())
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Closes the listener and waits for running requests until the deadline."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + FLUSH
+        left = max(0.0, self._deadline - time.monotonic())
+        self.config.timeout_graceful_shutdown = left + FLUSH  # type: ignore[assignment]
+        last_word = asyncio.get_running_loop().call_later(
+            left,
+            self._context.client.end_all,
+            "the server stopped before the answer was complete; send the request again",
+        )
+        await super().shutdown(sockets)
+        last_word.cancel()
+        self._watch_task.cancel()
+
+    def begin_drain(self) -> None:
+        """Starts the drain; called again, ends at once."""
+        if self._drain_task is not None:
+            self.should_exit = True
+            self.force_exit = True
+            return
+        timeout = self._context.settings.shutdown_timeout
+        logger.warning("draining: running requests have %g s", timeout)
+        self._context.lifecycle.draining = True
+        self._deadline = time.monotonic() + timeout
+        self._drain_task = asyncio.ensure_future(self._drain(self._deadline))
+
+    async def _drain(self, deadline: float) -> None:
+        close_at = min(deadline, time.monotonic() + LISTEN_WHILE_DRAINING)
+        idle_since = time.monotonic()
+        while time.monotonic() < close_at:
+            if self._context.lifecycle.active:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= IDLE_BEFORE_CLOSE:
+                break
+            await asyncio.sleep(POLL)
+        self.should_exit = True
+
+    async def _watch_engine(self) -> None:
+        while self._context.engine.failed is None:
+            await asyncio.sleep(POLL)
+        logger.error("the engine has failed; the process ends")
+        self.exit_code = EXIT_FAILED
+        await asyncio.sleep(FLUSH)
+        self.should_exit = True
+
+
+def serve(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> int:
+    """Serves until told to stop, then stops the engine. Returns the exit code."""
+    process = ServerProcess(app, on_ready)
+    process.run([listener])
+    engine = app.state.context.engine
+    stopper = threading.Thread(target=engine.stop, name="plimsoll-stop", daemon=True)
+    stopper.start()
+    stopper.join(ENGINE_STOP)
+    if stopper.is_alive():
+        logger.warning("the engine is still in a step; leaving it")
+    return process.exit_code

@@ -1,0 +1,130 @@
+"""What clients send, every field bounded. Unknown fields are ignored, as vLLM does."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+MAX_N = 8
+MAX_PROMPTS = 64
+MAX_MESSAGES = 4096
+MAX_STOPS = 16
+MAX_STOP_BYTES = 64
+MAX_STOP_TOKEN_IDS = 64
+MAX_TEMPLATE_ARGUMENTS = 16
+INT64 = 2**63
+
+# Fields that change the answer and are not supported, with the values that change nothing.
+_UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    "allowed_token_ids": (None, []),
+    "audio": (None,),
+    "bad_words": (None, []),
+    "frequency_penalty": (None, 0),
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "guided_choice": (None,),
+    "guided_grammar": (None,),
+    "guided_json": (None,),
+    "guided_regex": (None,),
+    "kv_transfer_params": (None,),
+    "length_penalty": (None, 1),
+    "logit_bias": (None, {}),
+    "logits_processors": (None, []),
+    "min_p": (None, 0),
+    "modalities": (None, ["text"]),
+    "presence_penalty": (None, 0),
+    "prompt_embeds": (None,),
+    "prompt_logprobs": (None,),
+    "repetition_penalty": (None, 1),
+    "response_format": (None, {"type": "text"}),
+    "structured_outputs": (None,),
+    "truncate_prompt_tokens": (None,),
+    "use_beam_search": (None, False),
+}
+UNSUPPORTED_COMPLETION = {
+    **_UNSUPPORTED,
+    "echo": (None, False),
+    "logprobs": (None,),
+    "suffix": (None, ""),
+}
+UNSUPPORTED_CHAT = {
+    **_UNSUPPORTED,
+    "chat_template": (None,),
+    "continue_final_message": (None, False),
+    "documents": (None, []),
+    "echo": (None, False),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "tool_choice": (None, "none", "auto"),
+    "tools": (None, []),
+}
+
+
+def _listed(value: object) -> object:
+    """A single stop string stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_BYTES)]
+TokenId = Annotated[int, Field(ge=0, lt=INT64)]
+Name = Annotated[str, StringConstraints(max_length=256)]
+
+
+class StreamOptions(BaseModel):
+    """What a stream reports beside text."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    include_usage: bool | None = None
+
+
+class GenerationRequest(BaseModel):
+    """The fields that completions and chat completions share."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    model: Name | None = None
+    max_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
+    stop: Annotated[list[Stop], BeforeValidator(_listed), Field(max_length=MAX_STOPS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    min_tokens: Annotated[int, Field(ge=0, lt=INT64)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS)] | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    return_token_ids: bool | None = None
+
+
+class CompletionRequest(GenerationRequest):
+    """`prompt` is checked apart, because a union of four shapes gives unreadable errors."""
+
+    prompt: Any = None
+    add_special_tokens: bool | None = None
+
+
+class ChatMessage(BaseModel):
+    """A turn of the conversation; `content` is text or a list of parts, checked apart."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Any = None
+    name: Name | None = None
+    tool_calls: Any = None
+
+
+class ChatCompletionRequest(GenerationRequest):
+    """`max_completion_tokens` is OpenAI's newer name of `max_tokens` and wins."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
+    add_generation_prompt: bool | None = None
+    chat_template_kwargs: (
+        Annotated[dict[Name, Any], Field(max_length=MAX_TEMPLATE_ARGUMENTS)] | None
+    ) = None

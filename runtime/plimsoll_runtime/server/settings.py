@@ -1,0 +1,28 @@
+"""What the HTTP server needs to know, decided at start."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The first of `served_names` is the model's name in answers and metrics; all are accepted.
+
+    `root` is where the model came from, as /v1/models shows it. Without `api_key` everybody may
+    ask. `shutdown_timeout` is in seconds.
+    """
+
+    served_names: tuple[str, ...]
+    root: str
+    api_key: str | None = None
+    shutdown_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.served_names or not all(self.served_names):
+            raise ValueError("a served model name must not be empty")
+        if self.api_key is not None and not self.api_key:
+            raise ValueError("the API key must not be empty; leave it out to let everybody ask")
+
+    @property
+    def name(self) -> str:
+        """The model's name in answers."""
+        return self.served_names[0]

@@ -1,0 +1,128 @@
+"""From a JSON body to a request that the engine can serve, or a 400 that names the field."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from plimsoll_runtime.core.request import SamplingParams
+from plimsoll_runtime.server.errors import APIError, bad_request, shown
+from plimsoll_runtime.server.protocol import MAX_STOP_BYTES, GenerationRequest
+from plimsoll_runtime.server.sequence import TextOptions
+
+R = TypeVar("R", bound=GenerationRequest)
+
+SEED_MASK = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """`max_model_len` bounds prompt and answer together; `eos_token_ids` end an answer."""
+
+    max_model_len: int
+    vocab_size: int
+    eos_token_ids: frozenset[int]
+
+
+def parse_request(
+    body: Mapping[str, Any], kind: type[R], unsupported: Mapping[str, tuple[object, ...]]
+) -> R:
+    """Validates `body` as `kind`. Raises APIError 400 naming the first field at fault."""
+    for name, neutral in unsupported.items():
+        if name in body and body[name] not in neutral:
+            raise bad_request(
+                f"{name} is not supported by this server and would change the answer: leave it out",
+                param=name,
+            )
+    try:
+        request = kind.model_validate(body)
+    except ValidationError as error:
+        raise _first(error) from error
+    _check_fields(request)
+    return request
+
+
+def sampling_params(
+    request: GenerationRequest,
+    num_prompt_tokens: int,
+    max_tokens: int | None,
+    model: ModelLimits,
+) -> SamplingParams:
+    """The engine's parameters for a prompt of `num_prompt_tokens`; no `max_tokens`: all that fit.
+
+    Raises APIError 400.
+    """
+    room = model.max_model_len - num_prompt_tokens
+    if room < 1 or (max_tokens is not None and max_tokens > room):
+        wanted = "" if max_tokens is None else f" and max_tokens is {max_tokens}"
+        raise context_too_long(num_prompt_tokens, model.max_model_len, wanted)
+    limit = room if max_tokens is None else max_tokens
+    min_tokens = request.min_tokens or 0
+    if min_tokens > limit:
+        raise bad_request(
+            f"min_tokens {min_tokens} is more than the {limit} tokens that max_tokens allows",
+            param="min_tokens",
+        )
+    stop_token_ids = frozenset(request.stop_token_ids or ())
+    for token_id in stop_token_ids:
+        if token_id >= model.vocab_size:
+            raise bad_request(
+                f"stop_token_ids: {token_id} is not in the vocabulary of {model.vocab_size} tokens",
+                param="stop_token_ids",
+            )
+    return SamplingParams(
+        max_tokens=limit,
+        temperature=1.0 if request.temperature is None else request.temperature,
+        top_p=1.0 if request.top_p is None else request.top_p,
+        top_k=max(0, request.top_k or 0),
+        seed=None if request.seed is None else request.seed & SEED_MASK,
+        min_tokens=min_tokens,
+        stop_token_ids=stop_token_ids
+        if request.ignore_eos
+        else stop_token_ids | model.eos_token_ids,
+    )
+
+
+def text_options(request: GenerationRequest) -> TextOptions:
+    """How the answer's text is made."""
+    return TextOptions(
+        stop=tuple(request.stop or ()),
+        include_stop=bool(request.include_stop_str_in_output),
+        skip_special_tokens=request.skip_special_tokens is not False,
+        min_tokens=request.min_tokens or 0,
+        stop_token_ids=frozenset(request.stop_token_ids or ()),
+    )
+
+
+def context_too_long(num_prompt_tokens: int, max_model_len: int, more: str = "") -> APIError:
+    """The error that clients know as context_length_exceeded."""
+    return bad_request(
+        f"this model's maximum context length is {max_model_len} tokens, prompt and answer "
+        f"together; the prompt has {num_prompt_tokens}{more}: shorten the prompt or ask for fewer "
+        "tokens",
+        param="max_tokens" if more else "prompt",
+        code="context_length_exceeded",
+    )
+
+
+def _check_fields(request: GenerationRequest) -> None:
+    for stop in request.stop or ():
+        if len(stop.encode()) > MAX_STOP_BYTES:
+            raise bad_request(
+                f"stop: {shown(stop)} is longer than {MAX_STOP_BYTES} bytes", param="stop"
+            )
+    if request.best_of is not None and request.best_of != (request.n or 1):
+        raise bad_request(
+            "best_of is not supported unless it equals n: leave it out", param="best_of"
+        )
+    if request.stream_options is not None and not request.stream:
+        raise bad_request("stream_options is only allowed with stream true", param="stream_options")
+
+
+def _first(error: ValidationError) -> APIError:
+    fault = error.errors(include_url=False, include_context=False)[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"][:1].lower() + fault["msg"][1:]
+    value = "" if fault["type"] == "missing" else f", not {shown(fault['input'])}"
+    return bad_request(f"{path}: {message}{value}", param=path or None)
