@@ -1,0 +1,48 @@
+"""The cluster that tests and the demo run on: the person's own, or ours."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.cluster.processes import ClusterError
+from e2e.cluster.settings import DEFAULT_NAME, REPOSITORY, settings_for
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHandle:
+    """A cluster to work with.
+
+    `is_ours` tells whether the harness runs it: then its images are loaded by
+    `python -m e2e.cluster images`, its NodePorts answer on 127.0.0.1, and nodes
+    can be faked.
+    """
+
+    kubeconfig: Path
+    is_ours: bool
+    name: str = ""
+
+
+def ensure_cluster(
+    name: str = DEFAULT_NAME, environment: Mapping[str, str] = os.environ
+) -> ClusterHandle:
+    """A cluster that is up: the one KUBECONFIG names, else ours, brought up if need be.
+
+    The harness runs as a command of its own, because it needs root and the
+    caller may not be. Raises ClusterError when KUBECONFIG names no file or the
+    cluster does not come up.
+    """
+    given = environment.get("KUBECONFIG")
+    ours = settings_for(name, environment)
+    if given and Path(given.split(os.pathsep)[0]) != ours.kubeconfig:
+        first = Path(given.split(os.pathsep)[0])
+        if not first.is_file():
+            raise ClusterError(f"KUBECONFIG={given} names no file: unset it or correct it")
+        return ClusterHandle(first, is_ours=False)
+    command = [sys.executable, "-m", "e2e.cluster", "up", "--name", name]
+    done = subprocess.run(command, cwd=REPOSITORY, check=False, stdout=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise ClusterError(f"cluster {name} did not come up: see the lines above")
+    return ClusterHandle(ours.kubeconfig, is_ours=True, name=name)

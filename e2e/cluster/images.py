@@ -1,0 +1,249 @@
+"""The project's images: built by buildah from its Dockerfiles, handed to containerd.
+
+Only what changed is done again. An image is known by the hash of everything
+that goes into it, and has that hash as a second tag; its dependency layer is
+built again only when its lock file changes; and containerd gets only layers
+that it does not have. Layers are kept uncompressed: compressing gigabytes to
+read them once on the same disk costs minutes.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.cluster import oci, packages
+from e2e.cluster.binaries import Programs
+from e2e.cluster.containerd import NAMESPACE, PAUSE_IMAGE, ctr
+from e2e.cluster.namespaces import inside
+from e2e.cluster.processes import ClusterError, run
+from e2e.cluster.progress import say, step
+from e2e.cluster.settings import REPOSITORY, Settings
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+SUITE = "bookworm"
+BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates", "libgomp1")
+BASE_IMAGE = f"localhost/plimsoll-base:{SUITE}"
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+SOURCES = ("operator", "runtime", "crds", "manifests")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of the project: folder of its Dockerfile, lock file, and how long it takes once."""
+
+    name: str
+    first_time: str
+
+    @property
+    def dockerfile(self) -> Path:
+        return REPOSITORY / self.name / "Dockerfile"
+
+    @property
+    def lock(self) -> Path:
+        return REPOSITORY / f"{self.name}.lock"
+
+    @property
+    def reference(self) -> str:
+        return f"docker.io/plimsoll/{self.name}:dev"
+
+
+OPERATOR = Image("operator", "about a minute")
+RUNTIME = Image("runtime", "about 7 minutes: it holds the CUDA build of PyTorch, 6 GB")
+ALL = (OPERATOR, RUNTIME)
+
+
+def ensure_pause(settings: Settings, built: Programs) -> None:
+    """Give containerd the image of pod sandboxes, one static program."""
+    if PAUSE_IMAGE in names(settings):
+        return
+    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+    archive = settings.state / "pause.tar"
+    archive.write_bytes(oci.one_file_image(built["pause"], [PAUSE_IMAGE], architecture))
+    ctr(settings, "images", "import", "--snapshotter", "overlayfs", archive)
+    archive.unlink()
+
+
+def names(settings: Settings) -> set[str]:
+    """Names of all images that containerd has."""
+    return set(ctr(settings, "images", "list", "--quiet").split())
+
+
+def load(settings: Settings, archive: Path) -> None:
+    """Import an image archive of Docker's or OCI's format."""
+    with step(f"import of {archive.name}"):
+        ctr(settings, "images", "import", "--snapshotter", "overlayfs", archive.absolute())
+
+
+def inputs_hash(image: Image, base: str) -> str:
+    """Short hash of all that decides what an image holds."""
+    digest = hashlib.sha256(base.encode())
+    files = [image.dockerfile, image.lock, REPOSITORY / "pyproject.toml"]
+    for source in SOURCES:
+        files += [path for path in (REPOSITORY / source).rglob("*") if path.is_file()]
+    for file in sorted(files):
+        if "__pycache__" in file.parts:
+            continue
+        digest.update(file.relative_to(REPOSITORY).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def ensure(settings: Settings, images: tuple[Image, ...] = ALL) -> list[str]:
+    """Build and import what changed; returns the references by hash, in the order given.
+
+    Each image is then known as `docker.io/plimsoll/NAME:dev` and `:HASH`.
+    """
+    references = []
+    for image in images:
+        base = os.environ.get("PLIMSOLL_BASE_IMAGE") or BASE_IMAGE
+        reference = image.reference.replace(":dev", f":{inputs_hash(image, base)}")
+        references.append(reference)
+        if reference in names(settings):
+            # The tag `dev` may stand on an older or newer build.
+            ctr(settings, "images", "tag", "--force", reference, image.reference)
+            say(f"image {image.name} is up to date")
+            continue
+        packages.ensure_images()
+        layout = _build(settings, image, base)
+        _import(settings, layout, [image.reference, reference])
+    return references
+
+
+def _buildah(settings: Settings, *arguments: str | Path) -> list[str]:
+    storage = settings.cache / "buildah"
+    return [
+        *("env", "BUILDAH_ISOLATION=chroot", f"TMPDIR={settings.cache / 'tmp'}"),
+        *("buildah", "--root", str(storage / "root"), "--runroot", str(storage / "run")),
+        *("--storage-driver", "overlay"),
+        *(str(word) for word in arguments),
+    ]
+
+
+def _ensure_base(settings: Settings) -> None:
+    """A minimal Debian with Python as the base image, for machines that reach no registry."""
+    found = subprocess.run(
+        _buildah(settings, "inspect", "--type", "image", BASE_IMAGE),
+        capture_output=True,
+        check=False,
+    )
+    if found.returncode == 0:
+        return
+    archive = settings.cache / "base" / f"{SUITE}-{'+'.join(BASE_PACKAGES)}.tar"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    if not archive.exists():
+        with step("base image (Debian with Python; about a minute, once)"):
+            part = archive.with_suffix(".part.tar")
+            include = f"--include={','.join(BASE_PACKAGES)}"
+            run(["mmdebstrap", "--variant=minbase", include, SUITE, part], timeout=1200)
+            part.rename(archive)
+    container = run(_buildah(settings, "from", "scratch")).strip()
+    run(_buildah(settings, "add", container, archive, "/"))
+    run(_buildah(settings, "commit", "--rm", container, BASE_IMAGE))
+
+
+def _build(settings: Settings, image: Image, base: str) -> Path:
+    """Build an image and return the OCI layout that holds it."""
+    (settings.cache / "tmp").mkdir(parents=True, exist_ok=True)
+    if base == BASE_IMAGE:
+        _ensure_base(settings)
+    layout = settings.cache / "layouts" / image.name
+    layout.parent.mkdir(parents=True, exist_ok=True)
+    say(f"building image {image.name}: the first time {image.first_time}")
+    with tempfile.TemporaryDirectory(dir=settings.cache / "tmp") as scratch:
+        context = Path(scratch)
+        shutil.copy(image.lock, context)
+        run(["uv", "build", "--quiet", "--wheel", "--out-dir", context / "dist", REPOSITORY])
+        (context / "dist" / ".gitignore").unlink(missing_ok=True)
+        local = f"localhost/plimsoll-{image.name}:dev"
+        with step(f"buildah bud ({image.name})"):
+            run(
+                _buildah(
+                    settings,
+                    *("bud", "--layers", "--network", "host", "--pull-never"),
+                    *("--format", "oci", "--build-arg", f"BASE={base}"),
+                    *_build_time_settings(),
+                    *("--file", image.dockerfile, "--tag", local, context),
+                ),
+                timeout=3600,
+            )
+        storage = settings.cache / "buildah"
+        with step(f"layers of {image.name}"):
+            (layout / "index.json").unlink(missing_ok=True)
+            run(
+                [
+                    *("skopeo", "--insecure-policy", "--tmpdir", settings.cache / "tmp"),
+                    *("copy", "--quiet", "--dest-oci-accept-uncompressed-layers"),
+                    f"containers-storage:[overlay@{storage / 'root'}+{storage / 'run'}]{local}",
+                    f"oci:{layout}:dev",
+                ],
+                timeout=3600,
+            )
+    _forget_old(settings, layout)
+    return layout
+
+
+def _build_time_settings() -> list[str]:
+    """What builds need from this machine and images must not keep: its CA bundle, caches, proxies.
+
+    A machine behind an inspecting proxy trusts a CA that the base image does not know.
+    """
+    settings: list[str] = []
+    bundle = os.environ.get("SSL_CERT_FILE")
+    if bundle and Path(bundle).is_file():
+        settings += ["--volume", f"{Path(bundle).resolve()}:{CA_BUNDLE}:ro"]
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"):
+        if name in os.environ:
+            settings += ["--build-arg", f"{name}={os.environ[name]}"]
+    return settings
+
+
+def _import(settings: Settings, layout: Path, references: list[str]) -> None:
+    """Hand containerd the image, without the layers that it has, and share their disk blocks."""
+    known = set(ctr(settings, "content", "list", "--quiet").split())
+    address = ("--address", settings.containerd_socket, "--namespace", NAMESPACE)
+    client = ["ctr", *address, "images", "import", "--snapshotter", "overlayfs", "-"]
+    with step(f"import of {references[0]}"), tempfile.TemporaryFile() as errors:
+        importer = subprocess.Popen(
+            inside(settings, client),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        assert importer.stdin is not None
+        with contextlib.suppress(BrokenPipeError), importer.stdin as pipe:
+            written = oci.write_archive(layout, references, known, pipe)
+        if importer.wait() != 0:
+            errors.seek(0)
+            raise ClusterError(f"ctr images import: {errors.read().decode()[-2000:]}")
+    say(f"  {written / 1e6:.0f} MB were new")
+    _share_blocks(settings, layout)
+
+
+def _share_blocks(settings: Settings, layout: Path) -> None:
+    """Let containerd's blobs be hard links to the layout's, which never change either."""
+    store = settings.containerd_root / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    for digest, blob in oci.layers(layout):
+        stored = store / digest.removeprefix("sha256:")
+        if not stored.exists() or stored.samefile(blob):
+            continue
+        if stored.stat().st_dev != blob.stat().st_dev:
+            continue
+        link = stored.with_suffix(".link")
+        link.unlink(missing_ok=True)
+        link.hardlink_to(blob)
+        link.replace(stored)
+
+
+def _forget_old(settings: Settings, layout: Path) -> None:
+    """Drop blobs of earlier builds from the layout, and earlier builds from buildah."""
+    needed = {digest.removeprefix("sha256:") for digest in oci.blobs_of(layout)}
+    for blob in (layout / "blobs" / "sha256").iterdir():
+        if blob.name not in needed:
+            blob.unlink()
+    run(_buildah(settings, "rmi", "--prune"), timeout=600)

@@ -1,0 +1,169 @@
+"""A cluster's life: up, down, healthy or not, and what is left of it.
+
+What leaves nothing behind, and why: processes, mounts, interfaces, routes and
+iptables rules live in the cluster's own namespaces and end with them (see
+`namespaces`). Outside are only two routes to nowhere, one cgroup, and the
+state folder; `down` removes them one by one, and `residue` looks for all of it.
+"""
+
+import datetime
+import fcntl
+import json
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from e2e.cluster import cgroups, containerd, controlplane, namespaces, network, node, packages
+from e2e.cluster.binaries import Programs, programs
+from e2e.cluster.certificates import write_all
+from e2e.cluster.images import ensure_pause
+from e2e.cluster.processes import ClusterError, run
+from e2e.cluster.progress import say, step
+from e2e.cluster.settings import Settings
+
+COMPONENTS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "containerd",
+    "kubelet",
+    "kube-proxy",
+    "forward",
+)
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Keep a second `up`, `down` or `images` of the same cluster waiting until this one is done."""
+    folder = settings.cache / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / settings.name).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another command on cluster {settings.name}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def up(settings: Settings) -> None:
+    """Bring the cluster up, or do nothing when it is up and healthy."""
+    packages.ensure_node()
+    built = programs(settings)
+    if not broken(settings, built):
+        say(f"cluster {settings.name} is up")
+        return
+    if settings.state.exists():
+        say(f"cleaning up what an earlier run of cluster {settings.name} left")
+    remove(settings)
+    refuse_shared_slot(settings)
+    with step(f"cluster {settings.name}"):
+        settings.state.mkdir(parents=True)
+        network.close_on_machine(settings)
+        write_all(settings, datetime.datetime.now(datetime.UTC))
+        namespaces.create(settings, built["pause"])
+        network.set_up_inside(settings)
+        network.forward_from_machine(settings, built)
+        _write_network_configuration(settings)
+        controlplane.start_etcd(settings, built)
+        controlplane.start_api_server(settings, built)
+        containerd.start(settings)
+        ensure_pause(settings, built)
+        controlplane.wait_until_ready(settings, built)
+        controlplane.start_controllers(settings, built)
+        node.start_kubelet(settings, built)
+        node.start_proxy(settings, built)
+        node.wait_until_ready(settings, built)
+        if (reason := broken(settings, built)) is not None:
+            raise ClusterError(f"cluster {settings.name} came up broken: {reason}")
+
+
+def down(settings: Settings) -> list[str]:
+    """Take the cluster down; returns what is left of it, which should be nothing."""
+    with step(f"taking cluster {settings.name} down"):
+        remove(settings)
+    left = residue(settings)
+    for line in left:
+        say(f"left behind: {line}")
+    return left
+
+
+def remove(settings: Settings) -> None:
+    """End and remove everything of the cluster that can be found, in any state."""
+    namespaces.destroy(settings)
+    node.remove_leftovers(settings)
+    network.open_on_machine(settings)
+    if settings.state.exists():
+        shutil.rmtree(settings.state)
+
+
+def broken(settings: Settings, built: Programs) -> str | None:
+    """What is wrong with the cluster, or None when it is up and healthy."""
+    if namespaces.holder(settings) is None:
+        return "it is not up"
+    for component in COMPONENTS:
+        if not namespaces.alive(settings, component):
+            return f"{component} has ended: see {settings.logs}/{component}.log"
+    kubectl = [built["kubectl"], "--kubeconfig", settings.kubeconfig, "--request-timeout=10s"]
+    path = '{.status.conditions[?(@.type=="Ready")].status}'
+    try:
+        ready = run([*kubectl, "get", "node", settings.node_name, "-o", f"jsonpath={path}"])
+    except ClusterError as error:
+        return str(error)
+    return None if ready == "True" else f"node {settings.node_name} has Ready={ready or 'unknown'}"
+
+
+def refuse_shared_slot(settings: Settings) -> None:
+    """Raise ClusterError when another running cluster has the same addresses and ports."""
+    request = urllib.request.Request(f"http://127.0.0.1:{settings.api_port}/")
+    try:
+        urllib.request.urlopen(request, timeout=2)  # noqa: S310 (a constant http address)
+    except urllib.error.HTTPError:
+        pass
+    except OSError:
+        return
+    raise ClusterError(
+        f"port {settings.api_port} of 127.0.0.1 answers: another cluster whose name falls on the "
+        f"same slot as {settings.name!r}, or another program; take another name"
+    )
+
+
+def residue(settings: Settings) -> list[str]:
+    """What is left of the cluster on the machine: one line each, empty when nothing is."""
+    left = [f"cgroup {path}" for path in cgroups.present(settings.cgroup)]
+    left += [f"route blackhole {network_}" for network_ in network.closed_ranges(settings)]
+    marks = (str(settings.state).encode(), str(settings.containerd_root).encode())
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            line = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if any(mark in line for mark in marks):
+            left.append(f"process {folder.name}: {line.replace(bytes(1), b' ').decode()[:120]}")
+    for line_ in Path("/proc/self/mounts").read_text().splitlines():
+        if any(mark.decode() in line_ for mark in marks):
+            left.append(f"mount {line_.split()[1]}")
+    wanted = {str(settings.node_address), str(settings.kubernetes_service)}
+    wanted.add(str(settings.pod_range).split("/")[0].rsplit(".", 2)[0] + ".")
+    for rule in run(["iptables-save"]).splitlines():
+        if any(mark in rule for mark in wanted):
+            left.append(f"iptables rule {rule}")
+    for address in run(["ip", "-oneline", "-4", "addr", "show"]).splitlines():
+        if any(f" {mark}" in address for mark in wanted):
+            left.append(f"interface {address.split()[1]}")
+    if settings.state.exists():
+        left.append(f"folder {settings.state}")
+    return left
+
+
+def _write_network_configuration(settings: Settings) -> None:
+    folder = settings.state / "cni"
+    folder.mkdir()
+    (folder / "10-pods.conflist").write_text(json.dumps(node.network_configuration(settings)))
