@@ -1,0 +1,182 @@
+"""Sentences about plans: what limits them, with figures, in the words of the resource's fields."""
+
+import math
+from dataclasses import replace
+
+from plimsoll_planner.latency import latency
+from plimsoll_planner.options import HEADROOM, Limit, limit_at, without_slots
+from plimsoll_planner.products import known_names
+from plimsoll_planner.search import Bid, Broken, Market, idle_latency
+from plimsoll_planner.text import duration, figure
+
+
+def why_not_cheaper(market: Market, ranked: list[Bid]) -> str:
+    """What stopped the winner, the first of `ranked`, from being cheaper."""
+    winner = ranked[0]
+    floor = max(1, market.request.min_replicas)
+    if winner.replicas > floor:
+        fewer = winner.replicas - 1
+        rate = market.request.workload.requests_per_second / fewer
+        limit = limit_at(winner.option, market.demand, rate)
+        cause = "" if limit is None else f": {_limit_text(market, winner, limit, rate)}"
+        return (
+            f"{_replicas(fewer)} would each get {figure(rate)} requests/s, more than the "
+            f"{figure(winner.option.sustained)} that {winner.shape} sustains{cause}"
+        )
+    cheaper = [bid for bid in ranked if not bid.feasible and bid.capability < winner.capability]
+    if cheaper:
+        nearest = min(cheaper, key=lambda bid: (bid.shortage, str(bid.shape)))
+        return f"{nearest.shape}, which is smaller: {why_it_lost(market, nearest)}"
+    smaller = [
+        refusal
+        for refusal in market.refusals
+        if refusal.shape.accelerators * refusal.shape.accelerator.bandwidth
+        < winner.shape.accelerators * winner.shape.accelerator.bandwidth
+    ]
+    if smaller:
+        nearest_refusal = min(smaller, key=lambda item: (item.shortfall, str(item.shape)))
+        return f"{nearest_refusal.shape}, which is smaller: {nearest_refusal.reason}"
+    least = f" (minReplicas {floor})" if floor > 1 else ""
+    return f"nothing smaller is on offer than {_replicas(winner.replicas)} of {winner.shape}{least}"
+
+
+def why_it_lost(market: Market, bid: Bid) -> str:
+    """Why `bid` is not the plan."""
+    request = market.request
+    if bid.broken is None:
+        return "feasible, but dearer"
+    if bid.broken is Broken.LATENCY:
+        return _too_slow(market, bid)
+    if bid.broken in (Broken.ROOM, Broken.RATE):
+        return _too_few(market, bid)
+    if bid.broken is Broken.PRICE:
+        return (
+            f"maxCostPerMillionTokens is set but the price of {bid.shape.label} is unknown: "
+            "annotate its nodes with plimsoll.dev/price-per-hour"
+        )
+    cost = bid.cost_per_million_tokens or 0.0
+    promised = request.objectives.max_cost_per_million_tokens or 0.0
+    return (
+        f"{_replicas(bid.replicas)} of {bid.shape} cost {figure(cost)} per million output tokens "
+        f"at {figure(request.workload.requests_per_second)} requests/s, above "
+        f"maxCostPerMillionTokens {figure(promised)}"
+    )
+
+
+def what_is_missing(market: Market, ranked: list[Bid]) -> str:
+    """What stands in the way of every bid, by the nearest of them."""
+    if ranked:
+        return why_it_lost(market, ranked[0])
+    if market.refusals:
+        return min(market.refusals, key=lambda item: (item.shortfall, str(item.shape))).reason
+    request = market.request
+    if market.unknown:
+        return (
+            f"no figures are known for {', '.join(market.unknown)}; the catalogue has "
+            f"{known_names()}"
+        )
+    if market.disallowed:
+        return (
+            f"no node offers any of accelerators.allow [{', '.join(request.allow)}]; the cluster "
+            f"has [{', '.join(market.disallowed)}]"
+        )
+    return (
+        "no schedulable node with free cores, or with GPUs and the label nvidia.com/gpu.product, "
+        "is in the inventory"
+    )
+
+
+def _too_slow(market: Market, bid: Bid) -> str:
+    """No load is small enough: the latency of an idle replica is too high."""
+    idle = idle_latency(bid.option, market.demand)
+    promised = market.demand.objectives
+    slow = []
+    for name, needs, limit in (
+        (Limit.TTFT.value, idle.ttft_p95, promised.ttft_p95),
+        (Limit.TPOT.value, idle.tpot_p95, promised.tpot_p95),
+    ):
+        if limit is not None and needs > limit * (1 - HEADROOM):
+            slow.append(
+                f"{name} p95 {duration(limit)}: {bid.shape} reaches {duration(needs)} even when "
+                f"idle{_headroom(needs, limit)}"
+            )
+    if slow:
+        return "; ".join(slow)
+    limit_found = limit_at(bid.option, market.demand, bid.rate)
+    cause = "" if limit_found is None else _limit_text(market, bid, limit_found, bid.rate)
+    return f"{bid.shape} sustains no rate: {cause}"
+
+
+def _too_few(market: Market, bid: Bid) -> str:
+    request = market.request
+    load = request.workload.requests_per_second
+    if bid.capacity < request.min_replicas:
+        return (
+            f"the nodes hold {_replicas(bid.capacity)} of {bid.shape}, fewer than minReplicas "
+            f"{request.min_replicas}"
+        )
+    serve = figure(bid.bound * bid.option.sustained)
+    within = "within the SLO" if _promises(market) else "without overload"
+    who = (
+        f"maxReplicas {request.max_replicas} serve"
+        if request.max_replicas <= bid.capacity
+        else f"{_replicas(bid.capacity)}, all that the nodes hold, serve"
+    )
+    text = f"{who} {serve} of {figure(load)} requests/s on {bid.shape} {within}"
+    if bid.limit is None:
+        return text
+    return f"{text}: {_limit_text(market, bid, bid.limit, load / max(1, bid.replicas))}"
+
+
+def _limit_text(market: Market, bid: Bid, limit: Limit, rate: float) -> str:
+    found = bid.option.latency(market.demand, rate)
+    promised = market.demand.objectives
+    engine, memory = bid.option.engine, bid.option.memory
+    if limit is Limit.TTFT and promised.ttft_p95 is not None:
+        return (
+            f"timeToFirstToken p95 would be {duration(found.ttft_p95)}, promised "
+            f"{duration(promised.ttft_p95)}{_headroom(found.ttft_p95, promised.ttft_p95)}"
+        )
+    if limit is Limit.TPOT and promised.tpot_p95 is not None:
+        return (
+            f"timePerOutputToken p95 would be {duration(found.tpot_p95)}, promised "
+            f"{duration(promised.tpot_p95)}{_headroom(found.tpot_p95, promised.tpot_p95)}"
+        )
+    if limit is Limit.SEQUENCES:
+        if math.isinf(found.running_p95):
+            found = latency(without_slots(engine), market.demand.traffic, rate)
+        return (
+            f"{math.ceil(found.running_p95)} sequences would run at once, more than "
+            f"{_slots(market, bid)}"
+        )
+    if limit is Limit.KV_CACHE:
+        return (
+            f"{math.ceil(found.resident_p95)} tokens would be in the KV cache, which holds "
+            f"{memory.kv_cache_tokens}"
+        )
+    return "prompts would arrive faster than they are computed"
+
+
+def _slots(market: Market, bid: Bid) -> str:
+    slots = bid.option.engine.max_num_seqs
+    if market.request.pin.max_num_seqs is not None:
+        return f"pin.maxNumSeqs {slots}"
+    promised = market.demand.objectives.tpot_p95
+    if promised is None:
+        return f"maxNumSeqs {slots}"
+    return f"maxNumSeqs {slots}, which timePerOutputToken p95 {duration(promised)} allows"
+
+
+def _headroom(needs: float, promised: float) -> str:
+    if needs > promised:
+        return ""
+    return f", which leaves less than the {HEADROOM:.0%} headroom for prediction error"
+
+
+def _promises(market: Market) -> bool:
+    promised = replace(market.demand.objectives, max_cost_per_million_tokens=None)
+    return promised.ttft_p95 is not None or promised.tpot_p95 is not None
+
+
+def _replicas(count: int) -> str:
+    return f"{count} replica" if count == 1 else f"{count} replicas"

@@ -1,0 +1,77 @@
+"""Where the memory of one accelerator goes.
+
+`KV cache = memory × utilisation - weights / tp - activations at the token budget - reserve`, as
+vLLM's and KAITO's estimators do; on `cpu` the sum is what the pod requests.
+"""
+
+from dataclasses import dataclass, replace
+
+from plimsoll_planner.model_facts import BYTES, ModelFacts
+from plimsoll_planner.shape import Shape
+
+BLOCK_SIZE = 16
+"""Tokens in a block of KV cache; budgets are rounded to whole blocks."""
+GPU_UTILISATION = 0.9
+"""Share of a GPU's memory that the engine claims, as its --gpu-memory-utilization; the rest is for
+the driver, other contexts and fragmentation."""
+GPU_RESERVE_BYTES = 2**30
+"""Workspaces of matrix products and collectives, captured graphs."""
+CPU_RESERVE_BYTES = 3 * 2**29
+"""Python, PyTorch's libraries, tokenizer and the HTTP server of one engine process."""
+LOGITS_COPIES = 3
+"""FP32 copies of the logits that sampling holds at once: raw, scaled, sorted."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on one accelerator. `kv_cache_tokens` is what the replica's KV cache holds."""
+
+    weights: int
+    activations: int
+    reserve: int
+    kv_cache: int
+    kv_cache_tokens: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.activations + self.reserve + self.kv_cache
+
+
+def usable_bytes(shape: Shape, memory_bytes: int) -> int:
+    """What the engine may use of `memory_bytes` (of a GPU, or free on a node for `cpu`)."""
+    return memory_bytes if shape.is_cpu else int(memory_bytes * GPU_UTILISATION)
+
+
+def activation_bytes(facts: ModelFacts, shape: Shape, tokens: int, sequences: int) -> int:
+    """Peak of what a step of `tokens` new tokens and `sequences` sampled ones holds at once.
+
+    Residual stream, its norm and the block's input and output (4 × hidden), the three MLP
+    intermediates, queries, keys and values; and the logits.
+    """
+    size = shape.tensor_parallel_size
+    heads = facts.attention_heads / size + 2 * max(1.0, facts.kv_heads / size)
+    width = 4 * facts.hidden_size + 3 * facts.intermediate_size / size + heads * facts.head_dim
+    logits = sequences * facts.vocab_size * BYTES["FP32"] * LOGITS_COPIES
+    return int(tokens * width * BYTES[shape.weights]) + logits
+
+
+def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: int) -> MemoryPlan:
+    """The memory of a replica with a token budget of `tokens` before any KV cache."""
+    return MemoryPlan(
+        weights=-(-facts.weights_bytes(shape.weights) // shape.tensor_parallel_size),
+        activations=activation_bytes(facts, shape, tokens, sequences),
+        reserve=CPU_RESERVE_BYTES if shape.is_cpu else GPU_RESERVE_BYTES,
+        kv_cache=0,
+        kv_cache_tokens=0,
+    )
+
+
+def block_bytes(facts: ModelFacts, shape: Shape) -> int:
+    """Bytes of one block of KV cache on one accelerator."""
+    return BLOCK_SIZE * facts.kv_bytes_per_token(shape.kv_cache, shape.tensor_parallel_size)
+
+
+def with_kv_cache(memory: MemoryPlan, bytes_of_block: int, blocks: int) -> MemoryPlan:
+    """`memory` with `blocks` blocks of KV cache."""
+    return replace(memory, kv_cache=blocks * bytes_of_block, kv_cache_tokens=blocks * BLOCK_SIZE)

@@ -1,0 +1,84 @@
+"""`plan`: the cheapest way to keep a promise with an inventory, or what stands in the way."""
+
+from plimsoll_planner.edges import nearest_edges
+from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper
+from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.result import Alternative, Candidate, Plan, PlanResult, Prediction
+from plimsoll_planner.search import Bid, Market, Refusal, ranking, search
+from plimsoll_planner.shape import Shape
+from plimsoll_planner.text import round_up
+
+
+def plan(request: PlanRequest) -> PlanResult:
+    """Sizes the request. Pure: equal requests give equal results.
+
+    Searches accelerator, number format, tensor parallelism (cores on `cpu`), token budget, running
+    sequences and replicas; keeps what is pinned; leaves `options.HEADROOM` of every latency.
+    """
+    market = search(request)
+    ranked = ranking(market.bids)
+    feasible = bool(ranked) and ranked[0].feasible
+    if feasible:
+        binding = why_not_cheaper(market, ranked)
+        edges: tuple[Alternative, ...] = ()
+    else:
+        binding = what_is_missing(market, ranked)
+        edges = tuple(edge.alternative for edge in nearest_edges(market))
+    return PlanResult(
+        feasible=feasible,
+        plan=_plan(market, ranked[0], binding) if ranked else None,
+        binding_constraint=binding,
+        alternatives=edges,
+        candidates=(
+            *(_candidate(market, bid, ranked[0]) for bid in _best_of_each_shape(ranked)),
+            *(_refused(refusal) for refusal in market.refusals),
+        ),
+    )
+
+
+def _plan(market: Market, bid: Bid, binding: str) -> Plan:
+    shape, engine, memory = bid.shape, bid.option.engine, bid.option.memory
+    cost = bid.cost_per_million_tokens
+    return Plan(
+        accelerator=shape.label,
+        cpu_cores=shape.cpu_cores,
+        tensor_parallel_size=shape.tensor_parallel_size,
+        pipeline_parallel_size=1,
+        weights_precision=shape.weights,
+        kv_cache_precision=shape.kv_cache,
+        max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        max_model_len=market.demand.max_model_len,
+        kv_cache_bytes=memory.kv_cache,
+        kv_cache_tokens=memory.kv_cache_tokens,
+        memory_bytes=memory.total,
+        replicas=bid.replicas,
+        predicted=Prediction(
+            ttft_p95=round_up(bid.predicted.ttft_p95),
+            tpot_p95=round_up(bid.predicted.tpot_p95),
+            requests_per_second_per_replica=bid.option.sustained,
+            cost_per_million_tokens=None if cost is None else round_up(cost),
+        ),
+        binding_constraint=binding,
+    )
+
+
+def _best_of_each_shape(ranked: list[Bid]) -> list[Bid]:
+    first: dict[str, Bid] = {}
+    for bid in ranked:
+        first.setdefault(str(bid.shape), bid)
+    return list(first.values())
+
+
+def _candidate(market: Market, bid: Bid, winner: Bid) -> Candidate:
+    reason = "" if bid is winner and bid.feasible else why_it_lost(market, bid)
+    return _of_shape(bid.shape, reason)
+
+
+def _refused(refusal: Refusal) -> Candidate:
+    return _of_shape(refusal.shape, refusal.reason)
+
+
+def _of_shape(shape: Shape, reason: str) -> Candidate:
+    name = str(shape) if shape.is_cpu else shape.label
+    return Candidate(name, shape.tensor_parallel_size, shape.weights, reason)

@@ -1,0 +1,88 @@
+"""The inventory by product: what one replica may be built from, and how many fit."""
+
+from dataclasses import dataclass
+
+from plimsoll_planner.accelerators import CATALOGUE, Accelerator, find, same_product
+from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.memory import usable_bytes
+from plimsoll_planner.shape import Shape
+
+CPU_BYTES_PER_CORE = 4 * 2**30
+"""Memory of a core where an inventory does not say: that of clouds' general-purpose machines."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """All nodes with one product, which replicas of one deployment may spread over."""
+
+    label: str
+    accelerator: Accelerator
+    pools: tuple[AcceleratorPool, ...]
+
+    @property
+    def most_per_node(self) -> int:
+        """Accelerators (cores) of the largest node."""
+        return max(pool.count for pool in self.pools)
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """Of one accelerator on the dearest node; None where a price is missing."""
+        prices = [pool.price_per_hour for pool in self.pools]
+        known = [price for price in prices if price is not None]
+        return max(known) if known and len(known) == len(prices) else None
+
+    def memory_bytes(self, shape: Shape) -> int:
+        """Memory that the engine may use: of the smallest GPU, or of the largest node for `cpu`.
+
+        A `cpu` replica asks for what it needs, so that the largest node decides whether it fits.
+        """
+        sizes = [self._memory(pool) for pool in self.pools]
+        return usable_bytes(shape, max(sizes) if shape.is_cpu else min(sizes))
+
+    def replicas(self, shape: Shape, memory_bytes: int) -> int:
+        """How many replicas of `shape`, each with `memory_bytes` if on `cpu`, the nodes hold."""
+        total = 0
+        for pool in self.pools:
+            fit = int(pool.count / shape.accelerators)
+            if shape.is_cpu:
+                fit = min(fit, self._memory(pool) // max(1, memory_bytes))
+            total += fit * pool.nodes
+        return total
+
+    def _memory(self, pool: AcceleratorPool) -> int:
+        if pool.memory_bytes is not None:
+            return pool.memory_bytes
+        if self.accelerator.memory_bytes:
+            return self.accelerator.memory_bytes
+        return CPU_BYTES_PER_CORE * pool.count
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the inventory offers to a request. `unknown` are labels without figures."""
+
+    products: tuple[Product, ...]
+    disallowed: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def offer(request: PlanRequest) -> Offer:
+    """The products of the inventory that the request may use, in the order of their labels."""
+    usable = [pool for pool in request.inventory if pool.count > 0 and pool.nodes > 0]
+    products, disallowed, unknown = [], [], []
+    for label in sorted({pool.accelerator for pool in usable}):
+        if request.allow and not any(same_product(label, name) for name in request.allow):
+            disallowed.append(label)
+            continue
+        accelerator = find(label)
+        if accelerator is None:
+            unknown.append(label)
+            continue
+        pools = tuple(pool for pool in usable if pool.accelerator == label)
+        products.append(Product(label, accelerator, pools))
+    return Offer(tuple(products), tuple(disallowed), tuple(unknown))
+
+
+def known_names() -> str:
+    """The catalogue's products, for messages."""
+    return ", ".join(accelerator.name for accelerator in CATALOGUE)

@@ -1,0 +1,32 @@
+"""What one replica is made of."""
+
+from dataclasses import dataclass
+
+from plimsoll_planner.accelerators import CPU, Accelerator
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The hardware and number formats of one replica; `cpu_cores` is None unless it is `cpu`.
+
+    `label` is the product as the nodes are labelled, which a catalogue's alias may differ from.
+    """
+
+    accelerator: Accelerator
+    label: str
+    weights: str
+    kv_cache: str
+    tensor_parallel_size: int = 1
+    cpu_cores: float | None = None
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.accelerator.name == CPU
+
+    @property
+    def accelerators(self) -> float:
+        """GPUs, or cores, of one replica: what prices and limits count."""
+        return self.tensor_parallel_size if self.cpu_cores is None else self.cpu_cores
+
+    def __str__(self) -> str:
+        return f"{self.label}×{self.accelerators:g}"
