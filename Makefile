@@ -6,6 +6,8 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/plimsoll
 UV_VERSION := 0.13.8
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+# Programs that targets start find this uv too.
+export PATH := $(CACHE)/uv-$(UV_VERSION)/bin:$(PATH)
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 CLUSTER := $(PYTHON) -m e2e.cluster
