@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("model", metavar="MODEL", help="a folder, builtin://NAME or hf://ORG/NAME")
     add("--revision", help="branch, tag or commit of an hf:// model")
     add("--served-model-name", nargs="+", metavar="NAME", help="names that clients ask for")
-    add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s); 0.0.0.0 for all")
     add("--port", type=int, default=8000, help="port to listen on, 0 for any (%(default)s)")
     add("--api-key", help=f"key that clients must send (or {API_KEY_VARIABLE} in the environment)")
     add("--dtype", choices=DTYPES, default="auto", help="type of weights and KV cache")

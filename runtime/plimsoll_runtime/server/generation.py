@@ -102,14 +102,17 @@ class Generation:
                 choice = self._choices[output.request_id]
                 if choice.sequence.finish_reason is not None:
                     continue
-                if output.finish_reason in (FinishReason.ERROR, FinishReason.ABORT):
-                    raise self._failed(output)
-                delta = choice.sequence.push(output.new_token_ids, output.finish_reason)
+                failed = output.finish_reason in (FinishReason.ERROR, FinishReason.ABORT)
+                delta = choice.sequence.push(
+                    output.new_token_ids, None if failed else output.finish_reason
+                )
                 if delta.finish_reason is not None:
                     left -= 1
                     self._client.drop(self._ticket, output.request_id)
                     self._observe_end(choice, delta.finish_reason)
                 yield delta
+                if failed and delta.finish_reason is None:
+                    raise self._failed(output)
 
     def close(self) -> None:
         """Aborts what is unfinished. May be called twice."""

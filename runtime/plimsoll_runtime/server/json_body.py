@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from plimsoll_runtime.server.errors import bad_request
 
-_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def _constant(name: str) -> NoReturn:

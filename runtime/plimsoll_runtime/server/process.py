@@ -116,7 +116,7 @@ class ServerProcess(uvicorn.Server):
         self.should_exit = True
 
     async def _watch_engine(self) -> None:
-        while self._context.engine.failed is None:
+        while self._context.engine.failed is None:  # noqa: ASYNC110 - another thread sets it
             await asyncio.sleep(POLL)
         logger.error("the engine has failed; the process ends")
         self.exit_code = EXIT_FAILED

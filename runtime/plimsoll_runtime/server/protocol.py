@@ -55,7 +55,6 @@ UNSUPPORTED_CHAT = {
     "logprobs": (None, False),
     "top_logprobs": (None, 0),
     "tool_choice": (None, "none", "auto"),
-    "tools": (None, []),
 }
 
 

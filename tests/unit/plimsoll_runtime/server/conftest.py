@@ -1,0 +1,121 @@
+"""A real engine and scheduler around a model that says what the test wants."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from plimsoll_runtime import builtin
+from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.engine.engine import Engine, StepResult
+from plimsoll_runtime.server.app import create_app
+from plimsoll_runtime.server.settings import ServerSettings
+from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
+
+MODEL = "tiny"
+EOS = 5
+VOCAB_SIZE = 2048
+MAX_MODEL_LEN = 256
+
+
+@dataclass
+class SpokenModel:
+    """Answers with `token_ids` and then end-of-sequence, whatever it is asked.
+
+    Clearing `gate` holds the model before its next step; `broken` makes every step raise.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    broken: bool = False
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def execute(self, output: SchedulerOutput) -> StepResult:
+        """The next token of the answer for every sequence that samples."""
+        self.gate.wait()
+        if self.broken:
+            raise RuntimeError("the model is broken")
+        sampled = {}
+        for item in output.scheduled:
+            if item.samples:
+                index = item.output_index
+                known = index < len(self.token_ids)
+                sampled[item.request_id] = self.token_ids[index] if known else EOS
+        return StepResult(sampled)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return load_tokenizer(builtin.path(MODEL))
+
+
+@pytest.fixture
+def spoken() -> SpokenModel:
+    return SpokenModel()
+
+
+@pytest.fixture
+def engine(spoken: SpokenModel) -> Iterator[Engine]:
+    config = ModelConfig.from_hf(
+        {
+            "architectures": ["LlamaForCausalLM"],
+            "hidden_size": 8,
+            "num_attention_heads": 1,
+            "intermediate_size": 8,
+            "num_hidden_layers": 1,
+            "vocab_size": VOCAB_SIZE,
+            "eos_token_id": EOS,
+        }
+    )
+    limits = EngineLimits(
+        max_num_seqs=8,
+        max_num_batched_tokens=64,
+        max_model_len=MAX_MODEL_LEN,
+        num_blocks=64,
+        block_size=16,
+    )
+    engine = Engine(Scheduler(limits), spoken, config)
+    engine.start()
+    yield engine
+    spoken.gate.set()
+    engine.stop()
+
+
+@pytest.fixture
+def say(spoken: SpokenModel, tokenizer: Tokenizer) -> Callable[[str], list[int]]:
+    """Sets what the model says; returns it as token ids."""
+
+    def set_text(text: str) -> list[int]:
+        spoken.token_ids = tokenizer.encode(text, add_special_tokens=False)
+        return spoken.token_ids
+
+    return set_text
+
+
+@pytest.fixture
+def settings() -> ServerSettings:
+    return ServerSettings(served_names=("tiny", "alias"), root="builtin://tiny")
+
+
+@pytest.fixture
+def app(engine: Engine, tokenizer: Tokenizer, settings: ServerSettings) -> Iterator[FastAPI]:
+    app = create_app(engine, tokenizer, settings)
+    yield app
+    app.state.context.close()
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        yield client
