@@ -7,6 +7,7 @@ from plimsoll_planner.latency import latency
 from plimsoll_planner.options import HEADROOM, Limit, limit_at, without_slots
 from plimsoll_planner.products import known_names
 from plimsoll_planner.search import Bid, Broken, Market, idle_latency
+from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import duration, figure
 
 
@@ -23,21 +24,21 @@ def why_not_cheaper(market: Market, ranked: list[Bid]) -> str:
             f"{_replicas(fewer)} would each get {figure(rate)} requests/s, more than the "
             f"{figure(winner.option.sustained)} that {winner.shape} sustains{cause}"
         )
-    cheaper = [bid for bid in ranked if not bid.feasible and bid.capability < winner.capability]
-    if cheaper:
-        nearest = min(cheaper, key=lambda bid: (bid.shortage, str(bid.shape)))
-        return f"{nearest.shape}, which is smaller: {why_it_lost(market, nearest)}"
-    smaller = [
-        refusal
-        for refusal in market.refusals
-        if refusal.shape.accelerators * refusal.shape.accelerator.bandwidth
-        < winner.shape.accelerators * winner.shape.accelerator.bandwidth
-    ]
+    lost = [(b.shape, b.shortage, b) for b in ranked if not b.feasible]
+    smaller = [item for item in lost if _weight(item[0]) < _weight(winner.shape)]
     if smaller:
-        nearest_refusal = min(smaller, key=lambda item: (item.shortfall, str(item.shape)))
-        return f"{nearest_refusal.shape}, which is smaller: {nearest_refusal.reason}"
+        _, _, nearest = min(smaller, key=lambda item: (item[1], str(item[0])))
+        return f"{nearest.shape}, which is smaller, does not do: {why_it_lost(market, nearest)}"
+    refused = [r for r in market.refusals if _weight(r.shape) < _weight(winner.shape)]
+    if refused:
+        refusal = min(refused, key=lambda item: (item.shortfall, str(item.shape)))
+        return f"{refusal.shape}, which is smaller, does not do: {refusal.reason}"
     least = f" (minReplicas {floor})" if floor > 1 else ""
     return f"nothing smaller is on offer than {_replicas(winner.replicas)} of {winner.shape}{least}"
+
+
+def _weight(shape: Shape) -> float:
+    return shape.accelerators * shape.accelerator.bandwidth
 
 
 def why_it_lost(market: Market, bid: Bid) -> str:

@@ -32,7 +32,7 @@ MAX_UTILISATION = 0.95
 DEFAULT_TPOT = 0.1
 """TPOT to size batches by where none is promised: ten tokens a second, about as fast as people
 read."""
-SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+SEQUENCES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 GPU_BUDGETS = (512, 1024, 2048, 4096, 8192)
 CPU_BUDGETS = (64, 128, 256, 512, 1024)
 _BISECTIONS = 20
@@ -143,17 +143,18 @@ def _limit(engine: Engine, memory: MemoryPlan, demand: Demand, rate: float) -> L
     if found is OVERLOADED:
         freed = latency(without_slots(engine), demand.traffic, rate)
         return Limit.CAPACITY if freed is OVERLOADED else Limit.SEQUENCES
-    if found.utilisation > MAX_UTILISATION:
-        return Limit.CAPACITY
-    promised = demand.objectives
-    if promised.ttft_p95 is not None and found.ttft_p95 > promised.ttft_p95 * (1 - HEADROOM):
-        return Limit.TTFT
-    if promised.tpot_p95 is not None and found.tpot_p95 > promised.tpot_p95 * (1 - HEADROOM):
-        return Limit.TPOT
-    if found.running_p95 > engine.max_num_seqs:
-        return Limit.SEQUENCES
-    if found.resident_p95 > memory.kv_cache_tokens:
-        return Limit.KV_CACHE
+    promised, kept = demand.objectives, 1 - HEADROOM
+    ttft = math.inf if promised.ttft_p95 is None else promised.ttft_p95 * kept
+    tpot = math.inf if promised.tpot_p95 is None else promised.tpot_p95 * kept
+    for limit, needs, has in (
+        (Limit.CAPACITY, found.utilisation, MAX_UTILISATION),
+        (Limit.TTFT, found.ttft_p95, ttft),
+        (Limit.TPOT, found.tpot_p95, tpot),
+        (Limit.SEQUENCES, found.running_p95, engine.max_num_seqs),
+        (Limit.KV_CACHE, found.resident_p95, memory.kv_cache_tokens),
+    ):
+        if needs > has:
+            return limit
     return None
 
 
