@@ -143,16 +143,20 @@ def _flaw(measured: Measured, now: float) -> tuple[str, str] | None:
         return ("NoReadyReplica", "no replica is ready, so there is nothing to measure")
     if len(samples) < measured.ready:
         return ("MetricsMissing", "metrics of a ready replica are missing")
-    for sample in sorted(samples, key=lambda sample: sample.replica):
-        if sample.error:
-            return ("MetricsMissing", f"no metrics from {sample.replica}: {sample.error}")
-        if now - sample.at > STALE_AFTER:
-            return ("MetricsStale", f"metrics of {sample.replica} are older than {STALE_AFTER:g} s")
-        counts = (sample.running, sample.waiting)
-        if not all(math.isfinite(count) and 0 <= count <= ABSURD_REQUESTS for count in counts):
-            return ("MetricsAbsurd", f"{sample.replica} reports impossible request counts")
-        if not (math.isfinite(sample.kv_cache_usage) and 0 <= sample.kv_cache_usage <= 1.01):
-            return ("MetricsAbsurd", f"{sample.replica} reports an impossible KV cache usage")
+    ordered = sorted(samples, key=lambda sample: sample.replica)
+    return next((flaw for sample in ordered if (flaw := _flaw_of(sample, now))), None)
+
+
+def _flaw_of(sample: Sample, now: float) -> tuple[str, str] | None:
+    if sample.error:
+        return ("MetricsMissing", f"no metrics from {sample.replica}: {sample.error}")
+    if now - sample.at > STALE_AFTER:
+        return ("MetricsStale", f"metrics of {sample.replica} are older than {STALE_AFTER:g} s")
+    counts = (sample.running, sample.waiting)
+    if not all(math.isfinite(count) and 0 <= count <= ABSURD_REQUESTS for count in counts):
+        return ("MetricsAbsurd", f"{sample.replica} reports impossible request counts")
+    if not (math.isfinite(sample.kv_cache_usage) and 0 <= sample.kv_cache_usage <= 1.01):
+        return ("MetricsAbsurd", f"{sample.replica} reports an impossible KV cache usage")
     return None
 
 

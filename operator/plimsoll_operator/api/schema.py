@@ -145,7 +145,7 @@ def _node(
         raise ValueError(f"no structural type for {dict(schema)}: give the field one type")
     default = merged.get("default")
     if with_defaults and default is not None and default != []:
-        node["default"] = default
+        node["default"] = _stored(default)
     if node["type"] == "integer":
         node["format"] = "int32" if merged.get("maximum", 2**63) <= _INT32_MAX else "int64"
     if node["type"] == "array":
@@ -156,8 +156,6 @@ def _node(
             name: _node(child, definitions, with_defaults=with_defaults)
             for name, child in merged.get("properties", {}).items()
         }
-        if with_defaults and "default" in node:
-            node["default"] = _minimal(node["default"], node["properties"])
         required = [
             name for name in merged.get("required", ()) if "default" not in node["properties"][name]
         ]
@@ -181,21 +179,13 @@ def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict
     return merged
 
 
-def _minimal(default: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
-    """A default object without what the properties' own defaults fill in anyway."""
+def _stored(default: Any) -> Any:
+    """A default as it is stored: whole, since rules see it before nested defaults are filled in."""
+    if not isinstance(default, Mapping):
+        return default
     return {
-        name: value
-        for name, value in default.items()
-        if value is not None and value != [] and value != _default_of(properties[name])
+        name: _stored(value) for name, value in default.items() if value is not None and value != []
     }
-
-
-def _default_of(node: Mapping[str, Any]) -> object:
-    if node["type"] != "object" or "default" not in node:
-        return node.get("default")
-    filled = {name: _default_of(child) for name, child in node["properties"].items()}
-    filled.update(node["default"])
-    return {name: value for name, value in filled.items() if value is not None}
 
 
 def _add_rule(spec: dict[str, Any], rule: Rule) -> None:

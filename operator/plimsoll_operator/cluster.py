@@ -1,0 +1,183 @@
+"""The API server: the only module that speaks to it for us, besides the watches of kopf.
+
+Objects go in and out as plain dictionaries. Every call blocks in a thread of its own pool, with a
+timeout, and is tried once: whoever called tries again later, from the queue.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import quote, urlencode
+
+from kubernetes import config as _config
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.configuration import Configuration
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from plimsoll_operator.kinds import BY_NAME as KINDS
+from plimsoll_operator.kinds import Kind
+
+logger = logging.getLogger(__name__)
+
+FIELD_MANAGER = "plimsoll"
+STATUS_MANAGER = "plimsoll-status"
+TIMEOUT_SECONDS = 15.0
+PAGE = 500
+_TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_TRANSIENT = frozenset({408, 409, 410, 429, 500, 502, 503, 504})
+
+T = TypeVar("T")
+config = cast("Any", _config)  # untyped
+Object = dict[str, Any]
+
+
+class ClusterError(Exception):
+    """The API server refused or did not answer. `status` is the HTTP status, 0 without one."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}" if status else message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same call may succeed later without anyone changing anything."""
+        return self.status == 0 or self.status in _TRANSIENT
+
+
+class Cluster:
+    """A client of the API server with `workers` connections."""
+
+    def __init__(self, client: ApiClient, workers: int = 16) -> None:
+        self._client = client
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="cluster")
+
+    @classmethod
+    def connect(cls, workers: int = 16) -> "Cluster":
+        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says."""
+        configuration = Configuration()
+        if _TOKEN_FILE.is_file():
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            config.load_kube_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = workers
+        configuration.retries = False
+        return cls(ApiClient(configuration), workers)
+
+    def close(self) -> None:
+        """Drops connections; calls in flight end with an error."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """One object, or None where there is none. Raises ClusterError."""
+        try:
+            return await self._call("GET", kind.path(namespace, quote(name)))
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, kind: Kind, namespace: str | None = None) -> tuple[list[Object], str]:
+        """All objects of a kind that its selector selects, and the list's resource version."""
+        items: list[Object] = []
+        proceed = ""
+        while True:
+            query = {"limit": str(PAGE)}
+            if kind.selector:
+                query["labelSelector"] = kind.selector
+            if proceed:
+                query["continue"] = proceed
+            page = await self._call("GET", kind.path(namespace), query)
+            # Items of a list lack what the list says once for all of them.
+            items.extend({**kind.type_meta(), **item} for item in page.get("items") or ())
+            metadata = page.get("metadata") or {}
+            proceed = metadata.get("continue") or ""
+            if not proceed:
+                return items, str(metadata.get("resourceVersion", ""))
+
+    async def apply(self, child: Mapping[str, Any]) -> Object:
+        """Server-side apply; fields that others own and we want are taken. Raises ClusterError."""
+        metadata = child["metadata"]
+        path = KINDS[child["kind"]].path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._call("PATCH", path, query, child)
+
+    async def apply_status(self, kind: Kind, raw: Mapping[str, Any], status: Object) -> Object:
+        """Writes the whole status of `raw`, if the object still is the same one."""
+        metadata = raw["metadata"]
+        body = {
+            **kind.type_meta(),
+            "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
+            "status": status,
+        }
+        path = kind.path(metadata["namespace"], metadata["name"]) + "/status"
+        query = {"fieldManager": STATUS_MANAGER, "force": "true"}
+        return await self._call("PATCH", path, query, body)
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        """Creates an object. Raises ClusterError."""
+        return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Deletes the object if it still has this uid; one that is gone is no error."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._call("DELETE", kind.path(namespace, name), {}, body)
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Runs a blocking function in this client's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Object:
+        return await self.run(lambda: self._request(method, path, query or {}, body))
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+    ) -> Object:
+        configuration = self._client.configuration
+        url = configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": "application/json", "User-Agent": "plimsoll-operator"}
+        for setting in configuration.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                headers[setting["key"]] = setting["value"]
+        payload: object = body
+        if method == "PATCH":
+            headers["Content-Type"] = "application/apply-patch+yaml"
+            payload = json.dumps(body)
+        elif body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            response = cast("Any", self._client.rest_client).request(
+                method, url, headers=headers, body=payload, _request_timeout=TIMEOUT_SECONDS
+            )
+            response.read()
+        except ApiException as error:
+            raise _error(int(error.status or 0), error.body) from error
+        except (HTTPError, OSError) as error:
+            raise ClusterError(0, "", f"{method} {path}: {error}") from error
+        if not 200 <= response.status < 300:
+            raise _error(int(response.status), response.data)
+        return dict(json.loads(response.data or b"{}"))
+
+
+def _error(status: int, body: bytes | str | None) -> ClusterError:
+    try:
+        answer = json.loads(body or "{}")
+        return ClusterError(status, str(answer.get("reason", "")), str(answer.get("message", "")))
+    except (ValueError, AttributeError):
+        return ClusterError(status, "", str(body)[:200])

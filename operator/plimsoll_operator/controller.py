@@ -1,0 +1,158 @@
+"""The loop: a key from the queue, then gather, plan, autoscale, reconcile, apply, status."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from plimsoll_operator import metrics
+from plimsoll_operator.actuator import Actuator
+from plimsoll_operator.api.spec import ScalingMode
+from plimsoll_operator.autoscale import Decision, Memory, decide
+from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.gather import measured, observe, policy_of, ready_replicas
+from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
+from plimsoll_operator.observed import Observed
+from plimsoll_operator.planner_service import PlannerService
+from plimsoll_operator.queue import KeyedQueue
+from plimsoll_operator.reconcile import Desired, Outcome, reconcile
+from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
+from plimsoll_operator.scraper import Scraper
+from plimsoll_operator.settings import Settings
+from plimsoll_operator.standing import Standing
+from plimsoll_operator.store import Store
+from plimsoll_operator.verdict import first_status
+
+logger = logging.getLogger(__name__)
+RESTLESS_SECONDS = 10.0
+"""A delay that a resource only reaches by being changed at six looks in a row."""
+
+
+class Controller:
+    """Reconciles resources; `work` is one worker, of which there are several."""
+
+    def __init__(
+        self, settings: Settings, cluster: Cluster, store: Store, scraper: Scraper, instance: str
+    ) -> None:
+        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.store = store
+        self._settings = settings
+        self._cluster = cluster
+        self._scraper = scraper
+        self._actuator = Actuator(cluster, store, instance)
+        self._planner = PlannerService(store, self._read_config_map)
+        self._memories: dict[str, Memory] = {}
+
+    async def work(self) -> None:
+        """Takes keys from the queue until cancelled; no failure of one key ends it."""
+        while True:
+            key = await self.queue.get()
+            metrics.QUEUE_DEPTH.set(len(self.queue))
+            try:
+                await self._attempt(key)
+            finally:
+                self.queue.done(key)
+
+    async def _attempt(self, key: Key) -> None:
+        resource = "/".join(key)
+        try:
+            with metrics.RECONCILE_SECONDS.time():
+                acted = await self.reconcile(key)
+        except ClusterError as error:
+            delay = self.queue.retry(key)
+            metrics.RECONCILES.labels(result="refused").inc()
+            level = logging.INFO if error.transient else logging.WARNING
+            logger.log(
+                level,
+                "will try again",
+                extra={"resource": resource, "error": str(error), "delay": delay},
+            )
+        except Exception:
+            delay = self.queue.retry(key)
+            metrics.RECONCILES.labels(result="failed").inc()
+            logger.exception("failed", extra={"resource": resource, "delay": delay})
+        else:
+            metrics.RECONCILES.labels(result="acted" if acted else "idle").inc()
+            if not acted:
+                self.queue.succeed(key)
+                return
+            # What was done is looked at again, later each time where it never comes to rest.
+            delay = self.queue.retry(key)
+            if delay >= RESTLESS_SECONDS:
+                logger.warning("does not come to rest", extra={"resource": resource})
+
+    async def reconcile(self, key: Key) -> bool:
+        """One look at one resource. Returns whether a child was changed. Raises ClusterError."""
+        raw = self.store.get(RESOURCE.name, *key)
+        if raw is None:
+            self._scraper.forget(key)
+            return False
+        resource = parse_resource(raw)
+        if resource.deleting:
+            return False
+        if not resource.status.conditions:
+            status = first_status(resource, _now())
+            await self._actuator.write_status(raw, dump_status(status))
+            raw = self.store.get(RESOURCE.name, *key) or raw
+            resource = parse_resource(raw)
+        standing = await self._planner.standing(resource)
+        observed = await observe(self.store, self._cluster, resource)
+        decision = self._decide(resource, standing, observed)
+        desired = Desired(resource, standing, decision, self._settings.image)
+        outcome = reconcile(desired, observed, _now())
+        await self._carry_out(resource, raw, outcome)
+        if outcome.requeue_after is not None:
+            self.queue.add_after(key, outcome.requeue_after)
+        return bool(outcome.actions)
+
+    async def _carry_out(
+        self, resource: Resource, raw: Mapping[str, Any], outcome: Outcome
+    ) -> None:
+        """Children first, so that a crash before the status is made good by doing all again."""
+        refused: ClusterError | None = None
+        for action in outcome.actions:
+            try:
+                await self._actuator.act(resource.namespace, resource.name, action)
+            except ClusterError as error:
+                refused = refused or error
+        if outcome.status is not None:
+            await self._actuator.write_status(raw, outcome.status)
+        for event in outcome.events:
+            await self._actuator.tell(raw, event)
+        if refused is not None:
+            raise refused
+
+    def _decide(
+        self, resource: Resource, standing: Standing, observed: Observed
+    ) -> Decision | None:
+        spec, plan = resource.spec, standing.plan
+        if spec is None or plan is None or spec.scaling.mode is ScalingMode.EXTERNAL:
+            return None
+        replicas = ready_replicas(self.store, resource.key)
+        seen = measured(resource, observed, replicas, self._scraper.samples(resource.key))
+        if seen is None:
+            return None
+        memory = self._memories.get(resource.uid, Memory())
+        now = asyncio.get_running_loop().time()
+        decision = decide(seen, policy_of(spec), plan.max_num_seqs, memory, now)
+        if decision.memory != memory:
+            self._memories[resource.uid] = decision.memory
+        moved = decision.replicas - seen.current
+        verdict = "up" if moved > 0 else "down" if moved < 0 else "keep"
+        metrics.AUTOSCALE_DECISIONS.labels(decision=verdict if decision.active else "held").inc()
+        return decision
+
+    async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
+        found = await self._cluster.get(CONFIG_MAP, namespace, name)
+        text = ((found or {}).get("data") or {}).get(key)
+        return None if text is None else str(text)
+
+    def forget(self, key: Key, uid: str) -> None:
+        """Drops what was remembered of a resource that is gone."""
+        self._memories.pop(uid, None)
+        self._scraper.forget(key)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

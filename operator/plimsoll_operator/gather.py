@@ -1,0 +1,82 @@
+"""Reads what reconciling one resource needs, from the store and, for what it lacks, live."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from plimsoll_operator.api.quantity import parse_duration
+from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
+from plimsoll_operator.autoscale import Measured, Policy, Sample
+from plimsoll_operator.cluster import Cluster
+from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
+from plimsoll_operator.observed import Observed, owned_by, rollout
+from plimsoll_operator.render.children import ChildKey, child_keys
+from plimsoll_operator.resource import Key, Resource
+from plimsoll_operator.store import Store
+
+
+async def observe(store: Store, cluster: Cluster, resource: Resource) -> Observed:
+    """Children and pods of a resource. Raises ClusterError.
+
+    A child that the store lacks is read from the API server, since the watches do not see objects
+    without our labels, and such an object must not be taken over.
+    """
+    children: dict[ChildKey, Mapping[str, Any]] = {}
+    for kind in CHILDREN:
+        for item in store.of_instance(kind.name, resource.key):
+            children[kind.name, str(item["metadata"]["name"])] = item
+    for kind_name, name in child_keys(resource.name):
+        if (kind_name, name) not in children:
+            found = await cluster.get(BY_NAME[kind_name], resource.namespace, name)
+            if found is not None:
+                children[kind_name, name] = found
+    return Observed(children=children, pods=store.of_instance(POD.name, resource.key))
+
+
+def ready_replicas(store: Store, key: Key) -> tuple[tuple[str, str], ...]:
+    """Name and address of every ready pod that is not on its way out."""
+    return tuple(
+        (str(pod["metadata"]["name"]), str(pod["status"]["podIP"]))
+        for pod in store.of_instance(POD.name, key)
+        if "deletionTimestamp" not in pod["metadata"]
+        and pod["status"].get("podIP")
+        and any(
+            condition.get("type") == "Ready" and condition.get("status") == "True"
+            for condition in pod["status"].get("conditions") or ()
+        )
+    )
+
+
+def scales_automatically(spec: LLMDeploymentSpec | None) -> bool:
+    """Whether the operator itself moves the replica count."""
+    return (
+        spec is not None
+        and spec.scaling.mode is ScalingMode.AUTOMATIC
+        and spec.scaling.min_replicas < spec.scaling.max_replicas
+    )
+
+
+def policy_of(spec: LLMDeploymentSpec) -> Policy:
+    """The autoscaler's bounds and pace."""
+    return Policy(
+        min_replicas=spec.scaling.min_replicas,
+        max_replicas=spec.scaling.max_replicas,
+        scale_down_stabilization=parse_duration(spec.scaling.scale_down_stabilization),
+    )
+
+
+def measured(
+    resource: Resource,
+    observed: Observed,
+    replicas: tuple[tuple[str, str], ...],
+    samples: tuple[Sample, ...],
+) -> Measured | None:
+    """What the autoscaler sees: one sample a ready pod; None without a Deployment."""
+    deployment = observed.children.get(("Deployment", resource.name))
+    if deployment is None or not owned_by(deployment, resource.uid):
+        return None
+    names = {name for name, _ in replicas}
+    return Measured(
+        samples=tuple(sample for sample in samples if sample.replica in names),
+        current=rollout(deployment).desired,
+        ready=len(names),
+    )

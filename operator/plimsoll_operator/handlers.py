@@ -1,0 +1,106 @@
+"""Watches, by kopf, which is used for nothing else.
+
+Handlers only store what they see and wake the queue: they decide nothing, and nothing here makes
+kopf add a finalizer (timers, daemons and handlers of deletion would).
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import kopf
+
+from plimsoll_operator import metrics
+from plimsoll_operator.cluster import ClusterError
+from plimsoll_operator.kinds import WATCHED, Kind
+from plimsoll_operator.manager import Manager
+
+logger = logging.getLogger(__name__)
+
+INACTIVITY_SECONDS = 70
+SERVER_SECONDS = 120
+CLIENT_SECONDS = 150
+REQUEST_SECONDS = 10
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """kopf without persistence, posting and scanning, and with watches that cannot go deaf."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.watching.inactivity_timeout = INACTIVITY_SECONDS
+    settings.watching.server_timeout = SERVER_SECONDS
+    settings.watching.client_timeout = CLIENT_SECONDS
+    settings.networking.request_timeout = REQUEST_SECONDS
+    settings.queueing.worker_limit = 64
+    settings.queueing.idle_timeout = 1.0
+    for kind in WATCHED:
+        if kind.selector:
+            resource = (kind.group, kind.version, kind.plural)
+            settings.watching.label_selectors[resource] = kind.selector
+    return settings
+
+
+def registry(manager: Manager) -> kopf.OperatorRegistry:
+    """Handlers that feed `manager`."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        account = kopf.login_with_service_account(**kwargs)
+        return account or kopf.login_via_client(**kwargs)
+
+    @kopf.on.startup(registry=handlers)
+    async def start(**_: Any) -> None:
+        try:
+            await manager.start()
+        except ClusterError as error:
+            # Better that the pod restarts and says so than that it waits and looks healthy.
+            raise kopf.PermanentError(f"the cluster cannot be read: {error}") from error
+
+    @kopf.on.cleanup(registry=handlers)
+    async def stop(**_: Any) -> None:
+        await manager.stop()
+
+    for kind in WATCHED:
+        _watch(handlers, manager, kind)
+    return handlers
+
+
+def _watch(handlers: kopf.OperatorRegistry, manager: Manager, kind: Kind) -> None:
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers, id=kind.plural)
+    async def see(event: kopf.RawEvent, **_: Any) -> None:
+        metrics.WATCH_EVENTS.labels(kind=kind.name).inc()
+        metrics.LAST_EVENT.set(time.time())
+        manager.see(kind.name, dict(event["object"]), gone=event["type"] == "DELETED")
+
+
+async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
+    """Watches until the process is told to stop. Returns False where something failed instead."""
+    stop = asyncio.Event()
+    watching = asyncio.create_task(
+        kopf.operator(
+            registry=registry(manager),
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+    )
+    failing = asyncio.create_task(manager.failed())
+    await asyncio.wait((watching, failing), return_when=asyncio.FIRST_COMPLETED)
+    failed = failing.done()
+    failing.cancel()
+    stop.set()
+    try:
+        await watching
+    except Exception as error:
+        # kopf wraps what the start of ours raised, and keeps the wrapper to itself.
+        outcomes = getattr(error, "outcomes", {})
+        causes = [str(outcome.exception) for outcome in outcomes.values()] or [repr(error)]
+        logger.error("cannot go on", extra={"error": "; ".join(causes)})  # noqa: TRY400
+        failed = True
+    return not failed

@@ -1,0 +1,165 @@
+"""The running process: store, controller, scraper and the tasks that keep them going."""
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from plimsoll_operator import metrics
+from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.controller import Controller
+from plimsoll_operator.engine_client import EngineClient
+from plimsoll_operator.gather import ready_replicas, scales_automatically
+from plimsoll_operator.health import HealthServer
+from plimsoll_operator.kinds import NODE, RESOURCE, WATCHED, Kind
+from plimsoll_operator.resource import Key, parse_resource
+from plimsoll_operator.scraper import Scraper
+from plimsoll_operator.settings import Settings
+from plimsoll_operator.store import Store, instance_of
+
+logger = logging.getLogger(__name__)
+
+NODES_SETTLE_SECONDS = 2.0
+"""Nodes often come and go together; what waits for nodes is looked at once they are quiet."""
+
+
+class Manager:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._store = Store()
+        self._engines = EngineClient()
+        self._scraper = Scraper(self._engines, settings.scrape, self._wake)
+        self._controller = Controller(
+            settings, cluster, self._store, self._scraper, socket.gethostname()
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended = asyncio.Event()
+        self._nodes_timer: asyncio.TimerHandle | None = None
+        self._health = HealthServer(settings.http_port, self._alive)
+        self._synced = False
+
+    async def start(self) -> None:
+        """Fills the store, then begins to work. Raises ClusterError, as where the CRD is absent."""
+        await self._health.start()
+        for kind in WATCHED:
+            await self._list(kind)
+        self._synced = self._health.ready = True
+        for key in self._store.resource_keys():
+            self._wake(key)
+        for number in range(self._settings.workers):
+            self._spawn(self._controller.work(), f"worker-{number}")
+        self._spawn(self._resync(), "resync")
+        self._spawn(self._relist(), "relist")
+        self._spawn(self._scrape(), "scrape")
+        count = len(self._store.resource_keys())
+        logger.info("serving %d resources with %d workers", count, self._settings.workers)
+
+    async def stop(self) -> None:
+        """Ends all tasks; a write in flight may or may not happen, and is safe to repeat."""
+        self._health.ready = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._engines.close()
+        await self._health.stop()
+        self._cluster.close()
+
+    async def failed(self) -> None:
+        """Returns when a task has ended that should run for ever."""
+        await self._ended.wait()
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                logger.error("%s ended", task.get_name(), exc_info=task.exception())
+
+    def see(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
+        """Takes what a watch shows and wakes whom it concerns."""
+        news = self._store.remove(kind, item) if gone else self._store.put(kind, item)
+        if news:
+            self._concern(kind, item, gone=gone)
+
+    def _concern(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
+        metadata = item["metadata"]
+        if kind == NODE.name:
+            self._nodes_changed()
+            return
+        namespace = str(metadata["namespace"])
+        if kind == RESOURCE.name:
+            key = (namespace, str(metadata["name"]))
+            if gone:
+                self._controller.forget(key, str(metadata["uid"]))
+            self._wake(key)
+            return
+        instance = instance_of(item)
+        if instance is not None and self._store.get(RESOURCE.name, namespace, instance):
+            self._wake((namespace, instance))
+
+    def _wake(self, key: Key) -> None:
+        self._controller.queue.add(key)
+
+    def _nodes_changed(self) -> None:
+        if self._nodes_timer is None and self._synced:
+            loop = asyncio.get_running_loop()
+            self._nodes_timer = loop.call_later(NODES_SETTLE_SECONDS, self._wake_unplanned)
+
+    def _wake_unplanned(self) -> None:
+        self._nodes_timer = None
+        for key in self._store.resource_keys():
+            raw = self._store.get(RESOURCE.name, *key)
+            if raw is not None and not (raw.get("status") or {}).get("planFeasible"):
+                self._wake(key)
+
+    async def _list(self, kind: Kind) -> None:
+        namespaces = self._settings.namespaces if kind.namespaced else ()
+        for namespace in namespaces or (None,):
+            items, version = await self._cluster.list(kind, namespace)
+            changed = self._store.replace(kind.name, items, version)
+            if self._synced:
+                for item in changed:
+                    metrics.CACHE_REPAIRS.labels(kind=kind.name).inc()
+                    self._concern(kind.name, item, gone=False)
+
+    async def _resync(self) -> None:
+        """Looks at every resource without cause, spread over the period."""
+        while True:
+            keys = self._store.resource_keys()
+            period = self._settings.resync * random.uniform(0.9, 1.1)  # noqa: S311 - only jitter
+            for key in keys:
+                self._wake(key)
+                await asyncio.sleep(period / len(keys))
+            if not keys:
+                await asyncio.sleep(period)
+
+    async def _relist(self) -> None:
+        """Finds what a watch has missed."""
+        while True:
+            await asyncio.sleep(self._settings.relist)
+            for kind in WATCHED:
+                try:
+                    await self._list(kind)
+                except ClusterError as error:
+                    logger.warning("list failed", extra={"child": kind.name, "error": str(error)})
+
+    async def _scrape(self) -> None:
+        while True:
+            targets = []
+            for key in self._store.resource_keys():
+                raw = self._store.get(RESOURCE.name, *key)
+                if raw is not None and scales_automatically(parse_resource(raw).spec):
+                    targets.append((key, ready_replicas(self._store, key)))
+            self._scraper.tick(targets)
+            await asyncio.sleep(1.0)
+
+    def _alive(self) -> str:
+        """What is wrong with the process, or nothing."""
+        ended = [task.get_name() for task in self._tasks if task.done()]
+        return f"ended: {', '.join(ended)}" if ended else ""
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(lambda _: self._ended.set())
+        self._tasks.append(task)

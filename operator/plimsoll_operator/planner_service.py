@@ -1,0 +1,126 @@
+"""Plans resources: reads model configs and runs the planner in threads, remembering answers."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from plimsoll_operator import metrics
+from plimsoll_operator.api.spec import LLMDeploymentSpec, WhenInfeasible
+from plimsoll_operator.planning.inventory import pools_from_nodes
+from plimsoll_operator.planning.model_source import (
+    ModelSourceError,
+    parse_config,
+    read_model_config,
+)
+from plimsoll_operator.planning.request import plan_request
+from plimsoll_operator.planning.status import feasibility, plan_status
+from plimsoll_operator.resource import Resource
+from plimsoll_operator.standing import Standing, Trouble, inputs_hash, settled, standing
+from plimsoll_operator.store import Store
+from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.planner import plan
+from plimsoll_planner.result import PlanResult
+from plimsoll_runtime.core.model_config import ModelConfig
+
+REMEMBERED = 512
+MOVING_SECONDS = 600.0
+"""How long the config of a revision that may move is remembered."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Remembered(Generic[K, V]):
+    """The last answers by question; one that is being worked out is awaited by all who ask."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._size = size
+        self._answers: OrderedDict[K, asyncio.Future[V]] = OrderedDict()
+
+    async def get(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
+        """The answer to `key`, from `work` the first time. Failures are not remembered."""
+        future = self._answers.get(key)
+        if future is None:
+            future = asyncio.ensure_future(work())
+            self._answers[key] = future
+            while len(self._answers) > self._size:
+                self._answers.popitem(last=False)
+        self._answers.move_to_end(key)
+        try:
+            return await asyncio.shield(future)
+        except BaseException:
+            if future.done() and self._answers.get(key) is future:
+                del self._answers[key]
+            raise
+
+
+ConfigMapReader = Callable[[str, str, str], Awaitable[str | None]]
+"""From namespace, name and key to the text in a ConfigMap, or None where there is none."""
+
+
+class PlannerService:
+    """Answers which plan is in force for a resource."""
+
+    def __init__(self, store: Store, read_config_map: ConfigMapReader) -> None:
+        self._store = store
+        self._read_config_map = read_config_map
+        self._plans: Remembered[PlanRequest, PlanResult] = Remembered()
+        self._models: Remembered[tuple[str, str | None, int], ModelConfig] = Remembered()
+        self._inventory: tuple[int, tuple[AcceleratorPool, ...]] = (-1, ())
+
+    async def standing(self, resource: Resource) -> Standing:
+        """The plan in force, or the trouble that keeps it from being made. Does not raise for
+        anything that a person could have written into the resource."""
+        if resource.spec is None:
+            return Standing(trouble=Trouble("InvalidSpec", resource.invalid))
+        known = settled(resource)
+        if known is not None:
+            return known
+        try:
+            model = await self._model(resource.namespace, resource.spec)
+        except ModelSourceError as error:
+            return Standing(trouble=Trouble("ModelConfigUnavailable", str(error), error.transient))
+        request = plan_request(resource.spec, model, self._pools())
+        try:
+            result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
+        except ValueError as error:
+            return Standing(trouble=Trouble("PlanningFailed", str(error)))
+        return standing(
+            resource,
+            inputs_hash(request),
+            plan_status(result),
+            feasibility(result),
+            best_effort=resource.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
+        )
+
+    async def _model(self, namespace: str, spec: LLMDeploymentSpec) -> ModelConfig:
+        if spec.model.config_from is not None:
+            reference = spec.model.config_from.config_map_key_ref
+            origin = f"ConfigMap {reference.name}, key {reference.key}"
+            text = await self._read_config_map(namespace, reference.name, reference.key)
+            if text is None:
+                raise ModelSourceError(
+                    f"{origin}: there is none in namespace {namespace}: create it with the "
+                    "model's config.json",
+                    transient=True,
+                )
+            return parse_config(text, origin)
+        source, revision = spec.model.source, spec.model.revision
+        age = int(time.monotonic() / MOVING_SECONDS) if spec.model.allow_moving_revision else 0
+        return await self._models.get(
+            (source, revision, age), lambda: asyncio.to_thread(read_model_config, source, revision)
+        )
+
+    def _pools(self) -> tuple[AcceleratorPool, ...]:
+        version, pools = self._inventory
+        if version != self._store.nodes_version:
+            pools = pools_from_nodes(self._store.all("Node"))
+            self._inventory = (self._store.nodes_version, pools)
+        return pools
+
+
+def _timed_plan(request: PlanRequest) -> PlanResult:
+    with metrics.PLAN_SECONDS.time():
+        return plan(request)

@@ -1,0 +1,23 @@
+"""What the operator is started with."""
+
+from dataclasses import dataclass
+
+from plimsoll_operator.render.engine import EngineImage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times in seconds. `namespaces` is empty to serve the whole cluster.
+
+    `resync` is how often every resource is looked at without cause, `relist` how often the watch
+    caches are compared with the API server, `scrape` how often engines are measured.
+    """
+
+    image: EngineImage
+    namespaces: tuple[str, ...] = ()
+    workers: int = 12
+    connections: int = 12
+    resync: float = 60.0
+    relist: float = 300.0
+    scrape: float = 5.0
+    http_port: int = 8080

@@ -1,0 +1,170 @@
+"""What the watches and our own writes have shown of the cluster, newest versions only.
+
+Watches deliver in order but late, and our own writes are known before the watch tells of them; so
+an object only ever replaces an older one.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from plimsoll_operator.kinds import CHILDREN, POD, RESOURCE
+from plimsoll_operator.render.labels import INSTANCE_LABEL
+from plimsoll_operator.resource import Key
+
+Object = Mapping[str, Any]
+_Id = tuple[str, str]
+_MAX_GONE = 10_000
+_CHILD_KINDS = frozenset(kind.name for kind in CHILDREN)
+
+
+class Store:
+    """Objects by kind, namespace and name; children and pods also by the resource they belong to.
+
+    Not thread-safe: only the event loop touches it.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[_Id, Object]] = {}
+        self._instances: dict[str, dict[Key, dict[str, Object]]] = {}
+        self._belongs: dict[tuple[str, _Id], Key] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self.nodes_version = 0
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """The object, or None."""
+        return self._objects.get(kind, {}).get((namespace, name))
+
+    def all(self, kind: str) -> Iterator[Object]:
+        """All objects of a kind in name order."""
+        for _, item in sorted(self._objects.get(kind, {}).items()):
+            yield item
+
+    def resource_keys(self) -> list[Key]:
+        """Keys of all resources."""
+        return sorted(self._objects.get(RESOURCE.name, {}))
+
+    def of_instance(self, kind: str, key: Key) -> tuple[Object, ...]:
+        """Objects of a kind that bear the label of the resource `key`, in name order."""
+        found = self._instances.get(kind, {}).get(key, {})
+        return tuple(found[name] for name in sorted(found))
+
+    def put(self, kind: str, item: Object) -> bool:
+        """Takes `item` unless a newer version is known. Returns whether it was news."""
+        pruned = prune(kind, item)
+        identity = _identity(pruned)
+        if pruned["metadata"]["uid"] in self._gone:
+            return False
+        known = self._objects.get(kind, {}).get(identity)
+        if known is not None and known["metadata"]["uid"] == pruned["metadata"]["uid"]:
+            if _version(pruned) <= _version(known):
+                return False
+            if kind == "Node" and _without_version(known) == _without_version(pruned):
+                pruned = {**known, "metadata": pruned["metadata"]}
+                self._objects[kind][identity] = pruned
+                return False
+        self._objects.setdefault(kind, {})[identity] = pruned
+        self._index(kind, identity, pruned)
+        self.nodes_version += kind == "Node"
+        return True
+
+    def remove(self, kind: str, item: Object) -> bool:
+        """Forgets the object if it still is the same one. Returns whether it was known.
+
+        An answer to a write of ours that comes later than this does not bring it back.
+        """
+        self._gone[str(item["metadata"]["uid"])] = None
+        if len(self._gone) > _MAX_GONE:
+            self._gone.popitem(last=False)
+        identity = _identity(item)
+        known = self._objects.get(kind, {}).get(identity)
+        if known is None or known["metadata"]["uid"] != item["metadata"]["uid"]:
+            return False
+        del self._objects[kind][identity]
+        self._index(kind, identity, None)
+        self.nodes_version += kind == "Node"
+        return True
+
+    def replace(self, kind: str, items: Iterable[Object], version: str) -> list[Object]:
+        """Brings a kind to what a list at `version` shows; returns what that changed.
+
+        What is newer than the list stays, so that a list that was served late undoes nothing.
+        """
+        changed: list[Object] = []
+        listed = set()
+        for item in items:
+            listed.add(_identity(item))
+            if self.put(kind, item):
+                changed.append(item)
+        for identity, known in list(self._objects.get(kind, {}).items()):
+            if identity not in listed and _version(known) <= _number(version):
+                self.remove(kind, known)
+                changed.append(known)
+        return changed
+
+    def _index(self, kind: str, identity: _Id, item: Object | None) -> None:
+        if kind != POD.name and kind not in _CHILD_KINDS:
+            return
+        index = self._instances.setdefault(kind, {})
+        namespace, name = identity
+        # A label may have changed by hand, so forget where the object was before.
+        before = self._belongs.pop((kind, identity), None)
+        if before is not None:
+            index[before].pop(name, None)
+            if not index[before]:
+                del index[before]
+        instance = instance_of(item) if item is not None else None
+        if item is not None and instance is not None:
+            key = (namespace, instance)
+            self._belongs[kind, identity] = key
+            index.setdefault(key, {})[name] = item
+
+
+def instance_of(item: Object) -> str | None:
+    """Name of the resource that a child or pod says it belongs to."""
+    labels = item["metadata"].get("labels") or {}
+    instance = labels.get(INSTANCE_LABEL)
+    return None if instance is None else str(instance)
+
+
+def prune(kind: str, item: Object) -> dict[str, Any]:
+    """The object without what nobody here reads; nodes are large and many."""
+    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
+    pruned: dict[str, Any] = {"metadata": metadata}
+    if kind == "Node":
+        status = item.get("status") or {}
+        conditions = [
+            {"type": condition.get("type"), "status": condition.get("status")}
+            for condition in status.get("conditions") or ()
+            if condition.get("type") == "Ready"
+        ]
+        spec = item.get("spec") or {}
+        pruned["spec"] = {key: spec[key] for key in ("unschedulable", "taints") if key in spec}
+        pruned["status"] = {"allocatable": status.get("allocatable"), "conditions": conditions}
+        metadata.pop("ownerReferences", None)
+        return pruned
+    if kind == POD.name:
+        status = item.get("status") or {}
+        kept = ("phase", "podIP", "conditions", "containerStatuses")
+        pruned["status"] = {key: status[key] for key in kept if key in status}
+        return pruned
+    return {**{key: value for key, value in item.items() if key != "metadata"}, **pruned}
+
+
+def _without_version(item: Object) -> dict[str, Any]:
+    metadata = {key: value for key, value in item["metadata"].items() if key != "resourceVersion"}
+    return {**item, "metadata": metadata}
+
+
+def _identity(item: Object) -> _Id:
+    metadata = item["metadata"]
+    return (str(metadata.get("namespace", "")), str(metadata["name"]))
+
+
+def _version(item: Object) -> int:
+    return _number(str(item["metadata"].get("resourceVersion", "")))
+
+
+def _number(version: str) -> int:
+    # Comparable by the API's promise since Kubernetes 1.35, and in fact with etcd before.
+    return int(version) if version.isdigit() else 0
