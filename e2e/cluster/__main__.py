@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from e2e.cluster import fake_gpus, images, kwok, lifecycle, namespaces, packages
-from e2e.cluster.binaries import kwok_program, programs
+from e2e.cluster.binaries import kwok_folder, programs
 from e2e.cluster.privilege import become_root, give_to_caller
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.progress import say
@@ -66,7 +66,7 @@ def prepare(settings: Settings, command: str) -> None:
         packages.ensure_node()
         programs(settings)
     if command in ("build", "fake-gpus"):
-        kwok_program(settings)
+        kwok_folder(settings)
 
 
 def perform(settings: Settings, options: argparse.Namespace) -> int:

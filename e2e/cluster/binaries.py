@@ -12,10 +12,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from e2e.cluster.processes import ClusterError, run
+from e2e.cluster.processes import ClusterError, Command, run
 from e2e.cluster.progress import say, step
 from e2e.cluster.settings import SHIPPED, Settings
 
@@ -29,6 +29,8 @@ class Group:
     module: str
     programs: Mapping[str, str]  # package path -> program name
     first_time: str
+    documents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Files of YAML documents to keep beside the programs: name -> MODULE@PATH of each part."""
 
 
 KUBERNETES = Group(
@@ -48,6 +50,19 @@ KWOK = Group(
     module="kwok",
     programs={"sigs.k8s.io/kwok/cmd/kwok": "kwok"},
     first_time="about 2 minutes on 2 cores",
+    # How fake nodes and pods behave: at once ready, heartbeats as leases, gone when deleted.
+    documents={
+        "stages.yaml": tuple(
+            f"sigs.k8s.io/kwok@kustomize/stage/{path}.yaml"
+            for path in (
+                "node/fast/node-initialize",
+                "node/heartbeat-with-lease/node-heartbeat-with-lease",
+                "pod/fast/pod-ready",
+                "pod/fast/pod-complete",
+                "pod/fast/pod-delete",
+            )
+        )
+    },
 )
 NODE = Group(
     module="node",
@@ -75,7 +90,8 @@ def linker_flags(group: Group) -> str:
     """
     flags = "-s -w"
     if group is KUBERNETES:
-        version = required_version((TOOLS / group.module / "go.mod").read_text(), "k8s.io/kubernetes")
+        go_mod = (TOOLS / group.module / "go.mod").read_text()
+        version = required_version(go_mod, "k8s.io/kubernetes")
         for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
             flags += f" -X {package}.gitVersion={version}"
     return flags
@@ -83,7 +99,8 @@ def linker_flags(group: Group) -> str:
 
 def inputs_hash(group: Group) -> str:
     """Short hash of all that decides what a build yields."""
-    digest = hashlib.sha256(f"{platform.machine()} {linker_flags(group)}".encode())
+    made_of = f"{platform.machine()} {linker_flags(group)} {sorted(group.documents.items())}"
+    digest = hashlib.sha256(made_of.encode())
     for file in sorted((TOOLS / group.module).rglob("*")):
         if file.is_file():
             digest.update(file.relative_to(TOOLS).as_posix().encode() + b"\0" + file.read_bytes())
@@ -109,17 +126,21 @@ def build(settings: Settings, group: Group) -> Path:
         target = Path(scratch) / "programs"
         target.mkdir()
         for package, program in group.programs.items():
-            run(
-                [
-                    *("env", "CGO_ENABLED=0", "go", "-C", TOOLS / group.module, "build"),
-                    *("-trimpath", "-ldflags", linker_flags(group), "-o", target / program),
-                    package,
-                ],
-                timeout=3600,
-            )
+            go: Command = ["env", "CGO_ENABLED=0", "go", "-C", TOOLS / group.module, "build"]
+            flags: Command = ["-trimpath", "-ldflags", linker_flags(group)]
+            run([*go, *flags, "-o", target / program, package], timeout=3600)
             say(f"  {program}")
+        for name, parts in group.documents.items():
+            texts = [_module_file(group, *part.split("@")) for part in parts]
+            (target / name).write_text("\n---\n".join(texts))
         target.rename(folder)
     return folder
+
+
+def _module_file(group: Group, module: str, path: str) -> str:
+    """The text of a file that a Go module carries."""
+    listing = ["go", "-C", TOOLS / group.module, "list", "-m", "-f", "{{.Dir}}", module]
+    return (Path(run(listing).strip()) / path).read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,5 +171,6 @@ def programs(settings: Settings, environment: Mapping[str, str] = os.environ) ->
     return Programs(build(settings, KUBERNETES), build(settings, NODE), assets)
 
 
-def kwok_program(settings: Settings) -> Path:
-    return build(settings, KWOK) / "kwok"
+def kwok_folder(settings: Settings) -> Path:
+    """The folder with `kwok` and its `stages.yaml`."""
+    return build(settings, KWOK)

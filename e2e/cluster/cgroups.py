@@ -1,5 +1,7 @@
 """The cgroup that all pods of a cluster live under, with version 1 and 2."""
 
+import contextlib
+import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
@@ -33,13 +35,19 @@ def present(name: str) -> list[Path]:
     return [hierarchy / name for hierarchy in hierarchies() if (hierarchy / name).is_dir()]
 
 
-def remove(name: str) -> list[Path]:
-    """Remove the cgroup and all below it; returns what the kernel would not let go."""
-    for top in present(name):
-        below = sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True)
-        for folder in [*below, top]:
-            try:
-                folder.rmdir()
-            except OSError:  # still has a process; the caller reports it
-                continue
+def remove(name: str, *, seconds: float = 10) -> list[Path]:
+    """Remove the cgroup and all below it; returns what the kernel would not let go.
+
+    A killed process leaves its cgroup a little after it is gone, hence `seconds`.
+    """
+    end = time.monotonic() + seconds
+    while left := present(name):
+        for top in left:
+            below = sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True)
+            for folder in [*below, top]:
+                with contextlib.suppress(OSError):  # busy: tried again, or returned
+                    folder.rmdir()
+        if time.monotonic() > end:
+            break
+        time.sleep(0.02)
     return present(name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from e2e.cluster.namespaces import run_inside, start_inside
 from e2e.cluster.node import cni_folder
-from e2e.cluster.processes import ClusterError, end, read_pid_file, wait_for
+from e2e.cluster.processes import ClusterError, Command, end, read_pid_file, wait_for
 from e2e.cluster.settings import Settings
 
 PAUSE_IMAGE = "docker.io/plimsoll/pause:local"
@@ -55,7 +55,7 @@ SystemdCgroup = false
 
 def ctr(settings: Settings, *arguments: str | Path, stdin: str | None = None) -> str:
     """Run containerd's own client against the cluster's containerd."""
-    client = ["ctr", "--address", settings.containerd_socket, "--namespace", NAMESPACE]
+    client: Command = ["ctr", "--address", settings.containerd_socket, "--namespace", NAMESPACE]
     return run_inside(settings, [*client, *arguments], stdin=stdin)
 
 
@@ -94,8 +94,8 @@ def stop(settings: Settings) -> None:
         return
     # The pid file names nsenter, which waits for containerd, its only child.
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for child in [*children, pid]:
-        end(int(child))
+    for one in [*(int(child) for child in children), pid]:
+        end(one)
 
 
 def purge(settings: Settings) -> bool:

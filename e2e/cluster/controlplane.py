@@ -2,7 +2,7 @@
 
 from e2e.cluster.binaries import Programs
 from e2e.cluster.namespaces import run_inside, start_inside
-from e2e.cluster.processes import ClusterError, wait_for
+from e2e.cluster.processes import ClusterError, Command, wait_for
 from e2e.cluster.settings import API_SERVER_PORT, Settings
 
 ETCD = "http://127.0.0.1:2379"
@@ -100,7 +100,14 @@ def wait_until_ready(settings: Settings, programs: Programs, seconds: float = 60
     kubeconfig = settings.certificates / "admin.kubeconfig"
 
     def ready() -> bool:
-        request = [programs["kubectl"], "--kubeconfig", kubeconfig, "get", "--raw", "/readyz"]
+        request: Command = [
+            programs["kubectl"],
+            "--kubeconfig",
+            kubeconfig,
+            "get",
+            "--raw",
+            "/readyz",
+        ]
         try:
             return run_inside(settings, request, timeout=10) == "ok"
         except ClusterError:

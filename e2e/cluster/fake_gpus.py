@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster.kwok import ANNOTATION, VALUE
-from e2e.cluster.processes import run
+from e2e.cluster.processes import Command, run
 
 RESOURCE = "nvidia.com/gpu"
 TAINT = {"key": RESOURCE, "value": "present", "effect": "NoSchedule"}
@@ -80,7 +80,7 @@ def create(kubectl: Path, kubeconfig: Path, gpus: FakeGpus, nodes: int) -> list[
     made = [node(gpus, number) for number in range(nodes)]
     listing = json.dumps({"apiVersion": "v1", "kind": "List", "items": made})
     server_side = ("--server-side", "--force-conflicts", "--field-manager=fake-gpus")
-    base = [kubectl, "--kubeconfig", kubeconfig]
+    base: Command = [kubectl, "--kubeconfig", kubeconfig]
     run([*base, "apply", *server_side, "-f", "-"], stdin=listing)
     run([*base, "apply", *server_side, "--subresource=status", "-f", "-"], stdin=listing)
     names = [node_name(gpus, number) for number in range(nodes)]
@@ -91,7 +91,7 @@ def create(kubectl: Path, kubeconfig: Path, gpus: FakeGpus, nodes: int) -> list[
 
 def remove(kubectl: Path, kubeconfig: Path) -> None:
     """Delete all fake nodes with GPUs."""
-    base = [kubectl, "--kubeconfig", kubeconfig]
+    base: Command = [kubectl, "--kubeconfig", kubeconfig]
     run([*base, "delete", "node", "-l", f"{MARK}=node", "--ignore-not-found"])
 
 
@@ -102,7 +102,7 @@ def advertise(kubectl: Path, kubeconfig: Path, name: str, gpus: FakeGpus) -> Non
     kubelet copies it to `allocatable`. The scheduler then counts it, while
     containers get no device.
     """
-    base = [kubectl, "--kubeconfig", kubeconfig]
+    base: Command = [kubectl, "--kubeconfig", kubeconfig]
     labels = [f"{key}={value}" for key, value in gpus.labels().items()]
     run([*base, "label", "node", name, "--overwrite", *labels])
     patch = {"status": {"capacity": {RESOURCE: str(gpus.count)}}}

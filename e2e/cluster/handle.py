@@ -1,6 +1,7 @@
 """The cluster that tests and the demo run on: the person's own, or ours."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ class ClusterHandle:
     """
 
     kubeconfig: Path
+    kubectl: Path
     is_ours: bool
     name: str = ""
 
@@ -40,9 +42,12 @@ def ensure_cluster(
         first = Path(given.split(os.pathsep)[0])
         if not first.is_file():
             raise ClusterError(f"KUBECONFIG={given} names no file: unset it or correct it")
-        return ClusterHandle(first, is_ours=False)
+        kubectl = shutil.which("kubectl")
+        if kubectl is None:
+            raise ClusterError("KUBECONFIG is set, but kubectl is not on PATH: install it")
+        return ClusterHandle(first, Path(kubectl), is_ours=False)
     command = [sys.executable, "-m", "e2e.cluster", "up", "--name", name]
     done = subprocess.run(command, cwd=REPOSITORY, check=False, stdout=subprocess.DEVNULL)
     if done.returncode != 0:
         raise ClusterError(f"cluster {name} did not come up: see the lines above")
-    return ClusterHandle(ours.kubeconfig, is_ours=True, name=name)
+    return ClusterHandle(ours.kubeconfig, ours.kubectl, is_ours=True, name=name)

@@ -21,7 +21,7 @@ from e2e.cluster import oci, packages
 from e2e.cluster.binaries import Programs
 from e2e.cluster.containerd import NAMESPACE, PAUSE_IMAGE, ctr
 from e2e.cluster.namespaces import inside
-from e2e.cluster.processes import ClusterError, run
+from e2e.cluster.processes import ClusterError, Command, run
 from e2e.cluster.progress import say, step
 from e2e.cluster.settings import REPOSITORY, Settings
 
@@ -30,7 +30,7 @@ SUITE = "bookworm"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates", "libgomp1")
 BASE_IMAGE = f"localhost/plimsoll-base:{SUITE}"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-SOURCES = ("operator", "runtime", "crds", "manifests")
+SOURCES = ("operator", "runtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _import(settings: Settings, layout: Path, references: list[str]) -> None:
     """Hand containerd the image, without the layers that it has, and share their disk blocks."""
     known = set(ctr(settings, "content", "list", "--quiet").split())
     address = ("--address", settings.containerd_socket, "--namespace", NAMESPACE)
-    client = ["ctr", *address, "images", "import", "--snapshotter", "overlayfs", "-"]
+    client: Command = ["ctr", *address, "images", "import", "--snapshotter", "overlayfs", "-"]
     with step(f"import of {references[0]}"), tempfile.TemporaryFile() as errors:
         importer = subprocess.Popen(
             inside(settings, client),
@@ -223,6 +223,14 @@ def _import(settings: Settings, layout: Path, references: list[str]) -> None:
             raise ClusterError(f"ctr images import: {errors.read().decode()[-2000:]}")
     say(f"  {written / 1e6:.0f} MB were new")
     _share_blocks(settings, layout)
+    # Pods that run from an earlier build keep its files until they end.
+    repository = references[0].rsplit(":", 1)[0]
+    if old := [
+        name
+        for name in names(settings)
+        if name.startswith(f"{repository}:") and name not in references
+    ]:
+        ctr(settings, "images", "remove", *old)
 
 
 def _share_blocks(settings: Settings, layout: Path) -> None:

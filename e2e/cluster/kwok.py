@@ -1,11 +1,13 @@
 """KWOK, which plays the kubelet of nodes that do not exist, as a process of the cluster."""
 
-from e2e.cluster.binaries import kwok_program
-from e2e.cluster.namespaces import alive, start_inside
+from e2e.cluster.binaries import kwok_folder
+from e2e.cluster.namespaces import alive, run_inside, start_inside
+from e2e.cluster.processes import ClusterError, wait_for
 from e2e.cluster.settings import Settings
 
 ANNOTATION = "kwok.x-k8s.io/node"
 VALUE = "fake"
+SERVER = "127.0.0.1:10247"
 
 
 def ensure(settings: Settings) -> None:
@@ -16,16 +18,30 @@ def ensure(settings: Settings) -> None:
     """
     if alive(settings, "kwok"):
         return
+    folder = kwok_folder(settings)
     start_inside(
         settings,
         "kwok",
         [
-            kwok_program(settings),
+            folder / "kwok",
+            f"--config={folder / 'stages.yaml'}",
             f"--kubeconfig={settings.certificates / 'admin.kubeconfig'}",
             "--manage-all-nodes=false",
             f"--manage-nodes-with-annotation-selector={ANNOTATION}={VALUE}",
             f"--cidr={settings.fake_pod_range}",
             f"--node-ip={settings.node_address}",
             "--node-lease-duration-seconds=40",
+            f"--server-address={SERVER}",
         ],
     )
+
+    def answers() -> bool:
+        if not alive(settings, "kwok"):
+            raise ClusterError(f"kwok has ended: see {settings.logs}/kwok.log")
+        try:
+            run_inside(settings, ["bash", "-c", f": < /dev/tcp/{SERVER.replace(':', '/')}"])
+        except ClusterError:
+            return False
+        return True
+
+    wait_for(f"kwok (see {settings.logs}/kwok.log)", answers, 20)

@@ -21,7 +21,7 @@ from e2e.cluster import cgroups, containerd, controlplane, namespaces, network, 
 from e2e.cluster.binaries import Programs, programs
 from e2e.cluster.certificates import write_all
 from e2e.cluster.images import ensure_pause
-from e2e.cluster.processes import ClusterError, run
+from e2e.cluster.processes import ClusterError, Command, run
 from e2e.cluster.progress import say, step
 from e2e.cluster.settings import Settings
 
@@ -64,6 +64,7 @@ def up(settings: Settings) -> None:
     refuse_shared_slot(settings)
     with step(f"cluster {settings.name}"):
         settings.state.mkdir(parents=True)
+        settings.kubectl.symlink_to(built["kubectl"])
         network.close_on_machine(settings)
         write_all(settings, datetime.datetime.now(datetime.UTC))
         namespaces.create(settings, built["pause"])
@@ -109,10 +110,11 @@ def broken(settings: Settings, built: Programs) -> str | None:
     for component in COMPONENTS:
         if not namespaces.alive(settings, component):
             return f"{component} has ended: see {settings.logs}/{component}.log"
-    kubectl = [built["kubectl"], "--kubeconfig", settings.kubeconfig, "--request-timeout=10s"]
+    kubectl: Command = [built["kubectl"], "--kubeconfig", settings.kubeconfig]
     path = '{.status.conditions[?(@.type=="Ready")].status}'
     try:
-        ready = run([*kubectl, "get", "node", settings.node_name, "-o", f"jsonpath={path}"])
+        query = ["get", "node", settings.node_name, "-o", f"jsonpath={path}"]
+        ready = run([*kubectl, "--request-timeout=10s", *query])
     except ClusterError as error:
         return str(error)
     return None if ready == "True" else f"node {settings.node_name} has Ready={ready or 'unknown'}"

@@ -111,7 +111,11 @@ def inside(settings: Settings, argv: Sequence[str | Path]) -> list[str]:
 
 
 def run_inside(
-    settings: Settings, argv: Sequence[str | Path], *, timeout: float = 600, stdin: str | None = None
+    settings: Settings,
+    argv: Sequence[str | Path],
+    *,
+    timeout: float = 600,
+    stdin: str | None = None,
 ) -> str:
     """`processes.run` inside the namespaces."""
     return run(inside(settings, argv), timeout=timeout, stdin=stdin)

@@ -48,9 +48,7 @@ def closed_ranges(settings: Settings) -> list[IPv4Network]:
     routes = json.loads(run(["ip", "-json", "route", "show", "type", "blackhole"]) or "[]")
     closed = {route["dst"] for route in routes}
     return [
-        network
-        for network in (settings.pod_range, settings.held_range)
-        if str(network) in closed
+        network for network in (settings.pod_range, settings.held_range) if str(network) in closed
     ]
 
 

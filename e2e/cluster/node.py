@@ -7,7 +7,7 @@ from pathlib import Path
 from e2e.cluster import cgroups
 from e2e.cluster.binaries import Programs
 from e2e.cluster.namespaces import run_inside, start_inside
-from e2e.cluster.processes import ClusterError, wait_for
+from e2e.cluster.processes import ClusterError, Command, wait_for
 from e2e.cluster.progress import say
 from e2e.cluster.settings import Settings
 
@@ -64,7 +64,6 @@ def kubelet_configuration(settings: Settings) -> dict[str, object]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": "0.0.0.0",
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},
@@ -131,13 +130,17 @@ def start_proxy(settings: Settings, programs: Programs) -> None:
 
 def wait_until_ready(settings: Settings, programs: Programs, seconds: float = 90) -> None:
     """Wait until the node is Ready and `default` has its ServiceAccount."""
-    kubectl = [programs["kubectl"], "--kubeconfig", settings.certificates / "admin.kubeconfig"]
+    kubectl: Command = [
+        programs["kubectl"],
+        "--kubeconfig",
+        settings.certificates / "admin.kubeconfig",
+    ]
 
     def node_ready() -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].status}'
         try:
-            query = [*kubectl, "get", "node", settings.node_name, "-o", f"jsonpath={path}"]
-            return run_inside(settings, query, timeout=10) == "True"
+            query = ["get", "node", settings.node_name, "-o", f"jsonpath={path}"]
+            return run_inside(settings, [*kubectl, *query], timeout=10) == "True"
         except ClusterError:
             return False
 

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from e2e.cluster.progress import say
 
+# A command line before its words become text.
+Command = list[str | Path]
+
 
 class ClusterError(RuntimeError):
     """A step of the harness failed; the message says what to look at."""

@@ -94,6 +94,11 @@ class Settings:
         return self.state / "kubeconfig"
 
     @property
+    def kubectl(self) -> Path:
+        """A link to a kubectl of the cluster's own version, while the cluster is up."""
+        return self.state / "kubectl"
+
+    @property
     def certificates(self) -> Path:
         return self.state / "certificates"
 
