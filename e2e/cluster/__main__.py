@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     add("up", "bring the cluster up, and print the path of its kubeconfig")
     add("down", "take the cluster down and check that nothing is left of it")
     add("status", "tell whether the cluster is up and healthy (exit code 1 when not)")
+    add("purge", "take the cluster down and remove all caches: programs, images, base image")
     add("residue", "list what is left of a cluster on this machine")
     add("kubeconfig", "print the path of the cluster's kubeconfig")
     built = add("images", "build the project's images and hand them to the cluster")
@@ -64,9 +65,12 @@ def prepare(settings: Settings, command: str) -> None:
     """What the person does rather than root: install packages, and build in their Go caches."""
     if command in ("build", "up"):
         packages.ensure_node()
+    if command in ("build", "up", "status", "images", "fake-gpus"):
         programs(settings)
     if command in ("build", "fake-gpus"):
         kwok_folder(settings)
+    if command == "images":
+        packages.ensure_images()
 
 
 def perform(settings: Settings, options: argparse.Namespace) -> int:
@@ -77,6 +81,10 @@ def perform(settings: Settings, options: argparse.Namespace) -> int:
             print(settings.kubeconfig)
         case "down":
             return 1 if lifecycle.down(settings) else 0
+        case "purge":
+            left = lifecycle.down(settings)
+            lifecycle.remove_caches(settings)
+            return 1 if left else 0
         case "residue":
             left = lifecycle.residue(settings)
             print("\n".join(left) or "nothing")

@@ -128,7 +128,8 @@ def build(settings: Settings, group: Group) -> Path:
         for package, program in group.programs.items():
             go: Command = ["env", "CGO_ENABLED=0", "go", "-C", TOOLS / group.module, "build"]
             flags: Command = ["-trimpath", "-ldflags", linker_flags(group)]
-            run([*go, *flags, "-o", target / program, package], timeout=3600)
+            output: Command = ["-o", target / program, package]
+            run([*go, *flags, *output], timeout=3600)
             say(f"  {program}")
         for name, parts in group.documents.items():
             texts = [_module_file(group, *part.split("@")) for part in parts]
@@ -139,8 +140,8 @@ def build(settings: Settings, group: Group) -> Path:
 
 def _module_file(group: Group, module: str, path: str) -> str:
     """The text of a file that a Go module carries."""
-    listing = ["go", "-C", TOOLS / group.module, "list", "-m", "-f", "{{.Dir}}", module]
-    return (Path(run(listing).strip()) / path).read_text()
+    go: Command = ["go", "-C", TOOLS / group.module]
+    return (Path(run([*go, "list", "-m", "-f", "{{.Dir}}", module]).strip()) / path).read_text()
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,14 +158,17 @@ def _build(settings: Settings, image: Image, base: str) -> Path:
     with tempfile.TemporaryDirectory(dir=settings.cache / "tmp") as scratch:
         context = Path(scratch)
         shutil.copy(image.lock, context)
-        run(["uv", "build", "--quiet", "--wheel", "--out-dir", context / "dist", REPOSITORY])
+        # A cache of its own: root's files in that of the person behind sudo would break it.
+        cache = ("--cache-dir", settings.cache / "uv")
+        run(["uv", "build", *cache, "-q", "--wheel", "--out-dir", context / "dist", REPOSITORY])
         (context / "dist" / ".gitignore").unlink(missing_ok=True)
         local = f"localhost/plimsoll-{image.name}:dev"
         with step(f"buildah bud ({image.name})"):
             run(
                 _buildah(
                     settings,
-                    *("bud", "--layers", "--network", "host", "--pull-never"),
+                    *("bud", "--layers", "--network", "host"),
+                    *(["--pull-never"] if base == BASE_IMAGE else []),
                     *("--format", "oci", "--build-arg", f"BASE={base}"),
                     *_build_time_settings(),
                     *("--file", image.dockerfile, "--tag", local, context),

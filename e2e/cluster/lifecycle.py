@@ -103,6 +103,19 @@ def remove(settings: Settings) -> None:
         shutil.rmtree(settings.state)
 
 
+def remove_caches(settings: Settings) -> None:
+    """Remove what `down` keeps. Raises ClusterError while any cluster is up that uses it."""
+    clusters = settings.state.parent
+    running = [folder.name for folder in clusters.iterdir()] if clusters.exists() else []
+    if running:
+        raise ClusterError(
+            f"caches are in use by {', '.join(running)}: "
+            + "; ".join(f"python -m e2e.cluster down --name {name}" for name in running)
+        )
+    with step(f"removing {settings.cache}"):
+        shutil.rmtree(settings.cache, ignore_errors=True)
+
+
 def broken(settings: Settings, built: Programs) -> str | None:
     """What is wrong with the cluster, or None when it is up and healthy."""
     if namespaces.holder(settings) is None:
