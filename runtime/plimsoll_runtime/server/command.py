@@ -11,10 +11,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from plimsoll_runtime.core.model_config import UnsupportedModelError
+from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
+from plimsoll_runtime.server.model_source import ModelSource, resolve_model
+from plimsoll_runtime.server.settings import ServerSettings
+from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 
 EXIT_BAD_INPUT = 2
+MAX_PORT = 65535
 API_KEY_VARIABLE = "PLIMSOLL_API_KEY"
 
 
@@ -68,7 +72,7 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     # As process 1 of a container, the default action of SIGTERM is none at all.
-    signal.signal(signal.SIGTERM, _exit_while_loading)
+    before = signal.signal(signal.SIGTERM, _exit_while_loading)
     try:
         return _serve(arguments)
     except BadInputError as error:
@@ -76,6 +80,8 @@ def main(argv: list[str]) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _exit_while_loading(number: int, frame: FrameType | None) -> NoReturn:
@@ -86,53 +92,54 @@ def _exit_while_loading(number: int, frame: FrameType | None) -> NoReturn:
 def _serve(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     options = _engine_options(arguments)
-    listener = _listen(arguments.host, arguments.port)
-    with listener:
-        # The heavy imports come after what can be told to be wrong without them.
-        from plimsoll_runtime.engine.loader import load_engine
-        from plimsoll_runtime.server.app import create_app
-        from plimsoll_runtime.server.model_source import ModelSourceError, resolve_model
-        from plimsoll_runtime.server.process import serve
-        from plimsoll_runtime.server.settings import ServerSettings
-        from plimsoll_runtime.server.tokenizer import TokenizerError, load_tokenizer
-
-        try:
-            source = resolve_model(arguments.model, arguments.revision)
-            settings = ServerSettings(
-                served_names=tuple(arguments.served_model_name or [source.name]),
-                root=source.root,
-                api_key=arguments.api_key or os.environ.get(API_KEY_VARIABLE) or None,
-                shutdown_timeout=arguments.shutdown_timeout,
-            )
-            tokenizer = load_tokenizer(source.folder)
-            _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
-            engine = load_engine(source.folder, options)
-        except (
-            ModelSourceError,
-            TokenizerError,
-            UnsupportedModelError,
-            ValueError,
-            FileNotFoundError,
-        ) as error:
-            raise BadInputError(str(error)) from error
+    with _listen(arguments.host, arguments.port) as listener:
+        source, settings, tokenizer = _model(arguments)
+        _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
+        engine = _engine(source.folder, options)
         stats = engine.stats()
         _say(
             f"KV cache of {stats.num_blocks * stats.block_size} tokens "
             f"({stats.num_blocks} blocks of {stats.block_size})"
         )
         engine.start()
-        app = create_app(engine, tokenizer, settings)
+
+        from plimsoll_runtime.server.app import create_app
+        from plimsoll_runtime.server.process import serve
+
         host, port = listener.getsockname()[:2]
 
         def ready() -> None:
             seconds = time.monotonic() - started
-            print(
-                f"plimsoll: serving {settings.name} on http://{_in_url(host)}:{port} "
-                f"(ready in {seconds:.1f} s)",
-                flush=True,
+            _say(
+                f"serving {settings.name} on http://{_in_url(host)}:{port} "
+                f"(ready in {seconds:.1f} s)"
             )
 
-        return serve(app, listener, ready)
+        return serve(create_app(engine, tokenizer, settings), listener, ready)
+
+
+def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, Tokenizer]:
+    try:
+        source = resolve_model(arguments.model, arguments.revision)
+        settings = ServerSettings(
+            served_names=tuple(arguments.served_model_name or [source.name]),
+            root=source.root,
+            api_key=arguments.api_key or os.environ.get(API_KEY_VARIABLE) or None,
+            shutdown_timeout=arguments.shutdown_timeout,
+        )
+        return source, settings, load_tokenizer(source.folder)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+
+
+def _engine(folder: Path, options: EngineOptions) -> Engine:
+    # torch comes after everything that can be told to be wrong without it.
+    from plimsoll_runtime.engine.loader import load_engine
+
+    try:
+        return load_engine(folder, options)
+    except (ValueError, FileNotFoundError) as error:
+        raise BadInputError(str(error)) from error
 
 
 def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
@@ -161,6 +168,8 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
 def _listen(host: str, port: int) -> socket.socket:
     """Takes the port before the model is loaded; connections are refused until it serves."""
     listener: socket.socket | None = None
+    if not 0 <= port <= MAX_PORT:
+        raise BadInputError(f"--port must be 0 to {MAX_PORT}, not {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -168,10 +177,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         if listener is not None:
             listener.close()
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = error.strerror or str(error)
         raise BadInputError(f"cannot listen on {host}:{port}: {reason}") from error
     return listener
 

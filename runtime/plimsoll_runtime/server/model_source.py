@@ -99,4 +99,6 @@ def _download(name: str, revision: str | None) -> Path:
         status = error.response.status_code if error.response is not None else "an error"
         raise ModelSourceError(f"{at}: the Hub answered {status}") from error
     except (httpx.HTTPError, OSError) as error:
-        raise ModelSourceError(f"{at}: download failed: {type(error).__name__}") from error
+        reason = getattr(error, "strerror", None)
+        detail = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise ModelSourceError(f"{at}: download failed: {detail}") from error

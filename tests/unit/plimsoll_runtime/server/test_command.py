@@ -1,0 +1,78 @@
+import socket
+from pathlib import Path
+
+import pytest
+
+from plimsoll_runtime.server.command import main, parser
+
+
+def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command says on stderr when it ends with 2."""
+    try:
+        code = main(argv)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else -1
+    assert code == 2
+    return capsys.readouterr().err
+
+
+def test_defaults_are_safe() -> None:
+    arguments = parser().parse_args(["builtin://tiny"])
+    assert (arguments.host, arguments.port) == ("127.0.0.1", 8000)
+    assert (arguments.dtype, arguments.device) == ("auto", "auto")
+    assert arguments.shutdown_timeout == 30
+
+
+def test_every_option_of_the_contract_is_there() -> None:
+    arguments = parser().parse_args(
+        [
+            *("hf://org/model", "--revision=abc", "--served-model-name=a", "--host=0.0.0.0"),
+            *("--port=1", "--api-key=k", "--dtype=float32", "--device=cpu", "--max-model-len=128"),
+            *("--max-num-seqs=4", "--max-num-batched-tokens=64", "--kv-cache-memory-bytes=1024"),
+            *("--block-size=32", "--gpu-memory-utilization=0.5", "--tensor-parallel-size=1"),
+            *("--seed=7", "--shutdown-timeout=3.5", "--threads=2"),
+        ]
+    )
+    assert arguments.served_model_name == ["a"]
+    assert (arguments.kv_cache_memory_bytes, arguments.shutdown_timeout) == (1024, 3.5)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: MODEL"),
+        (["builtin://tiny", "--enforce-eager"], "unrecognized arguments: --enforce-eager"),
+        (["builtin://tiny", "--max-num"], "unrecognized arguments: --max-num"),
+        (["builtin://tiny", "--dtype=int4"], "argument --dtype: invalid choice: 'int4'"),
+        (["builtin://tiny", "--port=http"], "argument --port: invalid int value: 'http'"),
+        (["builtin://tiny", "--max-num-seqs=0"], "max_num_seqs must be at least 1, not 0"),
+        (["builtin://tiny", "--tensor-parallel-size=2"], "tensor_parallel_size 2"),
+        (["builtin://tiny", "--shutdown-timeout=-1"], "--shutdown-timeout must be at least 0"),
+        (["builtin://tiny", "--port=70000"], "--port must be 0 to 65535, not 70000"),
+        (["builtin://tiny", "--host=no.such.host.invalid"], "cannot listen on no.such.host"),
+        (["builtin://none", "--port=0"], "no builtin model is named 'none'"),
+        (["s3://x", "--port=0"], "s3://x: a model is a folder"),
+        (["builtin://tiny", "--port=0", "--served-model-name="], "name must not be empty"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = fails(argv, capsys)
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_port_in_use_is_told_before_the_model_is_loaded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        error = fails(["builtin://none", f"--port={port}"], capsys)
+    assert error == (f"plimsoll serve: cannot listen on 127.0.0.1:{port}: Address already in use\n")
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no config.json" in fails([str(tmp_path), "--port=0"], capsys)
+    (tmp_path / "config.json").write_text("{}")
+    assert "no tokenizer.json" in fails([str(tmp_path), "--port=0"], capsys)
