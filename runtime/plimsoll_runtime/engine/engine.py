@@ -29,7 +29,7 @@ class EngineFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What the model made of a step: a token, or an error message, for each that samples."""
+    """A token, or an error message fit for the client, for each request that samples."""
 
     sampled: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,162 @@
+"""From a model's folder and options to an engine: dtype, device, limits, size of the cache."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
+from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.host import cpu_limit, free_memory
+from plimsoll_runtime.engine.options import EngineOptions
+from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.model.llama import LlamaForCausalLM
+from plimsoll_runtime.model.loader import load_model, read_model_config
+
+logger = logging.getLogger(__name__)
+
+# Without --kv-cache-memory-bytes on CPU: the rest is for activations and for others.
+CPU_MEMORY_SHARE = 0.5
+DEFAULT_MAX_NUM_SEQS = {"cpu": 32, "cuda": 256}
+DEFAULT_MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class StepLimits:
+    """The limits that do not depend on memory."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+
+
+def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
+    """Loads the model and makes an engine that is to be started; takes as long as loading takes.
+
+    Raises UnsupportedModelError or WeightsError for the model, and ValueError when the options
+    contradict each other, the model or the machine.
+    """
+    config = read_model_config(model_dir)
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, config, device)
+    shape = choose_limits(options, config, device)
+    if device.type == "cpu":
+        torch.set_num_threads(options.threads or cpu_limit())
+    model = load_model(
+        model_dir, config, dtype=dtype, device=device, max_model_len=shape.max_model_len
+    )
+    block_bytes = bytes_per_block(config, options.block_size, dtype)
+    available = options.kv_cache_memory_bytes
+    if available is None:
+        available = _available_bytes(options, model, shape, dtype, device)
+    limits = fit_limits(shape, options, available // block_bytes)
+    cache = KVCache.allocate(config, limits.num_blocks, limits.block_size, dtype, device)
+    logger.info(
+        "%s on %s: %d blocks of %d tokens, %.2f GiB of KV cache",
+        dtype,
+        device,
+        limits.num_blocks,
+        limits.block_size,
+        limits.num_blocks * block_bytes / 2**30,
+    )
+    return Engine(Scheduler(limits), ModelRunner(model, cache, device), config, seed=options.seed)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one. Raises ValueError when `cuda` is asked for in vain."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but torch finds no CUDA device; use cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def choose_dtype(name: str, config: ModelConfig, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 for all checkpoints but float32 ones on CPU, which stay exact.
+
+    float16 checkpoints become bfloat16, whose range holds theirs. On CUDA before compute
+    capability 8.0 there is no bfloat16, and `auto` is float32.
+    """
+    if name == "float32":
+        return torch.float32
+    if name == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.float32 if config.dtype == "float32" else torch.bfloat16
+
+
+def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> EngineLimits:
+    """Limits for a cache that may have `num_blocks` blocks.
+
+    Where the options leave it open, the longest sequence becomes what the cache holds, and the
+    cache no larger than all sequences at their longest. Raises ValueError when not even one block
+    fits or the options contradict each other.
+    """
+    size = options.block_size
+    if num_blocks < 1:
+        raise ValueError(
+            f"the KV cache's memory does not hold one block of {size} tokens: give "
+            "--kv-cache-memory-bytes more, or the machine more memory"
+        )
+    max_model_len = shape.max_model_len
+    if options.max_model_len is None:
+        max_model_len = min(max_model_len, num_blocks * size)
+    if options.kv_cache_memory_bytes is None:
+        # One block more for each sequence, so that admission's spare blocks never bind.
+        longest = -(-max_model_len // size) + 1
+        num_blocks = min(num_blocks, shape.max_num_seqs * longest)
+    return EngineLimits(
+        max_num_seqs=shape.max_num_seqs,
+        max_num_batched_tokens=shape.max_num_batched_tokens,
+        max_model_len=max_model_len,
+        num_blocks=num_blocks,
+        block_size=size,
+    )
+
+
+def choose_limits(options: EngineOptions, config: ModelConfig, device: torch.device) -> StepLimits:
+    """Fills in what the options leave open. Raises ValueError beyond the model's positions."""
+    limit = config.max_position_embeddings
+    if options.max_model_len is not None and options.max_model_len > limit:
+        raise ValueError(
+            f"max_model_len {options.max_model_len} is more than the model was made for; its "
+            f"max_position_embeddings is {limit}"
+        )
+    seqs = options.max_num_seqs or DEFAULT_MAX_NUM_SEQS[device.type]
+    tokens = options.max_num_batched_tokens
+    if tokens is None:
+        tokens = max(DEFAULT_MAX_NUM_BATCHED_TOKENS[device.type], seqs)
+    elif options.max_num_seqs is None:
+        seqs = min(seqs, tokens)
+    return StepLimits(seqs, tokens, options.max_model_len or limit)
+
+
+def _available_bytes(
+    options: EngineOptions,
+    model: LlamaForCausalLM,
+    shape: StepLimits,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
+    """What is left for the KV cache after weights, and on CUDA after the largest step."""
+    if device.type == "cpu":
+        return int(free_memory() * CPU_MEMORY_SHARE)
+    blocks = -(-shape.max_num_batched_tokens // options.block_size)
+    longest = min(shape.max_model_len, blocks * options.block_size)
+    limits = fit_limits(replace(shape, max_model_len=longest), options, blocks)
+    torch.cuda.reset_peak_memory_stats(device)
+    cache = KVCache.allocate(model.config, blocks, options.block_size, dtype, device)
+    ModelRunner(model, cache, device).profile(limits)
+    torch.cuda.synchronize(device)
+    cache_bytes = cache.pages.nbytes
+    peak = torch.cuda.max_memory_reserved(device) - cache_bytes
+    del cache
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(device)
+    others = total - free - torch.cuda.memory_reserved(device)
+    return int(total * options.gpu_memory_utilization) - peak - others

@@ -1,0 +1,93 @@
+"""Runs the model for a step of the scheduler, on CPU or CUDA."""
+
+import torch
+
+from plimsoll_runtime.attention.kv_cache import KVCache
+from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
+from plimsoll_runtime.attention.paged import PagedAttention
+from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.request import SamplingParams
+from plimsoll_runtime.core.scheduler import ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.engine.sampler import SampleRow, sample
+from plimsoll_runtime.engine.engine import StepResult
+from plimsoll_runtime.model.llama import LlamaForCausalLM
+
+NOT_FINITE = "the model's logits are not finite for this request"
+
+
+class ModelRunner:
+    """Holds the model and its KV cache; see `Runner` in `engine.engine`."""
+
+    def __init__(self, model: LlamaForCausalLM, cache: KVCache, device: torch.device) -> None:
+        self.model = model
+        self.cache = cache
+        self.device = device
+        self._attention = PagedAttention(cache)
+
+    @torch.inference_mode()
+    def execute(self, output: SchedulerOutput) -> StepResult:
+        """Computes every scheduled token and samples where a request has caught up."""
+        spans = []
+        token_ids: list[int] = []
+        positions: list[int] = []
+        sampling: list[ScheduledRequest] = []
+        sample_rows: list[int] = []
+        for item in output.scheduled:
+            count = len(item.token_ids)
+            spans.append(SequenceSpan(item.start, count, item.block_ids))
+            token_ids += item.token_ids
+            positions += range(item.start, item.start + count)
+            if item.samples:
+                sampling.append(item)
+                sample_rows.append(len(token_ids) - 1)
+        cache = self.cache
+        self._attention.plan(build_metadata(spans, cache.block_size, cache.num_blocks, self.device))
+        logits = self.model(
+            torch.tensor(token_ids).to(self.device),
+            torch.tensor(positions).to(self.device),
+            self._attention,
+            torch.tensor(sample_rows, dtype=torch.int64).to(self.device),
+        )
+        chosen = sample(logits, [SampleRow(item.sampling, item.output_index) for item in sampling])
+        result = StepResult()
+        for item, token in zip(sampling, chosen, strict=True):
+            if token is None:
+                result.errors[item.request_id] = NOT_FINITE
+            else:
+                result.sampled[item.request_id] = token
+        return result
+
+    def warm_up(self) -> None:
+        """A prompt and a decode, in a block that nobody holds yet."""
+        self.execute(_dummy_step([_dummy(1, [0]), _dummy(min(2, self.cache.block_size), [0])]))
+
+    def profile(self, limits: EngineLimits) -> None:
+        """The largest step that `limits` allow, to measure the memory that it needs.
+
+        All sequences share the same few blocks: this runs before requests come.
+        """
+        blocks = list(range(self.cache.num_blocks))
+        decodes = limits.max_num_seqs - 1
+        length = min(
+            limits.max_num_batched_tokens - decodes,
+            limits.max_model_len,
+            len(blocks) * self.cache.block_size,
+        )
+        self.execute(_dummy_step([_dummy(1, blocks)] * decodes + [_dummy(length, blocks)]))
+
+
+def _dummy(length: int, block_ids: list[int]) -> ScheduledRequest:
+    return ScheduledRequest(
+        request_id="dummy",
+        token_ids=[0] * length,
+        start=0,
+        block_ids=block_ids,
+        samples=True,
+        output_index=0,
+        sampling=SamplingParams(max_tokens=1, top_p=0.9, seed=0),
+    )
+
+
+def _dummy_step(items: list[ScheduledRequest]) -> SchedulerOutput:
+    tokens = sum(len(item.token_ids) for item in items)
+    return SchedulerOutput(items, [], tokens, tokens)

@@ -1,0 +1,64 @@
+"""From a folder in the Hugging Face format to a model that is ready to run."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
+from plimsoll_runtime.model.llama import LlamaForCausalLM
+from plimsoll_runtime.model.weights import load_weights
+
+
+def read_model_config(folder: Path) -> ModelConfig:
+    """Reads config.json, and the ends of sequence that generation_config.json adds.
+
+    Raises UnsupportedModelError when there is no readable config.json or it describes a model
+    that cannot be run.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UnsupportedModelError(f"{folder}: config.json is missing; is this a model's folder?")
+    config = ModelConfig.from_hf(_read(path))
+    generation = folder / "generation_config.json"
+    if not generation.is_file():
+        return config
+    more = _read(generation).get("eos_token_id")
+    ids = more if isinstance(more, list) else [more]
+    extra = (i for i in ids if isinstance(i, int) and i not in config.eos_token_ids)
+    return replace(config, eos_token_ids=(*config.eos_token_ids, *extra))
+
+
+def load_model(
+    folder: Path,
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_model_len: int,
+) -> LlamaForCausalLM:
+    """Builds the model in `dtype` on `device` and loads its weights.
+
+    Raises WeightsError when the checkpoint does not match `config`.
+    """
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            model = LlamaForCausalLM(config, max_model_len)
+    finally:
+        torch.set_default_dtype(previous)
+    load_weights(model.checkpoint_tensors(), folder, tied=config.tie_word_embeddings)
+    return model.eval()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UnsupportedModelError(f"{path}: not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UnsupportedModelError(f"{path}: a JSON object is expected")
+    return content

@@ -1,0 +1,106 @@
+"""Copies a checkpoint's safetensors, memory-mapped, into a model; every tensor is accounted for."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# Old checkpoints carry the rotary frequencies, which follow from config.json.
+DERIVED_SUFFIX = "rotary_emb.inv_freq"
+
+
+class WeightsError(ValueError):
+    """The checkpoint and the model do not match, or a file is missing or broken."""
+
+
+def checkpoint_files(folder: Path) -> dict[str, Path]:
+    """The file that holds each tensor, from the index of a sharded checkpoint or the one file.
+
+    Raises WeightsError when a file is missing or unreadable.
+    """
+    index, single = folder / INDEX, folder / SINGLE
+    if index.is_file():
+        return _sharded(folder, index)
+    if not single.is_file():
+        raise WeightsError(
+            f"{folder}: neither {SINGLE} nor {INDEX} is there; only the safetensors format is read"
+        )
+    try:
+        with safe_open(single, framework="pt") as file:
+            return dict.fromkeys(file.keys(), single)
+    except SafetensorError as error:
+        raise WeightsError(f"{single}: not a readable safetensors file: {error}") from error
+
+
+def load_weights(targets: Mapping[str, Tensor], folder: Path, *, tied: bool) -> None:
+    """Copies every tensor of the checkpoint to its target, converting it to the target's dtype.
+
+    With `tied`, the checkpoint may also hold the output head; it is the embedding again. Raises
+    WeightsError for a missing, unexpected, mis-shaped or non-float tensor, naming it.
+    """
+    files = checkpoint_files(folder)
+    missing = sorted(set(targets) - set(files))
+    if missing:
+        raise WeightsError(f"{folder}: the checkpoint lacks {_some(missing)}")
+    redundant = {"lm_head.weight"} if tied else set()
+    unexpected = sorted(
+        name for name in set(files) - set(targets) - redundant if not name.endswith(DERIVED_SUFFIX)
+    )
+    if unexpected:
+        raise WeightsError(
+            f"{folder}: the checkpoint has tensors that config.json gives no place: "
+            f"{_some(unexpected)}"
+        )
+    by_file: dict[Path, list[str]] = {}
+    for name in targets:
+        by_file.setdefault(files[name], []).append(name)
+    for path, names in by_file.items():
+        _copy(path, names, targets)
+
+
+def _sharded(folder: Path, index: Path) -> dict[str, Path]:
+    try:
+        weight_map = json.loads(index.read_text())["weight_map"]
+        # The last part only: an index must not reach outside of its folder.
+        files = {str(name): folder / Path(str(file)).name for name, file in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{index}: not a readable index: {error!r}") from error
+    for path in sorted(set(files.values())):
+        if not path.is_file():
+            raise WeightsError(f"{folder}: {path.name}, named in {INDEX}, is missing")
+    return files
+
+
+def _copy(path: Path, names: list[str], targets: Mapping[str, Tensor]) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in names:
+                source, target = file.get_tensor(name), targets[name]
+                if source.shape != target.shape:
+                    raise WeightsError(
+                        f"{path}: {name} has shape {list(source.shape)}, but config.json makes it "
+                        f"{list(target.shape)}"
+                    )
+                if source.dtype not in (
+                    torch.float64,
+                    torch.float32,
+                    torch.float16,
+                    torch.bfloat16,
+                ):
+                    raise WeightsError(
+                        f"{path}: {name} has dtype {source.dtype}; quantized weights are not "
+                        "supported yet"
+                    )
+                target.copy_(source)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
