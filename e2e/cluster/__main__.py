@@ -10,6 +10,7 @@ from e2e.cluster.binaries import kwok_folder, programs
 from e2e.cluster.privilege import become_root, give_to_caller
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.progress import say
+from e2e.cluster.residue import residue
 from e2e.cluster.settings import DEFAULT_NAME, Settings, settings_for
 
 
@@ -86,7 +87,7 @@ def perform(settings: Settings, options: argparse.Namespace) -> int:
             lifecycle.remove_caches(settings)
             return 1 if left else 0
         case "residue":
-            left = lifecycle.residue(settings)
+            left = residue(settings)
             print("\n".join(left) or "nothing")
             return 1 if left else 0
         case "status":

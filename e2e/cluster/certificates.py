@@ -68,8 +68,11 @@ def write_all(settings: Settings, now: datetime.datetime) -> None:
     folder.chmod(0o700)
     authority_key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"plimsoll-{settings.name}", ())
+    # Strict verifiers, such as Python's from 3.13 on, demand both key identifiers.
+    authority_identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
     authority = (
         _builder(name, name, authority_key.public_key(), now)
+        .add_extension(authority_identifier, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .sign(authority_key, hashes.SHA256())
@@ -79,6 +82,12 @@ def write_all(settings: Settings, now: datetime.datetime) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             _builder(_name(identity.user, identity.groups), name, key.public_key(), now)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+                    authority_identifier
+                ),
+                critical=False,
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(

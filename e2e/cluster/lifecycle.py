@@ -1,28 +1,21 @@
-"""A cluster's life: up, down, healthy or not, and what is left of it.
-
-What leaves nothing behind, and why: processes, mounts, interfaces, routes and
-iptables rules live in the cluster's own namespaces and end with them (see
-`namespaces`). Outside are only two routes to nowhere, one cgroup, and the
-state folder; `down` removes them one by one, and `residue` looks for all of it.
-"""
+"""A cluster's life: up, down, healthy or not."""
 
 import datetime
 import fcntl
 import json
-import os
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from e2e.cluster import cgroups, containerd, controlplane, namespaces, network, node, packages
+from e2e.cluster import containerd, controlplane, namespaces, network, node, packages
 from e2e.cluster.binaries import Programs, programs
 from e2e.cluster.certificates import write_all
 from e2e.cluster.images import ensure_pause
 from e2e.cluster.processes import ClusterError, Command, run
 from e2e.cluster.progress import say, step
+from e2e.cluster.residue import residue
 from e2e.cluster.settings import Settings
 
 COMPONENTS = (
@@ -146,36 +139,6 @@ def refuse_shared_slot(settings: Settings) -> None:
         f"port {settings.api_port} of 127.0.0.1 answers: another cluster whose name falls on the "
         f"same slot as {settings.name!r}, or another program; take another name"
     )
-
-
-def residue(settings: Settings) -> list[str]:
-    """What is left of the cluster on the machine: one line each, empty when nothing is."""
-    left = [f"cgroup {path}" for path in cgroups.present(settings.cgroup)]
-    left += [f"route blackhole {network_}" for network_ in network.closed_ranges(settings)]
-    marks = (str(settings.state).encode(), str(settings.containerd_root).encode())
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            line = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if any(mark in line for mark in marks):
-            left.append(f"process {folder.name}: {line.replace(bytes(1), b' ').decode()[:120]}")
-    for line_ in Path("/proc/self/mounts").read_text().splitlines():
-        if any(mark.decode() in line_ for mark in marks):
-            left.append(f"mount {line_.split()[1]}")
-    wanted = {str(settings.node_address), str(settings.kubernetes_service)}
-    wanted.add(str(settings.pod_range).split("/")[0].rsplit(".", 2)[0] + ".")
-    for rule in run(["iptables-save"]).splitlines():
-        if any(mark in rule for mark in wanted):
-            left.append(f"iptables rule {rule}")
-    for address in run(["ip", "-oneline", "-4", "addr", "show"]).splitlines():
-        if any(f" {mark}" in address for mark in wanted):
-            left.append(f"interface {address.split()[1]}")
-    if settings.state.exists():
-        left.append(f"folder {settings.state}")
-    return left
 
 
 def _write_network_configuration(settings: Settings) -> None:
