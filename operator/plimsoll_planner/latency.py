@@ -15,12 +15,16 @@ import math
 from dataclasses import dataclass
 
 from plimsoll_planner.performance import StepTime
-from plimsoll_planner.traffic import Z95, Traffic, p95_of_count
+from plimsoll_planner.traffic import Z95, Traffic
 
 REQUEST_SECONDS = 0.01
 """Time outside of engine steps before the first token is sent: HTTP, template, tokenization."""
-_ITERATIONS = 60
-_TOLERANCE = 1e-4
+SKEWED_DEVIATIONS = 2.0
+"""Standard deviations from mean to p95 of skewed times: 1.64 for normal, 2.0 for exponential."""
+_ITERATIONS = 200
+_SETTLING = 3
+_MOST_JOINING = 64
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -66,38 +70,120 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     flow = _steady(engine, traffic, rate)
     if flow is None:
         return OVERLOADED
-    running, gap, mixed, mixed_rate = flow
-    context = traffic.context
-    running_p95 = p95_of_count(running)
-    crowded = min(running_p95, float(engine.max_num_seqs))
-    slower = engine.step.decode(crowded, context) - engine.step.decode(running, context)
-    decode = engine.step.decode(running, context)
-    met = mixed_rate * traffic.output * gap
-    disturbed = Z95 * math.sqrt(met) * (mixed - decode) / traffic.output
-    tpot = gap + math.hypot(slower, disturbed)
+    queue = _queue(engine, traffic, rate, flow)
+    if queue.utilisation >= 1:
+        return OVERLOADED
+    running_p95 = _crowd(engine, traffic, rate, flow)
+    crowd = _settled(engine, traffic, rate, min(running_p95, float(engine.max_num_seqs)), flow.gap)
+    crowded = max(0.0, crowd.gap - flow.gap)
+    own = _prefill(engine, traffic, flow.running, queue.joining + traffic.prompt)
+    own_p95 = _prefill(engine, traffic, flow.running, queue.joining + traffic.prompt_p95)
+    wait_p95 = queue.behind * math.log(max(1.0, queue.utilisation / 0.05))
+    spread = math.hypot(
+        max(0.0, wait_p95 - queue.wait),
+        max(0.0, queue.rest_p95 - queue.rest),
+        own_p95 - own,
+        crowded,
+    )
+    stalls = _stalls(traffic, rate, flow, queue, own)
+    return Latency(
+        ttft_p95=REQUEST_SECONDS + queue.rest + queue.wait + own + spread,
+        tpot_p95=flow.gap + stalls.mean + math.hypot(SKEWED_DEVIATIONS * stalls.deviation, crowded),
+        running_p95=running_p95,
+        resident_p95=traffic.resident_p95(flow.running, running_p95),
+        utilisation=queue.utilisation,
+    )
 
-    room = engine.max_num_batched_tokens - running
-    full = engine.mixed(running, room, context, traffic.prompt / 2)
+
+@dataclass(frozen=True)
+class _Flow:
+    """The engine in a steady state: mean seconds between steps, of a step without prompts and of
+    one with, and how many prompts (or chunks, where a prompt takes several steps) join a step."""
+
+    running: float
+    gap: float
+    decode: float
+    mixed: float
+    joining: float
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """What a prompt meets. Seconds: `rest` of the running step, `wait` for prompts before it and
+    `behind`, that wait if there is one; `service` of one prompt; `joining` tokens of others that
+    share its steps."""
+
+    rest: float
+    rest_p95: float
+    wait: float
+    behind: float
+    service: float
+    joining: float
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class _Stalls:
+    """What prompts add to the TPOT of a request beyond the mean gap, in seconds."""
+
+    mean: float
+    deviation: float
+
+
+def _queue(engine: Engine, traffic: Traffic, rate: float, flow: _Flow) -> _Queue:
+    room = engine.max_num_batched_tokens - flow.running
+    full = engine.mixed(flow.running, room, traffic.context, traffic.prompt / 2)
     service = full * traffic.prompt / room
     utilisation = rate * service
-    if utilisation >= 1:
-        return OVERLOADED
-    behind = service * (1 + traffic.prompt_variation) / 2 / (1 - utilisation)
-    wait = utilisation * behind
-    wait_p95 = behind * math.log(utilisation / 0.05) if utilisation > 0.05 else 0.0
-    share = min(1.0, mixed_rate * mixed)
-    rest = (share * mixed + (1 - share) * decode) / 2
-    rest_p95 = 0.95 * (mixed if share > 0.05 else decode)
-    own = _prefill(engine, traffic, running, traffic.prompt)
-    own_p95 = _prefill(engine, traffic, running, traffic.prompt_p95)
-    spread = math.hypot(max(0.0, wait_p95 - wait), max(0.0, rest_p95 - rest), own_p95 - own)
-    return Latency(
-        ttft_p95=REQUEST_SECONDS + rest + wait + own + spread,
-        tpot_p95=tpot,
-        running_p95=running_p95,
-        resident_p95=traffic.resident_p95(running),
+    behind = service * (1 + traffic.prompt_variation) / 2 / max(1e-9, 1 - utilisation)
+    plain = math.exp(-flow.joining) * flow.decode / flow.gap
+    share = 1 - min(1.0, plain)
+    # A moment falls into a step in proportion to its length, and half of it is left on average.
+    met = share * flow.mixed + (1 - share) * flow.decode
+    return _Queue(
+        rest=met / 2,
+        rest_p95=0.95 * (flow.mixed if share > 0.05 else flow.decode),
+        wait=utilisation * behind,
+        behind=behind,
+        service=service,
+        joining=min(room, rate * met * traffic.prompt),
         utilisation=utilisation,
     )
+
+
+def _stalls(traffic: Traffic, rate: float, flow: _Flow, queue: _Queue, own: float) -> _Stalls:
+    """Prompts that fall into the life of a request, or wait when its output begins.
+
+    Short outputs feel each of them more, `E[1/output] = (1 + cv²) / mean` for lognormal ones, and
+    while steps are slow more prompts come, by the factor `1 / (1 - rate · stall)`.
+    """
+    stall = max(0.0, flow.gap - flow.decode) / (rate * flow.gap)
+    share = 1 - flow.decode / max(flow.mixed, flow.decode)
+    amplified = 1 / (1 - min(0.95, rate * stall))
+    short, prompts = 1 + traffic.output_variation, 1 + traffic.prompt_variation
+    arrived = rate * own * queue.service
+    backlog = share * (queue.wait + arrived)
+    begun = 2 * queue.utilisation * queue.behind**2 - queue.wait**2
+    begun += arrived * queue.service * prompts
+    during = rate * flow.gap * stall**2 * prompts * short / traffic.output
+    before = share**2 * max(0.0, begun) * short**3 / traffic.output**2
+    return _Stalls(
+        mean=backlog * amplified * short / traffic.output,
+        deviation=amplified * math.sqrt(during + before),
+    )
+
+
+def _crowd(engine: Engine, traffic: Traffic, rate: float, flow: _Flow) -> float:
+    """95th percentile of the sequences running.
+
+    Poisson if their number did not slow them down (M/G/∞); as it does, it swings more: the
+    linear-noise approximation of a birth-death process whose death rate per sequence falls with
+    elasticity `g` gives a variance of `mean / (1 - g)`.
+    """
+    slower = _settled(engine, traffic, rate, flow.running * 1.05, flow.gap).gap
+    elasticity = math.log(slower / flow.gap) / math.log(1.05)
+    variance = flow.running / (1 - min(0.95, max(0.0, elasticity)))
+    return flow.running + Z95 * math.sqrt(variance)
 
 
 def full_batch_tpot(engine: Engine, traffic: Traffic, running: int) -> float:
@@ -120,36 +206,83 @@ def full_batch_tpot(engine: Engine, traffic: Traffic, running: int) -> float:
     return decode + steps / traffic.output * (mixed - decode)
 
 
-def _steady(
-    engine: Engine, traffic: Traffic, rate: float
-) -> tuple[float, float, float, float] | None:
-    """Sequences running, seconds between steps, seconds of a mixed step, mixed steps a second.
-
-    The fixed point of Little's law `running = rate · output · gap`, reached from below, where the
-    gap itself grows with the number running; None where there is none within the limits.
-    """
-    running, chunk = 0.0, traffic.prompt
+def _steady(engine: Engine, traffic: Traffic, rate: float) -> _Flow | None:
+    """The fixed point of Little's law `running = rate · output · gap`, reached from below, where
+    the gap itself grows with the number running; None where there is none within the limits."""
+    running, gap = 0.0, 0.0
     for _ in range(_ITERATIONS):
-        room = engine.max_num_batched_tokens - running
-        if room < 1 or running > engine.max_num_seqs:
+        if running > engine.max_num_seqs or engine.max_num_batched_tokens - running < 1:
             return None
-        chunk = min(room, chunk)
-        mixed = engine.mixed(running, chunk, traffic.context, traffic.prompt / 2)
-        arriving = rate * traffic.prompt * mixed
-        if arriving > room:
-            return None
-        # More than one prompt arrives in a step: they share the next one.
-        chunk = max(traffic.prompt, arriving) if arriving <= room else room
-        chunk = min(chunk, room)
-        mixed_rate = rate * traffic.prompt / chunk
-        decode = engine.step.decode(max(1.0, running), traffic.context)
-        idle = max(0.0, 1 - mixed_rate * mixed)
-        gap = 1 / (mixed_rate + idle / decode)
+        flow = _flow(engine, traffic, rate, running, gap)
+        gap = flow.gap
         after = rate * traffic.output * gap
         if abs(after - running) <= _TOLERANCE * max(1.0, running):
-            return after, gap, mixed, mixed_rate
+            return flow
         running = after
     return None
+
+
+def _settled(engine: Engine, traffic: Traffic, rate: float, running: float, gap: float) -> _Flow:
+    """The steps with `running` sequences, whatever their number would settle at."""
+    for _ in range(_SETTLING):
+        gap = _flow(engine, traffic, rate, running, gap).gap
+    return _flow(engine, traffic, rate, running, gap)
+
+
+def _flow(engine: Engine, traffic: Traffic, rate: float, running: float, gap: float) -> _Flow:
+    """The steps with `running` sequences after steps of `gap` seconds.
+
+    As many prompts join a step as arrive during the one before it, a Poisson number. A prompt
+    beyond the token budget comes as several chunks, one a step.
+    """
+    room = max(1.0, engine.max_num_batched_tokens - running)
+    chunk = min(traffic.prompt, room)
+    before = 0.0 if chunk == traffic.prompt else traffic.prompt / 2
+    decoding = running * traffic.context
+    plain = engine.step.parts(running, max(1.0, running), decoding, decoding)
+    mixed = engine.step.parts(
+        running + chunk,
+        max(1.0, running) + chunk / traffic.prompt,
+        decoding + before + chunk,
+        decoding + chunk * (before + chunk / 2),
+    )
+    chunks = rate * traffic.prompt / chunk
+    gap = _mean_step(plain, mixed, chunks * gap)
+    many = max(1.0, chunks * gap) if chunk == traffic.prompt else 1.0
+    more = [b + many * (m - b) for b, m in zip(plain, mixed, strict=True)]
+    return _Flow(
+        running=running,
+        gap=gap,
+        decode=plain[0] + max(plain[1], plain[2]),
+        mixed=more[0] + max(more[1], more[2]),
+        joining=chunks * gap,
+    )
+
+
+Parts = tuple[float, float, float]
+
+
+def _mean_step(plain: Parts, mixed: Parts, mean: float) -> float:
+    """Mean seconds of a step that a Poisson number of chunks with this mean joins.
+
+    With `k` of them the step takes `rest(k) + max(compute(k), memory(k))`, all linear in `k`. From
+    the number `k*` on where compute overtakes memory, `E[max] = E[memory] + d · E[(k - k*)⁺]`, and
+    `E[(k - k*)⁺] = mean - k* + Σ_{k<k*} (k* - k) P(k)`.
+    """
+    rest = plain[0] + mean * (mixed[0] - plain[0])
+    compute = plain[1] + mean * (mixed[1] - plain[1])
+    memory = plain[2] + mean * (mixed[2] - plain[2])
+    ahead = plain[1] - plain[2]
+    gain = (mixed[1] - mixed[2]) - ahead
+    if gain <= 0 or ahead >= 0:
+        return rest + max(compute, memory)
+    threshold = -ahead / gain
+    excess, probability, k = mean - threshold, math.exp(-mean), 0
+    while k < threshold and k <= _MOST_JOINING:
+        excess += (threshold - k) * probability
+        k += 1
+        probability *= mean / k
+    return rest + memory + gain * max(0.0, excess)
 
 
 def _prefill(engine: Engine, traffic: Traffic, running: float, prompt: float) -> float:

@@ -27,15 +27,16 @@ from plimsoll_planner.traffic import Traffic
 
 HEADROOM = 0.1
 """Share of a promised latency that a plan leaves for the error of its predictions."""
-MAX_UTILISATION = 0.95
-"""Most of the prompt throughput that a plan uses; above, queues hardly ever empty."""
+MAX_UTILISATION = 0.85
+"""Most of the prompt throughput that a plan uses; above, queues grow long and the closed formulas
+of `latency` fall short of what the scheduler does."""
 DEFAULT_TPOT = 0.1
 """TPOT to size batches by where none is promised: ten tokens a second, about as fast as people
 read."""
 SEQUENCES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 GPU_BUDGETS = (512, 1024, 2048, 4096, 8192)
 CPU_BUDGETS = (64, 128, 256, 512, 1024)
-_BISECTIONS = 20
+_BISECTIONS = 16
 
 
 class Limit(Enum):
@@ -202,7 +203,7 @@ def _memory(demand: Demand, shape: Shape, available: int, engine: Engine) -> Mem
                 f"{gibibytes(least * size)} or lower maxContextLength"
             )
     elif shape.is_cpu:
-        needed = demand.traffic.resident_p95(engine.max_num_seqs)
+        needed = demand.traffic.resident_p95(engine.max_num_seqs, engine.max_num_seqs)
         blocks = max(least, min(_blocks(needed), room))
     else:
         blocks = max(least, room)

@@ -43,18 +43,22 @@ class StepTime:
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step; see the module for the arguments."""
-        compute = (
-            self.compute_per_token * tokens
-            + self.compute_per_sequence * sequences
-            + self.compute_per_pair * pairs
-        )
-        memory = self.read_fixed + self.read_per_context * context
+        rest, compute, memory = self.parts(tokens, sequences, context, pairs)
+        return rest + (compute if compute > memory else memory)
+
+    def parts(
+        self, tokens: float, sequences: float, context: float, pairs: float
+    ) -> tuple[float, float, float]:
+        """Seconds of a step that come in any case, of its compute and of its reading."""
         return (
             self.fixed
             + self.per_sequence * sequences
-            + (compute if compute > memory else memory)
             + self.communication_fixed
-            + self.communication_per_token * tokens
+            + self.communication_per_token * tokens,
+            self.compute_per_token * tokens
+            + self.compute_per_sequence * sequences
+            + self.compute_per_pair * pairs,
+            self.read_fixed + self.read_per_context * context,
         )
 
     def decode(self, sequences: float, context_each: float) -> float:

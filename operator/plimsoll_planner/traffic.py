@@ -24,15 +24,6 @@ def squared_variation(lengths: Lengths) -> float:
     return math.exp(sigma * sigma) - 1
 
 
-def p95_of_count(mean: float) -> float:
-    """95th percentile of a Poisson number, by its normal approximation.
-
-    The number of requests in service where arrivals are Poisson and none waits (M/G/∞) is
-    Poisson whatever the distribution of service times.
-    """
-    return mean + Z95 * math.sqrt(mean)
-
-
 @dataclass(frozen=True)
 class Traffic:
     """A workload reduced to what latency depends on; lengths in tokens, cut at `limit` in sum.
@@ -46,6 +37,7 @@ class Traffic:
     prompt_p95: float
     prompt_variation: float
     output: float
+    output_variation: float
     context: float
     context_variation: float
 
@@ -61,11 +53,15 @@ class Traffic:
             prompt_p95=float(min(prompt.p95, limit)),
             prompt_variation=of_prompt,
             output=float(min(output.mean, limit)),
+            output_variation=of_output,
             context=context,
             context_variation=spread / context**2,
         )
 
-    def resident_p95(self, sequences: float) -> float:
-        """95th percentile of the tokens in the KV cache while `sequences` run on average."""
-        spread = math.sqrt(sequences * (1 + self.context_variation))
-        return self.context * (sequences + Z95 * spread)
+    def resident_p95(self, running: float, running_p95: float) -> float:
+        """95th percentile of the tokens in the KV cache, given those of the sequences running.
+
+        Number and lengths vary independently: `var = mean_n · var_l + var_n · mean_l²`.
+        """
+        lengths = Z95 * math.sqrt(running * self.context_variation)
+        return self.context * (running + math.hypot(running_p95 - running, lengths))
