@@ -61,7 +61,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Unknown paths and methods, which the router reports."""
     if not isinstance(error, HTTPException):
         raise error
-    message = f"{request.method} {request.url.path[:200]}: {error.detail}".lower()
+    message = f"{request.method} {request.url.path[:200]}: {str(error.detail).lower()}"
     return APIError(error.status_code, message, headers=error.headers).response()
 
 

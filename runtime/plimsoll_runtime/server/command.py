@@ -103,9 +103,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         )
         engine.start()
 
+        from prometheus_client import disable_created_metrics
+
         from plimsoll_runtime.server.app import create_app
         from plimsoll_runtime.server.process import serve
 
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         host, port = listener.getsockname()[:2]
 
         def ready() -> None:

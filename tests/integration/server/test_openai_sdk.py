@@ -1,0 +1,248 @@
+"""The official openai SDK against `plimsoll serve builtin://tiny`."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+
+from tests.integration.server.conftest import ServerProcess
+
+MESSAGES: list[ChatCompletionMessageParam] = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "What is a thread?"},
+]
+
+
+@pytest.fixture
+def client(tiny: ServerProcess) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{tiny.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def many(tiny: ServerProcess) -> AsyncIterator[openai.AsyncOpenAI]:
+    url = f"{tiny.url}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+
+
+def test_chat_streams_what_it_answers_whole(client: openai.OpenAI) -> None:
+    options: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "max_tokens": 60}
+    whole = client.chat.completions.create(**options, temperature=0)
+    with client.chat.completions.stream(
+        **options, temperature=0, stream_options={"include_usage": True}
+    ) as stream:
+        deltas = [event.delta for event in stream if event.type == "content.delta"]
+        final = stream.get_final_completion()
+    assert len(deltas) > 5
+    assert "".join(deltas) == whole.choices[0].message.content
+    assert final.choices[0].message.content == whole.choices[0].message.content
+    assert final.choices[0].finish_reason == whole.choices[0].finish_reason
+    assert final.usage == whole.usage
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens <= 60
+
+
+def test_completions_of_text_and_of_token_ids_agree(client: openai.OpenAI) -> None:
+    options: dict[str, Any] = {"model": "tiny", "max_tokens": 20, "temperature": 0}
+    text = client.completions.create(
+        prompt="Python is", extra_body={"return_token_ids": True}, **options
+    )
+    ids = text.choices[0].to_dict()["prompt_token_ids"]
+    assert client.completions.create(prompt=ids, **options).choices[0].text == text.choices[0].text
+    several = client.completions.create(prompt=["Python is", "Debian is"], n=2, **options)
+    assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
+    assert several.choices[0].text == several.choices[1].text == text.choices[0].text
+    assert several.choices[2].text == several.choices[3].text
+
+
+def test_a_seed_makes_sampling_repeatable_and_choices_differ(client: openai.OpenAI) -> None:
+    def sample(seed: int | None) -> list[str]:
+        answer = client.completions.create(
+            model="tiny", prompt="The", max_tokens=12, temperature=1.0, seed=seed, n=3
+        )
+        return [choice.text for choice in answer.choices]
+
+    assert sample(7) == sample(7)
+    assert sample(7) != sample(8)
+    assert len(set(sample(7))) > 1
+    assert sample(None) != sample(None)
+
+
+def test_vllms_extras(client: openai.OpenAI) -> None:
+    answer = client.completions.create(
+        model="tiny",
+        prompt="The",
+        max_tokens=25,
+        temperature=0,
+        extra_body={"ignore_eos": True, "return_token_ids": True, "top_k": 1, "min_tokens": 25},
+    )
+    choice = answer.choices[0]
+    assert choice.finish_reason == "length"
+    assert len(choice.to_dict()["token_ids"]) == 25
+    stop = choice.to_dict()["token_ids"][4]
+    stopped = client.completions.create(
+        model="tiny",
+        prompt="The",
+        max_tokens=25,
+        temperature=0,
+        extra_body={"stop_token_ids": [stop], "return_token_ids": True},
+    ).choices[0]
+    assert stopped.finish_reason == "stop"
+    assert stopped.to_dict()["token_ids"][-1] == stop
+
+
+def test_stop_strings_cut_the_text(client: openai.OpenAI) -> None:
+    options: dict[str, Any] = {
+        "model": "tiny",
+        "prompt": "The",
+        "max_tokens": 30,
+        "temperature": 0,
+        "extra_body": {"ignore_eos": True},
+    }
+    text = client.completions.create(**options).choices[0].text
+    stop = text[10:13]
+    cut = client.completions.create(**options, stop=stop).choices[0]
+    assert (cut.text, cut.finish_reason) == (text[: text.index(stop)], "stop")
+    streamed = "".join(
+        chunk.choices[0].text
+        for chunk in client.completions.create(**options, stop=stop, stream=True)
+    )
+    assert streamed == cut.text
+
+
+def test_errors_are_the_sdks_types(client: openai.OpenAI, tiny: ServerProcess) -> None:
+    with pytest.raises(openai.NotFoundError) as not_found:
+        client.completions.create(model="gpt-9", prompt="x")
+    assert not_found.value.code == "model_not_found"
+    assert not_found.value.param == "model"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-9")
+    with pytest.raises(openai.BadRequestError, match="maximum context length is 2048") as too_long:
+        client.completions.create(model="tiny", prompt=[7] * 3000)
+    assert too_long.value.code == "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError, match="response_format"):
+        client.chat.completions.create(
+            model="tiny", messages=MESSAGES, response_format={"type": "json_object"}
+        )
+    with pytest.raises(openai.BadRequestError, match="temperature"):
+        client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=9)
+    with pytest.raises(openai.BadRequestError, match="role"):
+        client.chat.completions.create(model="tiny", messages=[{"role": "robot"}])  # type: ignore[list-item]
+    assert httpx.get(f"{tiny.url}/livez").status_code == 200
+
+
+async def test_many_at_once_get_the_answers_they_get_alone(many: openai.AsyncOpenAI) -> None:
+    prompts = [f"{word} is" for word in ("Linux", "Python", "A file", "The network", "Debian")]
+
+    async def ask(prompt: str) -> str:
+        answer = await many.completions.create(
+            model="tiny", prompt=prompt, max_tokens=24, temperature=0
+        )
+        return answer.choices[0].text
+
+    alone = [await ask(prompt) for prompt in prompts]
+    together = await asyncio.gather(*(ask(prompt) for prompt in prompts * 6))
+    assert together == alone * 6
+
+
+async def test_cancelled_requests_leave_nothing_behind(
+    many: openai.AsyncOpenAI, tiny: ServerProcess
+) -> None:
+    async def begin(streaming: bool) -> None:
+        options: dict[str, Any] = {"extra_body": {"ignore_eos": True}, "max_tokens": 1500}
+        answer = await many.completions.create(
+            model="tiny", prompt="The", stream=streaming, **options
+        )
+        async for _ in answer:
+            pass
+
+    tasks = [asyncio.create_task(begin(index % 2 == 0)) for index in range(6)]
+    await asyncio.to_thread(tiny.until, lambda: tiny.metric("vllm:num_requests_running") == 6)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.to_thread(tiny.until, lambda: tiny.metric("vllm:num_requests_running") == 0, 2)
+    assert tiny.metric("vllm:kv_cache_usage_perc") == 0
+
+
+HOSTILE = (
+    b"",
+    b"[]",
+    b'{"prompt": NaN}',
+    b'{"prompt": "\\ud800"}',
+    b'{"prompt": "\xff"}',
+    b'{"prompt": ' + b"[" * 10**5,
+    b'{"prompt": [2048]}',
+    b'{"prompt": "x", "n": 99999}',
+    b'{"prompt": "x", "max_tokens": 1e3}',
+    b'{"prompt": "x", "min_tokens": 9, "max_tokens": 8}',
+    b'{"prompt": "x", "temperature": 1e999}',
+    b'{"prompt": "x", "stop_token_ids": [4096]}',
+    b'{"prompt": "x", "prompt": "y"}',
+    json.dumps({"prompt": "word " * 3000}).encode(),
+    json.dumps({"prompt": [1] * 2048}).encode(),
+    b"x" * 5_000_000,
+)
+
+
+def test_hostile_bodies_are_refused_and_the_engine_lives(tiny: ServerProcess) -> None:
+    headers = {"content-type": "application/json"}
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        for body in HOSTILE:
+            answer = httpx.post(f"{tiny.url}{path}", content=body, headers=headers)
+            assert 400 <= answer.status_code < 500, (path, body[:60], answer.text)
+            assert answer.json()["error"]["message"]
+    assert httpx.get(f"{tiny.url}/livez").status_code == 200
+    body = {"prompt": [1] * 2047, "max_tokens": 1}
+    assert httpx.post(f"{tiny.url}/v1/completions", json=body, timeout=60).status_code == 200
+
+
+def test_sigterm_lets_streams_finish(tmp_path_factory: pytest.TempPathFactory) -> None:
+    log = tmp_path_factory.mktemp("drain") / "server.log"
+    command = [sys.executable, "-m", "plimsoll_runtime.cli", "serve", "builtin://tiny"]
+    server = ServerProcess([*command, "--port=0", "--served-model-name=mine"], log)
+    try:
+        assert server.name == "mine"
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+            stream = client.completions.create(
+                model="mine",
+                prompt="The",
+                max_tokens=300,
+                stream=True,
+                extra_body={"ignore_eos": True, "return_token_ids": True},
+            )
+            chunks = [next(stream)]
+            server.terminate()
+            chunks += list(stream)
+        assert sum(len(chunk.choices[0].to_dict()["token_ids"]) for chunk in chunks) == 300
+        assert chunks[-1].choices[0].finish_reason == "length"
+        assert server.wait(5) == 0
+    finally:
+        server.kill()
+
+
+def test_a_model_that_cannot_be_served_is_exit_code_2() -> None:
+    command = [sys.executable, "-m", "plimsoll_runtime.cli", "serve", "builtin://tiny", "--port=0"]
+    result = subprocess.run(  # noqa: S603
+        [*command, "--max-model-len=4096", "--kv-cache-memory-bytes=65536"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("plimsoll serve: ")
+    assert result.stderr.count("\n") == 1
