@@ -8,8 +8,8 @@ from plimsoll_runtime.attention.paged import PagedAttention
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.scheduler import ScheduledRequest, SchedulerOutput
-from plimsoll_runtime.engine.sampler import SampleRow, sample
 from plimsoll_runtime.engine.engine import StepResult
+from plimsoll_runtime.engine.sampler import SampleRow, sample
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 
 NOT_FINITE = "the model's logits are not finite for this request"
