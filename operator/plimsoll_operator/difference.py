@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+ATOMIC = frozenset({"selector", "podSelector", "nodeSelector"})
+"""Objects that the API replaces as a whole, so that a key that somebody added is a difference."""
+
 
 def difference(desired: object, observed: object, path: str = "") -> str | None:
     """Where `desired` is first not part of `observed`, as `.spec.replicas`; None if it all is.
@@ -18,6 +21,8 @@ def difference(desired: object, observed: object, path: str = "") -> str | None:
             if key not in observed:
                 if wanted in ({}, [], None):
                     continue
+                return f"{path}.{key}"
+            if key in ATOMIC and wanted != observed[key]:
                 return f"{path}.{key}"
             found = difference(wanted, observed[key], f"{path}.{key}")
             if found is not None:

@@ -1,0 +1,171 @@
+"""The CRD is the types, and is one that the API server takes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import Field
+
+from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.rules import RULES
+from plimsoll_operator.api.schema import (
+    custom_resource_definition,
+    custom_resource_definition_yaml,
+    structural,
+)
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.commands import crd
+from plimsoll_operator.resource import dump_status, parse_resource
+
+FILE = Path(__file__).parents[4] / "crds" / "plimsoll.dev_llmdeployments.yaml"
+CRD = custom_resource_definition()
+VERSION = CRD["spec"]["versions"][0]
+SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    if "items" in schema:
+        yield from nodes(schema["items"], f"{path}[]")
+
+
+def node(path: str) -> dict[str, Any]:
+    return dict(nodes(SCHEMA))[path]
+
+
+def test_file_is_generated() -> None:
+    assert FILE.read_text(encoding="utf-8") == custom_resource_definition_yaml()
+    assert yaml.safe_load(FILE.read_text(encoding="utf-8")) == CRD
+
+
+def test_command_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert crd.main([]) == 0
+    printed = capsys.readouterr().out
+    file = tmp_path / "crd.yaml"
+    file.write_text(printed, encoding="utf-8")
+    assert crd.main(["--check", str(file)]) == 0
+    file.write_text(printed.replace("llm", "lmm"), encoding="utf-8")
+    assert crd.main(["--check", str(file)]) == 1
+    assert crd.main(["--check", str(tmp_path / "absent")]) == 1
+
+
+def test_schema_is_structural() -> None:
+    allowed = {
+        *("type", "format", "description", "properties", "required", "items", "default", "enum"),
+        *("pattern", "minLength", "maxLength", "minimum", "maximum", "maxItems"),
+        *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    }
+    for path, schema in nodes(SCHEMA):
+        assert set(schema) <= allowed, path
+        assert isinstance(schema["type"], str), path
+
+
+def test_every_field_is_described() -> None:
+    for path, schema in nodes(SCHEMA):
+        if path != ".metadata" and not path.endswith("[]"):
+            assert schema.get("description", "").endswith("."), path
+
+
+def test_every_string_and_list_of_the_spec_is_bounded() -> None:
+    # Else the API server refuses the rules as too costly.
+    for path, schema in nodes(node(".spec")):
+        if schema["type"] == "string":
+            assert "maxLength" in schema or "enum" in schema, path
+        if schema["type"] == "array":
+            assert "maxItems" in schema, path
+        if schema["type"] == "integer":
+            assert "minimum" in schema, path
+            assert "maximum" in schema, path
+
+
+def test_all_rules_are_in_the_schema() -> None:
+    found = {
+        (path.removeprefix("."), rule["rule"], rule.get("fieldPath", ""))
+        for path, schema in nodes(SCHEMA)
+        for rule in schema.get("x-kubernetes-validations", ())
+    }
+    assert {(rule.path, rule.cel, rule.field) for rule in RULES} <= found
+    assert len(found) == len(RULES) + 2
+
+
+def test_defaults_are_what_the_types_say() -> None:
+    def fill(schema: dict[str, Any], value: Any) -> Any:
+        if schema["type"] != "object":
+            return value
+        filled = dict(value)
+        for name, child in schema["properties"].items():
+            if name not in filled and "default" in child:
+                filled[name] = child["default"]
+            if name in filled:
+                filled[name] = fill(child, filled[name])
+        return filled
+
+    minimal = {"model": {"source": "builtin://tiny"}}
+    by_server = fill(node(".spec"), minimal)
+    assert LLMDeploymentSpec.model_validate(by_server) == LLMDeploymentSpec.model_validate(minimal)
+    assert by_server["scaling"]["scaleDownStabilization"] == "300s"
+    # What has no default in the types has none in the schema.
+    assert "replicas" not in by_server
+
+
+def test_status_has_no_defaults_and_only_what_is_always_written_is_required() -> None:
+    for path, schema in nodes(node(".status")):
+        assert "default" not in schema, path
+    assert "required" not in node(".status")
+
+
+def test_subresources_columns_and_names() -> None:
+    assert VERSION["subresources"] == {
+        "status": {},
+        "scale": {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        },
+    }
+    columns = [column["name"] for column in VERSION["additionalPrinterColumns"]]
+    assert columns == ["Ready", "Plan", "Replicas", "TTFT", "Age"]
+    for column in VERSION["additionalPrinterColumns"]:
+        path = column["jsonPath"].split("[")[0]
+        if not path.startswith(".metadata"):
+            assert path in dict(nodes(SCHEMA))
+    assert CRD["spec"]["names"]["shortNames"] == ["llm"]
+    assert CRD["spec"]["names"]["categories"] == ["all"]
+
+
+def test_two_types_in_one_field_are_refused() -> None:
+    class Ambiguous(ApiModel):
+        value: int | str = Field(description="Either.")
+
+    with pytest.raises(ValueError, match="more than one type"):
+        structural(Ambiguous, with_defaults=True)
+
+
+def test_a_status_survives_a_round_trip() -> None:
+    raw = {
+        "metadata": {"namespace": "ml", "name": "chat", "uid": "u", "generation": 3},
+        "spec": {"model": {"source": "builtin://tiny"}},
+        "status": {"observedGeneration": 3, "replicas": 0, "planFeasible": False},
+    }
+    assert dump_status(parse_resource(raw).status) == raw["status"]
+
+
+@pytest.mark.parametrize("status", [{"replicas": "many"}, {"unknown": 1}, "text"])
+def test_a_status_that_is_not_ours_counts_as_empty(status: Any) -> None:
+    raw = {
+        "metadata": {"namespace": "ml", "name": "chat", "uid": "u", "generation": 3},
+        "spec": {"model": {"source": "builtin://tiny"}},
+        "status": status,
+    }
+    assert dump_status(parse_resource(raw).status) == {}
+
+
+def test_an_invalid_spec_is_said_and_not_raised() -> None:
+    raw = {"metadata": {"namespace": "ml", "name": "chat", "uid": "u"}, "spec": {"model": {}}}
+    parsed = parse_resource(raw)
+    assert parsed.spec is None
+    assert "spec.model.source" in parsed.invalid

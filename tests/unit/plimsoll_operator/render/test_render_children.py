@@ -1,0 +1,197 @@
+"""Renderings, byte for byte: a difference here restarts pods on upgrade, so it must be meant.
+
+`PLIMSOLL_UPDATE_GOLDEN=1 pytest tests/unit/plimsoll_operator/render` writes the files anew.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.difference import difference
+from plimsoll_operator.render.children import child_keys, children, key_of
+from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, gpu_plan, resource
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "render"
+
+CONFIG = {"configMapKeyRef": {"name": "facts"}}
+CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
+    "cpu-builtin": ({"source": "builtin://tiny"}, cpu_plan()),
+    "gpu-hf": (
+        {"source": "hf://org/model", "revision": "0123abc", "servedName": "org/model-8b"},
+        gpu_plan(),
+    ),
+    "gpu-pvc": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
+    "gpu-oci": (
+        {"source": "oci://registry.example/models/llama:1", "configFrom": CONFIG},
+        gpu_plan(tensor_parallel_size=1),
+    ),
+}
+
+
+def rendered(case: str, replicas: int = 2) -> tuple[dict[str, Any], ...]:
+    model, plan = CASES[case]
+    owner = resource(spec={"model": model})
+    assert owner.spec is not None, owner.invalid
+    return children(owner, owner.spec, plan, IMAGE, replicas)
+
+
+def engine(case: str) -> dict[str, Any]:
+    (container,) = pod(case)["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def pod(case: str) -> dict[str, Any]:
+    (deployment,) = (child for child in rendered(case) if child["kind"] == "Deployment")
+    spec = deployment["spec"]["template"]["spec"]
+    assert isinstance(spec, dict)
+    return spec
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden(case: str) -> None:
+    # By way of JSON, since YAML would write shared objects as references.
+    plain = json.loads(json.dumps(rendered(case)))
+    text = yaml.safe_dump_all(plain, sort_keys=False, allow_unicode=True, width=100)
+    path = GOLDEN / f"{case}.yaml"
+    if os.environ.get("PLIMSOLL_UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_names_labels_and_no_surprises(case: str) -> None:
+    objects = rendered(case)
+    assert tuple(key_of(child) for child in objects) == child_keys("chat")
+    for child in objects:
+        assert child["metadata"]["namespace"] == "ml"
+        assert child["metadata"]["labels"] == {
+            "app.kubernetes.io/name": "plimsoll-engine",
+            "app.kubernetes.io/instance": "chat",
+            "app.kubernetes.io/managed-by": "plimsoll",
+        }
+        assert difference(child, child) is None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pod_security_restricted(case: str) -> None:
+    spec, container = pod(case), engine(case)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert "hostNetwork" not in spec
+    security = container["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["readOnlyRootFilesystem"] is True
+    allowed = {"emptyDir", "persistentVolumeClaim", "image"}
+    for volume in spec["volumes"]:
+        assert set(volume) - {"name"} <= allowed
+
+
+def test_scaling_is_the_only_difference_that_scaling_makes() -> None:
+    two, three = rendered("cpu-builtin", 2), rendered("cpu-builtin", 3)
+    found = [where for a, b in zip(three, two, strict=True) if (where := difference(a, b))]
+    assert found == [".spec.replicas"]
+
+
+def test_the_hash_tells_a_field_that_is_no_longer_rendered() -> None:
+    (with_gpu,) = (child for child in rendered("gpu-hf") if child["kind"] == "Deployment")
+    (without,) = (child for child in rendered("cpu-builtin") if child["kind"] == "Deployment")
+    assert difference(without, {**with_gpu, "spec": {**with_gpu["spec"], **without["spec"]}})
+
+
+def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
+    container = engine("cpu-builtin")
+    assert container["command"] == ["plimsoll"]
+    assert container["args"] == [
+        "serve",
+        "builtin://tiny",
+        "--served-model-name=chat",
+        "--host=0.0.0.0",
+        "--port=8000",
+        "--device=cpu",
+        "--dtype=float32",
+        "--max-model-len=2048",
+        "--max-num-seqs=8",
+        "--max-num-batched-tokens=256",
+        "--kv-cache-memory-bytes=67108864",
+        "--shutdown-timeout=45",
+        "--threads=1",
+    ]
+    assert container["resources"] == {
+        "requests": {"cpu": "500m", "memory": "700Mi"},
+        "limits": {"memory": "700Mi"},
+    }
+
+
+def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
+    spec, container = pod("gpu-hf"), engine("gpu-hf")
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+    assert spec["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H200"}
+    assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert "--tensor-parallel-size=2" in container["args"]
+    assert "--revision=0123abc" in container["args"]
+    assert "--served-model-name=org/model-8b" in container["args"]
+    assert "--device=cuda" in container["args"]
+
+
+def test_sources() -> None:
+    assert engine("gpu-pvc")["args"][1] == "/models/models/llama"
+    (volume,) = (item for item in pod("gpu-pvc")["volumes"] if item["name"] == "model")
+    assert volume["persistentVolumeClaim"] == {"claimName": "claim", "readOnly": True}
+    assert engine("gpu-oci")["args"][1] == "/models"
+    (volume,) = (item for item in pod("gpu-oci")["volumes"] if item["name"] == "model")
+    assert volume["image"]["reference"] == "registry.example/models/llama:1"
+
+
+def test_only_downloads_may_leave_the_cluster() -> None:
+    ports = {}
+    for case in CASES:
+        (policy,) = (child for child in rendered(case) if child["kind"] == "NetworkPolicy")
+        rules = policy["spec"]["egress"]
+        ports[case] = sorted({port["port"] for rule in rules for port in rule["ports"]})
+    assert ports.pop("gpu-hf") == [53, 443]
+    assert set(map(tuple, ports.values())) == {(53,)}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"source": "builtin://tiny --trust-remote-code"},
+        {"source": "pvc://claim/../../etc", "configFrom": CONFIG},
+        {"source": "pvc://claim/.hidden", "configFrom": CONFIG},
+        {"source": "hf://org/name; rm -rf /", "revision": "0123abc"},
+        {"source": "oci://--x", "configFrom": CONFIG},
+        {"source": "builtin://tiny", "servedName": "--api-key=x"},
+        {"source": "builtin://tiny", "servedName": "$(HOME)"},
+        {"source": "builtin://tiny", "servedName": "a\nb"},
+        {"source": "hf://org/name", "revision": "--x", "allowMovingRevision": True},
+        {"source": "hf://org/name", "revision": "../../x", "allowMovingRevision": True},
+    ],
+)
+def test_injection_is_refused_by_the_schema(model: dict[str, Any]) -> None:
+    assert resource(spec={"model": model}).spec is None
+
+
+@given(
+    cores=st.decimals(min_value="0.001", max_value=512, places=3),
+    memory=st.integers(1, 2**42),
+)
+def test_quantities_are_as_the_server_would_write_them(cores: Any, memory: int) -> None:
+    from plimsoll_operator.api.quantity import parse_quantity
+    from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
+
+    text = memory_quantity(memory)
+    assert 0 <= parse_quantity(text) - memory < 2**20
+    assert not (text.endswith("Mi") and int(text[:-2]) % 1024 == 0)
+    cpu = cpu_quantity(cores)
+    assert parse_quantity(cpu) == cores
+    assert not (cpu.endswith("m") and int(cpu[:-1]) % 1000 == 0)

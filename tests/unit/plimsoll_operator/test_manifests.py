@@ -1,0 +1,104 @@
+"""Manifests: least privilege, Pod Security restricted, and one file that says the same."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plimsoll_operator.commands.operator import DEFAULT_IMAGE, parse
+from plimsoll_operator.kinds import CHILDREN, CONFIG_MAP, EVENT, NODE, POD, RESOURCE
+
+ROOT = Path(__file__).parents[3]
+BASE = ROOT / "manifests" / "base"
+
+
+def documents(*paths: Path) -> list[dict[str, Any]]:
+    return [item for path in paths for item in yaml.safe_load_all(path.read_text("utf-8")) if item]
+
+
+def base() -> list[dict[str, Any]]:
+    names = yaml.safe_load((BASE / "kustomization.yaml").read_text("utf-8"))["resources"]
+    paths = [BASE / name for name in names if name.endswith(".yaml")]
+    crds = ROOT / "crds"
+    more = yaml.safe_load((crds / "kustomization.yaml").read_text("utf-8"))["resources"]
+    return documents(*paths, *(crds / name for name in more))
+
+
+def find(kind: str, name: str) -> dict[str, Any]:
+    (found,) = (
+        item for item in base() if item["kind"] == kind and item["metadata"]["name"] == name
+    )
+    return found
+
+
+def identity(item: dict[str, Any]) -> tuple[str, str]:
+    return item["kind"], item["metadata"]["name"]
+
+
+def test_one_file_says_the_same() -> None:
+    installed = documents(ROOT / "manifests" / "install.yaml")
+    assert sorted(installed, key=identity) == sorted(base(), key=identity)
+
+
+def test_operator_role_is_exactly_what_the_code_uses() -> None:
+    granted = {
+        (group, resource, verb)
+        for rule in find("ClusterRole", "plimsoll-operator")["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    used = {(RESOURCE.group, f"{RESOURCE.plural}/status", "patch")}
+    for kind in (RESOURCE, NODE, POD):
+        used |= {(kind.group, kind.plural, verb) for verb in ("list", "watch")}
+    for kind in CHILDREN:
+        verbs = ("get", "list", "watch", "create", "patch", "delete")
+        used |= {(kind.group, kind.plural, verb) for verb in verbs}
+    used.add((CONFIG_MAP.group, CONFIG_MAP.plural, "get"))
+    used.add((EVENT.group, EVENT.plural, "create"))
+    assert granted == used
+
+
+def test_no_role_has_a_wildcard() -> None:
+    for item in base():
+        for rule in item.get("rules", ()):
+            for entries in rule.values():
+                assert "*" not in entries
+
+
+def test_operator_pod_is_restricted_and_alone() -> None:
+    deployment = find("Deployment", "plimsoll-operator")["spec"]
+    assert deployment["strategy"] == {"type": "Recreate"}
+    assert deployment["replicas"] == 1
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    security = container["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"]["drop"] == ["ALL"]
+    assert "memory" in container["resources"]["limits"]
+    namespace = find("Namespace", "plimsoll-system")["metadata"]["labels"]
+    assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_arguments_are_ones_that_the_command_takes() -> None:
+    (container,) = find("Deployment", "plimsoll-operator")["spec"]["template"]["spec"]["containers"]
+    command, *arguments = container["args"]
+    assert command == "operator"
+    settings, _ = parse(arguments, {})
+    assert settings.image.reference == DEFAULT_IMAGE
+    assert settings.namespaces == ()
+    (port,) = container["ports"]
+    assert settings.http_port == port["containerPort"]
+
+
+def test_arguments_and_environment() -> None:
+    settings, level = parse(
+        ["--namespace", "a", "--namespace", "b"],
+        {"PLIMSOLL_RUNTIME_IMAGE": "x:1", "PLIMSOLL_WORKERS": "3", "PLIMSOLL_LOG_LEVEL": "debug"},
+    )
+    assert settings.namespaces == ("a", "b")
+    assert settings.image.reference == "x:1"
+    assert (settings.workers, level) == (3, "debug")

@@ -1,0 +1,68 @@
+"""A plan stands while what it was made from stays, whatever happens to the nodes."""
+
+from typing import Any
+
+import pytest
+
+from plimsoll_operator.api.status import Feasibility
+from plimsoll_operator.resource import Resource
+from plimsoll_operator.standing import Standing, settled, standing
+from tests.unit.plimsoll_operator.samples import cpu_plan, gpu_plan, resource
+
+PLAN, OTHER = cpu_plan(), gpu_plan()
+NO = Feasibility(binding_constraint="TTFT")
+
+
+def with_status(generation: int = 1, **status: Any) -> Resource:
+    held = {"plan": PLAN.model_dump(by_alias=True, exclude_none=True), **status}
+    return resource(metadata={"generation": generation}, status=held)
+
+
+FEASIBLE = {"planGeneration": 1, "planInputs": "a", "planFeasible": True}
+BEST_EFFORT = {**FEASIBLE, "planFeasible": False, "feasibility": {"bindingConstraint": "x"}}
+
+
+def test_a_settled_plan_needs_no_planning() -> None:
+    assert settled(with_status(**FEASIBLE)) == Standing(plan=PLAN, inputs="a")
+
+
+@pytest.mark.parametrize(
+    "unsettled",
+    [
+        resource(),
+        with_status(generation=2, **FEASIBLE),
+        with_status(**BEST_EFFORT),
+        with_status(planGeneration=1, planFeasible=True),
+    ],
+)
+def test_anything_else_does(unsettled: Resource) -> None:
+    assert settled(unsettled) is None
+
+
+def test_an_edit_that_planning_does_not_see_keeps_the_plan() -> None:
+    edited = with_status(generation=2, **FEASIBLE)
+    for infeasible in (None, NO):
+        answer = standing(edited, "a", OTHER, infeasible, best_effort=False)
+        assert answer == Standing(plan=PLAN, inputs="a")
+
+
+def test_an_edit_that_planning_sees_takes_the_new_plan() -> None:
+    edited = with_status(generation=2, **FEASIBLE)
+    assert standing(edited, "b", OTHER, None, best_effort=False) == Standing(OTHER, "b")
+
+
+def test_infeasible_is_refused_or_done_as_well_as_can_be() -> None:
+    assert standing(resource(), "b", OTHER, NO, best_effort=False) == Standing(feasibility=NO)
+    assert standing(resource(), "b", OTHER, NO, best_effort=True) == Standing(OTHER, "b", NO)
+    assert standing(resource(), "b", None, NO, best_effort=True) == Standing(None, "", NO)
+
+
+def test_a_best_effort_plan_gives_way_only_to_a_feasible_one() -> None:
+    running = with_status(**BEST_EFFORT)
+    assert standing(running, "a", OTHER, NO, best_effort=True) == Standing(PLAN, "a", NO)
+    assert standing(running, "a", OTHER, None, best_effort=True) == Standing(OTHER, "a")
+
+
+def test_after_a_refused_edit_the_old_spec_finds_its_plan_again() -> None:
+    refused = with_status(generation=3, feasibility={"bindingConstraint": "x"}, **FEASIBLE)
+    assert standing(refused, "a", OTHER, None, best_effort=False) == Standing(PLAN, "a")
