@@ -7,6 +7,7 @@ from pathlib import Path
 
 from e2e.cluster import fake_gpus, images, kwok, lifecycle, namespaces, packages
 from e2e.cluster.binaries import kwok_folder, programs
+from e2e.cluster.locks import only_one
 from e2e.cluster.privilege import become_root, give_to_caller
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.progress import say
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> int:
             return 0
         prepare(settings, options.command)
         become_root(arguments)
-        with lifecycle.only_one(settings):
+        with only_one(settings, f"cluster-{settings.name}"):
             return perform(settings, options)
     except (ClusterError, ValueError) as error:
         say(f"failed: {error}")

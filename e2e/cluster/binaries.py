@@ -46,6 +46,11 @@ KUBERNETES = Group(
     },
     first_time="about 7 minutes on 2 cores",
 )
+COREDNS = Group(
+    module="coredns",
+    programs={"github.com/coredns/coredns": "coredns"},
+    first_time="about 2 minutes on 2 cores",
+)
 KWOK = Group(
     module="kwok",
     programs={"sigs.k8s.io/kwok/cmd/kwok": "kwok"},
@@ -146,17 +151,15 @@ def _module_file(group: Group, module: str, path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Where each program is."""
+    """Where each program is: in the first of the folders that has it."""
 
-    kubernetes: Path
-    node: Path
-    assets: Path | None  # KUBEBUILDER_ASSETS, which has etcd, kube-apiserver and kubectl
+    folders: tuple[Path, ...]
 
     def __getitem__(self, name: str) -> Path:
-        for folder in (self.assets, self.kubernetes, self.node):
-            if folder is not None and (folder / name).is_file():
+        for folder in self.folders:
+            if (folder / name).is_file():
                 return folder / name
-        raise ClusterError(f"no program {name} in {self.kubernetes}")
+        raise ClusterError(f"no program {name} in {', '.join(map(str, self.folders))}")
 
 
 def programs(settings: Settings, environment: Mapping[str, str] = os.environ) -> Programs:
@@ -169,7 +172,8 @@ def programs(settings: Settings, environment: Mapping[str, str] = os.environ) ->
     assets = Path(given) if given else None
     if assets is not None and not assets.is_dir():
         raise ClusterError(f"KUBEBUILDER_ASSETS={given} is not a folder: unset it or correct it")
-    return Programs(build(settings, KUBERNETES), build(settings, NODE), assets)
+    ours = (build(settings, group) for group in (KUBERNETES, COREDNS, NODE))
+    return Programs((*([assets] if assets else []), *ours))
 
 
 def kwok_folder(settings: Settings) -> Path:

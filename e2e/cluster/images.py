@@ -20,6 +20,7 @@ from pathlib import Path
 from e2e.cluster import oci, packages
 from e2e.cluster.binaries import Programs
 from e2e.cluster.containerd import NAMESPACE, PAUSE_IMAGE, ctr
+from e2e.cluster.locks import only_one
 from e2e.cluster.namespaces import inside
 from e2e.cluster.processes import ClusterError, Command, run
 from e2e.cluster.progress import say, step
@@ -110,8 +111,9 @@ def ensure(settings: Settings, images: tuple[Image, ...] = ALL) -> list[str]:
             say(f"image {image.name} is up to date")
             continue
         packages.ensure_images()
-        layout = _build(settings, image, base)
-        _import(settings, layout, [image.reference, reference])
+        with only_one(settings, "image-builds"):
+            layout = _build(settings, image, base)
+            _import(settings, layout, [image.reference, reference])
     return references
 
 

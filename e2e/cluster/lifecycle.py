@@ -1,15 +1,12 @@
 """A cluster's life: up, down, healthy or not."""
 
 import datetime
-import fcntl
 import json
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from e2e.cluster import containerd, controlplane, namespaces, network, node, packages
+from e2e.cluster import containerd, controlplane, dns, namespaces, network, node, packages
 from e2e.cluster.binaries import Programs, programs
 from e2e.cluster.certificates import write_all
 from e2e.cluster.images import ensure_pause
@@ -26,22 +23,9 @@ COMPONENTS = (
     "containerd",
     "kubelet",
     "kube-proxy",
+    "coredns",
     "forward",
 )
-
-
-@contextmanager
-def only_one(settings: Settings) -> Iterator[None]:
-    """Keep a second `up`, `down` or `images` of the same cluster waiting until this one is done."""
-    folder = settings.cache / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / settings.name).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another command on cluster {settings.name}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def up(settings: Settings) -> None:
@@ -70,6 +54,7 @@ def up(settings: Settings) -> None:
         ensure_pause(settings, built)
         controlplane.wait_until_ready(settings, built)
         controlplane.start_controllers(settings, built)
+        dns.start(settings, built)
         node.start_kubelet(settings, built)
         node.start_proxy(settings, built)
         node.wait_until_ready(settings, built)

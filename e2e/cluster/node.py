@@ -9,7 +9,7 @@ from e2e.cluster.binaries import Programs
 from e2e.cluster.namespaces import run_inside, start_inside
 from e2e.cluster.processes import ClusterError, Command, wait_for
 from e2e.cluster.progress import say
-from e2e.cluster.settings import Settings
+from e2e.cluster.settings import DOMAIN, Settings
 
 CNI_PLUGINS = ("ptp", "host-local", "portmap", "loopback")
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
@@ -82,7 +82,8 @@ def kubelet_configuration(settings: Settings) -> dict[str, object]:
         "serializeImagePulls": False,
         "podLogsDir": "/var/log/pods",
         "resolvConf": str(settings.state / "resolv.conf"),
-        "clusterDomain": "cluster.local",
+        "clusterDNS": [str(settings.node_address)],
+        "clusterDomain": DOMAIN,
         "nodeStatusReportFrequency": "10s",
         "logging": {"verbosity": 1},
     }

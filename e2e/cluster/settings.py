@@ -13,6 +13,7 @@ SLOTS = 32
 PORTS_PER_SLOT = 300
 FIRST_PORT = 20000  # below the ports that Linux hands to outgoing connections (32768 and up)
 API_SERVER_PORT = 6443
+DOMAIN = "cluster.local"
 MAX_SOCKET_PATH = 107  # bytes, sun_path of unix(7) less its terminator
 SHIPPED = Path(__file__).resolve().parent
 REPOSITORY = SHIPPED.parent.parent
@@ -58,10 +59,6 @@ class Settings:
     @property
     def kubernetes_service(self) -> IPv4Address:
         return self.service_range[1]
-
-    @property
-    def dns_service(self) -> IPv4Address:
-        return self.service_range[10]
 
     @property
     def node_address(self) -> IPv4Address:

@@ -28,7 +28,7 @@ def test_staging_modules_are_of_the_release_that_is_built() -> None:
 
 
 def test_every_module_is_pinned_by_sums() -> None:
-    for group in (binaries.KUBERNETES, binaries.KWOK):
+    for group in (binaries.KUBERNETES, binaries.COREDNS, binaries.KWOK):
         assert (binaries.TOOLS / group.module / "go.sum").stat().st_size > 0
 
 
@@ -72,7 +72,7 @@ def test_given_assets_win_and_the_rest_is_ours(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / name).touch()
-    programs = binaries.Programs(tmp_path / "ours", tmp_path / "node", tmp_path / "assets")
+    programs = binaries.Programs(tuple(tmp_path / name for name in ("assets", "ours", "node")))
     assert programs["etcd"] == tmp_path / "assets" / "etcd"
     assert programs["kubelet"] == tmp_path / "ours" / "kubelet"
     assert programs["pause"] == tmp_path / "node" / "pause"
