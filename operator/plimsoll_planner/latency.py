@@ -24,7 +24,7 @@ SKEWED_DEVIATIONS = 2.0
 _ITERATIONS = 200
 _SETTLING = 3
 _MOST_JOINING = 64
-_TOLERANCE = 1e-3
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -207,18 +207,26 @@ def full_batch_tpot(engine: Engine, traffic: Traffic, running: int) -> float:
 
 
 def _steady(engine: Engine, traffic: Traffic, rate: float) -> _Flow | None:
-    """The fixed point of Little's law `running = rate · output · gap`, reached from below, where
-    the gap itself grows with the number running; None where there is none within the limits."""
-    running, gap = 0.0, 0.0
+    """The fixed point of Little's law `running = rate · output · gap`, where the gap itself grows
+    with the number running; None where there is none within the limits.
+
+    Reached from below. Every third time the last three gaps are extrapolated (Aitken), which, the
+    gap being convex in itself, does not overshoot.
+    """
+    arriving = rate * traffic.output
+    gaps = [0.0]
     for _ in range(_ITERATIONS):
+        running = arriving * gaps[-1]
         if running > engine.max_num_seqs or engine.max_num_batched_tokens - running < 1:
             return None
-        flow = _flow(engine, traffic, rate, running, gap)
-        gap = flow.gap
-        after = rate * traffic.output * gap
-        if abs(after - running) <= _TOLERANCE * max(1.0, running):
+        flow = _flow(engine, traffic, rate, running, gaps[-1])
+        if flow.gap - gaps[-1] <= _TOLERANCE * flow.gap:
             return flow
-        running = after
+        gaps.append(flow.gap)
+        if len(gaps) == 3:
+            first, second = gaps[1] - gaps[0], gaps[2] - gaps[1]
+            ahead = second * second / (first - second) if 0 < second < first else 0.0
+            gaps = [gaps[2] + ahead]
     return None
 
 
@@ -249,12 +257,13 @@ def _flow(engine: Engine, traffic: Traffic, rate: float, running: float, gap: fl
     chunks = rate * traffic.prompt / chunk
     gap = _mean_step(plain, mixed, chunks * gap)
     many = max(1.0, chunks * gap) if chunk == traffic.prompt else 1.0
-    more = [b + many * (m - b) for b, m in zip(plain, mixed, strict=True)]
+    compute = plain[1] + many * (mixed[1] - plain[1])
+    memory = plain[2] + many * (mixed[2] - plain[2])
     return _Flow(
         running=running,
         gap=gap,
         decode=plain[0] + max(plain[1], plain[2]),
-        mixed=more[0] + max(more[1], more[2]),
+        mixed=plain[0] + many * (mixed[0] - plain[0]) + max(compute, memory),
         joining=chunks * gap,
     )
 
