@@ -1,0 +1,33 @@
+"""Limits that contradict each other are refused with the way out."""
+
+import pytest
+
+from plimsoll_runtime.core.limits import EngineLimits
+
+GOOD = {
+    "max_num_seqs": 4,
+    "max_num_batched_tokens": 8,
+    "max_model_len": 64,
+    "num_blocks": 4,
+    "block_size": 16,
+}
+
+
+def test_good_limits_are_kept() -> None:
+    assert EngineLimits(**GOOD).num_blocks == 4
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_every_limit_is_positive(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
+        EngineLimits(**{**GOOD, name: 0})
+
+
+def test_a_sequence_must_fit_the_cache() -> None:
+    with pytest.raises(ValueError, match="smaller than max_model_len 65"):
+        EngineLimits(**{**GOOD, "max_model_len": 65})
+
+
+def test_every_sequence_must_get_its_token() -> None:
+    with pytest.raises(ValueError, match="max_num_batched_tokens 3 is smaller than max_num_seqs 4"):
+        EngineLimits(**{**GOOD, "max_num_batched_tokens": 3})
