@@ -23,6 +23,7 @@ from plimsoll_runtime.server.protocol import (
 from plimsoll_runtime.server.sequence import Delta
 from plimsoll_runtime.server.streaming import EventStream, until_disconnect
 from plimsoll_runtime.server.validation import (
+    check_length,
     context_too_long,
     parse_request,
     sampling_params,
@@ -157,6 +158,7 @@ async def _prompt(context: Context, body: ChatCompletionRequest) -> list[int]:
             add_generation_prompt=body.add_generation_prompt is not False,
             extra=extra,
         )
+        check_length(context.tokenizer, text, context.limits.max_model_len)
         return context.tokenizer.encode(text, add_special_tokens=False)
 
     size = sum(len(message["content"]) for message in messages)

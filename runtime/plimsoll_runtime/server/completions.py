@@ -21,6 +21,7 @@ from plimsoll_runtime.server.protocol import (
 from plimsoll_runtime.server.sequence import Delta
 from plimsoll_runtime.server.streaming import EventStream, until_disconnect
 from plimsoll_runtime.server.validation import (
+    check_length,
     context_too_long,
     parse_request,
     sampling_params,
@@ -134,6 +135,7 @@ async def _token_ids(context: Context, body: CompletionRequest) -> list[list[int
     result: list[list[int]] = []
     for prompt in prompts:
         if isinstance(prompt, str):
+            check_length(context.tokenizer, prompt, context.limits.max_model_len)
             encode = partial(context.tokenizer.encode, prompt, add_special_tokens)
             ids = await context.run_text(encode, len(prompt))
         else:

@@ -12,6 +12,9 @@ from plimsoll_runtime.server.chat_template import ChatTemplate
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
+NORMALIZED = 4
+"""Times by which Unicode normalization may at most shorten text before it is encoded."""
+
 
 class TokenizerError(ValueError):
     """The model folder has no usable tokenizer; the message says what is missing or broken."""
@@ -19,11 +22,13 @@ class TokenizerError(ValueError):
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Thread-safe. `eos_token_ids` are those that the tokenizer's and generation config name."""
+    """Thread-safe. `eos_token_ids` are those that the tokenizer's and generation config name;
+    `longest_token` is in bytes of text, 0 when that is not known."""
 
     hf: HFTokenizer
     special_ids: frozenset[int]
     eos_token_ids: frozenset[int]
+    longest_token: int = 0
     chat_template: ChatTemplate | None = None
     special_tokens: dict[str, str] = field(default_factory=dict)
 
@@ -31,6 +36,12 @@ class Tokenizer:
         """Token ids of `text`; special tokens spelled out in it are recognised."""
         ids: list[int] = self.hf.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
+
+    def fewest_tokens(self, text: str) -> int:
+        """A lower bound on the tokens of `text`, found without the seconds that encoding takes."""
+        if not self.longest_token:
+            return 0
+        return len(text.encode()) // (self.longest_token * NORMALIZED)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of `ids`; ids without a token have no text."""
@@ -67,6 +78,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         hf=hf,
         special_ids=frozenset(token_id for token_id, token in added.items() if token.special),
         eos_token_ids=_eos_token_ids(hf, special_tokens, folder),
+        longest_token=max((len(token.encode()) for token in hf.get_vocab()), default=0),
         chat_template=_chat_template(folder, config),
         special_tokens=special_tokens,
     )

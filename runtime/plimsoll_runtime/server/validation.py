@@ -10,6 +10,7 @@ from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.server.errors import APIError, bad_request, shown
 from plimsoll_runtime.server.protocol import MAX_STOP_BYTES, GenerationRequest
 from plimsoll_runtime.server.sequence import TextOptions
+from plimsoll_runtime.server.tokenizer import Tokenizer
 
 R = TypeVar("R", bound=GenerationRequest)
 
@@ -95,7 +96,14 @@ def text_options(request: GenerationRequest) -> TextOptions:
     )
 
 
-def context_too_long(num_prompt_tokens: int, max_model_len: int, more: str = "") -> APIError:
+def check_length(tokenizer: Tokenizer, text: str, max_model_len: int) -> None:
+    """Raises APIError 400 for text so long that no tokenization of it fits the context."""
+    fewest = tokenizer.fewest_tokens(text)
+    if fewest >= max_model_len:
+        raise context_too_long(f"at least {fewest}", max_model_len)
+
+
+def context_too_long(num_prompt_tokens: int | str, max_model_len: int, more: str = "") -> APIError:
     """The error that clients know as context_length_exceeded."""
     return bad_request(
         f"this model's maximum context length is {max_model_len} tokens, prompt and answer "

@@ -154,6 +154,36 @@ def test_a_client_that_leaves_while_waiting_is_forgotten(start_spoken: StartServ
         stream.finished()
 
 
+def deaf_client(url: str) -> socket.socket:
+    """Asks for more than fits the sockets' buffers and reads none of it."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, _, port = url.removeprefix("http://").partition(":")
+    client.connect((host, int(port)))
+    client.sendall(raw_request(LONG | {"prompt": [[9]] * 16, "n": 8, "max_tokens": 300}))
+    return client
+
+
+def test_a_client_that_does_not_read_holds_no_blocks(start_spoken: StartServer) -> None:
+    server = start_spoken("--seconds-per-step=0")
+    with deaf_client(server.url):
+        server.until(lambda: server.metric("vllm:generation_tokens_total") > 0)
+        server.until(lambda: server.metric(RUNNING) == 0, 40)
+        answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": [9]})
+        assert answer.status_code == 200
+
+
+def test_a_client_that_does_not_read_cannot_hold_up_the_end(start_spoken: StartServer) -> None:
+    server = start_spoken("--seconds-per-step=0", "--shutdown-timeout=1")
+    with deaf_client(server.url):
+        server.until(lambda: server.metric("vllm:generation_tokens_total") > 0)
+        server.until(lambda: server.metric(RUNNING) == 0, 40)
+        start = time.monotonic()
+        server.terminate()
+        assert server.wait(8) == 0
+        assert time.monotonic() - start > 1, "the answer was not stuck"
+
+
 def test_an_engine_that_fails_ends_the_process(start_spoken: StartServer) -> None:
     server = start_spoken("--fail-at-step=20")
     stream = Stream(server.url, max_tokens=900)

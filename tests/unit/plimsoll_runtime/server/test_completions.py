@@ -204,6 +204,16 @@ async def test_token_ids_outside_the_vocabulary_are_refused(
     assert "vocabulary of 2048" in response.json()["error"]["message"]
 
 
+async def test_text_far_too_long_is_refused_without_being_tokenized(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tokenizer, "encode", None)
+    response = await post(http, prompt="far too long " * 200_000)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    assert "at least" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("length", "max_tokens", "status"),
     [(255, 1, 200), (255, None, 200), (256, 1, 400), (255, 2, 400), (10_000, None, 400)],

@@ -3,9 +3,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plimsoll_runtime import builtin
-from plimsoll_runtime.server.tokenizer import TokenizerError, load_tokenizer
+from plimsoll_runtime.server.tokenizer import Tokenizer, TokenizerError, load_tokenizer
 
 
 @pytest.fixture
@@ -29,6 +31,19 @@ def test_reads_ids_special_tokens_and_the_end_of_an_answer(folder: Path) -> None
     assert not tokenizer.has_text(5)
     assert tokenizer.has_text(5, skip_special_tokens=False)
     assert not tokenizer.has_text(10**6)
+
+
+@given(text=st.text(max_size=300))
+def test_the_lower_bound_is_one(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.longest_token > 0
+    assert tokenizer.fewest_tokens(text) <= len(tokenizer.encode(text, add_special_tokens=False))
+
+
+def test_the_lower_bound_holds_for_the_longest_token(tokenizer: Tokenizer) -> None:
+    longest = max(tokenizer.hf.get_vocab(), key=len)
+    text = tokenizer.decode([tokenizer.hf.token_to_id(longest)], False) * 100
+    count = len(tokenizer.encode(text, add_special_tokens=False))
+    assert 0 < tokenizer.fewest_tokens(text) <= count
 
 
 def test_special_tokens_may_be_objects(folder: Path) -> None:
