@@ -17,22 +17,28 @@ def difference(desired: object, observed: object, path: str = "") -> str | None:
     if isinstance(desired, Mapping):
         if not isinstance(observed, Mapping):
             return path or "."
-        for key, wanted in desired.items():
-            if key not in observed:
-                if wanted in ({}, [], None):
-                    continue
-                return f"{path}.{key}"
-            if key in ATOMIC and wanted != observed[key]:
-                return f"{path}.{key}"
-            found = difference(wanted, observed[key], f"{path}.{key}")
-            if found is not None:
-                return found
-        return None
+        return _difference_of_objects(desired, observed, path)
     if isinstance(desired, list | tuple):
         return _difference_of_lists(desired, observed, path)
     # True == 1 in Python, but not in the API.
     same = desired == observed and isinstance(desired, bool) == isinstance(observed, bool)
     return None if same else path or "."
+
+
+def _difference_of_objects(
+    desired: Mapping[str, object], observed: Mapping[str, object], path: str
+) -> str | None:
+    for key, wanted in desired.items():
+        if key not in observed:
+            if wanted in ({}, [], None):
+                continue
+            return f"{path}.{key}"
+        if key in ATOMIC and wanted != observed[key]:
+            return f"{path}.{key}"
+        found = difference(wanted, observed[key], f"{path}.{key}")
+        if found is not None:
+            return found
+    return None
 
 
 def _difference_of_lists(desired: Sequence[object], observed: object, path: str) -> str | None:

@@ -1,6 +1,7 @@
 """The autoscaler goes up on a queue, down only after a long look, and holds when it cannot see."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,9 @@ SEQS = 8
 TICK = 5.0
 
 
-def sample(replica: int, running: float, waiting: float, at: float = 0.0, kv: float = 0.0) -> Sample:
+def sample(
+    replica: int, running: float, waiting: float, at: float = 0.0, kv: float = 0.0
+) -> Sample:
     return Sample(f"pod-{replica}", at, running, waiting, kv)
 
 
@@ -45,7 +48,7 @@ def run(
     for tick, demand in enumerate(demands):
         now = tick * TICK
         current = asked[-1]
-        ready = min(current, min(asked[-startup - 1 :]))
+        ready = min(current, *asked[-startup - 1 :])
         measured = Measured(spread(demand, ready, now), current, ready)
         decision = decide(measured, policy, SEQS, memory, now)
         memory = decision.memory
@@ -57,7 +60,7 @@ def run(
 @given(demand=st.integers(0, 200), replicas=st.integers(1, 10))
 def test_constant_load_comes_to_rest_and_never_flaps(demand: int, replicas: int) -> None:
     counts = run([demand] * 300, replicas)
-    moves = [after - before for before, after in zip(counts, counts[1:], strict=False)]
+    moves = [after - before for before, after in pairwise(counts)]
     ups = [index for index, move in enumerate(moves) if move > 0]
     downs = [index for index, move in enumerate(moves) if move < 0]
     assert not ups or not downs, counts

@@ -75,7 +75,9 @@ def test_a_list_repairs_what_the_watch_missed_but_not_what_is_newer() -> None:
     store.put("Service", item("gone", 1, uid="a"))
     store.put("Service", item("stale", 2, uid="b"))
     store.put("Service", item("new", 50, uid="c"))
-    changed = store.replace("Service", [item("stale", 9, uid="b"), item("missed", 8, uid="d")], "10")
+    changed = store.replace(
+        "Service", [item("stale", 9, uid="b"), item("missed", 8, uid="d")], "10"
+    )
     assert sorted(entry["metadata"]["name"] for entry in changed) == ["gone", "missed", "stale"]
     names = {entry["metadata"]["name"] for entry in store.all("Service")}
     assert names == {"stale", "new", "missed"}

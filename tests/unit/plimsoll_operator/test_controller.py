@@ -1,0 +1,294 @@
+"""The loop over a cluster in memory: crashes, refusals and stale caches end in the same state."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from plimsoll_operator.cluster import ClusterError
+from plimsoll_operator.controller import Controller
+from plimsoll_operator.engine_client import EngineClient
+from plimsoll_operator.kinds import RESOURCE, WATCHED
+from plimsoll_operator.resource import Key
+from plimsoll_operator.scraper import Scraper
+from plimsoll_operator.settings import Settings
+from plimsoll_operator.store import Store
+from tests.unit.plimsoll_operator.memory_cluster import CrashError, MemoryCluster
+from tests.unit.plimsoll_operator.samples import IMAGE, raw_resource
+
+KEY: Key = ("ml", "chat")
+NODE = {
+    "metadata": {"name": "node", "labels": {}},
+    "status": {
+        "allocatable": {"cpu": "16", "memory": "64Gi"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
+EASY = {
+    "model": {"source": "builtin://tiny"},
+    "slo": {"timeToFirstToken": {"p95": "60s"}, "timePerOutputToken": {"p95": "10s"}},
+}
+
+
+def fresh(spec: dict[str, Any] | None = None) -> MemoryCluster:
+    cluster = MemoryCluster()
+    cluster.put("Node", NODE)
+    cluster.put(RESOURCE.name, raw_resource(spec=spec or EASY))
+    return cluster
+
+
+class Process:
+    """A controller with its own caches, as after a start."""
+
+    def __init__(self, cluster: MemoryCluster) -> None:
+        self.cluster = cluster
+        self.store = Store()
+        self.engines = EngineClient()
+        scraper = Scraper(self.engines, 5, lambda _: None)
+        self.controller = Controller(
+            Settings(image=IMAGE),
+            cluster,  # type: ignore[arg-type]
+            self.store,
+            scraper,
+            "test",
+        )
+
+    async def sync(self) -> None:
+        for kind in WATCHED:
+            items, version = await self.cluster.list(kind)
+            self.store.replace(kind.name, items, version)
+
+    async def settle(self) -> None:
+        """Looks, with fresh caches, until nothing is written."""
+        for _ in range(20):
+            before = len(self.cluster.writes)
+            await self.sync()
+            await self.controller.reconcile(KEY)
+            self.cluster.roll_out()
+            if len(self.cluster.writes) == before:
+                return
+        raise RuntimeError("does not come to rest")
+
+
+Start = Callable[[MemoryCluster], Process]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    processes: list[Process] = []
+
+    def begin(cluster: MemoryCluster) -> Process:
+        processes.append(Process(cluster))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        await process.engines.close()
+
+
+def condition(cluster: MemoryCluster, kind: str) -> dict[str, Any]:
+    status = cluster.objects[RESOURCE.name, "ml", "chat"]["status"]
+    return next(item for item in status["conditions"] if item["type"] == kind)
+
+
+def edit(cluster: MemoryCluster, **spec: Any) -> None:
+    raw = cluster.objects[RESOURCE.name, "ml", "chat"]
+    metadata = {**raw["metadata"], "generation": raw["metadata"]["generation"] + 1}
+    cluster.put(RESOURCE.name, {**raw, "metadata": metadata, "spec": {**raw["spec"], **spec}})
+
+
+async def test_from_nothing_to_ready_and_then_silence(start: Start) -> None:
+    cluster = fresh()
+    process = start(cluster)
+    await process.settle()
+    assert condition(cluster, "Ready")["status"] == "True"
+    assert [verb for verb, _, _ in cluster.writes].count("apply") == 6
+    reasons = [event["reason"] for event in cluster.events]
+    assert reasons == ["Planned", "RolledOut"]
+    before = len(cluster.writes)
+    for _ in range(5):
+        await process.sync()
+        assert not await process.controller.reconcile(KEY)
+    assert len(cluster.writes) == before
+
+
+async def test_ready_exists_before_anything_slow(start: Start) -> None:
+    cluster = fresh()
+    process = start(cluster)
+    await process.sync()
+    await process.controller.reconcile(KEY)
+    assert cluster.writes[0] == ("status", RESOURCE.name, "chat")
+
+
+async def test_crash_at_every_write_ends_in_the_same_bytes(start: Start) -> None:
+    steps: list[Callable[[MemoryCluster], None]] = [
+        lambda cluster: None,
+        lambda cluster: edit(cluster, model={"source": "builtin://tiny", "servedName": "other"}),
+        lambda cluster: edit(cluster, pin={"maxNumSeqs": 4}),
+    ]
+
+    async def life(crash_at: int | None) -> tuple[MemoryCluster, int]:
+        cluster = fresh()
+
+        def crash(write: int) -> None:
+            if write == crash_at:
+                cluster.before_write = lambda _: None
+                raise CrashError
+
+        cluster.before_write = crash
+        process = start(cluster)
+        for step in steps:
+            step(cluster)
+            try:
+                await process.settle()
+            except CrashError:
+                process = start(cluster)
+                await process.settle()
+        return cluster, len(cluster.writes)
+
+    wanted, writes = await life(None)
+    assert writes >= 20
+    assert condition(wanted, "Ready")["status"] == "True"
+    for crash_at in range(writes):
+        cluster, _ = await life(crash_at)
+        assert cluster.rendered() == wanted.rendered(), crash_at
+        assert condition(cluster, "Ready")["status"] == "True", crash_at
+
+
+@pytest.mark.parametrize("status", [409, 429, 500, 503, 0])
+async def test_a_refused_write_is_made_good_later(start: Start, status: int) -> None:
+    cluster = fresh()
+    process = start(cluster)
+
+    def refuse(write: int) -> None:
+        assert ClusterError(status, "", "").transient
+        if write in (1, 3, 6):
+            cluster.before_write = lambda later: refuse(later) if later != write else None
+            raise ClusterError(status, "Refused", "not now")
+
+    cluster.before_write = refuse
+    for _ in range(10):
+        await process.sync()
+        with contextlib.suppress(ClusterError):
+            await process.controller.reconcile(KEY)
+    cluster.roll_out()
+    await process.settle()
+    assert condition(cluster, "Ready")["status"] == "True"
+
+
+async def test_stale_caches_do_no_harm(start: Start) -> None:
+    cluster = fresh()
+    process = start(cluster)
+    await process.settle()
+    wanted = cluster.rendered()
+    stale = start(cluster)
+    await stale.sync()
+    edit(cluster, pin={"maxNumSeqs": 4})
+    await process.settle()
+    edit(cluster, pin={})
+    await process.settle()
+    # The stale process acts on what it saw before both edits.
+    await stale.controller.reconcile(KEY)
+    await process.settle()
+    assert cluster.rendered() == wanted
+
+
+async def test_two_at_once_end_in_the_same_bytes(start: Start) -> None:
+    cluster = fresh()
+    one, two = start(cluster), start(cluster)
+    await asyncio.gather(one.settle(), two.settle())
+    await one.settle()
+    alone = fresh()
+    await start(alone).settle()
+    assert cluster.rendered() == alone.rendered()
+
+
+async def test_a_restart_changes_nothing(start: Start) -> None:
+    cluster = fresh()
+    await start(cluster).settle()
+    before = len(cluster.writes)
+    # Even where nodes have gone that a new plan would miss.
+    del cluster.objects["Node", "", "node"]
+    await start(cluster).settle()
+    assert len(cluster.writes) == before
+
+
+async def test_infeasible_then_repaired(start: Start) -> None:
+    cluster = fresh({**EASY, "slo": {"timeToFirstToken": {"p95": "0.001ms"}}})
+    process = start(cluster)
+    await process.settle()
+    assert condition(cluster, "SLOFeasible")["status"] == "False"
+    assert cluster.rendered() == {}
+    edit(cluster, slo=EASY["slo"])
+    await process.settle()
+    assert condition(cluster, "Ready")["status"] == "True"
+    assert condition(cluster, "SLOFeasible")["status"] == "True"
+
+
+async def test_an_unlabelled_object_of_our_name_is_seen_and_left(start: Start) -> None:
+    cluster = fresh()
+    mine = {"metadata": {"namespace": "ml", "name": "chat"}, "spec": {"mine": True}}
+    cluster.put("Service", mine)
+    before = cluster.objects["Service", "ml", "chat"]
+    process = start(cluster)
+    await process.settle()
+    assert cluster.objects["Service", "ml", "chat"] == before
+    assert condition(cluster, "Stalled")["reason"] == "NameTaken"
+    assert set(cluster.rendered()) == {("Service", "ml", "chat")}
+
+
+async def test_config_map_that_is_missing_is_trouble_until_it_comes(start: Start) -> None:
+    config = {"configMapKeyRef": {"name": "facts"}}
+    spec = {**EASY, "model": {"source": "pvc://claim/model", "configFrom": config}}
+    cluster = fresh(spec)
+    process = start(cluster)
+    await process.settle()
+    stalled = condition(cluster, "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "ModelConfigUnavailable")
+    assert "ConfigMap facts" in stalled["message"]
+    from importlib.resources import files
+
+    text = (files("plimsoll_runtime") / "builtin" / "tiny" / "config.json").read_text("utf-8")
+    cluster.put(
+        "ConfigMap",
+        {"metadata": {"namespace": "ml", "name": "facts"}, "data": {"config.json": text}},
+    )
+    await process.settle()
+    assert condition(cluster, "Ready")["status"] == "True"
+
+
+async def test_a_stored_spec_that_is_invalid_is_said(start: Start) -> None:
+    cluster = fresh({"model": {"source": "s3://bucket"}})
+    process = start(cluster)
+    await process.settle()
+    assert condition(cluster, "Stalled")["reason"] == "InvalidSpec"
+    assert cluster.rendered() == {}
+
+
+async def test_workers_retry_and_survive_everything(start: Start) -> None:
+    cluster = fresh()
+    process = start(cluster)
+    await process.sync()
+    failures = [ValueError("a bug"), ClusterError(500, "", "down"), KeyError("another bug")]
+
+    def fail(_: int) -> None:
+        if failures:
+            raise failures.pop()
+
+    cluster.before_write = fail
+    worker = asyncio.create_task(process.controller.work())
+    process.controller.queue.add(KEY)
+    async with asyncio.timeout(10):
+        while ("Deployment", "ml", "chat") not in cluster.objects:
+            await asyncio.sleep(0.05)
+    assert not worker.done()
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
+
+
+async def test_a_resource_that_is_gone_is_no_work(start: Start) -> None:
+    process = start(MemoryCluster())
+    assert not await process.controller.reconcile(KEY)
+    assert process.cluster.writes == []

@@ -1,0 +1,107 @@
+"""Whatever an engine answers, a scrape ends in a sample, soon."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from plimsoll_operator import engine_client
+from plimsoll_operator.autoscale import Sample
+from plimsoll_operator.engine_client import EngineClient, parse_sample
+from plimsoll_operator.scraper import Scraper
+
+TEXT = """# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_running{engine="1",model_name="m"} 2.0
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{engine="0",model_name="m"} 7.0
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.5
+"""
+
+
+def test_parse() -> None:
+    assert parse_sample("pod", TEXT, 5.0) == Sample("pod", 5.0, 5.0, 7.0, 0.5)
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "vllm:num_requests_running 1", "x{ 1"])
+def test_parse_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_sample("pod", text, 0.0)
+
+
+def answer(body: str, status: str = "200 OK") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return (head + body).encode()
+
+
+@asynccontextmanager
+async def engine(respond: Callable[[asyncio.StreamWriter], None]) -> AsyncIterator[EngineClient]:
+    """A client for an engine on loopback that answers every request with `respond`."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        respond(writer)
+        try:
+            await writer.drain()
+            await reader.read()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    client = EngineClient(server.sockets[0].getsockname()[1])
+    try:
+        yield client
+    finally:
+        await client.close()
+        server.close()
+
+
+async def test_scrape() -> None:
+    async with engine(lambda writer: writer.write(answer(TEXT))) as client:
+        (sample,) = await client.scrape([("pod", "127.0.0.1")])
+    assert (sample.running, sample.waiting, sample.error) == (5.0, 7.0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (answer("", "503 Service Unavailable"), "HTTP 503"),
+        (answer("nothing 1\n"), "lacks vllm:num_requests_running"),
+        (b"not http at all\r\n\r\n", "not reachable"),
+        (answer("x" * (engine_client.MAX_BYTES + 100)), "larger than"),
+    ],
+)
+async def test_bad_answers(body: bytes, error: str) -> None:
+    async with engine(lambda writer: writer.write(body)) as client:
+        (sample,) = await client.scrape([("pod", "127.0.0.1")])
+    assert error in sample.error
+
+
+async def test_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_client, "TIMEOUT_SECONDS", 0.1)
+    async with engine(lambda writer: None) as client:
+        (sample,) = await client.scrape([("pod", "127.0.0.1")])
+    assert sample.error == "no answer within 0.1 s"
+
+
+async def test_scraper_keeps_its_pace_and_backs_off() -> None:
+    measured: list[tuple[str, str]] = []
+    async with engine(lambda writer: writer.write(answer("no metrics 1\n"))) as client:
+        scraper = Scraper(client, 0.02, measured.append)
+        key = ("ml", "chat")
+        async with asyncio.timeout(5):
+            while len(measured) < 3:
+                scraper.tick([(key, (("pod", "127.0.0.1"),)), (("ml", "empty"), ())])
+                await asyncio.sleep(0.005)
+        assert set(measured) == {key}
+        assert scraper.samples(key)[0].error
+        assert scraper.samples(("ml", "empty")) == ()
+        pause = scraper._due[key] - asyncio.get_running_loop().time()
+        assert pause > 0.02
+        scraper.forget(key)
+        assert scraper.samples(key) == ()
