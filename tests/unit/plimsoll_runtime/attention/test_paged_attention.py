@@ -23,14 +23,12 @@ def dense(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     n, heads, head_dim = query.shape
     length, kv_heads, _ = key.shape
-    out = torch.empty(n, heads, head_dim, dtype=torch.float64)
+    key, value = (x.double().repeat_interleave(heads // kv_heads, dim=1) for x in (key, value))
+    scores = torch.einsum("nhd,lhd->hnl", query.double(), key) / head_dim**0.5
     for i in range(n):
-        visible = length - n + i + 1
-        for head in range(heads):
-            kv = head // (heads // kv_heads)
-            scores = key[:visible, kv].double() @ query[i, head].double() / head_dim**0.5
-            out[i, head] = scores.softmax(0) @ value[:visible, kv].double()
-    return out
+        scores[:, i, length - n + i + 1 :] = -torch.inf
+    weights = scores.exp() / scores.exp().sum(-1, keepdim=True)
+    return torch.einsum("hnl,lhd->nhd", weights, value)
 
 
 @dataclass(frozen=True)
