@@ -4,7 +4,9 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -213,10 +215,17 @@ def test_hostile_bodies_are_refused_and_the_engine_lives(tiny: ServerProcess) ->
 def test_sigterm_lets_streams_finish(tmp_path_factory: pytest.TempPathFactory) -> None:
     log = tmp_path_factory.mktemp("drain") / "server.log"
     command = [sys.executable, "-m", "plimsoll_runtime.cli", "serve", "builtin://tiny"]
-    server = ServerProcess([*command, "--port=0", "--served-model-name=mine"], log)
+    options = ["--port=0", "--served-model-name=mine", "--api-key=sesame"]
+    server = ServerProcess([*command, *options], log)
     try:
         assert server.name == "mine"
-        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        url = f"{server.url}/v1"
+        with (
+            openai.OpenAI(base_url=url, api_key="wrong", max_retries=0) as stranger,
+            pytest.raises(openai.AuthenticationError),
+        ):
+            stranger.models.list()
+        with openai.OpenAI(base_url=url, api_key="sesame", max_retries=0) as client:
             stream = client.completions.create(
                 model="mine",
                 prompt="The",
@@ -232,6 +241,22 @@ def test_sigterm_lets_streams_finish(tmp_path_factory: pytest.TempPathFactory) -
         assert server.wait(5) == 0
     finally:
         server.kill()
+
+
+def test_sigterm_while_loading_ends_with_0(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    command = [sys.executable, "-m", "plimsoll_runtime.cli", "serve", "builtin://tiny", "--port=0"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)  # noqa: S603
+    try:
+        while "loading" not in log.read_text():
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(10) == 0
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_model_that_cannot_be_served_is_exit_code_2() -> None:
