@@ -74,7 +74,7 @@ manifests: setup ## write crds/ and manifests/install.yaml from the types
 lock: $(UV) ## resolve the lock files again
 	$(LOCK) --extra operator --output-file operator.lock
 	$(LOCK) --extra runtime --output-file runtime.lock
-	$(LOCK) --all-extras --group dev --output-file dev.lock
+	$(LOCK) --all-extras --group dev --no-emit-package plimsoll --output-file dev.lock
 
 .PHONY: clean
 clean: ## remove what the targets made in this checkout (caches outside it stay)

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SUITE = "bookworm"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates", "libgomp1")
 BASE_IMAGE = f"localhost/plimsoll-base:{SUITE}"
+KEPT_BUILDS = 5
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 SOURCES = ("operator", "runtime")
 
@@ -228,14 +230,37 @@ def _import(settings: Settings, layout: Path, references: list[str]) -> None:
             raise ClusterError(f"ctr images import: {errors.read().decode()[-2000:]}")
     say(f"  {written / 1e6:.0f} MB were new")
     _share_blocks(settings, layout)
-    # Pods that run from an earlier build keep its files until they end.
+    _forget_all_but_latest(settings, references)
+
+
+def _forget_all_but_latest(settings: Settings, references: list[str]) -> None:
+    """Remove builds but the latest few, which pods that restart may still name."""
     repository = references[0].rsplit(":", 1)[0]
-    if old := [
-        name
-        for name in names(settings)
-        if name.startswith(f"{repository}:") and name not in references
-    ]:
+    record = settings.containerd_root / f"builds-of-{repository.rsplit('/', 1)[-1]}"
+    earlier = record.read_text().split() if record.exists() else []
+    builds = [name for name in earlier if name not in references] + references[1:]
+    record.write_text("\n".join(builds[-KEPT_BUILDS:]))
+    kept = {*builds[-KEPT_BUILDS:], *references}
+    old = superseded(ctr(settings, "images", "list"), repository, kept)
+    if old:
         ctr(settings, "images", "remove", *old)
+
+
+def superseded(listing: str, repository: str, kept: Collection[str]) -> list[str]:
+    """Names to remove, from containerd's list of images (`REF TYPE DIGEST ...`, with a heading).
+
+    These are the repository's names that are not kept, and the names by
+    configuration (`sha256:...`, which Kubernetes' part of containerd gives)
+    of manifests that then have no other name.
+    """
+    rows = [line.split()[:3] for line in listing.splitlines()[1:]]
+    gone = {name for name, _, _ in rows if name.startswith(f"{repository}:") and name not in kept}
+    used = {
+        digest for name, _, digest in rows if not name.startswith("sha256:") and name not in gone
+    }
+    nameless = {name for name, _, _ in rows if name.startswith("sha256:")}
+    alive = {name for name, _, digest in rows if digest in used}
+    return sorted(gone | (nameless - alive))
 
 
 def _share_blocks(settings: Settings, layout: Path) -> None:

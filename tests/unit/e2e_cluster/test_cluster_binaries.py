@@ -119,6 +119,23 @@ def test_an_image_is_known_by_what_goes_into_it() -> None:
     assert images.inputs_hash(images.RUNTIME, "base-a") != one
 
 
+def test_superseded_builds_go_with_their_nameless_twins() -> None:
+    listing = """REF TYPE DIGEST SIZE PLATFORMS LABELS
+docker.io/plimsoll/operator:old type sha256:m1 8.0 MiB linux/amd64 -
+docker.io/plimsoll/operator:new type sha256:m2 8.0 MiB linux/amd64 -
+docker.io/plimsoll/operator:dev type sha256:m2 8.0 MiB linux/amd64 -
+docker.io/plimsoll/runtime:old type sha256:m3 8.0 MiB linux/amd64 -
+sha256:config1 type sha256:m1 8.0 MiB linux/amd64 -
+sha256:config2 type sha256:m2 8.0 MiB linux/amd64 -
+sha256:config3 type sha256:m3 8.0 MiB linux/amd64 -
+"""
+    kept = {"docker.io/plimsoll/operator:new", "docker.io/plimsoll/operator:dev"}
+    assert images.superseded(listing, "docker.io/plimsoll/operator", kept) == [
+        "docker.io/plimsoll/operator:old",
+        "sha256:config1",
+    ]
+
+
 @pytest.mark.parametrize("name", ["operator", "runtime"])
 def test_dockerfiles_keep_dependencies_apart_from_code_and_run_as_nobody(name: str) -> None:
     lines = (REPOSITORY / name / "Dockerfile").read_text().splitlines()
