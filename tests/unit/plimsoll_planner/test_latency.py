@@ -1,0 +1,128 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll_planner.accelerators import find
+from plimsoll_planner.inputs import Lengths, Workload
+from plimsoll_planner.latency import OVERLOADED, Engine, full_batch_tpot, latency
+from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.performance import step_time
+from plimsoll_planner.shape import Shape
+from plimsoll_planner.traffic import Traffic
+from plimsoll_runtime.core.model_config import ModelConfig
+from tests.unit.plimsoll_planner import models
+from tests.unit.plimsoll_planner.simulation import lognormal_lengths, open_loop, p95
+
+CHAT = Workload(1, Lengths(500, 1500), Lengths(200, 500))
+EVEN = Workload(1, Lengths(500, 500), Lengths(200, 200))
+SHORT = Workload(1, Lengths(64, 128), Lengths(64, 128))
+LONG_PROMPTS = Workload(1, Lengths(3000, 6000), Lengths(50, 100))
+
+
+def engine(
+    name: str = "L4",
+    model: ModelConfig = models.LLAMA_31_8B,
+    budget: int = 2048,
+    cores: float | None = None,
+    slots: int = 512,
+) -> Engine:
+    accelerator = find(name)
+    assert accelerator is not None
+    precision = accelerator.precisions[0]
+    shape = Shape(accelerator, name, precision, precision, 1, cores)
+    return Engine(step_time(model_facts(model), shape), slots, budget)
+
+
+@pytest.mark.parametrize(
+    ("served_by", "workload", "rate"),
+    [
+        (engine("L4"), CHAT, 1.0),
+        (engine("L4"), CHAT, 4.0),
+        (engine("L4"), EVEN, 4.0),
+        (engine("H200"), CHAT, 2.0),
+        (engine("H200"), CHAT, 16.0),
+        (engine("H200"), EVEN, 32.0),
+        (engine("H200"), LONG_PROMPTS, 1.0),
+        (engine("H200"), LONG_PROMPTS, 4.0),
+        (engine("cpu", models.TINY, 512, 0.5), SHORT, 0.5),
+        (engine("cpu", models.TINY, 512, 0.5), SHORT, 6.0),
+    ],
+)
+def test_closed_formulas_agree_with_the_real_scheduler(
+    served_by: Engine, workload: Workload, rate: float
+) -> None:
+    """p95 of TTFT and TPOT within a quarter of what the scheduler does with random traffic."""
+    rng, count = random.Random(11), 1200
+    prompts = lognormal_lengths(rng, workload.prompt_tokens, count, 8000)
+    outputs = lognormal_lengths(rng, workload.output_tokens, count, 8000)
+    served = open_loop(served_by, rate, prompts, outputs, 10**7, seed=5)[100:]
+    found = latency(served_by, Traffic.of(workload, 16_000), rate)
+    assert found.ttft_p95 == pytest.approx(p95([one.ttft for one in served]), rel=0.25)
+    assert found.tpot_p95 == pytest.approx(p95([one.tpot for one in served]), rel=0.25)
+
+
+def test_too_much_is_overload() -> None:
+    assert latency(engine("L4"), Traffic.of(CHAT, 8192), 20.0) is OVERLOADED
+
+
+def test_too_few_slots_are_overload() -> None:
+    few = engine("L4", slots=8)
+    assert latency(few, Traffic.of(CHAT, 8192), 4.0) is OVERLOADED
+    assert latency(few, Traffic.of(CHAT, 8192), 0.2) is not OVERLOADED
+
+
+def test_an_idle_replica_answers_in_the_time_of_the_prompt() -> None:
+    one = engine("L4")
+    found = latency(one, Traffic.of(EVEN, 8192), 1e-6)
+    prompt = one.mixed(0, 500, 0, 0)
+    assert prompt < found.ttft_p95 < prompt + 0.01 + one.step.decode(1, 600)
+    assert found.tpot_p95 == pytest.approx(one.step.decode(1, 600), rel=0.02)
+
+
+def test_one_sequence_alone_meets_no_prompts() -> None:
+    one, traffic = engine("L4"), Traffic.of(CHAT, 8192)
+    assert full_batch_tpot(one, traffic, 1) == one.step.decode(1, traffic.context)
+
+
+def test_a_batch_as_large_as_the_budget_admits_nothing() -> None:
+    assert full_batch_tpot(engine(budget=64), Traffic.of(CHAT, 8192), 64) == float("inf")
+
+
+workloads = st.builds(
+    lambda prompt, output, spread: Traffic.of(
+        Workload(1, Lengths(prompt, int(prompt * spread)), Lengths(output, int(output * spread))),
+        100_000,
+    ),
+    st.integers(1, 8000),
+    st.integers(1, 2000),
+    st.floats(1, 6),
+)
+
+
+@given(workloads, st.sampled_from(["L4", "A100", "H200"]), st.floats(1e-3, 50), st.floats(1, 3))
+def test_more_load_is_never_faster(traffic: Traffic, name: str, rate: float, factor: float) -> None:
+    one = engine(name)
+    less, more = latency(one, traffic, rate), latency(one, traffic, rate * factor)
+    assert more.running_p95 >= less.running_p95 * 0.999
+    assert more.utilisation >= less.utilisation * 0.999
+    assert more.tpot_p95 >= less.tpot_p95 * 0.97
+
+
+@given(workloads, st.floats(1e-3, 50), st.integers(1, 512), st.sampled_from([64, 512, 4096]))
+def test_figures_are_finite_and_positive_or_overload(
+    traffic: Traffic, rate: float, slots: int, budget: int
+) -> None:
+    found = latency(engine("L4", budget=budget, slots=slots), traffic, rate)
+    if found is not OVERLOADED:
+        assert 0 < found.tpot_p95 < 1e6
+        assert 0 < found.ttft_p95 < 1e6
+        assert 0 <= found.running_p95 < 1e5
+        assert 0 <= found.utilisation < 1
+
+
+@given(workloads, st.integers(1, 255))
+def test_larger_batches_are_never_faster(traffic: Traffic, size: int) -> None:
+    one = engine("H200", budget=8192)
+    assert full_batch_tpot(one, traffic, size + 1) >= full_batch_tpot(one, traffic, size) * 0.97
