@@ -90,13 +90,9 @@ class ChatFormat:
         """A `chat.completion`."""
         listed = []
         for index, choice in enumerate(choices):
-            body = self._choice(index, choice.last, choice.token_ids)
-            body["message"] = {
-                "role": "assistant",
-                "content": "".join(choice.text),
-                "refusal": None,
-            }
-            listed.append(body)
+            message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
+            content = {"message": message}
+            listed.append(self._choice(index, content, choice.last, choice.token_ids))
         ids = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
         return self._head | {"choices": listed} | ids
 
@@ -107,8 +103,8 @@ class ChatFormat:
             chunks.append(self._role(delta.index))
             self._begun.add(delta.index)
         if delta.text or delta.finish_reason is not None or self._prompt is not None:
-            body = self._choice(delta.index, delta, list(delta.token_ids))
-            body["delta"] = {"content": delta.text} if delta.text else {}
+            content = {"delta": {"content": delta.text} if delta.text else {}}
+            body = self._choice(delta.index, content, delta, list(delta.token_ids))
             chunks.append(self._head | {"choices": [body]})
         return chunks
 
@@ -117,14 +113,15 @@ class ChatFormat:
         return self._head | {"choices": []}
 
     def _role(self, index: int) -> Json:
-        body = self._choice(index, None, [])
-        body["delta"] = {"role": "assistant", "content": ""}
+        content = {"delta": {"role": "assistant", "content": ""}}
+        body = self._choice(index, content, None, [])
         ids = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
         return self._head | {"choices": [body]} | ids
 
-    def _choice(self, index: int, delta: Delta | None, token_ids: list[int]) -> Json:
+    def _choice(self, index: int, content: Json, delta: Delta | None, token_ids: list[int]) -> Json:
         choice: Json = {
             "index": index,
+            **content,
             "logprobs": None,
             "finish_reason": delta.finish_reason if delta else None,
             "stop_reason": delta.stop_reason if delta else None,

@@ -132,5 +132,6 @@ def _first(error: ValidationError) -> APIError:
     fault = error.errors(include_url=False, include_context=False)[0]
     path = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"][:1].lower() + fault["msg"][1:]
-    value = "" if fault["type"] == "missing" else f", not {shown(fault['input'])}"
+    said = fault["type"] in ("missing", "too_long", "too_short")
+    value = "" if said else f", not {shown(fault['input'])}"
     return bad_request(f"{path}: {message}{value}", param=path or None)
