@@ -43,7 +43,7 @@ def chunked_logits(
     model: LlamaForCausalLM, cache: KVCache, sequences: list[list[int]], seed: int
 ) -> list[Tensor]:
     """Logits at every position of every sequence, computed in mixed steps of random chunks."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     blocks = rng.sample(range(cache.num_blocks), cache.num_blocks)
     tables = [[blocks.pop() for _ in range(-(-len(s) // BLOCK_SIZE))] for s in sequences]
     done = [0] * len(sequences)
@@ -70,7 +70,7 @@ def chunked_logits(
 
 
 def sequences_of(vocab: int, seed: int) -> list[list[int]]:
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     return [[rng.randrange(vocab) for _ in range(n)] for n in (1, 5, 23, 60, 64)]
 
 

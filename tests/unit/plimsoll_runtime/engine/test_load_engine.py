@@ -1,0 +1,143 @@
+"""From a folder and options to a sized engine."""
+
+import dataclasses
+import queue
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM as Oracle
+
+import plimsoll_runtime
+from plimsoll_runtime.attention.kv_cache import bytes_per_block
+from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
+from plimsoll_runtime.core.scheduler import SchedulerOutput
+from plimsoll_runtime.engine.loader import (
+    StepLimits,
+    choose_device,
+    choose_dtype,
+    choose_limits,
+    fit_limits,
+    load_engine,
+)
+from plimsoll_runtime.engine.options import EngineOptions
+from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.model.loader import read_model_config
+
+CPU = torch.device("cpu")
+TINY = Path(plimsoll_runtime.__file__).parent / "builtin" / "tiny"
+SHAPE = StepLimits(max_num_seqs=4, max_num_batched_tokens=64, max_model_len=100)
+
+
+def test_the_cache_is_as_large_as_its_bytes(oracle_and_folder: tuple[Oracle, Path]) -> None:
+    folder = oracle_and_folder[1]
+    block = bytes_per_block(read_model_config(folder), 16, torch.float32)
+    engine = load_engine(
+        folder,
+        EngineOptions(dtype="float32", device="cpu", kv_cache_memory_bytes=20 * block + 5),
+    )
+    assert engine.limits.num_blocks == 20
+    assert engine.limits.max_model_len == 128
+    assert engine.model_config == read_model_config(folder)
+
+
+def test_an_open_length_becomes_what_the_cache_holds() -> None:
+    options = EngineOptions(kv_cache_memory_bytes=1)
+    limits = fit_limits(SHAPE, options, num_blocks=5)
+    assert (limits.max_model_len, limits.num_blocks) == (80, 5)
+
+
+def test_a_length_asked_for_must_fit_the_cache() -> None:
+    options = EngineOptions(kv_cache_memory_bytes=1, max_model_len=100)
+    with pytest.raises(ValueError, match="80 tokens is smaller than max_model_len 100"):
+        fit_limits(SHAPE, options, num_blocks=5)
+
+
+def test_an_open_cache_is_not_larger_than_of_use() -> None:
+    limits = fit_limits(SHAPE, EngineOptions(), num_blocks=10**9)
+    assert limits.num_blocks == 4 * (7 + 1)
+    asked = fit_limits(SHAPE, EngineOptions(kv_cache_memory_bytes=1), num_blocks=10**6)
+    assert asked.num_blocks == 10**6
+
+
+def test_not_one_block_is_an_error() -> None:
+    with pytest.raises(ValueError, match="does not hold one block of 16 tokens"):
+        fit_limits(SHAPE, EngineOptions(), num_blocks=0)
+
+
+def test_open_limits_are_filled_in(oracle_and_folder: tuple[Oracle, Path]) -> None:
+    config = read_model_config(oracle_and_folder[1])
+    assert choose_limits(EngineOptions(), config, CPU) == StepLimits(32, 512, 128)
+    many = EngineOptions(max_num_seqs=1000, max_model_len=64)
+    assert choose_limits(many, config, CPU) == StepLimits(1000, 1000, 64)
+    few = EngineOptions(max_num_batched_tokens=8)
+    assert choose_limits(few, config, CPU) == StepLimits(8, 8, 128)
+    with pytest.raises(ValueError, match=r"129 is more than .* max_position_embeddings is 128"):
+        choose_limits(EngineOptions(max_model_len=129), config, CPU)
+
+
+def test_limits_that_contradict_each_other_are_refused(
+    oracle_and_folder: tuple[Oracle, Path],
+) -> None:
+    options = EngineOptions(device="cpu", max_num_seqs=64, max_num_batched_tokens=32)
+    with pytest.raises(ValueError, match="max_num_batched_tokens 32 is smaller than"):
+        load_engine(oracle_and_folder[1], options)
+
+
+@pytest.mark.parametrize(
+    ("asked", "checkpoint", "expected"),
+    [
+        ("auto", "bfloat16", torch.bfloat16),
+        ("auto", "float16", torch.bfloat16),
+        ("auto", "float32", torch.float32),
+        ("float32", "bfloat16", torch.float32),
+        ("bfloat16", "float32", torch.bfloat16),
+    ],
+)
+def test_dtype(
+    oracle_and_folder: tuple[Oracle, Path], asked: str, checkpoint: str, expected: torch.dtype
+) -> None:
+    config = dataclasses.replace(read_model_config(oracle_and_folder[1]), dtype=checkpoint)
+    assert choose_dtype(asked, config, CPU) is expected
+
+
+def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(ValueError, match="no CUDA device"):
+        choose_device("cuda")
+
+
+def test_the_builtin_model_answers_as_transformers_does() -> None:
+    engine = load_engine(TINY, EngineOptions(dtype="float32", device="cpu", threads=1))
+    oracle = Oracle.from_pretrained(TINY, dtype=torch.float32).eval()
+    engine.start()
+    try:
+        for prompt in ([0, 204, 73], list(range(100, 140))):
+            outputs: queue.Queue[RequestOutput] = queue.Queue()
+            sampling = SamplingParams(max_tokens=24, temperature=0.0)
+            engine.submit(Request("a", prompt, sampling, 0.0), outputs.put)
+            tokens = [outputs.get(timeout=30).new_token_ids[0] for _ in range(24)]
+            expected = prompt.copy()
+            with torch.inference_mode():
+                for _ in range(24):
+                    logits = oracle(torch.tensor([expected])).logits
+                    expected.append(int(logits[0, -1].argmax()))
+            assert tokens == expected[len(prompt) :]
+    finally:
+        engine.stop()
+
+
+def test_the_profiling_step_reaches_the_limits(oracle_and_folder: tuple[Oracle, Path]) -> None:
+    options = EngineOptions(device="cpu", dtype="float32", max_num_seqs=3, threads=1)
+    engine = load_engine(oracle_and_folder[1], options)
+    runner = engine._runner
+    assert isinstance(runner, ModelRunner)
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[SchedulerOutput] = []
+        original = runner.execute
+        patch.setattr(runner, "execute", lambda output: (seen.append(output), original(output)))
+        runner.profile(engine.limits)
+    (output,) = seen
+    assert len(output.scheduled) == 3
+    assert output.num_tokens == 2 + 128
