@@ -142,7 +142,7 @@ def _flaw(measured: Measured, now: float) -> tuple[str, str] | None:
     if measured.ready == 0:
         return ("NoReadyReplica", "no replica is ready, so there is nothing to measure")
     if len(samples) < measured.ready:
-        return ("MetricsMissing", "metrics of a ready replica are missing")
+        return ("MetricsPending", "a replica that has become ready is not measured yet")
     ordered = sorted(samples, key=lambda sample: sample.replica)
     return next((flaw for sample in ordered if (flaw := _flaw_of(sample, now))), None)
 

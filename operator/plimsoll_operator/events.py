@@ -11,7 +11,9 @@ from plimsoll_operator.conditions import (
     get_condition,
 )
 
-_QUIET_REASONS = frozenset({"NotRunning", "NoReadyReplica", "FixedReplicas", "External"})
+_QUIET_REASONS = frozenset(
+    {"NotRunning", "NoReadyReplica", "MetricsPending", "FixedReplicas", "External"}
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ kopf add a finalizer (timers, daemons and handlers of deletion would).
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -85,6 +85,8 @@ async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
             registry=registry(manager),
             settings=kopf_settings(),
             standalone=True,
+            # Else kopf asks for the name of the user, which the image's numeric one has not.
+            identity=cast("Any", "plimsoll"),
             clusterwide=not namespaces,
             namespaces=namespaces,
             stop_flag=stop,

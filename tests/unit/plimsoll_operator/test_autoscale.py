@@ -161,7 +161,7 @@ def test_holds_on_flawed_metrics(flawed: Sample, reason: str, busy: int) -> None
 
 
 def test_holds_when_a_ready_replica_is_silent_or_none_is_ready() -> None:
-    assert held(Measured((sample(0, 0, 0, 100),), 2, 2)).reason == "MetricsMissing"
+    assert held(Measured((sample(0, 0, 0, 100),), 2, 2)).reason == "MetricsPending"
     assert held(Measured((), 2, 0)).reason == "NoReadyReplica"
 
 
