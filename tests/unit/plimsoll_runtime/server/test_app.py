@@ -235,6 +235,9 @@ async def test_with_a_key_everything_but_probes_and_metrics_needs_it(
             for headers in (
                 {},
                 {"authorization": "Bearer wrong"},
+                {"authorization": "Bearer sesam"},
+                {"authorization": "Bearer sesamee"},
+                {"authorization": "Bearer "},
                 {"authorization": "Bearer ses\u00e4me".encode("latin-1")},
                 {"authorization": "Basic sesame"},
                 {"authorization": "sesame"},
