@@ -60,7 +60,7 @@ INVALID: list[tuple[str, dict[str, Any]]] = [
     ),
     ("spec.slo.timeToFirstToken.p95", {"slo": {"timeToFirstToken": {"p95": "fast"}}}),
     ("spec.slo.whenInfeasible", {"slo": {"whenInfeasible": "Maybe"}}),
-    ("spec.scaling.minReplicas", {"scaling": {"minReplicas": 3, "maxReplicas": 2}}),
+    ("spec.scaling.maxReplicas", {"scaling": {"minReplicas": 3, "maxReplicas": 2}}),
     ("spec.pin.maxNumSeqs", {"pin": {"maxNumSeqs": 0}}),
     ("spec.precision.weights", {"precision": {"weights": "FP3"}}),
     ("spec.gpus", {"gpus": 4}),
