@@ -1,8 +1,8 @@
 """Rules across fields of LLMDeployment.spec, each stated once.
 
 The CRD generator puts `cel` into `x-kubernetes-validations` of the schema node at `path`, so that
-`kubectl apply` refuses; `validate.py` evaluates `holds` for whoever has no API server to ask. A
-test proves that both say the same.
+`kubectl apply` refuses; `validate.py` evaluates `holds` for whoever has no API server to ask. Both
+forms of a rule stand side by side here, so that a change of one meets the other.
 """
 
 import re

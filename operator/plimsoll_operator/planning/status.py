@@ -13,6 +13,7 @@ from plimsoll_operator.api.status import (
     Predicted,
 )
 from plimsoll_planner.result import Plan, PlanResult
+from plimsoll_planner.text import figure
 
 
 def plan_status(result: PlanResult) -> PlanStatus | None:
@@ -94,6 +95,6 @@ def _predicted(plan: Plan) -> Predicted:
     return Predicted(
         time_to_first_token=PercentileValue(p95=format_duration(predicted.ttft_p95)),
         time_per_output_token=PercentileValue(p95=format_duration(predicted.tpot_p95)),
-        requests_per_second_per_replica=decimal_string(predicted.requests_per_second_per_replica),
-        cost_per_million_tokens=None if cost is None else decimal_string(cost),
+        requests_per_second_per_replica=figure(predicted.requests_per_second_per_replica),
+        cost_per_million_tokens=None if cost is None else figure(cost),
     )

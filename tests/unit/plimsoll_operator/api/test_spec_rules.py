@@ -1,0 +1,159 @@
+from typing import Any
+
+import pytest
+
+from plimsoll_operator.api.rules import RULES
+from plimsoll_operator.api.validate import InvalidSpecError, parse_document, parse_spec
+
+TINY = {"source": "builtin://tiny"}
+HUB = {"source": "hf://org/model", "revision": "0e9e39f"}
+CONFIG = {"configMapKeyRef": {"name": "config"}}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"model": TINY},
+        {"model": HUB},
+        {"model": {**HUB, "revision": "main", "allowMovingRevision": True}},
+        {"model": {"source": "hf://org/model", "allowMovingRevision": True}},
+        {"model": {"source": "pvc://claim/path", "configFrom": CONFIG}},
+        {"model": {**TINY, "maxContextLength": 640}},
+        {"model": TINY, "scaling": {"minReplicas": 3, "maxReplicas": 3}},
+        {"model": TINY, "workload": {"promptTokens": {"mean": 10, "p95": 10}}},
+        {"model": TINY, "pin": {"tensorParallelSize": 8}},
+        {"model": TINY, "replicas": 2},
+    ],
+)
+def test_valid_specs(spec: dict[str, Any]) -> None:
+    parse_spec(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "said"),
+    [
+        ({"model": TINY, "scaling": {"minReplicas": 3}}, "spec.scaling.maxReplicas", "1: "),
+        (
+            {"model": TINY, "workload": {"promptTokens": {"mean": 20, "p95": 10}}},
+            "spec.workload.promptTokens.p95",
+            "10: p95 must be at least mean",
+        ),
+        (
+            {"model": TINY, "workload": {"outputTokens": {"mean": 20, "p95": 10}}},
+            "spec.workload.outputTokens.p95",
+            "10: p95 must be at least mean",
+        ),
+        (
+            {"model": TINY, "workload": {"sharedPrefixTokens": 513}},
+            "spec.workload.sharedPrefixTokens",
+            "513: ",
+        ),
+        ({"model": {**HUB, "revision": "main"}}, "spec.model.revision", "'main': "),
+        ({"model": {"source": "hf://org/model"}}, "spec.model.revision", "needs a commit"),
+        ({"model": {**TINY, "revision": "0e9e39f"}}, "spec.model.revision", "only for hf://"),
+        ({"model": {"source": "pvc://claim"}}, "spec.model.configFrom", "need configFrom"),
+        ({"model": {"source": "oci://image"}}, "spec.model.configFrom", "need configFrom"),
+        (
+            {"model": {**TINY, "maxContextLength": 639}},
+            "spec.model.maxContextLength",
+            "639: maxContextLength must hold",
+        ),
+        (
+            {"model": TINY, "pin": {"tensorParallelSize": 9}},
+            "spec.pin.tensorParallelSize",
+            "9: ",
+        ),
+        (
+            {"model": TINY, "pin": {"maxNumSeqs": 65, "maxNumBatchedTokens": 64}},
+            "spec.pin.maxNumBatchedTokens",
+            "64: ",
+        ),
+        (
+            {"model": TINY, "workload": {"requestsPerSecond": "0"}},
+            "spec.workload.requestsPerSecond",
+            "'0': must be greater than zero",
+        ),
+        (
+            {"model": TINY, "slo": {"timeToFirstToken": {"p95": "0ms"}}},
+            "spec.slo.timeToFirstToken.p95",
+            "'0ms': must be greater than zero",
+        ),
+        (
+            {"model": TINY, "slo": {"timePerOutputToken": {"p95": "0.0s"}}},
+            "spec.slo.timePerOutputToken.p95",
+            "must be greater than zero",
+        ),
+        (
+            {"model": TINY, "slo": {"maxCostPerMillionTokens": "0.00"}},
+            "spec.slo.maxCostPerMillionTokens",
+            "must be greater than zero",
+        ),
+        (
+            {"model": TINY, "scaling": {"scaleDownStabilization": "0s"}},
+            "spec.scaling.scaleDownStabilization",
+            "must be greater than zero",
+        ),
+        (
+            {"model": TINY, "pin": {"kvCacheMemory": "0Gi"}},
+            "spec.pin.kvCacheMemory",
+            "must be greater than zero",
+        ),
+        ({"model": {}}, "spec.model.source", "is required"),
+        ({"model": {**TINY, "sourze": 1}}, "spec.model.sourze", "unknown field"),
+        ({"model": {"source": "s3://x"}}, "spec.model.source", "'s3://x': "),
+        ({"model": TINY, "slo": {"timeToFirstToken": {"p95": "soon"}}}, "p95", "'soon': "),
+        ({"model": TINY, "scaling": {"mode": "Magic"}}, "spec.scaling.mode", "'Magic': "),
+        (None, "spec", "is required"),
+    ],
+)
+def test_invalid_specs(spec: Any, path: str, said: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_spec(spec)
+    assert any(path in p.path and said in p.message for p in caught.value.problems), str(
+        caught.value
+    )
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_spec(
+            {
+                "model": {"source": "hf://org/model"},
+                "scaling": {"minReplicas": 5},
+                "workload": {"requestsPerSecond": "0"},
+            }
+        )
+    assert len(caught.value.problems) == 3
+
+
+def test_every_rule_has_a_message_and_a_place() -> None:
+    for rule in RULES:
+        assert rule.path.startswith("spec")
+        assert rule.field == "" or rule.field.startswith(".")
+        assert "self" in rule.cel
+        assert rule.message[0].islower()
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ([], "document"),
+        ({"apiVersion": "v1", "kind": "Pod"}, "apiVersion"),
+        (
+            {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment", "metadata": {}},
+            "metadata.name",
+        ),
+        (
+            {
+                "apiVersion": "plimsoll.dev/v1alpha1",
+                "kind": "LLMDeployment",
+                "metadata": {"name": "a" * 54},
+            },
+            "metadata.name",
+        ),
+    ],
+)
+def test_documents_that_are_not_ours(document: Any, path: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_document(document)
+    assert caught.value.problems[0].path == path

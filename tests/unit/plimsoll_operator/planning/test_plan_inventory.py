@@ -1,0 +1,128 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import yaml
+
+from plimsoll_operator.planning.inventory import pools_from_nodes
+from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
+from plimsoll_planner.inputs import AcceleratorPool
+
+
+def gpu_node(name: str = "gpu-1", **changes: Any) -> dict[str, Any]:
+    node: dict[str, Any] = {
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "nvidia.com/gpu.product": "NVIDIA-H200",
+                "nvidia.com/gpu.memory": "143771",
+                "nvidia.com/gpu.count": "8",
+            },
+            "annotations": {"plimsoll.dev/price-per-hour": "4.20"},
+        },
+        "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
+        "status": {
+            "allocatable": {"cpu": "96", "memory": "1Ti", "nvidia.com/gpu": "8"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+    for part, change in changes.items():
+        node[part] = {**node[part], **change}
+    return node
+
+
+def cpu_node(name: str = "cpu-1", cpu: str = "2", memory: str = "16Gi") -> dict[str, Any]:
+    return {
+        "kind": "Node",
+        "metadata": {"name": name},
+        "status": {"allocatable": {"cpu": cpu, "memory": memory}},
+    }
+
+
+def test_a_gpu_node_counts_by_its_labels() -> None:
+    assert pools_from_nodes([gpu_node()]) == (
+        AcceleratorPool("NVIDIA-H200", 8, 1, 143771 * 2**20, 4.2),
+    )
+
+
+def test_equal_nodes_are_one_pool_in_any_order() -> None:
+    nodes = [cpu_node("a"), gpu_node("b"), cpu_node("c"), gpu_node("d")]
+    expected = (
+        AcceleratorPool("NVIDIA-H200", 8, 2, 143771 * 2**20, 4.2),
+        AcceleratorPool("cpu", 2, 2, 16 * 2**30, None),
+    )
+    assert pools_from_nodes(nodes) == expected
+    assert pools_from_nodes(reversed(nodes)) == expected
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        gpu_node(spec={"unschedulable": True}),
+        gpu_node(spec={"taints": [{"key": "upgrade", "effect": "NoExecute"}]}),
+        gpu_node(metadata={"labels": {}}),
+        gpu_node(status={"conditions": [{"type": "Ready", "status": "Unknown"}]}),
+        {**cpu_node(), "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]}},
+        cpu_node(cpu="500m"),
+        {"kind": "Node"},
+    ],
+)
+def test_nodes_that_take_no_engine_are_left_out(node: dict[str, Any]) -> None:
+    assert pools_from_nodes([node]) == ()
+
+
+def test_a_preference_repels_nobody() -> None:
+    node = {**cpu_node(), "spec": {"taints": [{"key": "x", "effect": "PreferNoSchedule"}]}}
+    assert len(pools_from_nodes([node])) == 1
+
+
+def test_what_is_used_is_not_offered() -> None:
+    used = {
+        "gpu-1": {"nvidia.com/gpu": Decimal(3)},
+        "cpu-1": {"cpu": Decimal("0.5"), "memory": Decimal(2**30)},
+    }
+    assert pools_from_nodes([gpu_node(), cpu_node()], used) == (
+        AcceleratorPool("NVIDIA-H200", 5, 1, 143771 * 2**20, 4.2),
+        AcceleratorPool("cpu", 1, 1, 15 * 2**30, None),
+    )
+
+
+def test_a_full_gpu_node_is_no_cpu_node() -> None:
+    assert pools_from_nodes([gpu_node()], {"gpu-1": {"nvidia.com/gpu": Decimal(8)}}) == ()
+
+
+def test_prices_and_memory_that_make_no_sense_are_unknown() -> None:
+    odd = gpu_node(
+        metadata={
+            "labels": {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.memory": "much"},
+            "annotations": {"plimsoll.dev/price-per-hour": "cheap"},
+        }
+    )
+    assert pools_from_nodes([odd]) == (AcceleratorPool("NVIDIA-L4", 8, 1, None, None),)
+
+
+def test_short_list_and_node_list_are_both_read() -> None:
+    short = yaml.safe_load("[{accelerator: NVIDIA-L4, count: 4, nodes: 2, pricePerHour: 0.8}]")
+    assert read_inventory([short]) == (AcceleratorPool("NVIDIA-L4", 4, 2, None, 0.8),)
+    listed = {"kind": "List", "items": [cpu_node()]}
+    assert read_inventory([listed]) == read_inventory([cpu_node()])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("just words", "neither nodes nor a list"),
+        ("[3]", "[0]: 3 is not an object"),
+        ("[{count: 4}]", "[0].accelerator: None"),
+        ("[{accelerator: L4, count: many}]", "[0].count: 'many': give a whole number"),
+        ("[{accelerator: L4, count: 0}]", "[0].count: 0: give a whole number"),
+        ("[{accelerator: L4, gpus: 4}]", "[0].gpus: unknown field"),
+        ("[{accelerator: cpu, memory: 4 apples}]", "[0]: not a quantity: '4 apples'"),
+        ("{items: [{kind: Pod}]}", "items[0]: not a Node"),
+    ],
+)
+def test_what_is_not_an_inventory_is_explained(text: str, said: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        read_inventory([yaml.safe_load(text)])
+    assert said in str(caught.value)
