@@ -8,6 +8,7 @@ from pathlib import Path
 from e2e.cluster import fake_gpus, images, kwok, lifecycle, namespaces, packages
 from e2e.cluster.binaries import kwok_folder, programs
 from e2e.cluster.locks import only_one
+from e2e.cluster.packages import SEARCHED
 from e2e.cluster.privilege import become_root, give_to_caller
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.progress import say
@@ -51,11 +52,18 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         settings = settings_for(options.name)
+        # Programs of an administrator are not on everybody's PATH.
+        os.environ["PATH"] = SEARCHED
+        # What kubectl remembers as root must not end up in the person's home.
+        os.environ["KUBECACHEDIR"] = str(settings.cache / "kubectl")
+        os.environ["KUBERC"] = "off"
         if options.command == "kubeconfig":
             print(settings.kubeconfig)
             return 0
         prepare(settings, options.command)
         become_root(arguments)
+        if options.command in ("status", "residue", "exec"):  # they change nothing
+            return perform(settings, options)
         with only_one(settings, f"cluster-{settings.name}"):
             return perform(settings, options)
     except (ClusterError, ValueError) as error:

@@ -132,7 +132,7 @@ def build(settings: Settings, group: Group) -> Path:
         target.mkdir()
         for package, program in group.programs.items():
             go: Command = ["env", "CGO_ENABLED=0", "go", "-C", TOOLS / group.module, "build"]
-            flags: Command = ["-trimpath", "-ldflags", linker_flags(group)]
+            flags: Command = ["-buildvcs=false", "-trimpath", "-ldflags", linker_flags(group)]
             output: Command = ["-o", target / program, package]
             run([*go, *flags, *output], timeout=3600)
             say(f"  {program}")

@@ -12,6 +12,7 @@ from e2e.cluster.progress import say
 from e2e.cluster.settings import DOMAIN, Settings
 
 CNI_PLUGINS = ("ptp", "host-local", "portmap", "loopback")
+PROXY_HEALTH = "127.0.0.1:10256"
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
 
@@ -123,7 +124,7 @@ def start_proxy(settings: Settings, programs: Programs) -> None:
             # The limits of connection tracking belong to the machine.
             *("--conntrack-max-per-core=0", "--conntrack-min=0"),
             *("--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s"),
-            "--healthz-bind-address=127.0.0.1:10256",
+            f"--healthz-bind-address={PROXY_HEALTH}",
             "--metrics-bind-address=127.0.0.1:10249",
         ],
     )
@@ -153,7 +154,17 @@ def wait_until_ready(settings: Settings, programs: Programs, seconds: float = 90
         return True
 
     wait_for(f"node {settings.node_name} (see {settings.logs}/kubelet.log)", node_ready, seconds)
+
+    def proxy_healthy() -> bool:
+        ask: Command = [programs["kubectl"], "--server", f"http://{PROXY_HEALTH}"]
+        try:
+            run_inside(settings, [*ask, "get", "--raw", "/healthz"], timeout=10)
+        except ClusterError:
+            return False
+        return True
+
     wait_for("the default ServiceAccount", account_there, seconds)
+    wait_for(f"kube-proxy (see {settings.logs}/kube-proxy.log)", proxy_healthy, seconds)
 
 
 def remove_leftovers(settings: Settings) -> None:

@@ -19,7 +19,7 @@ NODE = {
     "mount": "mount",
 }
 IMAGES = {"mmdebstrap": "mmdebstrap", "buildah": "buildah", "skopeo": "skopeo"}
-SEARCHED = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+SEARCHED = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def missing(commands: dict[str, str], *, plugins: bool) -> list[str]:

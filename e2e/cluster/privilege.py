@@ -14,6 +14,8 @@ KEPT = (
     "PATH",
     "HOME",
     "KUBEBUILDER_ASSETS",
+    "KUBECACHEDIR",
+    "KUBERC",
     "PLIMSOLL_BASE_IMAGE",
     "SSL_CERT_FILE",
     "HTTP_PROXY",
