@@ -21,7 +21,8 @@ class Accelerator:
     bytes/s; `bf16_flops` and `fp32_flops` in FLOP/s, None where the format is not computed
     natively. `step_seconds` is the time of an engine step that neither computes nor reads:
     scheduling, launches, sampling; it grows by `layer_seconds` a layer and `sequence_seconds` a
-    running sequence. For `cpu` all figures are of one core.
+    running sequence. `request_seconds` pass outside of steps before a first token is sent: HTTP,
+    template, tokenization. For `cpu` all figures are of one core.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Accelerator:
     step_seconds: float = 3.2e-3
     layer_seconds: float = 0.0
     sequence_seconds: float = 2.6e-5
+    request_seconds: float = 0.01
     prefers_fp32: bool = False
 
     @property
@@ -218,6 +220,7 @@ CATALOGUE: tuple[Accelerator, ...] = (
         step_seconds=4e-3,
         layer_seconds=1e-3,
         sequence_seconds=3e-4,
+        request_seconds=0.03,
         prefers_fp32=True,
     ),
 )

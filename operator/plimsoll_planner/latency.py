@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from plimsoll_planner.performance import StepTime
 from plimsoll_planner.traffic import Z95, Traffic
 
-REQUEST_SECONDS = 0.01
-"""Time outside of engine steps before the first token is sent: HTTP, template, tokenization."""
 SKEWED_DEVIATIONS = 2.0
 """Standard deviations from mean to p95 of skewed times: 1.64 for normal, 2.0 for exponential."""
 _ITERATIONS = 200
@@ -87,7 +85,7 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     )
     stalls = _stalls(traffic, rate, flow, queue, own)
     return Latency(
-        ttft_p95=REQUEST_SECONDS + queue.rest + queue.wait + own + spread,
+        ttft_p95=engine.step.per_request + queue.rest + queue.wait + own + spread,
         tpot_p95=flow.gap + stalls.mean + math.hypot(SKEWED_DEVIATIONS * stalls.deviation, crowded),
         running_p95=running_p95,
         resident_p95=traffic.resident_p95(flow.running, running_p95),

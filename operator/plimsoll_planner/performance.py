@@ -29,8 +29,12 @@ ALL_REDUCES_PER_LAYER = 2
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of a step, linear in what it does inside each branch of the roofline."""
+    """Seconds of a step, linear in what it does inside each branch of the roofline.
 
+    `per_request` are the seconds that a request spends outside of steps before its first token.
+    """
+
+    per_request: float
     fixed: float
     per_sequence: float
     compute_per_token: float
@@ -84,6 +88,7 @@ def step_time(facts: ModelFacts, shape: Shape) -> StepTime:
     token_bytes = facts.hidden_size * BYTES[shape.weights]
     ring = 2 * (size - 1) / size * token_bytes / (accelerator.link_bandwidth * LINK_EFFICIENCY)
     return StepTime(
+        per_request=slower * accelerator.request_seconds,
         fixed=slower * (accelerator.step_seconds + accelerator.layer_seconds * facts.layers),
         per_sequence=slower * accelerator.sequence_seconds,
         compute_per_token=slower * facts.flops_per_token / compute,

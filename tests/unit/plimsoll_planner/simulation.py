@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 
 from plimsoll_planner.inputs import Lengths
-from plimsoll_planner.latency import REQUEST_SECONDS, Engine
+from plimsoll_planner.latency import Engine
 from plimsoll_planner.traffic import squared_variation
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
@@ -104,7 +104,7 @@ def _run(
             if item.finish_reason is not None:
                 begun = first[item.request_id]
                 served.append(
-                    Served(begun - at + REQUEST_SECONDS, (now - begun) / max(1, output - 1))
+                    Served(begun - at + engine.step.per_request, (now - begun) / max(1, output - 1))
                 )
                 if again:
                     again -= 1

@@ -1,0 +1,130 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from plimsoll_operator.commands.plan import main
+from tests.unit.plimsoll_operator.planning.test_plan_inventory import cpu_node
+
+CHAT = """
+apiVersion: plimsoll.dev/v1alpha1
+kind: LLMDeployment
+metadata: {name: chat}
+spec:
+  model: {source: builtin://tiny, maxContextLength: 1024}
+  slo: {timeToFirstToken: {p95: 2s}}
+"""
+INVENTORY = "[{accelerator: cpu, count: 2, nodes: 1, memory: 8Gi}]"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "chat.yaml").write_text(CHAT)
+    (tmp_path / "nodes.yaml").write_text(INVENTORY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*more: str) -> int:
+    return main(["-f", "chat.yaml", "--inventory", "nodes.yaml", *more])
+
+
+def test_feasible_is_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    out = capsys.readouterr().out
+    assert "✓ feasible" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_infeasible_is_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "chat.yaml").write_text(CHAT.replace("2s", "1ms"))
+    assert run() == 3
+    out = capsys.readouterr().out
+    assert "✗ not feasible" in out
+    assert "timeToFirstToken p95 1.0ms" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_json_has_the_keys_of_the_status_and_the_verdict(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("-o", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["feasible"] is True
+    assert found["accelerator"] == "cpu"
+    assert found["alternatives"] == []
+    assert {"bindingConstraint", "summary", "revision", "maxNumSeqs", "predicted"} <= set(found)
+
+
+def test_several_documents_and_other_kinds(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---"
+    (folder / "chat.yaml").write_text(CHAT + other + CHAT.replace("chat", "talk"))
+    assert run("-o", "json") == 0
+    assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["chat", "talk"]
+    assert run("-o", "yaml") == 0
+    assert len(list(yaml.safe_load_all(capsys.readouterr().out))) == 2
+
+
+def test_stdin_and_kubectls_list_of_nodes(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = {"apiVersion": "v1", "kind": "List", "items": [cpu_node()]}
+    monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(nodes)))
+    assert main(["-f", "chat.yaml", "--inventory", "-"]) == 0
+
+
+def test_the_config_of_a_volume_comes_from_a_config_map_beside_it(folder: Path) -> None:
+    volume = CHAT.replace(
+        "builtin://tiny", "'pvc://claim', configFrom: {configMapKeyRef: {name: facts}}"
+    )
+    text = (Path(__file__).parents[4] / "tests/golden/plan/llama-3.1-8b/config.json").read_text()
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "facts"},
+        "data": {"config.json": text},
+    }
+    (folder / "nodes.yaml").write_text("[{accelerator: H200, count: 1}]")
+    (folder / "chat.yaml").write_text(volume)
+    assert run() == 2
+    (folder / "chat.yaml").write_text(volume + "---\n" + yaml.safe_dump(config_map))
+    assert run() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("chat.yaml", CHAT + "  scaling: {minReplicas: 3}", "spec.scaling.maxReplicas: 1: "),
+        ("chat.yaml", CHAT.replace("2s", "soon"), "spec.slo.timeToFirstToken.p95: 'soon': "),
+        ("chat.yaml", CHAT.replace("tiny", "huge"), "builtin://huge: no such model ships"),
+        ("chat.yaml", "{", "chat.yaml: neither YAML nor JSON"),
+        ("chat.yaml", "", "chat.yaml: holds no LLMDeployment"),
+        ("chat.yaml", "just words", "chat.yaml: document: must be an object"),
+        ("nodes.yaml", "words", "nodes.yaml: neither nodes nor a list"),
+        ("nodes.yaml", "[{accelerator: L4, count: -1}]", "nodes.yaml: [0].count: -1"),
+    ],
+)
+def test_bad_input_is_2_and_one_clear_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, said: str
+) -> None:
+    (folder / name).write_text(text)
+    assert run() == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert captured.err.startswith("plimsoll plan: ")
+    assert said in captured.err
+
+
+def test_a_file_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-f", "absent.yaml", "--inventory", "nodes.yaml"]) == 2
+    assert "absent.yaml: cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_both_from_stdin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-f", "-", "--inventory", "-"]) == 2
+    assert "cannot both be stdin" in capsys.readouterr().err
