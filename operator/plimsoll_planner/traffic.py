@@ -30,7 +30,8 @@ class Traffic:
 
     `context` is the mean length of a running sequence at a random moment: its whole prompt and,
     since long outputs are met more often, `(1 + cv²) / 2` of the mean output.
-    `context_variation` is that length's squared variation.
+    `context_variation` is that length's squared variation. A shared prefix saves nothing yet: the
+    engine computes every prompt in full.
     """
 
     prompt: float

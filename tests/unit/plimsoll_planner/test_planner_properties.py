@@ -23,7 +23,7 @@ from plimsoll_planner.search import search
 from tests.unit.plimsoll_planner import models
 
 QUICK = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
