@@ -8,7 +8,8 @@ transformers by Pope et al. (arXiv 2211.05102).
 The shares of peak below are fitted (least absolute log error, TPOT) on the serving points that
 aiconfigurator 0.12.0 publishes: Qwen3-32B and Llama-3.1-70B on H100 under vLLM, Llama-3.1-8B on
 H200 under SGLang, tensor parallelism 1 to 8, batches 4 to 512. Of the 172 whose KV cache fits, the
-median error is 4%, 9 of 10 are within 13%. `tests/unit/plimsoll_planner/test_performance_measured.py` holds them to that.
+median error is 4%, 9 of 10 are within 13%.
+`tests/unit/plimsoll_planner/test_performance_measured.py` holds them to that.
 """
 
 from dataclasses import dataclass
