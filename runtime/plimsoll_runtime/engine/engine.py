@@ -103,7 +103,9 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            self._end_all()
+        elif self._thread is not threading.current_thread():
             self._thread.join()
 
     def submit(self, request: Request, on_output: OutputCallback) -> None:
@@ -181,12 +183,12 @@ class Engine:
             started = time.perf_counter()
             try:
                 result = self._runner.execute(output)
-            except Exception as error:
+            except Exception:
                 failures += 1
                 logger.exception("a model step failed (%d in a row)", failures)
                 if failures >= MAX_CONSECUTIVE_FAILURES:
                     raise
-                self._fail(output, error)
+                self._fail(output)
                 continue
             failures = 0
             seconds = time.perf_counter() - started
@@ -232,9 +234,11 @@ class Engine:
             self._samples.append(sample)
             self._last_step_time = self._clock()
 
-    def _fail(self, output: SchedulerOutput, error: Exception) -> None:
-        """Ends the requests of a step that raised; the others go on."""
-        del error  # details are in the log, not in a client's answer
+    def _fail(self, output: SchedulerOutput) -> None:
+        """Ends the requests of a step that raised; the others go on.
+
+        What was raised is in the log: a client has no use for it.
+        """
         for item in output.scheduled:
             ended = self._scheduler.fail(item.request_id, INTERNAL_ERROR)
             if ended is not None:

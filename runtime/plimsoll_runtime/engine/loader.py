@@ -44,26 +44,30 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
     shape = choose_limits(options, config, device)
-    if device.type == "cpu":
-        torch.set_num_threads(options.threads or cpu_limit())
+    threads = (options.threads or cpu_limit()) if device.type == "cpu" else options.threads
+    block_bytes = bytes_per_block(config, options.block_size, dtype)
+    available = options.kv_cache_memory_bytes
+    if available is not None:
+        # Tell what is wrong before minutes go by with reading weights.
+        fit_limits(shape, options, available // block_bytes)
     model = load_model(
         model_dir, config, dtype=dtype, device=device, max_model_len=shape.max_model_len
     )
-    block_bytes = bytes_per_block(config, options.block_size, dtype)
-    available = options.kv_cache_memory_bytes
     if available is None:
         available = _available_bytes(options, model, shape, dtype, device)
     limits = fit_limits(shape, options, available // block_bytes)
     cache = KVCache.allocate(config, limits.num_blocks, limits.block_size, dtype, device)
     logger.info(
-        "%s on %s: %d blocks of %d tokens, %.2f GiB of KV cache",
+        "%s on %s: %d blocks of %d tokens, %.2f GiB of KV cache, sequences of at most %d tokens",
         dtype,
         device,
         limits.num_blocks,
         limits.block_size,
         limits.num_blocks * block_bytes / 2**30,
+        limits.max_model_len,
     )
-    return Engine(Scheduler(limits), ModelRunner(model, cache, device), config, seed=options.seed)
+    runner = ModelRunner(model, cache, device, threads)
+    return Engine(Scheduler(limits), runner, config, seed=options.seed)
 
 
 def choose_device(name: str) -> torch.device:

@@ -16,12 +16,22 @@ NOT_FINITE = "the model's logits are not finite for this request"
 
 
 class ModelRunner:
-    """Holds the model and its KV cache; see `Runner` in `engine.engine`."""
+    """Holds the model and its KV cache; see `Runner` in `engine.engine`.
 
-    def __init__(self, model: LlamaForCausalLM, cache: KVCache, device: torch.device) -> None:
+    `threads` is how many threads compute on CPU; None leaves torch's setting.
+    """
+
+    def __init__(
+        self,
+        model: LlamaForCausalLM,
+        cache: KVCache,
+        device: torch.device,
+        threads: int | None = None,
+    ) -> None:
         self.model = model
         self.cache = cache
         self.device = device
+        self._threads = threads
         self._attention = PagedAttention(cache)
 
     @torch.inference_mode()
@@ -59,6 +69,9 @@ class ModelRunner:
 
     def warm_up(self) -> None:
         """A prompt and a decode, in a block that nobody holds yet."""
+        if self._threads is not None:
+            # OpenMP keeps this for each thread that starts parallel work: set it in the engine's.
+            torch.set_num_threads(self._threads)
         self.execute(_dummy_step([_dummy(1, [0]), _dummy(min(2, self.cache.block_size), [0])]))
 
     def profile(self, limits: EngineLimits) -> None:

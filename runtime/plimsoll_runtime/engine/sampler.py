@@ -38,7 +38,7 @@ def sample(logits: Tensor, rows: Sequence[SampleRow]) -> list[int | None]:
     if not rows:
         return []
     # NaN and infinities all make the sum of the row non-finite.
-    finite = logits.double().sum(dim=-1).isfinite().tolist()
+    finite = logits.sum(dim=-1, dtype=torch.float64).isfinite().tolist()
     logits = _without_early_stops(logits, rows)
     tokens = logits.argmax(dim=-1)
     random = [i for i, row in enumerate(rows) if row.sampling.temperature > 0 and finite[i]]

@@ -300,6 +300,13 @@ def test_stop_aborts_what_is_left(make_engine: MakeEngine) -> None:
     assert engine.failed is None
 
 
+def test_stop_before_start_tells_who_waits(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    (collector,) = submit(engine, request("a", [1]))
+    engine.stop()
+    assert collector.wait()[1].finish_reason is FinishReason.ABORT
+
+
 def test_a_failed_warm_up_is_told_by_start(make_engine: MakeEngine) -> None:
     engine = make_engine(Faulty)
     faulty(engine).broken_warm_up = True

@@ -76,6 +76,15 @@ def test_open_limits_are_filled_in(oracle_and_folder: tuple[Oracle, Path]) -> No
         choose_limits(EngineOptions(max_model_len=129), config, CPU)
 
 
+def test_a_cache_too_small_is_told_before_weights_are_read(
+    oracle_and_folder: tuple[Oracle, Path], tmp_path: Path
+) -> None:
+    config = (oracle_and_folder[1] / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match="does not hold one block"):
+        load_engine(tmp_path, EngineOptions(device="cpu", kv_cache_memory_bytes=1))
+
+
 def test_limits_that_contradict_each_other_are_refused(
     oracle_and_folder: tuple[Oracle, Path],
 ) -> None:
