@@ -22,7 +22,7 @@ CHILDREN = [
 def operator_metrics(system: Kubectl) -> str:
     (pod,) = system.list("pods", "app.kubernetes.io/name=plimsoll-operator")
     name = pod["metadata"]["name"]
-    path = f"/api/v1/namespaces/{system.namespace}/pods/{name}:metrics/proxy/metrics"
+    path = f"/api/v1/namespaces/{system.namespace}/pods/{name}:8080/proxy/metrics"
     return system.run("get", "--raw", path).stdout
 
 
