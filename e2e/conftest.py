@@ -16,6 +16,14 @@ from e2e.support.traffic import kubectl_proxy
 
 NAMESPACE = "plimsoll-e2e"
 NAME = "tiny"
+SECONDS = 400
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pods take longer than the unit tests' limit allows."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 @pytest.fixture(scope="session")

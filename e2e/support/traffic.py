@@ -16,21 +16,17 @@ import openai
 @contextlib.contextmanager
 def kubectl_proxy(kubeconfig: str) -> Iterator[str]:
     """`kubectl proxy` on a free port of 127.0.0.1; its URL."""
-    process = subprocess.Popen(
-        ["kubectl", "proxy", "--port=0", "--address=127.0.0.1"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "KUBECONFIG": kubeconfig},
-    )
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        port = re.search(r"127\.0\.0\.1:(\d+)", line)
-        if port is None:
-            raise RuntimeError(f"kubectl proxy said: {line!r}")
-        yield f"http://127.0.0.1:{port[1]}"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    command = ["kubectl", "proxy", "--port=0", "--address=127.0.0.1"]
+    environment = {**os.environ, "KUBECONFIG": kubeconfig}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            port = re.search(r"127\.0\.0\.1:(\d+)", line)
+            if port is None:
+                raise RuntimeError(f"kubectl proxy said: {line!r}")
+            yield f"http://127.0.0.1:{port[1]}"
+        finally:
+            process.terminate()
 
 
 def service_url(proxy: str, namespace: str, name: str) -> str:
