@@ -76,6 +76,7 @@ class Decision:
     """`replicas` to have; `active` is False while held.
 
     `reason` is for machines, `message` for people; neither changes while the decision stays.
+    `figures` says what it was decided on, and changes with every sample.
     """
 
     replicas: int
@@ -83,6 +84,7 @@ class Decision:
     reason: str
     message: str
     memory: Memory
+    figures: str = ""
 
 
 def decide(
@@ -116,6 +118,7 @@ def decide(
         reason="QueueMeasured",
         message="the queue of every ready replica is measured",
         memory=memory,
+        figures=_figures(measured.samples, max_num_seqs),
     )
 
 
@@ -134,6 +137,15 @@ def recommend(samples: Sequence[Sample], max_num_seqs: int, current: int) -> int
         needed = math.ceil((running + waiting) / carried)
         recommended = max(recommended, needed, len(samples) + 1)
     return recommended
+
+
+def _figures(samples: Sequence[Sample], max_num_seqs: int) -> str:
+    running = sum(sample.running for sample in samples)
+    waiting = sum(sample.waiting for sample in samples)
+    return (
+        f"{running:g} requests run and {waiting:g} wait; ready replicas: {len(samples)}, "
+        f"each with {max_num_seqs} slots"
+    )
 
 
 def _flaw(measured: Measured, now: float) -> tuple[str, str] | None:

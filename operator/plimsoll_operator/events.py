@@ -34,7 +34,7 @@ def events_between(
     if after.plan is not None and (
         before.plan is None or before.plan.revision != after.plan.revision
     ):
-        message = f"{after.plan.summary}, {after.plan.replicas} replicas: "
+        message = f"{after.plan.summary}, replicas: {after.plan.replicas}; "
         events.append(Event("Normal", "Planned", "Plan", message + after.plan.binding_constraint))
     feasible, was_feasible = _status(after, SLO_FEASIBLE), _status(before, SLO_FEASIBLE)
     new_generation = before.observed_generation != generation

@@ -174,7 +174,7 @@ def _scaling(
     for action in actions:
         if decision is not None and isinstance(action, Apply) and _only_scales(action):
             before = int(observed.children[key_of(action.child)]["spec"]["replicas"])
-            return (scaled(before, replicas, decision.message),)
+            return (scaled(before, replicas, decision.figures or decision.message),)
     return ()
 
 

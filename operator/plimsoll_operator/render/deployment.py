@@ -74,6 +74,9 @@ def _pod(
             {"name": "cache", "emptyDir": {}},
             *mount.volumes,
         ],
+        # Empty rather than absent, so that what somebody adds here is taken out again.
+        "nodeSelector": {},
+        "tolerations": [],
     }
     if plan.accelerator != CPU:
         pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory"}})

@@ -195,3 +195,15 @@ def test_quantities_are_as_the_server_would_write_them(cores: Any, memory: int) 
     cpu = cpu_quantity(cores)
     assert parse_quantity(cpu) == cores
     assert not (cpu.endswith("m") and int(cpu[:-1]) % 1000 == 0)
+
+
+@pytest.mark.parametrize("added", [{"nodeSelector": {"x": "y"}}, {"tolerations": [{"key": "x"}]}])
+def test_placement_that_somebody_adds_is_a_difference(added: dict[str, Any]) -> None:
+    deployment = rendered("cpu-builtin")[-1]
+    tampered = json.loads(json.dumps(deployment))
+    tampered["spec"]["template"]["spec"].update(added)
+    assert difference(deployment, tampered) == f".spec.template.spec.{next(iter(added))}"
+    for field in ("nodeSelector", "tolerations"):
+        # The API server leaves out what is empty.
+        tampered["spec"]["template"]["spec"].pop(field)
+    assert difference(deployment, tampered) is None
