@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 NODES_SETTLE_SECONDS = 2.0
 """Nodes often come and go together; what waits for nodes is looked at once they are quiet."""
 
+NO_CRD = "the cluster does not know LLMDeployments: apply crds/ (or manifests/install.yaml) first"
+
 
 class Manager:
     """Everything that lives as long as the process."""
@@ -42,6 +44,7 @@ class Manager:
         self._nodes_timer: asyncio.TimerHandle | None = None
         self._health = HealthServer(settings.http_port, self._alive)
         self._synced = False
+        self._stopping = False
 
     async def start(self) -> None:
         """Fills the store, then begins to work. Raises ClusterError, as where the CRD is absent."""
@@ -62,6 +65,7 @@ class Manager:
     async def stop(self) -> None:
         """Ends all tasks; a write in flight may or may not happen, and is safe to repeat."""
         self._health.ready = False
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,7 +120,12 @@ class Manager:
     async def _list(self, kind: Kind) -> None:
         namespaces = self._settings.namespaces if kind.namespaced else ()
         for namespace in namespaces or (None,):
-            items, version = await self._cluster.list(kind, namespace)
+            try:
+                items, version = await self._cluster.list(kind, namespace)
+            except ClusterError as error:
+                if kind == RESOURCE and error.status == 404:
+                    raise ClusterError(404, "NotFound", NO_CRD) from error
+                raise
             changed = self._store.replace(kind.name, items, version)
             if self._synced:
                 for item in changed:
@@ -154,6 +163,10 @@ class Manager:
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
 
+    def _on_end(self, _: asyncio.Task[None]) -> None:
+        if not self._stopping:
+            self._ended.set()
+
     def _alive(self) -> str:
         """What is wrong with the process, or nothing."""
         ended = [task.get_name() for task in self._tasks if task.done()]
@@ -161,5 +174,5 @@ class Manager:
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)
-        task.add_done_callback(lambda _: self._ended.set())
+        task.add_done_callback(self._on_end)
         self._tasks.append(task)
