@@ -44,7 +44,8 @@ check: setup ## lint, types, import layers, generated files, unit tests
 
 .PHONY: e2e
 e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here)
-	$(BIN)/pytest e2e
+	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
+	$(BIN)/pytest e2e -s
 
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 import time
 
 import openai
@@ -29,7 +30,7 @@ def title(text: str) -> None:
 
 
 def indent(text: str) -> str:
-    return "".join(f"    {line}\n" for line in text.rstrip().splitlines())
+    return textwrap.indent(text.rstrip() + "\n", "    ")
 
 
 def show_plan(kubectl: Kubectl) -> None:
@@ -58,12 +59,12 @@ def wait_until_ready(kubectl: Kubectl, name: str) -> None:
     eventually("the deployment is ready", ready, timeout=300)
 
 
-def stream_answer(sdk: openai.OpenAI, name: str, question: str) -> None:
+def stream_answer(sdk: openai.OpenAI, model: str, question: str) -> None:
     """One chat completion, printed as it arrives."""
     print(f"    > {question}\n    ", end="", flush=True)
     start, first, tokens = time.monotonic(), None, 0
     stream = sdk.chat.completions.create(
-        model=name,
+        model=model,
         messages=[{"role": "user", "content": question}],
         temperature=0,
         max_tokens=64,
@@ -91,6 +92,7 @@ def engine_metrics(kubectl: Kubectl, name: str) -> dict[str, float]:
 def main() -> int:
     sample = yaml.safe_load(SAMPLE.read_text())
     name = sample["metadata"]["name"]
+    model = sample["spec"]["model"].get("servedName", name)
     title("1. A Kubernetes cluster (the first time: about 10 minutes to build it)")
     handle = install.cluster()
     print(f"    KUBECONFIG={handle.kubeconfig}")
@@ -116,7 +118,7 @@ def main() -> int:
         client(service_url(proxy, NAMESPACE, name)) as sdk,
     ):
         for question in QUESTIONS:
-            stream_answer(sdk, name, question)
+            stream_answer(sdk, model, question)
     title("8. The metrics that moved")
     after = engine_metrics(kubectl, name)
     for key in METRICS:

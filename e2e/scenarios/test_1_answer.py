@@ -38,7 +38,8 @@ def test_chat_streams_the_tokens_of_transformers(
             stream_options={"include_usage": True},
             extra_body={"return_token_ids": True},
         )
-        text, token_ids, usage, finish = "", [], None, None
+        text, usage, finish = "", None, None
+        token_ids: list[int] = []
         for chunk in stream:
             usage = chunk.usage or usage
             for choice in chunk.choices:
