@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.inputs import PlanRequest
+from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,30 @@ class Trouble:
 class Standing:
     """What should run. `plan` is the plan to apply, or None to leave everything as it is.
 
-    `feasibility` says why the SLO cannot be met, `trouble` why there is no answer at all.
-    `inputs` is the hash of what `plan` was made from.
+    `feasibility` says why the SLO cannot be met, `trouble` why nothing can be applied. `inputs` is
+    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run.
     """
 
     plan: PlanStatus | None = None
     inputs: str = ""
     feasibility: Feasibility | None = None
     trouble: Trouble | None = None
+    beyond: PlanStatus | None = None
+
+
+def engine_limit(plan: PlanStatus) -> Trouble | None:
+    """Why the engine cannot run `plan`; None where it can."""
+    size = plan.tensor_parallel_size
+    if size <= MAX_TENSOR_PARALLEL_SIZE:
+        return None
+    accelerators = "accelerator" if MAX_TENSOR_PARALLEL_SIZE == 1 else "accelerators"
+    return Trouble(
+        reason="EngineLimit",
+        message=f"the plan {plan.summary} needs tensorParallelSize {size}, and the engine runs a "
+        f"replica on {MAX_TENSOR_PARALLEL_SIZE} {accelerators} so far: take a smaller model, "
+        "accelerators with more memory, or set "
+        f"spec.pin.tensorParallelSize to {MAX_TENSOR_PARALLEL_SIZE}",
+    )
 
 
 def inputs_hash(request: PlanRequest) -> str:
@@ -50,6 +67,7 @@ def settled(resource: Resource) -> Standing | None:
         or status.plan_inputs is None
         or status.plan_generation != resource.generation
         or not status.plan_feasible
+        or engine_limit(status.plan) is not None
     ):
         return None
     return Standing(plan=status.plan, inputs=status.plan_inputs)
@@ -67,6 +85,21 @@ def standing(
 
     `fresh` is the planner's plan, the nearest one if `infeasible` says that none is feasible.
     """
+    answer = _in_force(resource, inputs, fresh, infeasible, best_effort=best_effort)
+    limit = None if answer.plan is None else engine_limit(answer.plan)
+    if limit is None:
+        return answer
+    return Standing(feasibility=answer.feasibility, trouble=limit, beyond=answer.plan)
+
+
+def _in_force(
+    resource: Resource,
+    inputs: str,
+    fresh: PlanStatus | None,
+    infeasible: Feasibility | None,
+    *,
+    best_effort: bool,
+) -> Standing:
     status = resource.status
     kept = status.plan if status.plan_inputs == inputs else None
     if kept is not None and status.plan_feasible:

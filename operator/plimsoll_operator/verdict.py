@@ -57,13 +57,14 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
     progress = rollout(ours)
     findings = _findings(resource, situation, progress)
     taken = standing.plan is not None
+    unanswered = standing.trouble is not None and standing.beyond is None
     status = previous.model_copy(
         update={
             "replicas": progress.replicas,
             "ready_replicas": progress.ready,
             "selector": selector_text(resource.name),
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
-            "feasibility": previous.feasibility if standing.trouble else standing.feasibility,
+            "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if ours is not None else None,
         }
     )
@@ -169,12 +170,13 @@ def _was_ready(resource: Resource) -> bool:
 
 
 def _feasible(standing: Standing) -> Finding | None:
+    plan = standing.plan or standing.beyond
     if standing.feasibility is not None:
         message = describe_infeasible(standing.feasibility)
-        reason = "BestEffort" if standing.plan is not None else "Refused"
+        reason = "BestEffort" if plan is not None else "Refused"
         return Finding(SLO_FEASIBLE, status=False, reason=reason, message=message)
-    if standing.plan is not None:
-        message = f"predicted to hold; {standing.plan.binding_constraint}"
+    if plan is not None:
+        message = f"predicted to hold; {plan.binding_constraint}"
         return Finding(SLO_FEASIBLE, status=True, reason="Planned", message=message)
     return Finding(SLO_FEASIBLE, status=None, reason="NotPlanned", message="there is no plan")
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
+
 DTYPES = ("auto", "bfloat16", "float32")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -50,7 +52,8 @@ class EngineOptions:
                 "gpu_memory_utilization must be above 0 and at most 1, "
                 f"not {self.gpu_memory_utilization}"
             )
-        if self.tensor_parallel_size > 1:
+        if self.tensor_parallel_size > MAX_TENSOR_PARALLEL_SIZE:
             raise ValueError(
-                f"tensor_parallel_size {self.tensor_parallel_size} is not supported yet; use 1"
+                f"tensor_parallel_size {self.tensor_parallel_size} is not supported yet; "
+                f"use {MAX_TENSOR_PARALLEL_SIZE}"
             )

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_operator.api.status import Alternative, Feasibility
+from plimsoll_operator.api.status import Alternative, Feasibility, PlanStatus
 from plimsoll_operator.autoscale import Decision, Memory
 from plimsoll_operator.reconcile import Apply, Delete
 from plimsoll_operator.render.children import child_keys
-from plimsoll_operator.standing import Standing, Trouble
+from plimsoll_operator.resource import parse_resource
+from plimsoll_operator.standing import Standing, Trouble, standing
 from tests.unit.plimsoll_operator.samples import (
     LATER,
     NOW,
@@ -28,6 +29,7 @@ INFEASIBLE = Feasibility(
     alternatives=[Alternative(change="slo.timeToFirstToken.p95: 640ms", effect="feasible")],
 )
 FEASIBLE = Standing(plan=cpu_plan(), inputs="a")
+TOO_WIDE = gpu_plan(tensor_parallel_size=2)
 KEYS = child_keys("chat")
 
 
@@ -243,6 +245,53 @@ def test_what_serves_keeps_serving_when_the_next_spec_is_infeasible() -> None:
     cell.settle(FEASIBLE)
     assert cell.world.rendered() == before
     assert condition(cell, "Ready")["status"] == "True"
+    assert "feasibility" not in cell.raw["status"]
+
+
+def planned(cell: Cell, plan: PlanStatus) -> Standing:
+    """What stands after the planner has answered with that plan."""
+    return standing(parse_resource(cell.raw), plan.summary, plan, None, best_effort=False)
+
+
+def test_a_plan_that_the_engine_cannot_run_starts_no_pods() -> None:
+    cell = Cell(raw_resource())
+    outcome = cell.step(planned(cell, TOO_WIDE))
+    assert outcome.actions == ()
+    assert cell.world.children == {}
+    stalled = condition(cell, "Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "EngineLimit")
+    assert "H200×2 bs64 needs tensorParallelSize 2" in stalled["message"]
+    assert condition(cell, "Ready")["status"] == "False"
+    feasible = condition(cell, "SLOFeasible")
+    assert (feasible["status"], feasible["reason"]) == ("True", "Planned")
+    assert "plan" not in cell.raw["status"]
+    assert [event.reason for event in outcome.events] == ["EngineLimit"]
+    again = cell.step(planned(cell, TOO_WIDE), now=LATER)
+    assert (again.status, again.events) == (None, ())
+
+
+def test_what_serves_keeps_serving_when_the_next_plan_is_too_wide_for_the_engine() -> None:
+    cell = Cell(raw_resource())
+    cell.settle(FEASIBLE)
+    before = cell.world.rendered()
+    cell.edit(model={"source": "hf://org/large", "allowMovingRevision": True})
+    assert cell.step(planned(cell, TOO_WIDE)).actions == ()
+    assert cell.world.rendered() == before
+    assert "earlier plan cpu×0.5 bs8 keeps serving" in condition(cell, "Ready")["message"]
+    assert cell.raw["status"]["plan"]["revision"] == "0123456789"
+    assert cell.raw["status"]["planGeneration"] == 1
+    # Pinned to what the engine can run, the same resource goes on.
+    cell.edit(pin={"tensorParallelSize": 1})
+    cell.settle(planned(cell, gpu_plan(tensor_parallel_size=1)))
+    assert condition(cell, "Ready")["status"] == "True"
+    assert condition(cell, "Stalled")["status"] == "False"
+
+
+def test_an_infeasible_edit_is_forgotten_once_a_plan_is_only_too_wide() -> None:
+    cell = Cell(raw_resource())
+    cell.step(Standing(feasibility=INFEASIBLE))
+    cell.edit(slo={})
+    cell.step(planned(cell, TOO_WIDE))
     assert "feasibility" not in cell.raw["status"]
 
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator.api.status import Feasibility
+from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.standing import Standing, settled, standing
+from plimsoll_operator.standing import Standing, engine_limit, settled, standing
 from tests.unit.plimsoll_operator.samples import cpu_plan, gpu_plan, resource
 
-PLAN, OTHER = cpu_plan(), gpu_plan()
+PLAN, OTHER = cpu_plan(), gpu_plan(tensor_parallel_size=1)
+TOO_WIDE = gpu_plan(tensor_parallel_size=2)
 NO = Feasibility(binding_constraint="TTFT")
 
 
@@ -66,3 +67,27 @@ def test_a_best_effort_plan_gives_way_only_to_a_feasible_one() -> None:
 def test_after_a_refused_edit_the_old_spec_finds_its_plan_again() -> None:
     refused = with_status(generation=3, feasibility={"bindingConstraint": "x"}, **FEASIBLE)
     assert standing(refused, "a", OTHER, None, best_effort=False) == Standing(PLAN, "a")
+
+
+@pytest.mark.parametrize("infeasible", [None, NO])
+def test_a_plan_that_the_engine_cannot_run_is_told_and_not_taken(
+    infeasible: Feasibility | None,
+) -> None:
+    limit = engine_limit(TOO_WIDE)
+    assert limit is not None
+    assert limit.reason == "EngineLimit"
+    for part in (TOO_WIDE.summary, "tensorParallelSize 2", "on 1 accelerator", "smaller model"):
+        assert part in limit.message
+    answer = standing(resource(), "b", TOO_WIDE, infeasible, best_effort=True)
+    assert answer == Standing(feasibility=infeasible, trouble=limit, beyond=TOO_WIDE)
+
+
+@pytest.mark.parametrize("plan", [PLAN, OTHER])
+def test_a_plan_that_the_engine_can_run_has_no_limit(plan: PlanStatus) -> None:
+    assert engine_limit(plan) is None
+
+
+def test_a_stored_plan_that_the_engine_cannot_run_does_not_stand() -> None:
+    stored = with_status(**{**FEASIBLE, "plan": TOO_WIDE.model_dump(by_alias=True)})
+    assert settled(stored) is None
+    assert standing(stored, "a", PLAN, None, best_effort=False).beyond == TOO_WIDE
