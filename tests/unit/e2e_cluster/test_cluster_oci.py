@@ -73,7 +73,8 @@ def make_layout(folder: Path, layers: list[bytes]) -> list[str]:
         return descriptor.as_json()
 
     described = [store(oci.LAYER, layer) for layer in layers]
-    config = store(oci.CONFIG, b"{}")
+    # Longer than any layer here, so that no layer can be the same blob.
+    config = store(oci.CONFIG, b'{"architecture": "amd64", "os": "linux", "rootfs": {}}')
     body = json.dumps({"config": config, "layers": described}).encode()
     manifest = store(oci.MANIFEST, body)
     (folder / "index.json").write_text(json.dumps({"manifests": [manifest]}))
