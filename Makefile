@@ -69,7 +69,9 @@ images: setup ## build the operator's and the runtime's image (first time: 7 min
 .PHONY: manifests
 manifests: setup ## write crds/ and manifests/install.yaml from the types
 	$(BIN)/plimsoll crd > crds/plimsoll.dev_llmdeployments.yaml
-	kubectl kustomize manifests/overlays/default > manifests/install.yaml
+	@command -v kubectl > /dev/null || $(CLUSTER) build
+	$$(command -v kubectl || echo $(CACHE)/bin/kubernetes-*/kubectl) kustomize \
+		manifests/overlays/default > manifests/install.yaml
 
 .PHONY: lock
 lock: $(UV) ## resolve the lock files again

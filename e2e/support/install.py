@@ -1,16 +1,14 @@
 """Brings up what the scenarios and the demo run on: cluster, images, operator."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.cluster.binaries import programs
 from e2e.cluster.handle import ClusterHandle, ensure_cluster
-from e2e.cluster.settings import DEFAULT_NAME, settings_for
+from e2e.cluster.settings import DEFAULT_NAME
 from e2e.support.kubectl import Kubectl
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,11 +56,10 @@ def is_up() -> bool:
 
 
 def cluster() -> ClusterHandle:
-    """A cluster, and a kubectl on the PATH to talk to it."""
+    """A cluster; for ours, the kubectl of its version comes first on the PATH."""
     handle = ensure_cluster(cluster_name())
-    if shutil.which("kubectl") is None:
-        folder = programs(settings_for(cluster_name()))["kubectl"].parent
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    if handle.is_ours:
+        os.environ["PATH"] = f"{handle.kubectl.parent}{os.pathsep}{os.environ['PATH']}"
     return handle
 
 
