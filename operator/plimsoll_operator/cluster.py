@@ -77,7 +77,7 @@ class Cluster:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object, or None where there is none. Raises ClusterError."""
         try:
-            return await self._call("GET", kind.path(namespace, quote(name)))
+            return await self._call("GET", kind.path(namespace, quote(name, safe="")))
         except ClusterError as error:
             if error.status == 404:
                 return None
