@@ -60,12 +60,19 @@ class Cluster:
 
     @classmethod
     def connect(cls, workers: int = 16) -> "Cluster":
-        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says."""
+        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says.
+
+        Raises ClusterError where there is neither.
+        """
         configuration = Configuration()
-        if _TOKEN_FILE.is_file():
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            config.load_kube_config(client_configuration=configuration)
+        try:
+            if _TOKEN_FILE.is_file():
+                config.load_incluster_config(client_configuration=configuration)
+            else:
+                config.load_kube_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            message = f"no way to a cluster: {error}; name a kubeconfig file in KUBECONFIG"
+            raise ClusterError(0, "", message) from error
         configuration.connection_pool_maxsize = workers
         configuration.retries = False
         return cls(ApiClient(configuration), workers)
