@@ -127,6 +127,19 @@ class Cluster:
         query = {"fieldManager": STATUS_MANAGER, "force": "true"}
         return await self._call("PATCH", path, query, body)
 
+    async def scale(self, kind: Kind, raw: Mapping[str, Any], replicas: int) -> None:
+        """Asks for replicas through /scale, if `raw` has not changed. Raises ClusterError."""
+        metadata = raw["metadata"]
+        kept = ("name", "namespace", "uid", "resourceVersion")
+        body = {
+            "apiVersion": "autoscaling/v1",
+            "kind": "Scale",
+            "metadata": {key: metadata[key] for key in kept},
+            "spec": {"replicas": replicas},
+        }
+        path = kind.path(metadata["namespace"], metadata["name"]) + "/scale"
+        await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
+
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Creates an object. Raises ClusterError."""
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)

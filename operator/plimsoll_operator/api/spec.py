@@ -222,7 +222,7 @@ class LLMDeploymentSpec(ApiModel):
     replicas: int | None = Field(
         default=None,
         description="Replicas that an external autoscaler asks for through /scale. Only read "
-        "with scaling.mode External.",
+        "with scaling.mode External, where the operator begins with what runs if it is absent.",
         ge=0,
         le=1000,
     )

@@ -350,6 +350,35 @@ def test_replicas_stay_within_bounds(
         assert replicas == max(low, min(low + more, asked))
 
 
+EXTERNAL = {"scaling": {"mode": "External", "minReplicas": 1, "maxReplicas": 9}}
+
+
+def test_an_autoscaler_outside_takes_over_at_what_the_plan_needs() -> None:
+    cell = Cell(raw_resource(spec=EXTERNAL))
+    outcome = cell.step(Standing(plan=cpu_plan(replicas=3), inputs="a"))
+    assert cell.world.children["Deployment", "chat"]["spec"]["replicas"] == 3
+    assert outcome.scale == 3
+    cell.edit(replicas=outcome.scale)
+    assert cell.step(Standing(plan=cpu_plan(replicas=3), inputs="a")).scale is None
+
+
+def test_an_autoscaler_outside_takes_over_at_what_runs() -> None:
+    cell = Cell(raw_resource(spec={"scaling": {"minReplicas": 1, "maxReplicas": 9}}))
+    cell.settle(FEASIBLE, scaled_to(5))
+    cell.edit(**EXTERNAL)
+    outcome = cell.step(FEASIBLE)
+    assert outcome.scale == 5
+    assert outcome.actions == ()
+
+
+def test_spec_replicas_is_written_for_nobody_else() -> None:
+    for spec in ({}, {**EXTERNAL, "replicas": 0}, {**EXTERNAL, "replicas": 4}):
+        assert Cell(raw_resource(spec=spec)).step(FEASIBLE).scale is None
+    external = Cell(raw_resource(spec=EXTERNAL))
+    assert external.step(Standing(feasibility=INFEASIBLE)).scale is None
+    assert external.step(Standing(trouble=Trouble("PlanningFailed", "no"))).scale is None
+
+
 def test_scaling_leaves_ready_alone_and_is_told_once() -> None:
     cell = Cell(raw_resource(spec={"scaling": {"minReplicas": 1, "maxReplicas": 4}}))
     cell.settle(FEASIBLE, scaled_to(1))
