@@ -295,6 +295,36 @@ def test_an_infeasible_edit_is_forgotten_once_a_plan_is_only_too_wide() -> None:
     assert "feasibility" not in cell.raw["status"]
 
 
+@pytest.mark.parametrize("mode", ["Automatic", "External"])
+@pytest.mark.parametrize(
+    ("refused", "cause"),
+    [
+        (Standing(feasibility=INFEASIBLE), "its SLO cannot hold"),
+        (Standing(trouble=Trouble("ModelConfigUnavailable", "x")), "ModelConfigUnavailable"),
+    ],
+)
+def test_scaling_is_said_to_be_held_while_an_edit_is_not_applied(
+    refused: Standing, cause: str, mode: str
+) -> None:
+    cell = Cell(raw_resource(spec={"scaling": {"minReplicas": 1, "maxReplicas": 4}}))
+    cell.settle(FEASIBLE, scaled_to(3))
+    cell.edit(scaling={"minReplicas": 1, "maxReplicas": 4, "mode": mode}, replicas=1)
+    outcome = cell.step(refused)
+    scaling = condition(cell, "AutoscalingActive")
+    assert (scaling["status"], scaling["reason"]) == ("False", "NotApplied")
+    assert "held at 3" in scaling["message"]
+    assert cause in scaling["message"]
+    # The cause has an event of its own.
+    assert "ScalingHeld" not in [event.reason for event in outcome.events]
+    assert cell.world.children["Deployment", "chat"]["spec"]["replicas"] == 3
+
+
+def test_scaling_is_not_said_to_be_held_where_nothing_runs() -> None:
+    cell = Cell(raw_resource())
+    cell.step(Standing(feasibility=INFEASIBLE))
+    assert condition(cell, "AutoscalingActive")["reason"] == "NotRunning"
+
+
 def test_best_effort_runs_and_says_so() -> None:
     cell = Cell(raw_resource(spec={"slo": {"whenInfeasible": "BestEffort"}}))
     cell.settle(Standing(plan=cpu_plan(), inputs="a", feasibility=INFEASIBLE))
