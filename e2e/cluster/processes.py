@@ -33,7 +33,7 @@ def run(argv: Sequence[str | Path], *, timeout: float = 600, stdin: str | None =
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise ClusterError(f"{command[0]} is not installed: {error}") from error
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"no end after {timeout:.0f} s: {' '.join(command)}") from error
