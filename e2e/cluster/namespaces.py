@@ -89,14 +89,25 @@ def create(settings: Settings, pause: Path) -> None:
 
 
 def destroy(settings: Settings) -> None:
-    """Kill process 1, and with it all that runs inside; wait until it is gone."""
-    for name in ("holder.pid", "unshare.pid"):
-        pid = read_pid_file(settings.state / name)
-        if pid is None:
-            continue
-        started = start_time(pid)
-        os.kill(pid, signal.SIGKILL)
-        wait_for(f"the end of process {pid}", lambda p=pid, s=started: start_time(p) != s, 30)  # type: ignore[misc]
+    """Kill process 1, and with it all that runs inside; wait until all of it is gone."""
+    started_by_us = {
+        name: (pid, start_time(pid))
+        for name in (path.stem for path in settings.state.glob("*.pid"))
+        if (pid := read_pid_file(settings.state / f"{name}.pid")) is not None
+    }
+    for name in ("holder", "unshare"):
+        if name in started_by_us:
+            _end(*started_by_us[name], signal.SIGKILL)
+    # The wrappers around the programs are outside; each ends a moment after its own.
+    for pid, started in started_by_us.values():
+        _end(pid, started, None)
+
+
+def _end(pid: int, started: str | None, by: signal.Signals | None) -> None:
+    """Send a signal, if one is given, and wait until the process is gone."""
+    if by is not None and start_time(pid) == started:
+        os.kill(pid, by)
+    wait_for(f"the end of process {pid}", lambda: start_time(pid) != started, 30)
 
 
 def inside(settings: Settings, argv: Sequence[str | Path]) -> list[str]:

@@ -58,9 +58,10 @@ print(" ".join(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode() f
 """
 
 
-def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "e2e.cluster", *arguments, "--name", NAME]
-    return subprocess.run(command, cwd=REPOSITORY, check=False, text=True, capture_output=True)
+def harness(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # The name comes first: what follows `--` belongs to the command that `exec` runs.
+    argv = [sys.executable, "-m", "e2e.cluster", command, "--name", NAME, *arguments]
+    return subprocess.run(argv, cwd=REPOSITORY, check=False, text=True, capture_output=True)
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
