@@ -5,7 +5,7 @@ Blocks are numbers here; the tensors are elsewhere.
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -35,7 +35,7 @@ class CachedBlock:
 
     block_id: int
     key: BlockKey
-    parent: "CachedBlock | str"
+    parent: "CachedBlock | str" = field(repr=False)
     depth: int
 
     def holds(self, key: BlockKey, parent: "CachedBlock | str") -> bool:

@@ -57,7 +57,7 @@ class Request:
     num_computed_tokens: int = 0
     block_ids: list[int] = field(default_factory=list)
     prefix: CachedBlock | None = None
-    block_keys: list[BlockKey] = field(default_factory=list)
+    block_keys: list[BlockKey] = field(default_factory=list, repr=False)
     num_cached_tokens: int = 0
     num_preemptions: int = 0
     sequence: int = 0

@@ -75,7 +75,7 @@ def test_a_long_prompt_goes_in_chunks_beside_decodes() -> None:
 
 
 def test_a_long_prompt_shares_the_step_with_one_that_comes_after_it() -> None:
-    target = scheduler(tokens=8)
+    target = scheduler(tokens=8, blocks=16)
     target.add(request("long", prompt=30, max_tokens=1))
     assert dealt(step(target)) == {"long": 8}, "alone, it gets all"
     target.add(request("short", prompt=4, arrival=1.0))
@@ -84,7 +84,7 @@ def test_a_long_prompt_shares_the_step_with_one_that_comes_after_it() -> None:
 
 
 def test_the_share_of_a_long_prompt_can_be_set() -> None:
-    target = scheduler(tokens=8, threshold=2, blocks=16)
+    target = scheduler(tokens=8, threshold=2, blocks=24)
     for name in ("a", "b", "c"):
         target.add(request(name, prompt=20))
     assert dealt(step(target)) == {"a": 4, "b": 2, "c": 2}
