@@ -8,6 +8,7 @@ UV_VERSION := 0.13.8
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 # Programs that targets start find this uv too.
 export PATH := $(CACHE)/uv-$(UV_VERSION)/bin:$(PATH)
+SUDO := $(shell test $$(id -u) = 0 || echo sudo)
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 CLUSTER := $(PYTHON) -m e2e.cluster
@@ -20,12 +21,14 @@ help: ## list the targets
 
 $(UV):
 	@echo "installing uv $(UV_VERSION)"
+	@python3 -c 'import ensurepip' 2> /dev/null || { \
+		$(SUDO) apt-get update -qq; $(SUDO) apt-get install -y -qq python3-venv; }
 	@python3 -m venv $(CACHE)/uv-$(UV_VERSION)
 	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
 
 .venv/.installed: dev.lock pyproject.toml | $(UV)
 	@echo "installing Python packages into .venv (first time: a minute, 6 GB, most of it torch)"
-	@test -x $(PYTHON) || $(UV) venv --quiet --python 3.11 .venv
+	@test -x $(PYTHON) || $(UV) venv --quiet --no-python-downloads --python '>=3.11' .venv
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes dev.lock
 	@$(UV) pip install --quiet --python $(PYTHON) --no-deps --editable .
 	@touch $@

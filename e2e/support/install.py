@@ -26,7 +26,7 @@ class Images:
 
 
 def cluster_name(environment: Mapping[str, str] = os.environ) -> str:
-    """Which of our clusters to use; PLIMSOLL_CLUSTER keeps a second one apart."""
+    """Which of our clusters to use: the demo's, unless PLIMSOLL_CLUSTER names another."""
     return environment.get("PLIMSOLL_CLUSTER", DEFAULT_NAME)
 
 

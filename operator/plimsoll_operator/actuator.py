@@ -46,6 +46,11 @@ class Actuator:
             extra={"resource": f"{namespace}/{owner}", "child": name, "because": because or "new"},
         )
 
+    async def scale(self, raw: Mapping[str, Any], replicas: int) -> None:
+        """Writes spec.replicas of a resource that has none. Raises ClusterError."""
+        await self._cluster.scale(RESOURCE, raw, replicas)
+        metrics.WRITES.labels(kind=RESOURCE.name, verb="scale").inc()
+
     async def write_status(self, raw: Mapping[str, Any], status: dict[str, Any]) -> None:
         """Writes a status; an object that is gone meanwhile is no error. Raises ClusterError."""
         try:

@@ -60,12 +60,19 @@ class Cluster:
 
     @classmethod
     def connect(cls, workers: int = 16) -> "Cluster":
-        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says."""
+        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says.
+
+        Raises ClusterError where there is neither.
+        """
         configuration = Configuration()
-        if _TOKEN_FILE.is_file():
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            config.load_kube_config(client_configuration=configuration)
+        try:
+            if _TOKEN_FILE.is_file():
+                config.load_incluster_config(client_configuration=configuration)
+            else:
+                config.load_kube_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            message = f"no way to a cluster: {error}; name a kubeconfig file in KUBECONFIG"
+            raise ClusterError(0, "", message) from error
         configuration.connection_pool_maxsize = workers
         configuration.retries = False
         return cls(ApiClient(configuration), workers)
@@ -77,7 +84,7 @@ class Cluster:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object, or None where there is none. Raises ClusterError."""
         try:
-            return await self._call("GET", kind.path(namespace, quote(name)))
+            return await self._call("GET", kind.path(namespace, quote(name, safe="")))
         except ClusterError as error:
             if error.status == 404:
                 return None
@@ -119,6 +126,19 @@ class Cluster:
         path = kind.path(metadata["namespace"], metadata["name"]) + "/status"
         query = {"fieldManager": STATUS_MANAGER, "force": "true"}
         return await self._call("PATCH", path, query, body)
+
+    async def scale(self, kind: Kind, raw: Mapping[str, Any], replicas: int) -> None:
+        """Asks for replicas through /scale, if `raw` has not changed. Raises ClusterError."""
+        metadata = raw["metadata"]
+        kept = ("name", "namespace", "uid", "resourceVersion")
+        body = {
+            "apiVersion": "autoscaling/v1",
+            "kind": "Scale",
+            "metadata": {key: metadata[key] for key in kept},
+            "spec": {"replicas": replicas},
+        }
+        path = kind.path(metadata["namespace"], metadata["name"]) + "/scale"
+        await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Creates an object. Raises ClusterError."""

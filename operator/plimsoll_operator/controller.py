@@ -101,10 +101,27 @@ class Controller:
         decision = self._decide(resource, standing, observed)
         desired = Desired(resource, standing, decision, self._settings.image)
         outcome = reconcile(desired, observed, _now())
+        if outcome.creates and not await self._still_there(resource, raw):
+            return False
         await self._carry_out(resource, raw, outcome)
         if outcome.requeue_after is not None:
             self.queue.add_after(key, outcome.requeue_after)
         return bool(outcome.actions)
+
+    async def _still_there(self, resource: Resource, raw: Mapping[str, Any]) -> bool:
+        """Whether the resource exists, asked live, since a watch that lists anew tells no deletion.
+
+        Children of an owner that is gone would be collected and made again without end.
+        """
+        live = await self._cluster.get(RESOURCE, resource.namespace, resource.name)
+        if live is not None and live["metadata"]["uid"] == resource.uid:
+            return True
+        self.store.remove(RESOURCE.name, raw)
+        self.forget(resource.key, resource.uid)
+        if live is not None:
+            self.store.put(RESOURCE.name, live)
+            self.queue.add(resource.key)
+        return False
 
     async def _carry_out(
         self, resource: Resource, raw: Mapping[str, Any], outcome: Outcome
@@ -114,6 +131,11 @@ class Controller:
         for action in outcome.actions:
             try:
                 await self._actuator.act(resource.namespace, resource.name, action)
+            except ClusterError as error:
+                refused = refused or error
+        if outcome.scale is not None:
+            try:
+                await self._actuator.scale(raw, outcome.scale)
             except ClusterError as error:
                 refused = refused or error
         if outcome.status is not None:

@@ -12,7 +12,7 @@ from plimsoll_operator.conditions import (
 )
 
 _QUIET_REASONS = frozenset(
-    {"NotRunning", "NoReadyReplica", "MetricsPending", "FixedReplicas", "External"}
+    {"NotApplied", "NotRunning", "NoReadyReplica", "MetricsPending", "FixedReplicas", "External"}
 )
 
 

@@ -43,8 +43,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def registry(manager: Manager) -> kopf.OperatorRegistry:
-    """Handlers that feed `manager`."""
+def registry(manager: Manager, stop: asyncio.Event) -> kopf.OperatorRegistry:
+    """Handlers that feed `manager`. They set `stop` when kopf ends by itself, else it would wait
+    for five seconds for its own task that waits for that."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
@@ -57,11 +58,13 @@ def registry(manager: Manager) -> kopf.OperatorRegistry:
         try:
             await manager.start()
         except ClusterError as error:
+            stop.set()
             # Better that the pod restarts and says so than that it waits and looks healthy.
             raise kopf.PermanentError(f"the cluster cannot be read: {error}") from error
 
     @kopf.on.cleanup(registry=handlers)
-    async def stop(**_: Any) -> None:
+    async def end(**_: Any) -> None:
+        stop.set()
         await manager.stop()
 
     for kind in WATCHED:
@@ -82,7 +85,7 @@ async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
     stop = asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(
-            registry=registry(manager),
+            registry=registry(manager, stop),
             settings=kopf_settings(),
             standalone=True,
             # Else kopf asks for the name of the user, which the image's numeric one has not.

@@ -43,12 +43,22 @@ Action = Apply | Delete
 
 @dataclass(frozen=True)
 class Outcome:
-    """`status` is the whole new status, or None to write none; `requeue_after` in seconds."""
+    """`status` is the whole new status, or None to write none; `requeue_after` in seconds.
+
+    `scale` is what spec.replicas should begin with where an autoscaler outside decides and none has
+    asked yet: the API server serves no /scale, and an HPA never begins, without that field.
+    """
 
     actions: tuple[Action, ...] = ()
     status: dict[str, Any] | None = None
     events: tuple[Event, ...] = ()
+    scale: int | None = None
     requeue_after: float | None = None
+
+    @property
+    def creates(self) -> bool:
+        """Whether a child is made that does not exist yet."""
+        return any(isinstance(action, Apply) and not action.because for action in self.actions)
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
     replicas = 0
+    scale: int | None = None
     if resource.spec is not None and standing.plan is not None and trouble is None:
         replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
         trouble = foreign_children(resource, observed)
@@ -81,6 +92,8 @@ def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
             wanted = children(resource, resource.spec, standing.plan, desired.image, replicas)
             actions = _actions(resource, wanted, observed)
             events = _scaling(desired.decision, replicas, actions, observed)
+            if _nobody_has_asked(resource.spec):
+                scale = replicas
     situation = Situation(
         standing=standing,
         trouble=trouble,
@@ -97,6 +110,7 @@ def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
         actions=actions,
         status=dump_status(status) if changed else None,
         events=events,
+        scale=scale,
         requeue_after=RETRY_TROUBLE_SECONDS if trouble is not None else None,
     )
 
@@ -107,12 +121,13 @@ def wanted_replicas(
     """Replicas to ask for, always between minReplicas and maxReplicas.
 
     A resource starts with what the plan needs. From then on the autoscaler decides, except that a
-    new plan starts with at least what it needs itself.
+    new plan starts with at least what it needs itself. An autoscaler outside takes over at the
+    number that runs.
     """
     resource, decision = desired.resource, desired.decision
     low, high = spec.scaling.min_replicas, spec.scaling.max_replicas
-    if spec.scaling.mode is ScalingMode.EXTERNAL:
-        wanted = plan.replicas if spec.replicas is None else spec.replicas
+    if spec.scaling.mode is ScalingMode.EXTERNAL and spec.replicas is not None:
+        wanted = spec.replicas
     else:
         deployment = observed.children.get(("Deployment", resource.name))
         if deployment is None or not owned_by(deployment, resource.uid):
@@ -125,6 +140,10 @@ def wanted_replicas(
             if before is None or before.replicas != plan.replicas:
                 wanted = max(wanted, plan.replicas)
     return max(low, min(high, wanted))
+
+
+def _nobody_has_asked(spec: LLMDeploymentSpec) -> bool:
+    return spec.scaling.mode is ScalingMode.EXTERNAL and spec.replicas is None
 
 
 def foreign_children(resource: Resource, observed: Observed) -> Trouble | None:

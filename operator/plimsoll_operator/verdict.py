@@ -113,7 +113,7 @@ def _findings(resource: Resource, situation: Situation, progress: Rollout) -> tu
             Finding(RECONCILING, status=False, reason="Serving", message=""),
             Finding(STALLED, status=False, reason="Serving", message=""),
         )
-    rest = (_feasible(situation.standing), _autoscaling(resource, situation))
+    rest = (_feasible(situation.standing), _autoscaling(resource, situation, progress))
     return tuple(chain(main, (finding for finding in rest if finding is not None)))
 
 
@@ -181,9 +181,16 @@ def _feasible(standing: Standing) -> Finding | None:
     return Finding(SLO_FEASIBLE, status=None, reason="NotPlanned", message="there is no plan")
 
 
-def _autoscaling(resource: Resource, situation: Situation) -> Finding | None:
+def _autoscaling(resource: Resource, situation: Situation, progress: Rollout) -> Finding | None:
     if resource.spec is None:
         return None
+    if progress.exists and (situation.trouble is not None or situation.standing.plan is None):
+        cause = "its SLO cannot hold" if situation.trouble is None else situation.trouble.reason
+        message = (
+            f"the replica count is held at {progress.desired}, since this generation is not "
+            f"applied ({cause}): what runs is neither scaled nor mended until it is"
+        )
+        return Finding(AUTOSCALING_ACTIVE, status=False, reason="NotApplied", message=message)
     if resource.spec.scaling.mode is ScalingMode.EXTERNAL:
         message = "spec.replicas decides, within minReplicas and maxReplicas"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason="External", message=message)

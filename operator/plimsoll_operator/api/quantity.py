@@ -3,9 +3,6 @@
 import re
 from decimal import Decimal, InvalidOperation
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
-DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
-
 _SUFFIXES = {
     "": Decimal(1),
     "m": Decimal("0.001"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 COMMIT_PATTERN = "^[0-9a-f]{7,40}$"
+_ZERO = "^0[0.]*[a-zA-Z]*$"
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,15 @@ class Rule:
 
 
 def _above_zero(text: str) -> bool:
-    return re.search("[1-9]", text) is not None
+    return re.search(_ZERO, text) is None
 
 
 def _positive(path: str, example: str) -> Rule:
     return Rule(
         path=path,
         field="",
-        cel="self.matches('[1-9]')",
+        # What is no number at all is told by the format alone.
+        cel=f"!self.matches('{_ZERO}')",
         message=f"must be greater than zero, such as {example}",
         holds=_above_zero,
     )

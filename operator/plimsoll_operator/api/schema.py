@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from plimsoll_operator.api import GROUP, KIND, PLURAL, VERSION
+from plimsoll_operator.api.formats import BY_PATTERN
 from plimsoll_operator.api.rules import RULES, Rule
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import LLMDeploymentStatus
@@ -38,7 +39,6 @@ _KEPT = (
     "type",
     "format",
     "enum",
-    "pattern",
     "minLength",
     "maxLength",
     "minimum",
@@ -146,6 +146,8 @@ def _node(
     default = merged.get("default")
     if with_defaults and default is not None and default != []:
         node["default"] = _stored(default)
+    if "pattern" in merged:
+        node["x-kubernetes-validations"] = [_format_rule(str(merged["pattern"]))]
     if node["type"] == "integer":
         node["format"] = "int32" if merged.get("maximum", 2**63) <= _INT32_MAX else "int64"
     if node["type"] == "array":
@@ -162,6 +164,13 @@ def _node(
         if required:
             node["required"] = required
     return node
+
+
+def _format_rule(pattern: str) -> dict[str, str]:
+    found = BY_PATTERN.get(pattern)
+    if found is None:
+        raise ValueError(f"no message for the pattern {pattern}: make it a format in formats.py")
+    return {"rule": found.cel, "message": found.message}
 
 
 def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """`LLMDeployment.spec`: what a platform team declares. The CRD's schema is made from these types.
 
-Every field may be edited at any time. Rules that span fields are CEL rules (`json_schema_extra`
-with `x-kubernetes-validations`), so that `kubectl apply` itself refuses, and every one is stated
-again by `validate.py` for `plimsoll plan`, which has no API server to ask.
+Every field may be edited at any time. What strings look like is in `formats.py`, rules that span
+fields in `rules.py`; both become CEL rules of the CRD, so that `kubectl apply` itself refuses, and
+`validate.py` checks the same for `plimsoll plan`, which has no API server to ask.
 """
 
 from enum import StrEnum
@@ -11,22 +11,25 @@ from typing import Annotated
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
-from plimsoll_operator.api.quantity import DURATION_PATTERN, QUANTITY_PATTERN
-
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=16, examples=["800ms"])]
-Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=24, examples=["2500m"])]
-
-SOURCE_PATTERN = (
-    r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
-    r"|pvc://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
-    r"|oci://[a-z0-9][A-Za-z0-9._:/@-]*"
-    r"|builtin://[a-z0-9-]+)$"
+from plimsoll_operator.api.formats import (
+    ACCELERATOR,
+    CONFIG_MAP_KEY,
+    DURATION,
+    OBJECT_NAME,
+    QUANTITY,
+    REVISION,
+    SERVED_NAME,
+    SOURCE,
 )
 
-# No value may begin like an option or leave its folder: they become arguments of the engine.
-REVISION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$"
-SERVED_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
-ACCELERATOR_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+Duration = Annotated[str, DURATION.field()]
+Quantity = Annotated[str, QUANTITY.field()]
+Source = Annotated[str, SOURCE.field()]
+Revision = Annotated[str, REVISION.field()]
+ServedName = Annotated[str, SERVED_NAME.field()]
+Accelerator = Annotated[str, ACCELERATOR.field()]
+ObjectName = Annotated[str, OBJECT_NAME.field()]
+ConfigMapKey = Annotated[str, CONFIG_MAP_KEY.field()]
 
 
 class Precision(StrEnum):
@@ -48,10 +51,8 @@ class ScalingMode(StrEnum):
 class ConfigMapKeyRef(ApiModel):
     """A key of a ConfigMap in the same namespace."""
 
-    name: str = Field(description="Name of the ConfigMap.", min_length=1, max_length=253)
-    key: str = Field(
-        default="config.json", description="Key in the ConfigMap.", min_length=1, max_length=253
-    )
+    name: ObjectName = Field(description="Name of the ConfigMap.")
+    key: ConfigMapKey = Field(default="config.json", description="Key in the ConfigMap.")
 
 
 class ConfigSource(ApiModel):
@@ -63,32 +64,25 @@ class ConfigSource(ApiModel):
 class Model(ApiModel):
     """The model to serve and where it comes from."""
 
-    source: str = Field(
+    source: Source = Field(
         description=(
             "Where the weights are: hf://ORG/NAME, pvc://CLAIM/PATH, oci://IMAGE or builtin://NAME."
         ),
-        pattern=SOURCE_PATTERN,
-        max_length=512,
-        examples=["hf://Qwen/Qwen3-8B"],
     )
-    revision: str | None = Field(
+    revision: Revision | None = Field(
         default=None,
         description=(
             "Commit of an hf:// source, 7 to 40 hexadecimal digits. A branch or tag moves and is "
             "refused unless allowMovingRevision is true."
         ),
-        pattern=REVISION_PATTERN,
-        max_length=128,
     )
     allow_moving_revision: bool = Field(
         default=False,
         description="Accept a branch or tag, or none, as revision of an hf:// source.",
     )
-    served_name: str | None = Field(
+    served_name: ServedName | None = Field(
         default=None,
         description="The name that clients send in `model`. The resource's own name if absent.",
-        pattern=SERVED_NAME_PATTERN,
-        max_length=253,
     )
     max_context_length: int | None = Field(
         default=None,
@@ -163,7 +157,7 @@ class SLO(ApiModel):
 class Accelerators(ApiModel):
     """Which accelerators may be used."""
 
-    allow: list[Annotated[str, Field(pattern=ACCELERATOR_PATTERN, max_length=63)]] = Field(
+    allow: list[Accelerator] = Field(
         default_factory=list,
         description="Products such as NVIDIA-H200, as nodes are labelled, or cpu. "
         "Empty: any that the cluster has.",
@@ -228,7 +222,7 @@ class LLMDeploymentSpec(ApiModel):
     replicas: int | None = Field(
         default=None,
         description="Replicas that an external autoscaler asks for through /scale. Only read "
-        "with scaling.mode External.",
+        "with scaling.mode External, where the operator begins with what runs if it is absent.",
         ge=0,
         le=1000,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from plimsoll_operator.api import API_VERSION, KIND
+from plimsoll_operator.api.formats import BY_PATTERN
 from plimsoll_operator.api.rules import RULES, Rule
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 
@@ -116,6 +117,7 @@ def _schema_problems(error: ValidationError) -> Iterator[Problem]:
         if message is None:
             value = item["input"]
             shown = repr(value) if isinstance(value, str | int | float | bool) else ""
-            text = item["msg"][:1].lower() + item["msg"][1:]
+            known = BY_PATTERN.get(str(item.get("ctx", {}).get("pattern", "")))
+            text = known.message if known else item["msg"][:1].lower() + item["msg"][1:]
             message = f"{shown}: {text}" if shown else text
         yield Problem(path, message)

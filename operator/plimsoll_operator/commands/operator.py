@@ -3,8 +3,9 @@
 import argparse
 import asyncio
 import os
+import sys
 
-from plimsoll_operator.cluster import Cluster
+from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.settings import Settings
 
@@ -19,7 +20,11 @@ def main(argv: list[str]) -> int:
     from plimsoll_operator.manager import Manager
 
     log.configure(level)
-    cluster = Cluster.connect(settings.connections)
+    try:
+        cluster = Cluster.connect(settings.connections)
+    except ClusterError as error:
+        print(f"plimsoll operator: {error}", file=sys.stderr)
+        return 1
 
     async def serve() -> bool:
         return await handlers.serve(Manager(settings, cluster), settings.namespaces)

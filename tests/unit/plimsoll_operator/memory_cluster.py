@@ -69,6 +69,24 @@ class MemoryCluster:
             raise ClusterError(404, "NotFound", "gone")
         return self.put(kind.name, {**stored, "status": status})
 
+    async def scale(self, kind: Kind, raw: Mapping[str, Any], replicas: int) -> None:
+        metadata = raw["metadata"]
+        self._write("scale", kind.name, metadata["name"])
+        stored = self.objects.get((kind.name, metadata["namespace"], metadata["name"]))
+        if stored is None:
+            raise ClusterError(404, "NotFound", "gone")
+        if stored["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+            raise ClusterError(409, "Conflict", "changed meanwhile")
+        generation = stored["metadata"].get("generation", 0) + 1
+        self.put(
+            kind.name,
+            {
+                **stored,
+                "metadata": {**stored["metadata"], "generation": generation},
+                "spec": {**stored["spec"], "replicas": replicas},
+            },
+        )
+
     async def create(self, kind: Kind, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
         self._write("create", kind.name, body["metadata"]["generateName"])
         self.events.append(body)

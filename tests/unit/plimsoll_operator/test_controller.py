@@ -99,6 +99,64 @@ def edit(cluster: MemoryCluster, **spec: Any) -> None:
     cluster.put(RESOURCE.name, {**raw, "metadata": metadata, "spec": {**raw["spec"], **spec}})
 
 
+async def test_makes_no_children_for_a_resource_whose_end_was_not_seen(start: Start) -> None:
+    cluster = fresh()
+    process = start(cluster)
+    await process.settle()
+    gone = cluster.objects.pop((RESOURCE.name, "ml", "chat"))
+    for key in [key for key in cluster.objects if key[0] not in ("Node", RESOURCE.name)]:
+        item = cluster.objects.pop(key)
+        process.store.remove(key[0], item)
+    before = len(cluster.writes)
+    assert process.store.get(RESOURCE.name, *KEY)
+    assert not await process.controller.reconcile(KEY)
+    assert len(cluster.writes) == before
+    assert process.store.get(RESOURCE.name, *KEY) is None
+    # One that has taken the name since is served, by its own right.
+    process = start(cluster)
+    cluster.put(RESOURCE.name, gone)
+    await process.sync()
+    cluster.put(RESOURCE.name, raw_resource(spec=EASY, metadata={"uid": "new"}))
+    assert not await process.controller.reconcile(KEY)
+    assert process.controller.queue
+    await process.settle()
+    owners = cluster.objects["Deployment", "ml", "chat"]["metadata"]["ownerReferences"]
+    assert [owner["uid"] for owner in owners] == ["new"]
+
+
+EXTERNAL = {**EASY, "scaling": {"mode": "External", "maxReplicas": 4}}
+
+
+async def test_an_autoscaler_outside_finds_a_number_to_begin_with(start: Start) -> None:
+    cluster = fresh(EXTERNAL)
+    await start(cluster).settle()
+    assert cluster.objects[RESOURCE.name, "ml", "chat"]["spec"]["replicas"] == 1
+    assert [verb for verb, _, _ in cluster.writes].count("scale") == 1
+    assert condition(cluster, "Ready")["status"] == "True"
+    edit(cluster, replicas=3)
+    await start(cluster).settle()
+    assert cluster.objects["Deployment", "ml", "chat"]["spec"]["replicas"] == 3
+    assert [verb for verb, _, _ in cluster.writes].count("scale") == 1
+
+
+async def test_what_an_autoscaler_asks_meanwhile_is_not_undone(start: Start) -> None:
+    cluster = fresh(EXTERNAL)
+    process = start(cluster)
+    await process.sync()
+
+    def ask(count: int) -> None:
+        # The first write is a status, whose answer brings the version that /scale is written to.
+        if count == 1:
+            edit(cluster, replicas=4)
+
+    cluster.before_write = ask
+    with pytest.raises(ClusterError, match="409"):
+        await process.controller.reconcile(KEY)
+    await process.settle()
+    assert cluster.objects[RESOURCE.name, "ml", "chat"]["spec"]["replicas"] == 4
+    assert cluster.objects["Deployment", "ml", "chat"]["spec"]["replicas"] == 4
+
+
 async def test_from_nothing_to_ready_and_then_silence(start: Start) -> None:
     cluster = fresh()
     process = start(cluster)

@@ -49,6 +49,8 @@ def test_operator_role_is_exactly_what_the_code_uses() -> None:
         for verb in rule["verbs"]
     }
     used = {(RESOURCE.group, f"{RESOURCE.plural}/status", "patch")}
+    used.add((RESOURCE.group, f"{RESOURCE.plural}/scale", "update"))
+    used.add((RESOURCE.group, RESOURCE.plural, "get"))
     for kind in (RESOURCE, NODE, POD):
         used |= {(kind.group, kind.plural, verb) for verb in ("list", "watch")}
     for kind in CHILDREN:

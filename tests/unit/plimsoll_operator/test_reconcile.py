@@ -295,6 +295,36 @@ def test_an_infeasible_edit_is_forgotten_once_a_plan_is_only_too_wide() -> None:
     assert "feasibility" not in cell.raw["status"]
 
 
+@pytest.mark.parametrize("mode", ["Automatic", "External"])
+@pytest.mark.parametrize(
+    ("refused", "cause"),
+    [
+        (Standing(feasibility=INFEASIBLE), "its SLO cannot hold"),
+        (Standing(trouble=Trouble("ModelConfigUnavailable", "x")), "ModelConfigUnavailable"),
+    ],
+)
+def test_scaling_is_said_to_be_held_while_an_edit_is_not_applied(
+    refused: Standing, cause: str, mode: str
+) -> None:
+    cell = Cell(raw_resource(spec={"scaling": {"minReplicas": 1, "maxReplicas": 4}}))
+    cell.settle(FEASIBLE, scaled_to(3))
+    cell.edit(scaling={"minReplicas": 1, "maxReplicas": 4, "mode": mode}, replicas=1)
+    outcome = cell.step(refused)
+    scaling = condition(cell, "AutoscalingActive")
+    assert (scaling["status"], scaling["reason"]) == ("False", "NotApplied")
+    assert "held at 3" in scaling["message"]
+    assert cause in scaling["message"]
+    # The cause has an event of its own.
+    assert "ScalingHeld" not in [event.reason for event in outcome.events]
+    assert cell.world.children["Deployment", "chat"]["spec"]["replicas"] == 3
+
+
+def test_scaling_is_not_said_to_be_held_where_nothing_runs() -> None:
+    cell = Cell(raw_resource())
+    cell.step(Standing(feasibility=INFEASIBLE))
+    assert condition(cell, "AutoscalingActive")["reason"] == "NotRunning"
+
+
 def test_best_effort_runs_and_says_so() -> None:
     cell = Cell(raw_resource(spec={"slo": {"whenInfeasible": "BestEffort"}}))
     cell.settle(Standing(plan=cpu_plan(), inputs="a", feasibility=INFEASIBLE))
@@ -348,6 +378,35 @@ def test_replicas_stay_within_bounds(
         assert low <= replicas <= low + more
     if mode == "External" and asked is not None:
         assert replicas == max(low, min(low + more, asked))
+
+
+EXTERNAL = {"scaling": {"mode": "External", "minReplicas": 1, "maxReplicas": 9}}
+
+
+def test_an_autoscaler_outside_takes_over_at_what_the_plan_needs() -> None:
+    cell = Cell(raw_resource(spec=EXTERNAL))
+    outcome = cell.step(Standing(plan=cpu_plan(replicas=3), inputs="a"))
+    assert cell.world.children["Deployment", "chat"]["spec"]["replicas"] == 3
+    assert outcome.scale == 3
+    cell.edit(replicas=outcome.scale)
+    assert cell.step(Standing(plan=cpu_plan(replicas=3), inputs="a")).scale is None
+
+
+def test_an_autoscaler_outside_takes_over_at_what_runs() -> None:
+    cell = Cell(raw_resource(spec={"scaling": {"minReplicas": 1, "maxReplicas": 9}}))
+    cell.settle(FEASIBLE, scaled_to(5))
+    cell.edit(**EXTERNAL)
+    outcome = cell.step(FEASIBLE)
+    assert outcome.scale == 5
+    assert outcome.actions == ()
+
+
+def test_spec_replicas_is_written_for_nobody_else() -> None:
+    for spec in ({}, {**EXTERNAL, "replicas": 0}, {**EXTERNAL, "replicas": 4}):
+        assert Cell(raw_resource(spec=spec)).step(FEASIBLE).scale is None
+    external = Cell(raw_resource(spec=EXTERNAL))
+    assert external.step(Standing(feasibility=INFEASIBLE)).scale is None
+    assert external.step(Standing(trouble=Trouble("PlanningFailed", "no"))).scale is None
 
 
 def test_scaling_leaves_ready_alone_and_is_told_once() -> None:

@@ -1,6 +1,7 @@
 """What must not be in the source tree."""
 
 import ast
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Deaf:
 
 
 def test_handlers_never_need_a_finalizer() -> None:
-    handlers = registry(Deaf())  # type: ignore[arg-type]
+    handlers = registry(Deaf(), asyncio.Event())  # type: ignore[arg-type]
     assert handlers._changing._handlers == []
     assert handlers._spawning._handlers == []
     assert handlers._indexing._handlers == []

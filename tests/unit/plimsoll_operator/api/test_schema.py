@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.formats import BY_PATTERN, SOURCE
 from plimsoll_operator.api.rules import RULES
 from plimsoll_operator.api.schema import (
     custom_resource_definition,
@@ -56,7 +57,7 @@ def test_command_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_schema_is_structural() -> None:
     allowed = {
         *("type", "format", "description", "properties", "required", "items", "default", "enum"),
-        *("pattern", "minLength", "maxLength", "minimum", "maximum", "maxItems"),
+        *("minLength", "maxLength", "minimum", "maximum", "maxItems"),
         *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
     }
     for path, schema in nodes(SCHEMA):
@@ -89,7 +90,27 @@ def test_all_rules_are_in_the_schema() -> None:
         for rule in schema.get("x-kubernetes-validations", ())
     }
     assert {(rule.path, rule.cel, rule.field) for rule in RULES} <= found
-    assert len(found) == len(RULES) + 2
+    formats = {item.cel for item in BY_PATTERN.values()}
+    assert {cel for _, cel, _ in found} >= formats
+    assert len([cel for _, cel, _ in found if cel not in formats]) == len(RULES) + 2
+
+
+def test_a_format_is_told_in_words() -> None:
+    # A bare pattern would be answered with itself.
+    for path, schema in nodes(SCHEMA):
+        assert "pattern" not in schema, path
+    source = node(".spec.model.source")["x-kubernetes-validations"]
+    assert source == [{"rule": SOURCE.cel, "message": SOURCE.message}]
+    (allowed,) = node(".spec.accelerators.allow[]")["x-kubernetes-validations"]
+    assert allowed["message"].startswith("must be cpu or a product")
+
+
+def test_a_pattern_without_words_is_refused() -> None:
+    class Wordless(ApiModel):
+        value: str = Field(pattern="^x+$", description="Some.")
+
+    with pytest.raises(ValueError, match="no message for the pattern"):
+        structural(Wordless, with_defaults=True)
 
 
 def test_defaults_are_what_the_types_say() -> None:

@@ -100,8 +100,22 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
         ),
         ({"model": {}}, "spec.model.source", "is required"),
         ({"model": {**TINY, "sourze": 1}}, "spec.model.sourze", "unknown field"),
-        ({"model": {"source": "s3://x"}}, "spec.model.source", "'s3://x': "),
-        ({"model": TINY, "slo": {"timeToFirstToken": {"p95": "soon"}}}, "p95", "'soon': "),
+        ({"model": {"source": "s3://x"}}, "spec.model.source", "'s3://x': must be hf://ORG"),
+        (
+            {"model": TINY, "slo": {"timeToFirstToken": {"p95": "soon"}}},
+            "spec.slo.timeToFirstToken.p95",
+            "'soon': must be a duration",
+        ),
+        (
+            {"model": TINY, "accelerators": {"allow": ["cpu", "NVIDIA H200"]}},
+            "spec.accelerators.allow[1]",
+            "'NVIDIA H200': must be cpu or a product",
+        ),
+        (
+            {"model": {**TINY, "configFrom": {"configMapKeyRef": {"name": "../other"}}}},
+            "spec.model.configFrom.configMapKeyRef.name",
+            "'../other': must be the name of an object",
+        ),
         ({"model": TINY, "scaling": {"mode": "Magic"}}, "spec.scaling.mode", "'Magic': "),
         (None, "spec", "is required"),
     ],
@@ -112,6 +126,16 @@ def test_invalid_specs(spec: Any, path: str, said: str) -> None:
     assert any(path in p.path and said in p.message for p in caught.value.problems), str(
         caught.value
     )
+
+
+def test_what_is_no_number_is_not_also_called_zero() -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_spec({"model": TINY, "slo": {"timeToFirstToken": {"p95": "soon"}}})
+    assert len(caught.value.problems) == 1
+    for rule in RULES:
+        if rule.message.startswith("must be greater than zero"):
+            assert all(map(rule.holds, ("soon", "1", "0.01", "10Gi", "-1", "")))
+            assert not any(map(rule.holds, ("0", "0.00", "0ms", "00Gi")))
 
 
 def test_every_problem_is_told_at_once() -> None:
