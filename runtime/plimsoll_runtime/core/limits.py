@@ -13,6 +13,8 @@ FIELDS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "num_blocks
 class EngineLimits:
     """`num_blocks` blocks of `block_size` tokens are the whole KV cache.
 
+    A prompt with more than `long_prefill_token_threshold` tokens to go gets no more than that in
+    a step while other prompts can use the rest; by default half of `max_num_batched_tokens`.
     Raises ValueError when the limits contradict each other.
     """
 
@@ -21,11 +23,16 @@ class EngineLimits:
     max_model_len: int
     num_blocks: int
     block_size: int = 16
+    enable_prefix_caching: bool = True
+    long_prefill_token_threshold: int | None = None
 
     def __post_init__(self) -> None:
         for name in FIELDS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        threshold = self.long_prefill_token_threshold
+        if threshold is not None and threshold < 1:
+            raise ValueError(f"long_prefill_token_threshold must be at least 1, not {threshold}")
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ValueError(
                 f"max_num_batched_tokens {self.max_num_batched_tokens} is smaller than "
@@ -38,3 +45,8 @@ class EngineLimits:
                 f"max_model_len {self.max_model_len}: lower --max-model-len or give "
                 "--kv-cache-memory-bytes more"
             )
+
+    @property
+    def prefill_share(self) -> int:
+        """Tokens of one prompt in a step while other prompts can use the rest."""
+        return self.long_prefill_token_threshold or -(-self.max_num_batched_tokens // 2)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from plimsoll_runtime.core.blocks import BlockKey, CachedBlock
+
 
 class FinishReason(StrEnum):
     """Why a request ended. `stop` and `length` are OpenAI's words."""
@@ -39,6 +41,9 @@ class Request:
     preemption are the same arithmetic. `block_ids` is the block table, one id for each
     `block_size` tokens. A smaller `priority` is more urgent, as in vLLM; `arrival_time` is in
     seconds of the engine's monotonic clock; `sequence` numbers requests as the scheduler gets them.
+    Only requests with the same `cache_salt` share blocks. `prefix` is the last of the blocks that
+    can be found by others, `block_keys` are the keys of the full ones as far as they are known;
+    `num_cached_tokens` of the prompt were found when the request was first admitted.
     """
 
     request_id: str
@@ -46,10 +51,14 @@ class Request:
     sampling: SamplingParams
     arrival_time: float
     priority: int = 0
+    cache_salt: str = ""
     # --
     output_token_ids: list[int] = field(default_factory=list)
     num_computed_tokens: int = 0
     block_ids: list[int] = field(default_factory=list)
+    prefix: CachedBlock | None = None
+    block_keys: list[BlockKey] = field(default_factory=list, repr=False)
+    num_cached_tokens: int = 0
     num_preemptions: int = 0
     sequence: int = 0
     first_scheduled_time: float | None = None
@@ -74,7 +83,8 @@ class RequestOutput(NamedTuple):
     """What one step gave one request. `finish_reason` is set on the last one only.
 
     `error` is a message fit for the client, with reason `error`. Times are the engine's monotonic
-    clock in seconds: `first_scheduled_time` is when the request left the queue.
+    clock in seconds: `first_scheduled_time` is when the request left the queue. `cached_tokens` of
+    the prompt were in the KV cache then.
     """
 
     request_id: str
@@ -83,3 +93,4 @@ class RequestOutput(NamedTuple):
     error: str | None = None
     first_scheduled_time: float | None = None
     num_preemptions: int = 0
+    cached_tokens: int = 0

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from plimsoll_runtime.core.blocks import BlockPool
 from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
 from plimsoll_runtime.core.queue import RankedQueue
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 
@@ -54,9 +55,15 @@ class Scheduler:
     any time between these calls.
     """
 
-    def __init__(self, limits: EngineLimits) -> None:
+    def __init__(self, limits: EngineLimits, hash_block: HashBlock = hash_block) -> None:
         self.limits = limits
         self.pool = BlockPool(limits.num_blocks)
+        self.prefixes = PrefixCache(
+            self.pool,
+            limits.block_size,
+            enabled=limits.enable_prefix_caching,
+            hash_block=hash_block,
+        )
         self.num_preemptions = 0
         self._requests: dict[str, Request] = {}
         self._running = RankedQueue()
@@ -124,32 +131,52 @@ class Scheduler:
         """
         scheduled: list[ScheduledRequest] = []
         preempted: list[str] = []
-        prefilling: list[Request] = []
-        context = 0
+        prompts: list[Request] = []
         position = 0
         while position < len(self._running):
             request = self._running[position]
             position += 1
             if request.num_tokens - request.num_computed_tokens > 1:
-                prefilling.append(request)
+                prompts.append(request)
             elif self._has_next_block(request, preempted):
                 scheduled.append(_scheduled(request, 1))
-                context += request.num_tokens
-        num_tokens = len(scheduled)
-        budget = self.limits.max_num_batched_tokens - num_tokens
-        for request in prefilling:
-            if budget:
-                item = _scheduled(request, budget)
-                scheduled.append(item)
-                budget -= len(item.token_ids)
-                context += item.start + len(item.token_ids)
-        while budget and not preempted and (admitted := self._admit(now)):
-            item = _scheduled(admitted, budget)
-            scheduled.append(item)
-            budget -= len(item.token_ids)
-            context += item.start + len(item.token_ids)
-        num_tokens = self.limits.max_num_batched_tokens - budget
-        return SchedulerOutput(scheduled, preempted, num_tokens, context)
+        budget = self.limits.max_num_batched_tokens - len(scheduled)
+        # A request that was just preempted must not come back in the same step.
+        chunks = self._deal(prompts, budget, now, admitting=not preempted)
+        scheduled += [_scheduled(*chunk) for chunk in zip(prompts, chunks, strict=True) if chunk[1]]
+        num_tokens = sum([len(item.token_ids) for item in scheduled])
+        num_context_tokens = num_tokens + sum([item.start for item in scheduled])
+        return SchedulerOutput(scheduled, preempted, num_tokens, num_context_tokens)
+
+    def _deal(
+        self, prompts: list[Request], budget: int, now: float, *, admitting: bool
+    ) -> list[int]:
+        """How many tokens each of `prompts` gets; admits waiting requests to them while it can.
+
+        No prompt gets more than its share before all others have had theirs; what is left then
+        goes to the first in order.
+        """
+        share = self.limits.prefill_share
+        chunks: list[int] = []
+        while budget:
+            if len(chunks) == len(prompts):
+                admitted = self._admit(now) if admitting else None
+                if admitted is None:
+                    break
+                prompts.append(admitted)
+            request = prompts[len(chunks)]
+            left = request.num_tokens - request.num_computed_tokens
+            chunks.append(min(left, share, budget))
+            budget -= chunks[-1]
+        chunks += [0] * (len(prompts) - len(chunks))
+        for index, request in enumerate(prompts):
+            if not budget:
+                break
+            left = request.num_tokens - request.num_computed_tokens - chunks[index]
+            more = min(left, budget)
+            chunks[index] += more
+            budget -= more
+        return chunks
 
     def update(
         self,
@@ -164,6 +191,7 @@ class Scheduler:
         token is missing.
         """
         outputs = []
+        block_size = self.limits.block_size
         for item in output.scheduled:
             request = self._requests.get(item.request_id)
             if request is None:
@@ -172,7 +200,9 @@ class Scheduler:
                 ended = self._end(item.request_id, FinishReason.ERROR, errors[item.request_id])
                 outputs.extend([ended] if ended else [])
                 continue
-            request.num_computed_tokens = item.start + len(item.token_ids)
+            computed = request.num_computed_tokens = item.start + len(item.token_ids)
+            if computed // block_size > item.start // block_size:
+                self.prefixes.register(request)
             if not item.samples:
                 continue
             token = sampled.get(item.request_id)
@@ -182,16 +212,7 @@ class Scheduler:
             reason = self._finish_reason(request, token)
             if reason is not None:
                 self._release(request, reason)
-            outputs.append(
-                RequestOutput(
-                    item.request_id,
-                    (token,),
-                    reason,
-                    None,
-                    request.first_scheduled_time,
-                    request.num_preemptions,
-                )
-            )
+            outputs.append(_output(request, (token,), reason))
         return outputs
 
     def _has_next_block(self, request: Request, preempted: list[str]) -> bool:
@@ -218,17 +239,23 @@ class Scheduler:
         """Moves the first waiting request to the running ones if it fits.
 
         It gets the blocks of all its known tokens at once, so that no prompt is preempted half
-        way. One block for each running request stays free: admitting into the last blocks would
-        only mean preempting a step later.
+        way; those that hold its first tokens already are shared, and count only if they were free.
+        One block for each running request stays free: admitting into the last blocks would only
+        mean preempting a step later.
         """
         if not self._waiting or len(self._running) >= self.limits.max_num_seqs:
             return None
+        room = self.pool.num_free - len(self._running)
+        if room < 1:
+            return None
         request = self._waiting[0]
-        needed = -(-request.num_tokens // self.limits.block_size)
-        if needed + len(self._running) > self.pool.num_free:
+        found = self.prefixes.lookup(request)
+        needed = -(-request.num_tokens // self.limits.block_size) - len(found)
+        if needed + self.prefixes.num_revived(found) > room:
             return None
         self._waiting.pop_first()
-        request.block_ids = self.pool.allocate(needed)
+        self.prefixes.attach(request, found)
+        request.block_ids += self.pool.allocate(needed)
         if request.first_scheduled_time is None:
             request.first_scheduled_time = now
         self._running.add(request)
@@ -249,10 +276,10 @@ class Scheduler:
         request = self._requests.get(request_id)
         if request is None:
             return None
+        if reason is FinishReason.ERROR:
+            self.prefixes.distrust(request)
         self._release(request, reason)
-        return RequestOutput(
-            request_id, (), reason, error, request.first_scheduled_time, request.num_preemptions
-        )
+        return _output(request, (), reason, error)
 
     def _release(self, request: Request, reason: FinishReason) -> None:
         (self._running if request.block_ids else self._waiting).remove(request)
@@ -264,6 +291,7 @@ class Scheduler:
         """Gives the tail back first: a prefix is worth more to others than an end."""
         self.pool.free(reversed(request.block_ids))
         request.block_ids = []
+        request.prefix = None
 
 
 def _scheduled(request: Request, budget: int) -> ScheduledRequest:
@@ -277,4 +305,21 @@ def _scheduled(request: Request, budget: int) -> ScheduledRequest:
         stop == request.num_tokens,
         len(request.output_token_ids),
         request.sampling,
+    )
+
+
+def _output(
+    request: Request,
+    token_ids: tuple[int, ...],
+    reason: FinishReason | None,
+    error: str | None = None,
+) -> RequestOutput:
+    return RequestOutput(
+        request.request_id,
+        token_ids,
+        reason,
+        error,
+        request.first_scheduled_time,
+        request.num_preemptions,
+        request.num_cached_tokens,
     )

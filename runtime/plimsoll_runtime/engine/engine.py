@@ -153,6 +153,8 @@ class Engine:
             num_blocks=scheduler.pool.num_blocks,
             block_size=self.limits.block_size,
             num_preemptions=scheduler.num_preemptions,
+            prefix_cache_queries=scheduler.prefixes.num_queries,
+            prefix_cache_hits=scheduler.prefixes.num_hits,
             num_steps=self._num_steps,
             last_step_time=last_step_time,
             stalled_seconds=max(0.0, self._clock() - last_step_time) if busy else 0.0,

@@ -120,6 +120,8 @@ def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> En
         max_model_len=max_model_len,
         num_blocks=num_blocks,
         block_size=size,
+        enable_prefix_caching=options.enable_prefix_caching,
+        long_prefill_token_threshold=options.long_prefill_token_threshold,
     )
 
 

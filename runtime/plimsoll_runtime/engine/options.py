@@ -14,8 +14,8 @@ class EngineOptions:
 
     `kv_cache_memory_bytes` sizes the KV cache directly; without it, the cache gets a share of the
     memory that is free after loading (`gpu_memory_utilization` of the whole on CUDA). `threads`
-    is for CPU only; None means the CPU limit of the container. Raises ValueError for a value that
-    no model could take.
+    is for CPU only; None means the CPU limit of the container. `long_prefill_token_threshold` is
+    explained at `EngineLimits`. Raises ValueError for a value that no model could take.
     """
 
     dtype: str = "auto"
@@ -23,6 +23,8 @@ class EngineOptions:
     max_model_len: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
+    long_prefill_token_threshold: int | None = None
+    enable_prefix_caching: bool = True
     kv_cache_memory_bytes: int | None = None
     block_size: int = 16
     gpu_memory_utilization: float = 0.9
@@ -39,6 +41,7 @@ class EngineOptions:
             "max_model_len",
             "max_num_seqs",
             "max_num_batched_tokens",
+            "long_prefill_token_threshold",
             "kv_cache_memory_bytes",
             "block_size",
             "tensor_parallel_size",

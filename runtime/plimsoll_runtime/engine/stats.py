@@ -23,7 +23,9 @@ class EngineStats:
 
     `kv_cache_usage` is between 0 and 1. `last_step_time` is when the step loop last moved, in
     seconds of the monotonic clock; `stalled_seconds` how long ago that was while requests are
-    unfinished, else 0. `step_samples` are the latest ones, oldest first.
+    unfinished, else 0. `prefix_cache_queries` are the tokens of all requests that were admitted,
+    `prefix_cache_hits` those of them that were in the KV cache then. `step_samples` are the latest
+    ones, oldest first.
     """
 
     num_running: int
@@ -32,6 +34,8 @@ class EngineStats:
     num_blocks: int
     block_size: int
     num_preemptions: int
+    prefix_cache_queries: int
+    prefix_cache_hits: int
     num_steps: int
     last_step_time: float
     stalled_seconds: float

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from plimsoll_runtime.server.answers import Choice, Json, collect, head, stream
 from plimsoll_runtime.server.body import read_object
+from plimsoll_runtime.server.cache_salt import cache_salt
 from plimsoll_runtime.server.chat_template import ChatTemplateError
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import bad_request, shown
@@ -64,6 +65,7 @@ async def chat_completions(request: Request) -> Response:
             ],
             n=body.n or 1,
             options=text_options(body),
+            cache_salt=cache_salt(request.headers, body.cache_salt),
         ),
     )
     kind = "chat.completion.chunk" if body.stream else "chat.completion"

@@ -45,6 +45,18 @@ def parser() -> argparse.ArgumentParser:
     add("--max-model-len", type=int, metavar="N", help="most tokens of prompt and answer together")
     add("--max-num-seqs", type=int, metavar="N", help="most sequences in a step")
     add("--max-num-batched-tokens", type=int, metavar="N", help="most tokens in a step")
+    add(
+        "--long-prefill-token-threshold",
+        type=int,
+        metavar="N",
+        help="most tokens of one prompt in a step while others wait (half of a step's)",
+    )
+    add(
+        "--enable-prefix-caching",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what was computed, for prompts that begin alike",
+    )
     add("--kv-cache-memory-bytes", type=int, metavar="N", help="size of the KV cache")
     add("--block-size", type=int, default=16, metavar="N", help="tokens in a KV cache block")
     add(
@@ -157,6 +169,8 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             max_model_len=arguments.max_model_len,
             max_num_seqs=arguments.max_num_seqs,
             max_num_batched_tokens=arguments.max_num_batched_tokens,
+            long_prefill_token_threshold=arguments.long_prefill_token_threshold,
+            enable_prefix_caching=arguments.enable_prefix_caching,
             kv_cache_memory_bytes=arguments.kv_cache_memory_bytes,
             block_size=arguments.block_size,
             gpu_memory_utilization=arguments.gpu_memory_utilization,

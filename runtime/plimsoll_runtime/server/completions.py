@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from plimsoll_runtime.server.answers import Choice, Json, collect, head, stream
 from plimsoll_runtime.server.body import read_object
+from plimsoll_runtime.server.cache_salt import cache_salt
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import bad_request, shown
 from plimsoll_runtime.server.generation import Generation, Job
@@ -61,6 +62,7 @@ async def completions(request: Request) -> Response:
             ],
             n=body.n or 1,
             options=text_options(body),
+            cache_salt=cache_salt(request.headers, body.cache_salt),
         ),
     )
     answer = CompletionFormat(

@@ -18,7 +18,8 @@ SEED_MASK = 2**63 - 1
 class Job:
     """What to generate: `n` answers to each prompt, `sampling[i]` for prompt i.
 
-    `arrival_time` is in seconds of the engine client's clock.
+    `arrival_time` is in seconds of the engine client's clock. Only jobs with the same `cache_salt`
+    share what is in the KV cache.
     """
 
     request_id: str
@@ -27,20 +28,26 @@ class Job:
     sampling: Items[SamplingParams]
     n: int
     options: TextOptions
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts of an answer; the prompt counts once however many choices it has."""
+    """Token counts of an answer; the prompt counts once however many choices it has.
+
+    `cached_tokens` of the prompts were in the KV cache when their first choice was begun.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass
 class _Choice:
     sequence: Sequence
     num_prompt_tokens: int
+    cached_tokens: int = 0
     first_scheduled_time: float | None = None
     first_token_time: float | None = None
     last_token_time: float | None = None
@@ -71,7 +78,9 @@ class Generation:
             prompt = job.prompts[index // job.n]
             sampling = _with_seed(job.sampling[index // job.n], index % job.n)
             name = f"{job.request_id}-{index}"
-            requests.append(Request(name, prompt, sampling, job.arrival_time))
+            requests.append(
+                Request(name, prompt, sampling, job.arrival_time, cache_salt=job.cache_salt)
+            )
             sequence = Sequence(index, tokenizer, job.options, prompt)
             self._choices[name] = _Choice(sequence, len(prompt))
         self._ticket = client.submit(requests)
@@ -82,9 +91,11 @@ class Generation:
     @property
     def usage(self) -> Usage:
         """Counts so far."""
+        choices = list(self._choices.values())
         return Usage(
             prompt_tokens=sum(len(prompt) for prompt in self.prompts),
-            completion_tokens=sum(each.sequence.num_tokens for each in self._choices.values()),
+            completion_tokens=sum(each.sequence.num_tokens for each in choices),
+            cached_tokens=sum(each.cached_tokens for each in choices[:: self.n]),
         )
 
     async def deltas(self) -> AsyncIterator[Delta]:
@@ -139,6 +150,8 @@ class Generation:
         if choice.last_token_time is None:
             choice.first_scheduled_time = output.first_scheduled_time
             choice.first_token_time = time
+            choice.cached_tokens = output.cached_tokens
+            metrics.prompt_tokens_cached.inc(output.cached_tokens)
             metrics.prompt_tokens.inc(choice.num_prompt_tokens)
             metrics.time_to_first_token.observe(time - self._arrival_time)
             if output.first_scheduled_time is not None:

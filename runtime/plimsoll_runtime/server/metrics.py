@@ -53,6 +53,9 @@ class Metrics:
         )
         self._success = {reason: success.labels(*labels, reason) for reason in FINISH_REASONS}
         self.prompt_tokens = counter("vllm:prompt_tokens", "Prompt tokens processed.")
+        self.prompt_tokens_cached = counter(
+            "vllm:prompt_tokens_cached", "Prompt tokens found in the KV cache."
+        )
         self.generation_tokens = counter("vllm:generation_tokens", "Tokens generated.")
         self.time_to_first_token = histogram(
             "vllm:time_to_first_token_seconds", "From arrival to the first token.", LATENCIES
@@ -120,9 +123,21 @@ class EngineCollector(Collector):
             gauge = GaugeMetricFamily(name, text, labels=LABELS)
             gauge.add_metric(labels, value)
             yield gauge
-        preemptions = CounterMetricFamily("vllm:num_preemptions", "Preemptions.", labels=LABELS)
-        preemptions.add_metric(labels, stats.num_preemptions)
-        yield preemptions
+        counters = {
+            "vllm:num_preemptions": ("Preemptions.", stats.num_preemptions),
+            "vllm:prefix_cache_queries": (
+                "Tokens of admitted requests, looked up in the KV cache.",
+                stats.prefix_cache_queries,
+            ),
+            "vllm:prefix_cache_hits": (
+                "Tokens of admitted requests, found in the KV cache.",
+                stats.prefix_cache_hits,
+            ),
+        }
+        for name, (text, value) in counters.items():
+            counter = CounterMetricFamily(name, text, labels=LABELS)
+            counter.add_metric(labels, value)
+            yield counter
         info = {
             "block_size": str(stats.block_size),
             "num_gpu_blocks": str(stats.num_blocks),

@@ -47,6 +47,12 @@ class RequestTracking:
             await self.app(scope, receive, send_with_headers)
 
 
+def bearer_key(headers: Headers) -> bytes | None:
+    """The key in `Authorization: Bearer KEY`; None without such a header."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip().encode("latin-1") if scheme.lower() == "bearer" else None
+
+
 class Authentication:
     """Denies every path but probes and metrics without `Authorization: Bearer KEY`."""
 
@@ -68,9 +74,8 @@ class Authentication:
         await error.response()(scope, receive, send)
 
     def _allowed(self, scope: Scope) -> bool:
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        given = key.strip().encode("latin-1")
-        return secrets.compare_digest(given, self._key) and scheme.lower() == "bearer"
+        given = bearer_key(Headers(scope=scope))
+        return given is not None and secrets.compare_digest(given, self._key)
 
 
 class BodyLimit:

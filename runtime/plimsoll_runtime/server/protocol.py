@@ -66,6 +66,7 @@ def _listed(value: object) -> object:
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_BYTES)]
 TokenId = Annotated[int, Field(ge=0, lt=INT64)]
 Name = Annotated[str, StringConstraints(max_length=256)]
+Salt = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class StreamOptions(BaseModel):
@@ -98,6 +99,7 @@ class GenerationRequest(BaseModel):
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     return_token_ids: bool | None = None
+    cache_salt: Salt | None = None
 
 
 class CompletionRequest(GenerationRequest):

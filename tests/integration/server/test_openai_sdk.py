@@ -52,9 +52,14 @@ def test_chat_streams_what_it_answers_whole(client: openai.OpenAI) -> None:
     assert "".join(deltas) == whole.choices[0].message.content
     assert final.choices[0].message.content == whole.choices[0].message.content
     assert final.choices[0].finish_reason == whole.choices[0].finish_reason
-    assert final.usage == whole.usage
+    assert final.usage is not None
     assert whole.usage is not None
-    assert whole.usage.completion_tokens <= 60
+    assert final.usage.prompt_tokens == whole.usage.prompt_tokens
+    assert final.usage.completion_tokens == whole.usage.completion_tokens <= 60
+    details = final.usage.prompt_tokens_details
+    assert details is not None
+    assert details.cached_tokens is not None
+    assert 0 < details.cached_tokens < final.usage.prompt_tokens, "the same prompt, asked again"
 
 
 def test_completions_of_text_and_of_token_ids_agree(client: openai.OpenAI) -> None:

@@ -80,6 +80,7 @@ def _run(
             max_num_batched_tokens=engine.max_num_batched_tokens,
             max_model_len=longest,
             num_blocks=max(kv_cache_tokens, longest + 16) // 16 + 1,
+            enable_prefix_caching=False,  # all prompts are the same token over and over
         )
     )
     pending = [(at, i, prompt, output) for i, (at, prompt, output) in enumerate(arrivals)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_runtime.core.blocks import BlockPool, OutOfBlocksError
+from plimsoll_runtime.core.blocks import BlockKey, BlockPool, CachedBlock, OutOfBlocksError
 
 
 def test_allocated_blocks_are_distinct_and_counted() -> None:
@@ -55,6 +55,115 @@ def test_freeing_twice_and_sharing_a_free_block_are_errors() -> None:
 def test_a_pool_has_at_least_one_block() -> None:
     with pytest.raises(ValueError, match="num_blocks"):
         BlockPool(0)
+
+
+def key(digest: int, tokens: int) -> BlockKey:
+    return BlockKey(bytes([digest]), bytes([tokens]))
+
+
+def chain(pool: BlockPool, length: int, salt: str = "") -> list[CachedBlock]:
+    """Blocks in use that build on each other."""
+    cached: list[CachedBlock] = []
+    for position, block_id in enumerate(pool.allocate(length)):
+        parent = cached[-1] if cached else salt
+        digest = position.to_bytes(4)
+        cached.append(pool.insert(block_id, BlockKey(digest, digest), parent))
+    return cached
+
+
+def test_a_freed_block_is_found_until_it_is_handed_out() -> None:
+    pool = BlockPool(2)
+    (block,) = chain(pool, 1)
+    pool.free([block.block_id])
+    assert pool.num_used == 0
+    assert pool.find(block.key, "") is block
+    pool.allocate(1)
+    assert pool.find(block.key, "") is block, "the block without content goes first"
+    assert pool.allocate(1) == [block.block_id]
+    assert pool.find(block.key, "") is None
+
+
+def test_sharing_a_found_block_takes_it_from_the_middle_of_the_free_ones() -> None:
+    pool = BlockPool(3)
+    first, second, third = chain(pool, 3)
+    pool.free([first.block_id, second.block_id, third.block_id])
+    pool.share([second.block_id])
+    assert (pool.num_free, pool.references(second.block_id)) == (2, 1)
+    assert pool.allocate(2) == [first.block_id, third.block_id]
+    with pytest.raises(OutOfBlocksError):
+        pool.allocate(1)
+
+
+def test_the_least_recently_used_content_goes_first() -> None:
+    pool = BlockPool(4)
+    blocks = [
+        pool.insert(block_id, key(number, number), "")
+        for number, block_id in enumerate(pool.allocate(4))
+    ]
+    pool.free([block.block_id for block in blocks])
+    pool.share([blocks[0].block_id])
+    pool.free([blocks[0].block_id])  # used again, so now the last to go
+    gone = []
+    for _ in range(4):
+        pool.allocate(1)
+        gone += [b for b in blocks if b not in gone and pool.find(b.key, "") is None]
+    assert gone == [blocks[1], blocks[2], blocks[3], blocks[0]]
+
+
+def test_the_same_content_is_kept_once() -> None:
+    pool = BlockPool(2)
+    first, second = pool.allocate(2)
+    kept = pool.insert(first, key(1, 1), "")
+    assert pool.insert(second, key(1, 1), "") is kept
+
+
+def test_a_hash_alone_proves_nothing() -> None:
+    pool = BlockPool(4)
+    first, second, third, fourth = pool.allocate(4)
+    one = pool.insert(first, key(7, 1), "")
+    assert pool.find(key(7, 2), "") is None
+    assert pool.find(key(7, 1), "other salt") is None
+    assert pool.find(key(7, 1), one) is None
+    two = pool.insert(second, key(7, 2), "")
+    assert (pool.find(key(7, 1), ""), pool.find(key(7, 2), "")) == (None, two)
+    again = pool.insert(third, key(7, 1), "")
+    assert again is not one
+    # What built on the first has the same tokens before it, but nobody can vouch for that.
+    child = pool.insert(fourth, key(8, 3), one)
+    assert pool.find(key(8, 3), again) is None
+    assert pool.find(key(8, 3), one) is child
+
+
+def test_a_long_chain_can_be_shown_and_dropped() -> None:
+    pool = BlockPool(50_000)
+    last = chain(pool, 50_000)[-1]
+    assert last.depth == 50_000
+    assert "depth=50000" in repr(last)
+    del pool, last
+
+
+def test_forgotten_content_leaves_its_holders_alone() -> None:
+    pool = BlockPool(2)
+    held, freed = chain(pool, 2)
+    pool.free([freed.block_id])
+    for block in (held, freed, held):
+        pool.forget(block)
+    assert (pool.num_used, pool.num_free) == (1, 1)
+    assert pool.find(held.key, "") is None
+    assert pool.find(freed.key, held) is None
+    with pytest.raises(ValueError, match="is free"):
+        pool.share([freed.block_id])
+    pool.free([held.block_id])
+    assert sorted(pool.allocate(2)) == [0, 1]
+
+
+def test_only_a_block_in_use_gets_content_and_only_once() -> None:
+    pool = BlockPool(2)
+    (block_id,) = pool.allocate(1)
+    pool.insert(block_id, key(1, 1), "")
+    for wrong in (block_id, 1 - block_id):
+        with pytest.raises(ValueError, match="is free or has content"):
+            pool.insert(wrong, key(2, 2), "")
 
 
 @given(

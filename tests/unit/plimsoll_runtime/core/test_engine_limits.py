@@ -1,10 +1,12 @@
 """Limits that contradict each other are refused with the way out."""
 
+from typing import Any
+
 import pytest
 
 from plimsoll_runtime.core.limits import EngineLimits
 
-GOOD = {
+GOOD: dict[str, Any] = {
     "max_num_seqs": 4,
     "max_num_batched_tokens": 8,
     "max_model_len": 64,
@@ -31,3 +33,18 @@ def test_a_sequence_must_fit_the_cache() -> None:
 def test_every_sequence_must_get_its_token() -> None:
     with pytest.raises(ValueError, match="max_num_batched_tokens 3 is smaller than max_num_seqs 4"):
         EngineLimits(**{**GOOD, "max_num_batched_tokens": 3})
+
+
+@pytest.mark.parametrize(
+    ("budget", "threshold", "share"), [(8, None, 4), (9, None, 5), (4, None, 2), (8, 1, 1)]
+)
+def test_a_long_prompts_share_is_half_a_step_unless_set(
+    budget: int, threshold: int | None, share: int
+) -> None:
+    limits = {**GOOD, "max_num_batched_tokens": budget}
+    assert EngineLimits(**limits, long_prefill_token_threshold=threshold).prefill_share == share
+
+
+def test_a_long_prompts_share_is_positive() -> None:
+    with pytest.raises(ValueError, match="long_prefill_token_threshold must be at least 1, not 0"):
+        EngineLimits(**GOOD, long_prefill_token_threshold=0)

@@ -8,9 +8,14 @@ from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
 
 
 def scheduler(
-    seqs: int = 4, tokens: int = 8, model_len: int = 32, blocks: int = 8, block_size: int = 4
+    seqs: int = 4,
+    tokens: int = 8,
+    model_len: int = 32,
+    blocks: int = 8,
+    caching: bool = True,
+    threshold: int | None = None,
 ) -> Scheduler:
-    return Scheduler(EngineLimits(seqs, tokens, model_len, blocks, block_size))
+    return Scheduler(EngineLimits(seqs, tokens, model_len, blocks, 4, caching, threshold))
 
 
 def request(
@@ -69,6 +74,31 @@ def test_a_long_prompt_goes_in_chunks_beside_decodes() -> None:
     assert all(item.samples for item in output.scheduled)
 
 
+def test_a_long_prompt_shares_the_step_with_one_that_comes_after_it() -> None:
+    target = scheduler(tokens=8, blocks=16)
+    target.add(request("long", prompt=30, max_tokens=1))
+    assert dealt(step(target)) == {"long": 8}, "alone, it gets all"
+    target.add(request("short", prompt=4, arrival=1.0))
+    assert dealt(step(target)) == {"long": 4, "short": 4}
+    assert dealt(step(target)) == {"short": 1, "long": 7}, "and what nobody else wants"
+
+
+def test_the_share_of_a_long_prompt_can_be_set() -> None:
+    target = scheduler(tokens=8, threshold=2, blocks=24)
+    for name in ("a", "b", "c"):
+        target.add(request(name, prompt=20))
+    assert dealt(step(target)) == {"a": 4, "b": 2, "c": 2}
+
+
+def test_one_long_prompt_never_starves_a_stream_of_short_ones() -> None:
+    target = scheduler(seqs=2, tokens=8, model_len=600, blocks=200)
+    target.add(request("long", prompt=500, max_tokens=1))
+    for number in range(40):
+        target.add(request(f"short{number}", prompt=4, max_tokens=1, arrival=1.0 + number))
+        step(target)
+    assert target.unfinished_ids() == ["long"]
+
+
 def test_decodes_come_before_a_prompt_that_arrived_earlier() -> None:
     target = scheduler(seqs=2, tokens=4, blocks=16)
     target.add(request("decoding", prompt=1, max_tokens=20, arrival=2.0))
@@ -95,7 +125,7 @@ def test_the_more_urgent_is_admitted_first() -> None:
 
 
 def test_without_blocks_the_latest_is_preempted_and_resumes_with_its_output() -> None:
-    target = scheduler(seqs=2, tokens=16, model_len=16, blocks=4)
+    target = scheduler(seqs=2, tokens=16, model_len=16, blocks=4, caching=False)
     target.add(request("first", prompt=4, max_tokens=12, arrival=0.0))
     target.add(request("second", prompt=4, max_tokens=9, arrival=1.0))
     preempted: list[str] = []

@@ -1,12 +1,16 @@
 """What holds for the scheduler at every step of any workload, above all in tiny pools."""
 
+import random
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.prefix import HashBlock, hash_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import ScheduledRequest, Scheduler, SchedulerOutput
 
@@ -22,6 +26,8 @@ def limits(draw: st.DrawFn) -> EngineLimits:
         max_model_len=draw(st.integers(2, blocks * block_size)),
         num_blocks=blocks,
         block_size=block_size,
+        enable_prefix_caching=draw(st.booleans()),
+        long_prefill_token_threshold=draw(st.none() | st.integers(1, 8)),
     )
 
 
@@ -32,6 +38,20 @@ class Arrival:
     max_tokens: int
     priority: int
     abort_after: int | None
+    family: int | None = None
+    diverges: bool = False
+    salt: str = ""
+
+    def prompt_of(self, number: int) -> list[int]:
+        """Requests of a family ask for prefixes of one text, which the model also writes itself.
+
+        So they share prompts and answers, and are each other's turns, but for their last token
+        when they diverge.
+        """
+        if self.family is None:
+            return [number] * self.prompt
+        text = [self.family, *alone([self.family], 40)][: self.prompt]
+        return [*text[:-1], 1000 + number] if self.diverges else text
 
 
 arrivals = st.lists(
@@ -42,6 +62,9 @@ arrivals = st.lists(
         max_tokens=st.integers(1, 25),
         priority=st.integers(-1, 1),
         abort_after=st.none() | st.integers(0, 15),
+        family=st.none() | st.integers(100, 101),
+        diverges=st.booleans(),
+        salt=st.sampled_from(["", "", "tenant"]),
     ),
     min_size=1,
     max_size=10,
@@ -62,27 +85,36 @@ def alone(prompt: list[int], count: int) -> list[int]:
 
 @dataclass
 class Memory:
-    """A KV cache of tokens: what a model would read through the block tables."""
+    """A KV cache of tokens and salts: what a model would read through the block tables."""
 
     block_size: int
-    slots: dict[tuple[int, int], int] = field(default_factory=dict)
+    slots: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
 
-    def run(self, item: ScheduledRequest) -> int:
+    def write(self, item: ScheduledRequest, salt: str) -> None:
         size = self.block_size
         for position, token in enumerate(item.token_ids, start=item.start):
-            self.slots[item.block_ids[position // size], position % size] = token
+            self.slots[item.block_ids[position // size], position % size] = (salt, token)
+
+    def read(self, item: ScheduledRequest, salt: str) -> list[int]:
+        """The tokens up to the item's last; fails when one of them is another tenant's."""
+        size = self.block_size
         stop = item.start + len(item.token_ids)
-        return next_token([self.slots[item.block_ids[p // size], p % size] for p in range(stop)])
+        read = [self.slots[item.block_ids[p // size], p % size] for p in range(stop)]
+        assert {owner for owner, _ in read} == {salt}
+        return [token for _, token in read]
 
 
 Check = Callable[[Scheduler, SchedulerOutput], None]
 
 
 def serve(
-    limit: EngineLimits, workload: list[Arrival], check: Check | None = None
+    limit: EngineLimits,
+    workload: list[Arrival],
+    check: Check | None = None,
+    hash_block: HashBlock = hash_block,
 ) -> tuple[dict[str, list[RequestOutput]], list[SchedulerOutput]]:
     """Drives a scheduler until all is served; fails when that takes unreasonably many steps."""
-    scheduler = Scheduler(limit)
+    scheduler = Scheduler(limit, hash_block)
     memory = Memory(limit.block_size)
     outputs: dict[str, list[RequestOutput]] = {}
     steps: list[SchedulerOutput] = []
@@ -95,8 +127,16 @@ def serve(
             name = f"r{number}"
             if arrival.step == index and arrival.prompt < limit.max_model_len:
                 sampling = SamplingParams(max_tokens=arrival.max_tokens)
-                prompt = [number] * arrival.prompt
-                scheduler.add(Request(name, prompt, sampling, float(index), arrival.priority))
+                scheduler.add(
+                    Request(
+                        name,
+                        arrival.prompt_of(number),
+                        sampling,
+                        float(index),
+                        arrival.priority,
+                        arrival.salt,
+                    )
+                )
             if arrival.abort_after is not None and index == arrival.step + arrival.abort_after:
                 ended = scheduler.abort(name)
                 outputs.setdefault(name, []).extend([ended] if ended else [])
@@ -105,10 +145,17 @@ def serve(
         assert output.scheduled or not scheduler.has_unfinished(), "a step that does nothing"
         if check is not None:
             check(scheduler, output)
-        tokens = {i.request_id: memory.run(i) for i in output.scheduled}
-        sampled = {i.request_id: tokens[i.request_id] for i in output.scheduled if i.samples}
-        for item in scheduler.update(output, sampled):
-            outputs.setdefault(item.request_id, []).append(item)
+        # As in the model: all of a step is written before anything is read.
+        salts = {i.request_id: workload[int(i.request_id[1:])].salt for i in output.scheduled}
+        for item in output.scheduled:
+            memory.write(item, salts[item.request_id])
+        sampled = {}
+        for item in output.scheduled:
+            tokens = memory.read(item, salts[item.request_id])
+            if item.samples:
+                sampled[item.request_id] = next_token(tokens)
+        for out in scheduler.update(output, sampled):
+            outputs.setdefault(out.request_id, []).append(out)
         index += 1
     assert scheduler.pool.num_used == 0
     assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
@@ -126,21 +173,22 @@ def test_limits_and_books_hold_at_every_step(limit: EngineLimits, workload: list
         assert output.num_context_tokens == sum(i.start + len(i.token_ids) for i in items)
         assert len({i.request_id for i in items}) == len(items)
         assert not {i.request_id for i in items} & set(output.preempted)
-        blocks = [block for i in items for block in i.block_ids]
-        assert len(set(blocks)) == len(blocks), "a block in two tables"
+        used = [block for block in range(limit.num_blocks) if scheduler.pool.references(block)]
+        assert scheduler.pool.num_used == len(used)
+        tables = Counter(block for i in items for block in i.block_ids)
+        assert all(scheduler.pool.references(block) >= tables[block] for block in tables)
         for item in items:
             assert item.token_ids
             assert len(item.block_ids) * limit.block_size >= item.start + len(item.token_ids)
+            written = item.block_ids[item.start // limit.block_size :]
+            assert all(scheduler.pool.references(b) == 1 for b in written), "written and shared"
 
     serve(limit, workload, check)
 
 
-@given(limits(), arrivals)
-@settings(max_examples=200)
-def test_every_request_gets_the_tokens_it_gets_alone(
-    limit: EngineLimits, workload: list[Arrival]
+def check_tokens(
+    limit: EngineLimits, workload: list[Arrival], outputs: dict[str, list[RequestOutput]]
 ) -> None:
-    outputs, _ = serve(limit, workload)
     for number, arrival in enumerate(workload):
         if arrival.prompt >= limit.max_model_len:
             assert not outputs.get(f"r{number}")
@@ -148,7 +196,7 @@ def test_every_request_gets_the_tokens_it_gets_alone(
         got = outputs.get(f"r{number}", [])
         tokens = [token for item in got for token in item.new_token_ids]
         count = min(arrival.max_tokens, limit.max_model_len - arrival.prompt)
-        expected = alone([number] * arrival.prompt, count)
+        expected = alone(arrival.prompt_of(number), count)
         reasons = [item.finish_reason for item in got if item.finish_reason]
         if reasons == [FinishReason.ABORT]:
             assert tokens == expected[: len(tokens)]
@@ -156,6 +204,38 @@ def test_every_request_gets_the_tokens_it_gets_alone(
             assert reasons == [FinishReason.LENGTH]
             assert tokens == expected
             assert got[-1].finish_reason is FinishReason.LENGTH
+
+
+@given(limits(), arrivals)
+@settings(max_examples=300)
+def test_every_request_gets_the_tokens_it_gets_alone(
+    limit: EngineLimits, workload: list[Arrival]
+) -> None:
+    outputs, _ = serve(limit, workload)
+    check_tokens(limit, workload, outputs)
+
+
+def constant(before: bytes, tokens: bytes) -> bytes:
+    return b""
+
+
+def only_own_tokens(before: bytes, tokens: bytes) -> bytes:
+    return tokens
+
+
+def two_values(before: bytes, tokens: bytes) -> bytes:
+    return b"low" if hash_block(before, tokens) < b"\x80" else b"high"
+
+
+@pytest.mark.parametrize("adversary", [constant, only_own_tokens, two_values])
+@given(limit=limits(), workload=arrivals)
+def test_no_hash_function_can_mix_up_contents(
+    adversary: HashBlock, limit: EngineLimits, workload: list[Arrival]
+) -> None:
+    """The memory fails when a table leads to another's tokens; so would the answers."""
+    limit = replace(limit, enable_prefix_caching=True)
+    outputs, _ = serve(limit, workload, hash_block=adversary)
+    check_tokens(limit, workload, outputs)
 
 
 @given(limits(), arrivals)
@@ -205,3 +285,38 @@ def test_tiny_pools_do_preempt() -> None:
     workload = [Arrival(0, 4, 20, 0, None) for _ in range(5)]
     _, steps = serve(limit, workload)
     assert sum(len(step.preempted) for step in steps) > 3
+
+
+def test_families_do_share() -> None:
+    """The properties above would say little if nothing was ever found."""
+    limit = EngineLimits(4, 16, 40, 20, 4)
+    workload = [Arrival(2 * n, 20 + n, 5, 0, None, family=100) for n in range(5)]
+    outputs, steps = serve(limit, workload)
+    assert [outputs[f"r{n}"][0].cached_tokens for n in range(1, 5)] != [0, 0, 0, 0]
+    tables = [Counter(b for i in each.scheduled for b in i.block_ids) for each in steps]
+    assert max(max(table.values()) for table in tables if table) > 1
+
+
+@pytest.mark.parametrize("caching", [True, False])
+def test_a_thousand_requests_under_pressure(caching: bool) -> None:
+    rng = random.Random(7)
+    limit = EngineLimits(8, 24, 64, 24, 4, caching)
+    families = [None, 100, 101, 102, 103]
+    workload = [
+        Arrival(
+            step=rng.randrange(12),
+            prompt=rng.randint(1, 30),
+            max_tokens=rng.randint(1, 40),
+            priority=rng.choice([-1, 0, 0, 1]),
+            abort_after=rng.choice([None, None, None, 3, 40, 200]),
+            family=rng.choice(families),
+            diverges=rng.random() < 0.3,
+            salt=rng.choice(["", "a", "b"]),
+        )
+        for _ in range(1000)
+    ]
+    outputs, steps = serve(limit, workload)
+    check_tokens(limit, workload, outputs)
+    cached = sum(items[-1].cached_tokens for items in outputs.values())
+    assert (cached > 500) if caching else (cached == 0)
+    assert sum(len(each.preempted) for each in steps) > 100

@@ -13,6 +13,7 @@ from plimsoll_runtime.engine.options import EngineOptions
         ({"dtype": "float16"}, "dtype 'float16' is not one of auto, bfloat16, float32"),
         ({"device": "tpu"}, "device 'tpu' is not one of auto, cpu, cuda"),
         ({"max_num_seqs": 0}, "max_num_seqs must be at least 1, not 0"),
+        ({"long_prefill_token_threshold": 0}, "long_prefill_token_threshold must be at least 1"),
         ({"block_size": 0}, "block_size must be at least 1"),
         ({"threads": -1}, "threads must be at least 1"),
         ({"gpu_memory_utilization": 0.0}, "gpu_memory_utilization must be above 0"),

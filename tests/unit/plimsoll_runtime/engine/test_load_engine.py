@@ -60,6 +60,14 @@ def test_an_open_cache_is_not_larger_than_of_use() -> None:
     assert asked.num_blocks == 10**6
 
 
+def test_options_reach_the_limits() -> None:
+    plain = fit_limits(SHAPE, EngineOptions(), num_blocks=100)
+    assert (plain.enable_prefix_caching, plain.long_prefill_token_threshold) == (True, None)
+    options = EngineOptions(enable_prefix_caching=False, long_prefill_token_threshold=5)
+    changed = fit_limits(SHAPE, options, num_blocks=100)
+    assert (changed.enable_prefix_caching, changed.prefill_share) == (False, 5)
+
+
 def test_not_one_block_is_an_error() -> None:
     with pytest.raises(ValueError, match="does not hold one block of 16 tokens"):
         fit_limits(SHAPE, EngineOptions(), num_blocks=0)

@@ -21,6 +21,8 @@ def test_defaults_are_safe() -> None:
     assert (arguments.host, arguments.port) == ("127.0.0.1", 8000)
     assert (arguments.dtype, arguments.device) == ("auto", "auto")
     assert arguments.shutdown_timeout == 30
+    assert arguments.enable_prefix_caching
+    assert parser().parse_args(["x", "--enable-prefix-caching"]).enable_prefix_caching
 
 
 def test_every_option_of_the_contract_is_there() -> None:
@@ -30,9 +32,11 @@ def test_every_option_of_the_contract_is_there() -> None:
             *("--port=1", "--api-key=k", "--dtype=float32", "--device=cpu", "--max-model-len=128"),
             *("--max-num-seqs=4", "--max-num-batched-tokens=64", "--kv-cache-memory-bytes=1024"),
             *("--block-size=32", "--gpu-memory-utilization=0.5", "--tensor-parallel-size=1"),
-            *("--seed=7", "--shutdown-timeout=3.5", "--threads=2"),
+            *("--seed=7", "--shutdown-timeout=3.5", "--threads=2", "--no-enable-prefix-caching"),
+            "--long-prefill-token-threshold=32",
         ]
     )
+    assert (arguments.enable_prefix_caching, arguments.long_prefill_token_threshold) == (False, 32)
     assert arguments.served_model_name == ["a"]
     assert (arguments.kv_cache_memory_bytes, arguments.shutdown_timeout) == (1024, 3.5)
 
