@@ -63,6 +63,7 @@ INVALID: list[tuple[str, dict[str, Any]]] = [
     ("spec.scaling.maxReplicas", {"scaling": {"minReplicas": 3, "maxReplicas": 2}}),
     ("spec.pin.maxNumSeqs", {"pin": {"maxNumSeqs": 0}}),
     ("spec.precision.weights", {"precision": {"weights": "FP3"}}),
+    ("spec.precision.kvCache", {"precision": {"weights": "BF16", "kvCache": "FP32"}}),
     ("spec.gpus", {"gpus": 4}),
 ]
 

@@ -200,6 +200,38 @@ def test_formats_that_are_not_computed_are_named() -> None:
     assert refusal(request).binding_constraint == "Tesla-T4 does not compute in BF16: use FP32"
 
 
+def test_formats_that_one_engine_cannot_mix_are_named() -> None:
+    mixed = replace(
+        request_for(models.TINY, CPU_NODE, rate=1, context=1024),
+        weights_precision="FP32",
+        kv_cache_precision="BF16",
+    )
+    result = refusal(mixed)
+    assert result.plan is None
+    assert result.binding_constraint == (
+        "precision.kvCache BF16 with precision.weights FP32: the engine keeps its KV cache in the "
+        "format of the weights, so give both the same, or one of them Auto"
+    )
+    assert any(
+        item.change.startswith("precision.weights and precision.kvCache: ")
+        for item in result.alternatives
+    )
+
+
+@pytest.mark.parametrize("weights", ["Auto", "BF16", "FP32"])
+@pytest.mark.parametrize("kv_cache", ["Auto", "BF16", "FP32"])
+def test_no_plan_mixes_formats(weights: str, kv_cache: str) -> None:
+    request = request_for(models.TINY, CPU_NODE, rate=1, context=1024)
+    found = plan(replace(request, weights_precision=weights, kv_cache_precision=kv_cache)).plan
+    if found is None:
+        assert "Auto" not in (weights, kv_cache)
+        assert weights != kv_cache
+    else:
+        assert found.weights_precision == found.kv_cache_precision
+        assert weights in ("Auto", found.weights_precision)
+        assert kv_cache in ("Auto", found.kv_cache_precision)
+
+
 def test_the_winner_says_what_stopped_it_from_being_cheaper() -> None:
     by_replicas = planned(request_for(models.LLAMA_31_8B, L40S_NODES, rate=50))
     assert "would each get" in by_replicas.binding_constraint
