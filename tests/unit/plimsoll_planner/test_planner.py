@@ -232,6 +232,21 @@ def test_no_plan_mixes_formats(weights: str, kv_cache: str) -> None:
         assert kv_cache in ("Auto", found.kv_cache_precision)
 
 
+@pytest.mark.parametrize(
+    ("pool", "taken"),
+    [
+        (CPU_NODE, "FP32"),
+        (AcceleratorPool("Tesla-T4", 8, 1), "FP32"),
+        *((AcceleratorPool(name, 8, 1), "BF16") for name in ("NVIDIA-L4", "NVIDIA-H200")),
+    ],
+    ids=lambda value: getattr(value, "accelerator", None),
+)
+def test_auto_takes_what_the_field_is_documented_to_take(pool: AcceleratorPool, taken: str) -> None:
+    found = plan(request_for(models.TINY, pool, rate=1, context=1024)).plan
+    assert found is not None
+    assert (found.weights_precision, found.kv_cache_precision) == (taken, taken)
+
+
 def test_the_winner_says_what_stopped_it_from_being_cheaper() -> None:
     by_replicas = planned(request_for(models.LLAMA_31_8B, L40S_NODES, rate=50))
     assert "would each get" in by_replicas.binding_constraint
