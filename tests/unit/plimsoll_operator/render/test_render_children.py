@@ -133,6 +133,13 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
     }
 
 
+def test_threads_of_cpu_engines_give_way_to_their_neighbours() -> None:
+    environment = {item["name"]: item["value"] for item in engine("cpu-builtin")["env"]}
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert not any(item["name"].startswith("OMP_") for item in engine("gpu-hf")["env"])
+
+
 def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     spec, container = pod("gpu-hf"), engine("gpu-hf")
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "2"}
