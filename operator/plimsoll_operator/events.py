@@ -72,6 +72,9 @@ def _scaling_events(before: LLMDeploymentStatus, after: LLMDeploymentStatus) -> 
         return []
     if was is not None and was.status != "True" and was.reason == held.reason:
         return []
+    stalled = get_condition(after.conditions, STALLED)
+    if stalled is not None and stalled.status == "True" and stalled.reason == held.reason:
+        return []  # told already
     return [Event("Warning", "ScalingHeld", "Scale", held.message)]
 
 

@@ -21,14 +21,21 @@ from plimsoll_operator.conditions import (
     set_condition,
 )
 from plimsoll_operator.observed import Observed, Rollout, owned_by, pod_troubles, rollout
+from plimsoll_operator.refusal import REASON as REFUSED
+from plimsoll_operator.refusal import Refusal, describe, lasting
 from plimsoll_operator.render.labels import selector_text
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.standing import Standing, Trouble
 
+RETRIED = "It is tried again at least once a minute, and at once after an edit"
+
 
 @dataclass(frozen=True)
 class Situation:
-    """All that a status is made from. `pending` names the children that are about to change."""
+    """All that a status is made from. `pending` names the children that are about to change.
+
+    `refusals` are the API server's answers where it did not let them.
+    """
 
     standing: Standing
     trouble: Trouble | None = None
@@ -36,6 +43,7 @@ class Situation:
     observed: Observed = field(default_factory=Observed)
     replicas: int = 0
     pending: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
 
 
 def first_status(resource: Resource, now: str) -> LLMDeploymentStatus:
@@ -56,7 +64,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
     ours = deployment if deployment is not None and owned_by(deployment, resource.uid) else None
     progress = rollout(ours)
     findings = _findings(resource, situation, progress)
-    taken = standing.plan is not None
+    taken = standing.plan is not None and not _kept_out(resource, situation, progress)
     unanswered = standing.trouble is not None and standing.beyond is None
     status = previous.model_copy(
         update={
@@ -65,7 +73,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "selector": selector_text(resource.name),
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
-            "plan": standing.plan if taken else previous.plan if ours is not None else None,
+            "plan": standing.plan if taken else previous.plan if progress.exists else None,
         }
     )
     if taken:
@@ -81,6 +89,15 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             update={"plan_generation": None, "plan_feasible": None, "plan_inputs": None}
         )
     return _with(status, resource.generation, findings, now)
+
+
+def _kept_out(resource: Resource, situation: Situation, progress: Rollout) -> bool:
+    """Whether an earlier plan stays in force because the Deployment for this one is refused."""
+    refused = any(
+        refusal.action.key == ("Deployment", resource.name) and not refusal.action.only_scales
+        for refusal in situation.refusals
+    )
+    return refused and progress.exists and resource.status.plan is not None
 
 
 def describe_infeasible(feasibility: Feasibility) -> str:
@@ -108,8 +125,10 @@ def _findings(resource: Resource, situation: Situation, progress: Rollout) -> tu
         )
     else:
         served = f"{resource.name} serves by this generation's plan"
+        lacking = describe(situation.refusals)
+        message = f"{served}; {lacking}" if lacking else served
         main = (
-            Finding(READY, status=True, reason="Serving", message=served),
+            Finding(READY, status=True, reason="Serving", message=message),
             Finding(RECONCILING, status=False, reason="Serving", message=""),
             Finding(STALLED, status=False, reason="Serving", message=""),
         )
@@ -125,6 +144,12 @@ def _stall(resource: Resource, situation: Situation, progress: Rollout) -> tuple
     if situation.standing.plan is None:
         message = "no plan" if feasibility is None else describe_infeasible(feasibility)
         return "Infeasible", message + _still_serving(resource, progress)
+    refused = lasting(situation.refusals)
+    if not _short(resource, situation, progress):
+        refused = tuple(refusal for refusal in refused if not refusal.action.only_scales)
+    if refused:
+        message = f"{describe(refused)}. {RETRIED}{_still_serving(resource, progress)}"
+        return REFUSED, message
     if situation.pending:
         return None
     if progress.current and progress.deadline_exceeded:
@@ -144,19 +169,28 @@ def _progress(
 ) -> tuple[str, str] | None:
     """Reason and message while this generation does not serve yet; None once it does."""
     if situation.pending:
-        return "Applying", f"being applied: {', '.join(situation.pending)}"
+        message = f"being applied: {', '.join(situation.pending)}"
+        told = describe(situation.refusals)
+        return "Applying", f"{message}; not taken yet: {told}" if told else message
     if not progress.current and not _was_ready(resource):
         return "RollingOut", "the Deployment's controller has not seen the newest rendering yet"
     if progress.failure:
         return "PodsRefused", f"pods cannot be created: {progress.failure}"
-    # A replica that an autoscaler adds on top must not make what serves count as unready.
-    fewest = situation.replicas if resource.spec is None else resource.spec.scaling.min_replicas
-    enough = min(fewest, situation.replicas)
-    if progress.updated < progress.replicas or progress.ready_updated < enough:
+    if _short(resource, situation, progress):
         message = f"{progress.ready_updated} of {situation.replicas} replicas serve by this plan"
         troubles = pod_troubles(situation.observed.pods)
         return "RollingOut", f"{message}; {troubles}" if troubles else message
     return None
+
+
+def _short(resource: Resource, situation: Situation, progress: Rollout) -> bool:
+    """Whether fewer replicas serve by this plan than must.
+
+    One that an autoscaler adds on top must not make what serves count as unready.
+    """
+    fewest = situation.replicas if resource.spec is None else resource.spec.scaling.min_replicas
+    enough = min(fewest, situation.replicas)
+    return progress.updated < progress.replicas or progress.ready_updated < enough
 
 
 def _was_ready(resource: Resource) -> bool:
@@ -191,6 +225,10 @@ def _autoscaling(resource: Resource, situation: Situation, progress: Rollout) ->
             f"applied ({cause}): what runs is neither scaled nor mended until it is"
         )
         return Finding(AUTOSCALING_ACTIVE, status=False, reason="NotApplied", message=message)
+    refused = [item for item in lasting(situation.refusals) if item.action.key[0] == "Deployment"]
+    if progress.exists and refused:
+        message = f"the replica count is held at {progress.desired}: {describe(refused)}"
+        return Finding(AUTOSCALING_ACTIVE, status=False, reason=REFUSED, message=message)
     if resource.spec.scaling.mode is ScalingMode.EXTERNAL:
         message = "spec.replicas decides, within minReplicas and maxReplicas"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason="External", message=message)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from plimsoll_operator.actions import Action, Apply
 from plimsoll_operator.api.status import PercentileValue, PlanPrecision, PlanStatus, Predicted
 from plimsoll_operator.difference import ATOMIC
 from plimsoll_operator.observed import Observed
-from plimsoll_operator.reconcile import Action, Apply, Desired, Outcome, reconcile
+from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.children import ChildKey, key_of
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.resource import Resource, parse_resource

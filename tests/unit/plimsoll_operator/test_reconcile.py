@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plimsoll_operator.actions import Apply, Delete
 from plimsoll_operator.api.status import Alternative, Feasibility, PlanStatus
 from plimsoll_operator.autoscale import Decision, Memory
-from plimsoll_operator.reconcile import Apply, Delete
 from plimsoll_operator.render.children import child_keys
 from plimsoll_operator.resource import parse_resource
 from plimsoll_operator.standing import Standing, Trouble, standing
