@@ -173,6 +173,7 @@ class Controller:
         """Drops what was remembered of a resource that is gone."""
         self._memories.pop(uid, None)
         self._actuator.forget(uid)
+        self._planner.forget(uid)
         self._scraper.forget(key)
 
 

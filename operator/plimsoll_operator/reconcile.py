@@ -21,7 +21,8 @@ from plimsoll_operator.resource import Resource, dump_status
 from plimsoll_operator.standing import Standing, Trouble
 from plimsoll_operator.verdict import Situation, new_status
 
-RETRY_TROUBLE_SECONDS = 30.0
+RETRY_TRANSIENT_SECONDS = 30.0
+"""Trouble of another kind waits for an edit, or for the look that every resource gets at times."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ def reconcile(
         status=dump_status(status) if changed else None,
         events=events,
         scale=scale,
-        requeue_after=RETRY_TROUBLE_SECONDS if trouble is not None else None,
+        requeue_after=RETRY_TRANSIENT_SECONDS
+        if trouble is not None and trouble.transient
+        else None,
     )
 
 
