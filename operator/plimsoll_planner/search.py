@@ -118,7 +118,7 @@ def search(request: PlanRequest) -> Market:
     demand = demand_of(request)
     offered = offer(request)
     bids: list[Bid] = []
-    refusals: list[Refusal] = []
+    refusals = [_shared(product) for product in offered.shared]
     for product in offered.products:
         shapes = list(_shapes(request, demand.facts, product))
         if not shapes:
@@ -202,6 +202,16 @@ def _asked(request: PlanRequest) -> tuple[str, ...]:
     """The distinct formats that the request names, of the weights first."""
     named = dict.fromkeys((request.weights_precision, request.kv_cache_precision))
     return tuple(name for name in named if name != AUTO)
+
+
+def _shared(product: Product) -> Refusal:
+    precision = product.accelerator.precisions[0]
+    return Refusal(
+        Shape(product.accelerator, product.label, precision, precision, 1),
+        f"{product.label}: its nodes share each GPU among several pods, and a replica needs whole "
+        "ones: turn sharing off in the configuration of the nodes' device plugin",
+        math.inf,
+    )
 
 
 def _unusable(request: PlanRequest, facts: ModelFacts, product: Product) -> Refusal:

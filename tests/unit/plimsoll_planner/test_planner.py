@@ -218,6 +218,31 @@ def test_formats_that_one_engine_cannot_mix_are_named() -> None:
     )
 
 
+SLICED = AcceleratorPool("NVIDIA-L40S-SHARED", 16, 2, shared=True)
+
+
+def test_shared_gpus_are_named_and_not_planned_on() -> None:
+    sliced = AcceleratorPool("NVIDIA-L4-SHARED", 16, 2, shared=True)
+    result = refusal(request_for(models.TINY, sliced, context=1024))
+    assert result.plan is None
+    assert result.binding_constraint == (
+        "NVIDIA-L4-SHARED: its nodes share each GPU among several pods, and a replica needs whole "
+        "ones: turn sharing off in the configuration of the nodes' device plugin"
+    )
+    # Whole ones of the same product are a way out.
+    assert any(item.change == "1 node with 1×NVIDIA-L4" for item in result.alternatives)
+
+
+def test_whole_gpus_are_planned_on_beside_shared_ones() -> None:
+    request = request_for(models.LLAMA_31_8B, L40S_NODES, SLICED)
+    result = plan(request)
+    assert result.plan == planned(request_for(models.LLAMA_31_8B, L40S_NODES))
+    (candidate,) = (item for item in result.candidates if "SHARED" in item.accelerator)
+    assert "share each GPU" in candidate.rejected_because
+    same_label = replace(SLICED, accelerator="NVIDIA-L40S")
+    assert plan(request_for(models.LLAMA_31_8B, L40S_NODES, same_label)).plan == result.plan
+
+
 @pytest.mark.parametrize("weights", ["Auto", "BF16", "FP32"])
 @pytest.mark.parametrize("kv_cache", ["Auto", "BF16", "FP32"])
 def test_no_plan_mixes_formats(weights: str, kv_cache: str) -> None:
