@@ -18,8 +18,9 @@ from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import child_keys, children, key_of
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.resource import Resource, dump_status
+from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
-from plimsoll_operator.verdict import Situation, new_status
+from plimsoll_operator.verdict import new_status
 
 RETRY_TRANSIENT_SECONDS = 30.0
 """Trouble of another kind waits for an edit, or for the look that every resource gets at times."""
