@@ -1,24 +1,42 @@
-"""Requests in order of urgency: those that wait for a place, and those that have one."""
+"""Requests in order of urgency: those that have a place, and those that wait for one."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+from plimsoll_runtime.core.fairness import SHARED, SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.request import Request
 
+Key = Callable[[Request], tuple[float, ...]]
 
-def rank(request: Request) -> tuple[int, float, int]:
-    """Sorts the most urgent first: smaller priority, then earlier arrival.
 
-    The order is total and does not change during a request's life. That rules out livelock: the
-    first in rank is never preempted, so it finishes, and then another is first.
-    """
+def rank(request: Request) -> tuple[float, ...]:
+    """Smaller priority, then earlier arrival."""
     return (request.priority, request.arrival_time, request.sequence)
 
 
-class RankedQueue:
-    """Requests sorted by `rank`; adding and removing are a binary search and one memory move."""
+def arrival(request: Request) -> tuple[float, ...]:
+    """Earlier arrival."""
+    return (request.arrival_time, request.sequence)
 
-    def __init__(self) -> None:
+
+class QueueCount(NamedTuple):
+    """How many requests of one tenant and priority wait, and their known tokens in sum."""
+
+    tenant: str
+    priority: int
+    num_requests: int
+    num_tokens: int
+
+
+class RankedQueue:
+    """Requests sorted by `key`; adding and removing are a binary search and one memory move.
+
+    The key of a request must be unique and must not change while it is here.
+    """
+
+    def __init__(self, key: Key = rank) -> None:
+        self._key = key
         self._requests: list[Request] = []
 
     def __len__(self) -> int:
@@ -31,12 +49,12 @@ class RankedQueue:
         return self._requests[position]
 
     def add(self, request: Request) -> None:
-        """Puts a request at its rank: a preempted one ahead of all that came after it."""
-        insort(self._requests, request, key=rank)
+        """Puts a request at its rank."""
+        insort(self._requests, request, key=self._key)
 
     def remove(self, request: Request) -> None:
         """Takes out a request. Raises KeyError when it is not here."""
-        position = bisect_left(self._requests, rank(request), key=rank)
+        position = bisect_left(self._requests, self._key(request), key=self._key)
         if position == len(self._requests) or self._requests[position] is not request:
             raise KeyError(request.request_id)
         del self._requests[position]
@@ -48,3 +66,93 @@ class RankedQueue:
     def pop_last(self) -> Request:
         """Takes the least urgent request. Raises IndexError when there is none."""
         return self._requests.pop()
+
+
+class WaitingQueue:
+    """Requests that wait for a place, one queue for each tenant, beside those that had one.
+
+    Counters say which tenant is next, so the order in which requests are admitted for the first
+    time changes while they wait. Once admitted, a request has a place in an order that does not:
+    `place`, by the number of its admission. Preempted requests come back in that order, and before
+    any request of their class that was never admitted. That rules out livelock: of all requests
+    that were admitted, the first in place is never preempted for another, and only one of a more
+    urgent class can come before it; so it finishes, and then another is first. It rules out
+    starvation within a class too: to an admitted request nothing is added before its place, and
+    among those never admitted a tenant's counter stands still while it waits and the others' grow.
+    """
+
+    def __init__(self, policy: SchedulingPolicy, counters: TenantCounters) -> None:
+        self._policy = policy
+        self._counters = counters
+        self._preempted = RankedQueue(self.place)
+        self._tenants: dict[str, RankedQueue] = {}
+        self._counts: dict[tuple[str, int], tuple[int, int]] = {}
+        self._summary: tuple[QueueCount, ...] | None = ()
+
+    def __len__(self) -> int:
+        return len(self._preempted) + sum(map(len, self._tenants.values()))
+
+    def group(self, request: Request) -> str:
+        """Whose turn a request takes: its tenant's, or with `FCFS` everybody's."""
+        return SHARED if self._policy is SchedulingPolicy.FCFS else request.tenant
+
+    def place(self, request: Request) -> tuple[float, ...]:
+        """Where an admitted request stands among the admitted ones: first is most urgent."""
+        return (self._class(request), request.admission)
+
+    def add(self, request: Request) -> None:
+        """Takes a request that comes, or that was preempted."""
+        if request.admission:
+            self._preempted.add(request)
+        else:
+            request.tenant = self._counters.enter(request.tenant, self._tenants)
+            group = self.group(request)
+            if group not in self._tenants:
+                key = arrival if self._policy is SchedulingPolicy.FCFS else rank
+                self._tenants[group] = RankedQueue(key)
+            self._tenants[group].add(request)
+        self._count(request, 1)
+
+    def remove(self, request: Request) -> None:
+        """Takes out a request, to be admitted or ended. Raises KeyError when it is not here."""
+        if request.admission:
+            self._preempted.remove(request)
+        else:
+            group = self.group(request)
+            self._tenants[group].remove(request)
+            if not self._tenants[group]:
+                del self._tenants[group]
+                self._counters.served_last(request.tenant)
+        self._count(request, -1)
+
+    def first(self) -> Request | None:
+        """The request that is to be admitted next; None when nobody waits."""
+        heads = [queue[0] for queue in self._tenants.values()]
+        if self._preempted:
+            heads.append(self._preempted[0])
+        return min(heads, key=self._urgency, default=None)
+
+    def summary(self) -> tuple[QueueCount, ...]:
+        """Who waits, by tenant and priority; made anew only when that has changed."""
+        if self._summary is None:
+            self._summary = tuple(QueueCount(*key, *n) for key, n in self._counts.items())
+        return self._summary
+
+    def _class(self, request: Request) -> int:
+        return request.priority if self._policy is SchedulingPolicy.PRIORITY else 0
+
+    def _urgency(self, request: Request) -> tuple[float, ...]:
+        if request.admission:
+            return (self._class(request), 0)
+        counter = self._counters[self.group(request)]
+        return (self._class(request), 1, counter, request.arrival_time, request.sequence)
+
+    def _count(self, request: Request, change: int) -> None:
+        key = (request.tenant, request.priority)
+        requests, tokens = self._counts.get(key, (0, 0))
+        requests += change
+        if requests:
+            self._counts[key] = (requests, tokens + change * request.num_tokens)
+        else:
+            del self._counts[key]
+        self._summary = None

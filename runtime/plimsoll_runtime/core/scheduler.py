@@ -6,14 +6,18 @@ the simulation that the planner is tested against drive this same class.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from plimsoll_runtime.core.blocks import BlockPool
-from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
+from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
-from plimsoll_runtime.core.queue import RankedQueue
+from plimsoll_runtime.core.queue import QueueCount, RankedQueue, WaitingQueue
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+
+MEAN_DECAY = 1 / 32
+"""Weight of the request that ended last in the mean of output lengths."""
 
 
 class ScheduledRequest(NamedTuple):
@@ -49,14 +53,23 @@ class SchedulerOutput:
 
 
 class Scheduler:
-    """Continuous batching over a paged KV cache, within `limits`.
+    """Continuous batching over a paged KV cache, within `limits`, in the order of `policy`.
 
-    Not thread-safe. Every step is `schedule`, the model, `update`; `add` and `abort` may come at
-    any time between these calls.
+    `tenant_weights` are shares of service under the policies that know tenants; 1 where a name is
+    missing. Not thread-safe. Every step is `schedule`, the model, `update`; `add` and `abort` may
+    come at any time between these calls, `set_limits` only before `schedule`.
     """
 
-    def __init__(self, limits: EngineLimits, hash_block: HashBlock = hash_block) -> None:
+    def __init__(
+        self,
+        limits: EngineLimits,
+        hash_block: HashBlock = hash_block,
+        *,
+        policy: SchedulingPolicy = SchedulingPolicy.FAIR,
+        tenant_weights: Mapping[str, float] | None = None,
+    ) -> None:
         self.limits = limits
+        self.counters = TenantCounters(tenant_weights)
         self.pool = BlockPool(limits.num_blocks)
         self.prefixes = PrefixCache(
             self.pool,
@@ -65,10 +78,13 @@ class Scheduler:
             hash_block=hash_block,
         )
         self.num_preemptions = 0
+        self.mean_output_tokens: float | None = None
+        self._most = limits
         self._requests: dict[str, Request] = {}
-        self._running = RankedQueue()
-        self._waiting = RankedQueue()
+        self._waiting = WaitingQueue(policy, self.counters)
+        self._running = RankedQueue(self._waiting.place)
         self._sequence = 0
+        self._admissions = 0
 
     @property
     def num_running(self) -> int:
@@ -79,6 +95,31 @@ class Scheduler:
     def num_waiting(self) -> int:
         """Requests that wait for a place, preempted ones included."""
         return len(self._waiting)
+
+    @property
+    def live_limits(self) -> LiveLimits:
+        """The limits that may change, as they are now."""
+        return self.limits.live._replace(num_usable_blocks=self.pool.num_usable)
+
+    def set_limits(self, live: LiveLimits) -> None:
+        """Changes limits between two steps, after `update` and before `schedule`.
+
+        What no longer fits is preempted, last in place first, and comes back; nothing is dropped.
+        Raises ValueError, and changes nothing, for limits that `EngineLimits.check_live` refuses.
+        """
+        self._most.check_live(live)
+        self.limits = replace(
+            self.limits,
+            max_num_seqs=live.max_num_seqs,
+            max_num_batched_tokens=live.max_num_batched_tokens,
+        )
+        self.pool.limit(live.num_usable_blocks)
+        while len(self._running) > live.max_num_seqs or self.pool.num_used > self.pool.num_usable:
+            self._preempt(self._running.pop_last())
+
+    def waiting_summary(self) -> tuple[QueueCount, ...]:
+        """Who waits, by tenant and priority."""
+        return self._waiting.summary()
 
     def has_unfinished(self) -> bool:
         """Whether another step is needed."""
@@ -209,6 +250,7 @@ class Scheduler:
             if token is None:
                 raise ValueError(f"no token was sampled for request {item.request_id!r}")
             request.output_token_ids.append(token)
+            self.counters.charge(request.tenant, output=1)
             reason = self._finish_reason(request, token)
             if reason is not None:
                 self._release(request, reason)
@@ -246,18 +288,22 @@ class Scheduler:
         if not self._waiting or len(self._running) >= self.limits.max_num_seqs:
             return None
         room = self.pool.num_free - len(self._running)
-        if room < 1:
+        request = self._waiting.first() if room >= 1 else None
+        if request is None:
             return None
-        request = self._waiting[0]
         found = self.prefixes.lookup(request)
         needed = -(-request.num_tokens // self.limits.block_size) - len(found)
         if needed + self.prefixes.num_revived(found) > room:
             return None
-        self._waiting.pop_first()
+        self._waiting.remove(request)
         self.prefixes.attach(request, found)
         request.block_ids += self.pool.allocate(needed)
-        if request.first_scheduled_time is None:
+        if not request.admission:
+            self._admissions += 1
+            request.admission = self._admissions
             request.first_scheduled_time = now
+            new = request.num_tokens - request.num_computed_tokens
+            self.counters.charge(request.tenant, prompt=new)
         self._running.add(request)
         return request
 
@@ -286,6 +332,11 @@ class Scheduler:
         self._free_blocks(request)
         request.finish_reason = reason
         del self._requests[request.request_id]
+        self.counters.leave(request.tenant)
+        count = len(request.output_token_ids)
+        if count:
+            mean = self.mean_output_tokens
+            self.mean_output_tokens = count if mean is None else mean + (count - mean) * MEAN_DECAY
 
     def _free_blocks(self, request: Request) -> None:
         """Gives the tail back first: a prefix is worth more to others than an end."""

@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, hash_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import ScheduledRequest, Scheduler, SchedulerOutput
+
+
+FAIR, PRIORITY, FCFS = SchedulingPolicy
+policies = st.sampled_from(SchedulingPolicy)
 
 
 @st.composite
@@ -41,6 +46,7 @@ class Arrival:
     family: int | None = None
     diverges: bool = False
     salt: str = ""
+    tenant: str = ""
 
     def prompt_of(self, number: int) -> list[int]:
         """Requests of a family ask for prefixes of one text, which the model also writes itself.
@@ -65,6 +71,7 @@ arrivals = st.lists(
         family=st.none() | st.integers(100, 101),
         diverges=st.booleans(),
         salt=st.sampled_from(["", "", "tenant"]),
+        tenant=st.sampled_from(["", "a", "b"]),
     ),
     min_size=1,
     max_size=10,
@@ -105,6 +112,21 @@ class Memory:
 
 
 Check = Callable[[Scheduler, SchedulerOutput], None]
+Changes = dict[int, LiveLimits]
+"""New limits, by the step that they come before."""
+
+
+@st.composite
+def changing(draw: st.DrawFn) -> tuple[EngineLimits, Changes]:
+    """Limits, and others that an engine started with them can take."""
+    most = draw(limits())
+    fewest = -(-most.max_model_len // most.block_size)
+    changes = {}
+    for step in draw(st.sets(st.integers(0, 25), max_size=6)):
+        seqs = draw(st.integers(1, most.max_num_seqs))
+        tokens = draw(st.integers(seqs, most.max_num_batched_tokens))
+        changes[step] = LiveLimits(seqs, tokens, draw(st.integers(fewest, most.num_blocks)))
+    return most, changes
 
 
 def serve(
@@ -112,9 +134,11 @@ def serve(
     workload: list[Arrival],
     check: Check | None = None,
     hash_block: HashBlock = hash_block,
+    policy: SchedulingPolicy = FAIR,
+    changes: Changes | None = None,
 ) -> tuple[dict[str, list[RequestOutput]], list[SchedulerOutput]]:
     """Drives a scheduler until all is served; fails when that takes unreasonably many steps."""
-    scheduler = Scheduler(limit, hash_block)
+    scheduler = Scheduler(limit, hash_block, policy=policy)
     memory = Memory(limit.block_size)
     outputs: dict[str, list[RequestOutput]] = {}
     steps: list[SchedulerOutput] = []
@@ -123,6 +147,9 @@ def serve(
     while index <= 12 or scheduler.has_unfinished():
         # Each token may be computed once more for every other request, which is generous.
         assert index < 50 + work * (len(workload) + 1), "no progress"
+        if changes and index in changes:
+            scheduler.set_limits(changes[index])
+            assert scheduler.live_limits == changes[index]
         for number, arrival in enumerate(workload):
             name = f"r{number}"
             if arrival.step == index and arrival.prompt < limit.max_model_len:
@@ -135,6 +162,7 @@ def serve(
                         float(index),
                         arrival.priority,
                         arrival.salt,
+                        arrival.tenant,
                     )
                 )
             if arrival.abort_after is not None and index == arrival.step + arrival.abort_after:
@@ -159,31 +187,42 @@ def serve(
         index += 1
     assert scheduler.pool.num_used == 0
     assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
+    assert scheduler.waiting_summary() == ()
     return outputs, steps
 
 
-@given(limits(), arrivals)
-def test_limits_and_books_hold_at_every_step(limit: EngineLimits, workload: list[Arrival]) -> None:
+@given(changing(), arrivals, policies)
+@settings(max_examples=200)
+def test_limits_and_books_hold_at_every_step(
+    limits: tuple[EngineLimits, Changes], workload: list[Arrival], policy: SchedulingPolicy
+) -> None:
+    most, changes = limits
+
     def check(scheduler: Scheduler, output: SchedulerOutput) -> None:
         items = output.scheduled
-        assert scheduler.pool.num_free + scheduler.pool.num_used == limit.num_blocks
+        pool = scheduler.pool
+        limit = scheduler.live_limits
+        assert pool.num_free + pool.num_used + pool.num_withheld == most.num_blocks
+        assert pool.num_withheld == most.num_blocks - limit.num_usable_blocks
         assert len(items) <= scheduler.num_running <= limit.max_num_seqs
         assert output.num_tokens == sum(len(i.token_ids) for i in items)
         assert output.num_tokens <= limit.max_num_batched_tokens
         assert output.num_context_tokens == sum(i.start + len(i.token_ids) for i in items)
         assert len({i.request_id for i in items}) == len(items)
         assert not {i.request_id for i in items} & set(output.preempted)
-        used = [block for block in range(limit.num_blocks) if scheduler.pool.references(block)]
+        used = [block for block in range(most.num_blocks) if scheduler.pool.references(block)]
         assert scheduler.pool.num_used == len(used)
         tables = Counter(block for i in items for block in i.block_ids)
         assert all(scheduler.pool.references(block) >= tables[block] for block in tables)
         for item in items:
             assert item.token_ids
-            assert len(item.block_ids) * limit.block_size >= item.start + len(item.token_ids)
-            written = item.block_ids[item.start // limit.block_size :]
+            assert len(item.block_ids) * most.block_size >= item.start + len(item.token_ids)
+            written = item.block_ids[item.start // most.block_size :]
             assert all(scheduler.pool.references(b) == 1 for b in written), "written and shared"
+        waiting = scheduler.waiting_summary()
+        assert sum(each.num_requests for each in waiting) == scheduler.num_waiting
 
-    serve(limit, workload, check)
+    serve(most, workload, check, policy=policy, changes=changes)
 
 
 def check_tokens(
@@ -206,12 +245,13 @@ def check_tokens(
             assert got[-1].finish_reason is FinishReason.LENGTH
 
 
-@given(limits(), arrivals)
+@given(changing(), arrivals, policies)
 @settings(max_examples=300)
 def test_every_request_gets_the_tokens_it_gets_alone(
-    limit: EngineLimits, workload: list[Arrival]
+    limits: tuple[EngineLimits, Changes], workload: list[Arrival], policy: SchedulingPolicy
 ) -> None:
-    outputs, _ = serve(limit, workload)
+    limit, changes = limits
+    outputs, _ = serve(limit, workload, policy=policy, changes=changes)
     check_tokens(limit, workload, outputs)
 
 
@@ -261,22 +301,36 @@ def test_the_same_workload_gives_the_same_steps(
     assert serve(limit, workload) == serve(limit, workload)
 
 
-@given(limits(), arrivals)
-def test_only_the_lowest_in_rank_are_preempted(
-    limit: EngineLimits, workload: list[Arrival]
+@given(limits(), arrivals, policies)
+def test_only_the_last_in_place_are_preempted(
+    limit: EngineLimits, workload: list[Arrival], policy: SchedulingPolicy
 ) -> None:
-    """So the first in rank always goes on and finishes, and then another is first."""
+    """So the first in place always goes on and finishes, and then another is first."""
+    admissions: list[str] = []
 
-    def rank(name: str) -> tuple[int, int, int]:
-        number = int(name[1:])
-        return workload[number].priority, workload[number].step, number
+    def place(name: str) -> tuple[int, int]:
+        priority = workload[int(name[1:])].priority if policy is PRIORITY else 0
+        return priority, admissions.index(name)
 
     def check(scheduler: Scheduler, output: SchedulerOutput) -> None:
+        # Prompts are served in the order of admission, so this is it.
+        admissions.extend(i.request_id for i in output.scheduled if i.request_id not in admissions)
         if output.preempted:
-            kept = max(rank(item.request_id) for item in output.scheduled)
-            assert kept < min(map(rank, output.preempted))
+            kept = max(place(item.request_id) for item in output.scheduled)
+            assert kept < min(map(place, output.preempted))
 
-    serve(limit, workload, check)
+    serve(limit, workload, check, policy=policy)
+
+
+@given(limits(), arrivals)
+def test_with_one_tenant_policies_differ_in_priorities_only(
+    limit: EngineLimits, workload: list[Arrival]
+) -> None:
+    one = [replace(each, tenant="one") for each in workload]
+    equals = [replace(each, priority=0) for each in one]
+    assert serve(limit, equals, policy=FAIR) == serve(limit, equals, policy=FCFS)
+    assert serve(limit, equals, policy=PRIORITY) == serve(limit, equals, policy=FCFS)
+    assert serve(limit, one, policy=FCFS)[1] == serve(limit, equals, policy=FCFS)[1]
 
 
 def test_tiny_pools_do_preempt() -> None:
