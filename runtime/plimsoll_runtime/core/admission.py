@@ -76,6 +76,7 @@ class Reason(StrEnum):
 
     QUEUE_FULL = "queue_full"
     QUEUE_WAIT = "queue_wait"
+    TOO_MANY = "too_many"
     DRAINING = "draining"
 
 
@@ -186,9 +187,7 @@ def _places(load: Load, demand: Demand, mean_output_tokens: float) -> float:
 
 
 def _sum(counts: Sequence[QueueCount]) -> Ahead:
-    return Ahead(
-        sum(each.num_requests for each in counts), sum(each.num_tokens for each in counts)
-    )
+    return Ahead(sum(each.num_requests for each in counts), sum(each.num_tokens for each in counts))
 
 
 def _by_tenant(counts: Sequence[QueueCount]) -> Iterator[tuple[str, Ahead]]:

@@ -46,7 +46,7 @@ class Prices(NamedTuple):
 
 
 class TenantCounters:
-    """Service that tenants got, in priced tokens over their weight; a weight of 2 is a double share.
+    """Service that tenants got, in priced tokens over their weight; weight 2 is a double share.
 
     At most `max_tenants` are told apart. When there are as many, the one that has nothing
     unfinished and the least counter is forgotten, because that one would be lifted anyway; when
@@ -74,7 +74,7 @@ class TenantCounters:
         return self._counters.get(tenant, 0.0)
 
     def enter(self, tenant: str, waiting: Collection[str]) -> str:
-        """A request comes; `waiting` are the tenants that wait already. Returns who it counts as."""
+        """A request comes while the tenants `waiting` do so; returns whose it counts as."""
         if tenant not in self._counters and not self._has_room():
             tenant = SHARED
         counter = self[tenant]

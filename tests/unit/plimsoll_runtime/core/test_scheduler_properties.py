@@ -15,7 +15,6 @@ from plimsoll_runtime.core.prefix import HashBlock, hash_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import ScheduledRequest, Scheduler, SchedulerOutput
 
-
 FAIR, PRIORITY, FCFS = SchedulingPolicy
 policies = st.sampled_from(SchedulingPolicy)
 
