@@ -1,7 +1,9 @@
 """Requests in order of urgency: those that have a place, and those that wait for one."""
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 from plimsoll_runtime.core.fairness import SHARED, SchedulingPolicy, TenantCounters
@@ -99,6 +101,28 @@ class WaitingQueue:
     def place(self, request: Request) -> tuple[float, ...]:
         """Where an admitted request stands among the admitted ones: first is most urgent."""
         return (self._class(request), request.admission)
+
+    def by_turns(self, requests: list[Request]) -> list[Request]:
+        """Admitted requests, in order of place, with the first of every tenant before a second."""
+        turns: Counter[str] = Counter()
+        keyed = []
+        for request in requests:
+            group = self.group(request)
+            keyed.append(((self._class(request), turns[group]), request))
+            turns[group] += 1
+        return [request for _, request in sorted(keyed, key=itemgetter(0))]
+
+    def goes_before(self, request: Request, served: Collection[str]) -> bool:
+        """Whether the first that waits has a turn before an admitted request.
+
+        It has when that one's tenant was `served` in this step already and its own was not.
+        """
+        if self.group(request) not in served:
+            return False
+        first = self.first()
+        if first is None or self.group(first) in served:
+            return False
+        return self._class(first) <= self._class(request)
 
     def add(self, request: Request) -> None:
         """Takes a request that comes, or that was preempted."""

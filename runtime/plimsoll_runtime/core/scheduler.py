@@ -194,18 +194,32 @@ class Scheduler:
     ) -> list[int]:
         """How many tokens each of `prompts` gets; admits waiting requests to them while it can.
 
-        No prompt gets more than its share before all others have had theirs; what is left then
-        goes to the first in order.
+        Puts `prompts` in the order in which they are served. Tenants take turns: the first prompt
+        of each comes before anybody's second, and so does a waiting request of a tenant that has
+        none. No prompt gets more than its share before all others have had theirs; what is left
+        then goes to the first in order.
         """
-        share = self.limits.prefill_share
+        waiting = self._waiting
+        prompts[:] = waiting.by_turns(prompts)
+        tenants = {waiting.group(request) for request in prompts}
+        head = waiting.first() if admitting else None
+        if head is not None:
+            tenants.add(waiting.group(head))
+        share = min(self.limits.prefill_share, -(-budget // max(1, len(tenants))))
+        served: set[str] = set()
         chunks: list[int] = []
         while budget:
-            if len(chunks) == len(prompts):
-                admitted = self._admit(now) if admitting else None
+            following = prompts[len(chunks)] if len(chunks) < len(prompts) else None
+            if admitting and (following is None or waiting.goes_before(following, served)):
+                admitted = self._admit(now)
                 if admitted is None:
-                    break
-                prompts.append(admitted)
+                    admitting = False
+                else:
+                    prompts.insert(len(chunks), admitted)
+            if len(chunks) == len(prompts):
+                break
             request = prompts[len(chunks)]
+            served.add(waiting.group(request))
             left = request.num_tokens - request.num_computed_tokens
             chunks.append(min(left, share, budget))
             budget -= chunks[-1]

@@ -135,6 +135,7 @@ def serve(
     hash_block: HashBlock = hash_block,
     policy: SchedulingPolicy = FAIR,
     changes: Changes | None = None,
+    requests: dict[str, Request] | None = None,
 ) -> tuple[dict[str, list[RequestOutput]], list[SchedulerOutput]]:
     """Drives a scheduler until all is served; fails when that takes unreasonably many steps."""
     scheduler = Scheduler(limit, hash_block, policy=policy)
@@ -153,17 +154,18 @@ def serve(
             name = f"r{number}"
             if arrival.step == index and arrival.prompt < limit.max_model_len:
                 sampling = SamplingParams(max_tokens=arrival.max_tokens)
-                scheduler.add(
-                    Request(
-                        name,
-                        arrival.prompt_of(number),
-                        sampling,
-                        float(index),
-                        arrival.priority,
-                        arrival.salt,
-                        arrival.tenant,
-                    )
+                request = Request(
+                    name,
+                    arrival.prompt_of(number),
+                    sampling,
+                    float(index),
+                    arrival.priority,
+                    arrival.salt,
+                    arrival.tenant,
                 )
+                if requests is not None:
+                    requests[name] = request
+                scheduler.add(request)
             if arrival.abort_after is not None and index == arrival.step + arrival.abort_after:
                 ended = scheduler.abort(name)
                 outputs.setdefault(name, []).extend([ended] if ended else [])
@@ -305,20 +307,20 @@ def test_only_the_last_in_place_are_preempted(
     limit: EngineLimits, workload: list[Arrival], policy: SchedulingPolicy
 ) -> None:
     """So the first in place always goes on and finishes, and then another is first."""
-    admissions: list[str] = []
+    requests: dict[str, Request] = {}
+    numbers: dict[str, int] = {}
 
     def place(name: str) -> tuple[int, int]:
-        priority = workload[int(name[1:])].priority if policy is PRIORITY else 0
-        return priority, admissions.index(name)
+        request = requests[name]
+        assert request.admission == numbers.setdefault(name, request.admission) > 0
+        return request.priority if policy is PRIORITY else 0, request.admission
 
     def check(scheduler: Scheduler, output: SchedulerOutput) -> None:
-        # Prompts are served in the order of admission, so this is it.
-        admissions.extend(i.request_id for i in output.scheduled if i.request_id not in admissions)
         if output.preempted:
             kept = max(place(item.request_id) for item in output.scheduled)
             assert kept < min(map(place, output.preempted))
 
-    serve(limit, workload, check, policy=policy)
+    serve(limit, workload, check, policy=policy, requests=requests)
 
 
 @given(limits(), arrivals)
