@@ -73,6 +73,10 @@ class TenantCounters:
         """The counter, in priced tokens; 0 for a tenant that is not known."""
         return self._counters.get(tenant, 0.0)
 
+    def num_unfinished(self, tenant: str) -> int:
+        """Requests of a tenant that run or wait."""
+        return self._unfinished.get(tenant, 0)
+
     def enter(self, tenant: str, waiting: Collection[str]) -> str:
         """A request comes while the tenants `waiting` do so; returns whose it counts as."""
         if tenant not in self._counters and not self._has_room():

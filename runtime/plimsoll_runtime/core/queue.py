@@ -168,8 +168,11 @@ class WaitingQueue:
     def _urgency(self, request: Request) -> tuple[float, ...]:
         if request.admission:
             return (self._class(request), 0)
-        counter = self._counters[self.group(request)]
-        return (self._class(request), 1, counter, request.arrival_time, request.sequence)
+        group = self.group(request)
+        # Who comes back from idling has the least counter of all, and others have it too.
+        tie = self._counters.num_unfinished(group)
+        counter = self._counters[group]
+        return (self._class(request), 1, counter, tie, request.arrival_time, request.sequence)
 
     def _count(self, request: Request, change: int) -> None:
         key = (request.tenant, request.priority)

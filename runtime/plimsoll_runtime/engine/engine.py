@@ -77,6 +77,7 @@ class Engine:
         self._aborted: deque[str] = deque()
         self._new_limits: LiveLimits | None = None
         self._waiting: tuple[QueueCount, ...] = ()
+        self._num_running = 0
         self._stopping = False
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
@@ -167,8 +168,9 @@ class Engine:
                 for each in self._submitted
             )
             limits = self._new_limits or scheduler.live_limits
+            num_running = self._num_running
         return EngineStats(
-            num_running=scheduler.num_running,
+            num_running=num_running,
             num_waiting=sum(each.num_requests for each in waiting),
             kv_cache_usage=min(1.0, scheduler.pool.num_used / scheduler.pool.num_usable),
             num_blocks=scheduler.pool.num_blocks,
@@ -203,7 +205,7 @@ class Engine:
         failures = 0
         while self._take_in():
             output = self._scheduler.schedule(self._clock())
-            self._tell_waiting()
+            self._publish()
             if not output.scheduled:
                 continue
             self._moved()
@@ -222,6 +224,7 @@ class Engine:
             for item in self._scheduler.update(output, result.sampled, result.errors):
                 self._deliver(item)
             self._record(output, seconds)
+            self._publish()
 
     def _take_in(self) -> bool:
         """Waits for work; takes submissions, then aborts. False when the loop is to end."""
@@ -246,16 +249,18 @@ class Engine:
             if self._new_limits is not None:
                 self._scheduler.set_limits(self._new_limits)
                 self._new_limits = None
-            self._waiting = self._scheduler.waiting_summary()
+            self._publish()
         for request_id in aborted:
             ended = self._scheduler.abort(request_id)
             if ended is not None:
                 self._deliver(ended)
         return True
 
-    def _tell_waiting(self) -> None:
+    def _publish(self) -> None:
+        """Lets other threads see who runs and who waits, as of one moment."""
         with self._changed:
             self._waiting = self._scheduler.waiting_summary()
+            self._num_running = self._scheduler.num_running
 
     def _moved(self) -> None:
         with self._changed:
