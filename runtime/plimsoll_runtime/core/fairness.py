@@ -14,6 +14,9 @@ from typing import NamedTuple
 MAX_TENANTS = 256
 """Counters that are kept. Names may come from clients, so they must not fill the memory."""
 
+RECENT = 1024
+"""A tenant counts as active until so many requests have come after its last one."""
+
 SHARED = ""
 """The tenant of requests that name none, and of those beyond the counters that are kept."""
 
@@ -64,6 +67,8 @@ class TenantCounters:
         self._max_tenants = max_tenants
         self._counters: dict[str, float] = {}
         self._unfinished: dict[str, int] = {}
+        self._entries = 0
+        self._entered: dict[str, int] = {}
         self._last = SHARED
 
     def __len__(self) -> int:
@@ -88,7 +93,17 @@ class TenantCounters:
             counter = max(counter, level)
         self._counters[tenant] = counter
         self._unfinished[tenant] = self._unfinished.get(tenant, 0) + 1
+        self._entries += 1
+        self._entered[tenant] = self._entries
         return tenant
+
+    def num_active(self) -> int:
+        """Tenants that have requests, or had some lately."""
+        oldest = self._entries - RECENT
+        return sum(
+            entered > oldest or tenant in self._unfinished
+            for tenant, entered in self._entered.items()
+        )
 
     def leave(self, tenant: str) -> None:
         """A request that entered has ended."""
@@ -113,5 +128,6 @@ class TenantCounters:
         idle = [each for each in idle if each not in (self._last, SHARED)]
         if not idle:
             return False
-        del self._counters[min(idle, key=self.__getitem__)]
+        forgotten = min(idle, key=self.__getitem__)
+        del self._counters[forgotten], self._entered[forgotten]
         return True

@@ -299,11 +299,13 @@ class Scheduler:
         One block for each running request stays free: admitting into the last blocks would only
         mean preempting a step later.
         """
-        if not self._waiting or len(self._running) >= self.limits.max_num_seqs:
-            return None
         room = self.pool.num_free - len(self._running)
-        request = self._waiting.first() if room >= 1 else None
+        if room < 1 or len(self._running) >= self.limits.max_num_seqs:
+            return None
+        request = self._waiting.first()
         if request is None:
+            return None
+        if not self._waiting.may_take(request, self._running, self.limits.max_num_seqs):
             return None
         found = self.prefixes.lookup(request)
         needed = -(-request.num_tokens // self.limits.block_size) - len(found)
