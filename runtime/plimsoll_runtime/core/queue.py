@@ -9,9 +9,6 @@ from typing import NamedTuple
 from plimsoll_runtime.core.fairness import SHARED, SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.request import Request
 
-KEPT_PLACES = 1 / 16
-"""Share of the places that a tenant with more than its part leaves to others."""
-
 Key = Callable[[Request], tuple[float, ...]]
 
 
@@ -127,22 +124,18 @@ class WaitingQueue:
             return False
         return self._class(first) <= self._class(request)
 
-    def may_take(self, request: Request, running: RankedQueue, places: int) -> bool:
-        """Whether a request may have one more of so many places.
+    def has_its_part(
+        self, request: Request, running: RankedQueue, places: int, num_blocks: int
+    ) -> bool:
+        """Whether a request's tenant has its part already of the places or blocks there are.
 
-        While several tenants are active, the last of them, KEPT_PLACES of all, are only for
-        tenants that have less than their part. So one that comes back need not wait until a
-        request of another's flood has ended.
+        Never while it is the only one that is active.
         """
-        if len(running) >= places:
-            return False
-        if len(running) < places - int(places * KEPT_PLACES):
-            return True
-        if self._policy is SchedulingPolicy.FCFS:
-            return True
-        held = sum(each.tenant == request.tenant for each in running)
         tenants = self._counters.num_active()
-        return tenants < 2 or held * tenants < places
+        if self._policy is SchedulingPolicy.FCFS or tenants < 2:
+            return False
+        own = [len(each.block_ids) for each in running if each.tenant == request.tenant]
+        return len(own) * tenants >= places or sum(own) * tenants >= num_blocks
 
     def add(self, request: Request) -> None:
         """Takes a request that comes, or that was preempted."""

@@ -16,6 +16,8 @@ from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
 from plimsoll_runtime.core.queue import QueueCount, RankedQueue, WaitingQueue
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 
+KEPT = 1 / 16
+"""Share of places and blocks that a tenant with its part or more leaves to others."""
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
 
@@ -297,7 +299,9 @@ class Scheduler:
         It gets the blocks of all its known tokens at once, so that no prompt is preempted half
         way; those that hold its first tokens already are shared, and count only if they were free.
         One block for each running request stays free: admitting into the last blocks would only
-        mean preempting a step later.
+        mean preempting a step later. While several tenants are active, one that has its part
+        leaves the last places and blocks to those that have less, so that they need not wait
+        until a request of its flood has ended.
         """
         room = self.pool.num_free - len(self._running)
         if room < 1 or len(self._running) >= self.limits.max_num_seqs:
@@ -305,11 +309,14 @@ class Scheduler:
         request = self._waiting.first()
         if request is None:
             return None
-        if not self._waiting.may_take(request, self._running, self.limits.max_num_seqs):
-            return None
         found = self.prefixes.lookup(request)
         needed = -(-request.num_tokens // self.limits.block_size) - len(found)
-        if needed + self.prefixes.num_revived(found) > room:
+        room -= needed + self.prefixes.num_revived(found)
+        if room < 0:
+            return None
+        places, blocks = self.limits.max_num_seqs, self.pool.num_usable
+        last = len(self._running) >= places - int(places * KEPT) or room < int(blocks * KEPT)
+        if last and self._waiting.has_its_part(request, self._running, places, blocks):
             return None
         self._waiting.remove(request)
         self.prefixes.attach(request, found)

@@ -23,7 +23,7 @@ policies = st.sampled_from(SchedulingPolicy)
 def limits(draw: st.DrawFn) -> EngineLimits:
     seqs = draw(st.integers(1, 6))
     block_size = draw(st.sampled_from([1, 2, 4]))
-    blocks = draw(st.integers(4, 14))
+    blocks = draw(st.integers(4, 14) | st.integers(16, 40))
     return EngineLimits(
         max_num_seqs=seqs,
         max_num_batched_tokens=draw(st.integers(seqs, 20)),
@@ -375,3 +375,31 @@ def test_a_thousand_requests_under_pressure(caching: bool) -> None:
     cached = sum(items[-1].cached_tokens for items in outputs.values())
     assert (cached > 500) if caching else (cached == 0)
     assert sum(len(each.preempted) for each in steps) > 100
+
+
+@pytest.mark.parametrize("policy", list(SchedulingPolicy))
+def test_a_thousand_requests_of_tenants_while_limits_change(policy: SchedulingPolicy) -> None:
+    """With enough places and blocks that some are left to tenants with less than their part."""
+    rng = random.Random(11)
+    limit = EngineLimits(20, 40, 64, 40, 4)
+    workload = [
+        Arrival(
+            step=rng.randrange(12),
+            prompt=rng.randint(1, 30),
+            max_tokens=rng.randint(1, 30),
+            priority=rng.choice([-1, 0, 0, 1]),
+            abort_after=rng.choice([None, None, None, 3, 40, 200]),
+            family=rng.choice([None, 100]),
+            salt=(tenant := rng.choice(["flood"] * 8 + ["a", "b"])),
+            tenant=tenant,
+        )
+        for _ in range(1000)
+    ]
+    changes = {}
+    for step in range(0, 2000, 25):
+        seqs = rng.randint(1, 20)
+        changes[step] = LiveLimits(seqs, rng.randint(seqs, 40), rng.randint(16, 40))
+    outputs, steps = serve(limit, workload, policy=policy, changes=changes)
+    check_tokens(limit, workload, outputs)
+    assert sum(len(each.preempted) for each in steps) > 50
+    assert len(steps) > 400

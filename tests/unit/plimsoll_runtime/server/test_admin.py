@@ -35,7 +35,10 @@ async def test_what_is_left_out_stays(
     assert response.status_code == 200
     assert response.json() == {
         **START,
-        "max_num_seqs": 2, "most": START, "block_size": 16, "max_model_len": 256,
+        "max_num_seqs": 2,
+        "most": START,
+        "block_size": 16,
+        "max_model_len": 256,
     }
     response = await admin.put("/admin/limits", json={"num_usable_blocks": 16})
     assert response.json()["max_num_seqs"] == 2
