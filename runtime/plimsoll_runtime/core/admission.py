@@ -178,12 +178,15 @@ def _is_over_its_part(load: Load, demand: Demand, rules: AdmissionRules) -> bool
 
 
 def _places(load: Load, demand: Demand, mean_output_tokens: float) -> float:
-    """Sequences that run at once: as many as may, or as the KV cache holds of the usual length."""
+    """Sequences that run at once: as many as may, or as the KV cache holds of the usual length.
+
+    Those that run now show that it holds as many, if they share prefixes for example.
+    """
     all_waiting = _sum(load.waiting)
     count = all_waiting.num_sequences + demand.num_sequences
     length = (all_waiting.num_tokens + demand.num_tokens) / count + mean_output_tokens
     held = load.limits.num_usable_blocks * load.block_size / length
-    return max(1.0, min(load.limits.max_num_seqs, held))
+    return max(1.0, load.num_running, min(load.limits.max_num_seqs, held))
 
 
 def _sum(counts: Sequence[QueueCount]) -> Ahead:

@@ -74,8 +74,10 @@ def test_the_prompts_ahead_take_what_running_sequences_leave_of_the_steps() -> N
 
 def test_a_small_cache_has_fewer_places() -> None:
     """Sequences of 50 and 40 tokens: 360 tokens of cache are four places."""
-    small = load()._replace(limits=LIMITS._replace(num_usable_blocks=90), block_size=4)
-    assert predicted_wait(small, demand(), rules()) == pytest.approx(1 * 40 / 4 * 0.1)
+    four = load(num_running=4)._replace(limits=LIMITS._replace(num_usable_blocks=90), block_size=4)
+    assert predicted_wait(four, demand(), rules()) == pytest.approx(1 * 40 / 4 * 0.1)
+    six = four._replace(num_running=6)
+    assert predicted_wait(six, demand(), rules()) == pytest.approx(1 * 40 / 6 * 0.1)
 
 
 def test_another_tenants_flood_is_no_more_than_its_turns() -> None:
