@@ -79,8 +79,9 @@ class WaitingQueue:
     any request of their class that was never admitted. That rules out livelock: of all requests
     that were admitted, the first in place is never preempted for another, and only one of a more
     urgent class can come before it; so it finishes, and then another is first. It rules out
-    starvation within a class too: to an admitted request nothing is added before its place, and
-    among those never admitted a tenant's counter stands still while it waits and the others' grow.
+    starvation within a class too. Before an admitted request's place nothing is added. And a tenant
+    that waits for its first place has a counter that stands still, while those that are served
+    before it grow, and newcomers begin with no less than the least.
     """
 
     def __init__(self, policy: SchedulingPolicy, counters: TenantCounters) -> None:
@@ -131,8 +132,10 @@ class WaitingQueue:
 
         Never while it is the only one that is active.
         """
+        if self._policy is SchedulingPolicy.FCFS:
+            return False
         tenants = self._counters.num_active()
-        if self._policy is SchedulingPolicy.FCFS or tenants < 2:
+        if tenants < 2:
             return False
         own = [len(each.block_ids) for each in running if each.tenant == request.tenant]
         return len(own) * tenants >= places or sum(own) * tenants >= num_blocks
@@ -182,7 +185,7 @@ class WaitingQueue:
         if request.admission:
             return (self._class(request), 0)
         group = self.group(request)
-        # Who comes back from idling has the least counter of all, and others have it too.
+        # Who begins to wait is lifted to a counter that another has: less to do goes first.
         tie = self._counters.num_unfinished(group)
         counter = self._counters[group]
         return (self._class(request), 1, counter, tie, request.arrival_time, request.sequence)
