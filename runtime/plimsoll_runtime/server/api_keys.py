@@ -39,10 +39,11 @@ class Key(NamedTuple):
 def parse_keys(text: str) -> list[Key]:
     """The keys of a file's text. Raises KeyFileError."""
     keys: dict[bytes, Key] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
+    for number, each in enumerate(text.splitlines(), start=1):
+        line = each.strip()
+        if not line or line.startswith("#"):
             continue
-        match = LINE.fullmatch(line.strip())
+        match = LINE.fullmatch(line)
         if match is None:
             raise KeyFileError(
                 f"line {number} is not NAME:KEY: the name has letters, digits, dots, dashes and "

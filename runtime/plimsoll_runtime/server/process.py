@@ -92,8 +92,7 @@ class ServerProcess(uvicorn.Server):
         self._drain_task: asyncio.Task[None] | None = None
         self._deadline: float | None = None
         self._admin_listener = admin_listener
-        self._admin = AdminServer(context)
-        self._admin_task: asyncio.Task[None] | None = None
+        self._admin: AdminServer | None = None
         self.exit_code = 0
 
     @contextmanager
@@ -109,6 +108,7 @@ class ServerProcess(uvicorn.Server):
             loop.add_signal_handler(each, self.begin_drain)
         self._watch_task = asyncio.ensure_future(self._watch_engine())
         if self._admin_listener is not None:
+            self._admin = AdminServer(self._context)
             self._admin_task = asyncio.ensure_future(self._admin.serve([self._admin_listener]))
         self._on_ready()
 
@@ -126,7 +126,7 @@ class ServerProcess(uvicorn.Server):
         await super().shutdown(sockets)
         last_word.cancel()
         self._watch_task.cancel()
-        if self._admin_task is not None:
+        if self._admin is not None:
             self._admin.should_exit = True
             await self._admin_task
 
