@@ -56,7 +56,9 @@ class BlockPool:
             raise ValueError(f"num_blocks must be at least 1, not {num_blocks}")
         self.num_blocks = num_blocks
         self._references = [0] * num_blocks
+        self.num_usable = num_blocks
         self._blank = deque(range(num_blocks))
+        self._withheld: list[int] = []
         self._kept: OrderedDict[int, CachedBlock] = OrderedDict()
         self._contents: dict[int, CachedBlock] = {}
         self._index: dict[bytes, CachedBlock] = {}
@@ -67,9 +69,27 @@ class BlockPool:
         return len(self._blank) + len(self._kept)
 
     @property
+    def num_withheld(self) -> int:
+        """Blocks that nobody holds or can get."""
+        return len(self._withheld)
+
+    @property
     def num_used(self) -> int:
         """Blocks that at least one sequence holds."""
-        return self.num_blocks - self.num_free
+        return self.num_blocks - self.num_free - self.num_withheld
+
+    def limit(self, num_usable: int) -> None:
+        """Lets at most `num_usable` blocks be used from now on.
+
+        While more are in use, none is free, and what is given back is withheld. Raises ValueError
+        unless 1 ≤ `num_usable` ≤ `num_blocks`.
+        """
+        if not 1 <= num_usable <= self.num_blocks:
+            raise ValueError(f"num_usable must be 1 to {self.num_blocks}, not {num_usable}")
+        self.num_usable = num_usable
+        while self.num_withheld > self.num_blocks - num_usable:
+            self._blank.append(self._withheld.pop())
+        self._withhold()
 
     def references(self, block_id: int) -> int:
         """How many holders a block has."""
@@ -82,10 +102,8 @@ class BlockPool:
         """
         if count > self.num_free:
             raise OutOfBlocksError(f"{count} blocks asked for, {self.num_free} are free")
-        for _ in range(count - len(self._blank)):
-            block_id, cached = self._kept.popitem(last=False)
-            del self._contents[block_id], self._index[cached.key.digest]
-            self._blank.append(block_id)
+        while count > len(self._blank):
+            self._evict()
         taken = [self._blank.popleft() for _ in range(count)]
         for block_id in taken:
             self._references[block_id] = 1
@@ -117,6 +135,7 @@ class BlockPool:
                     self._blank.append(block_id)
                 else:
                     self._kept[block_id] = content
+        self._withhold()
 
     def find(self, key: BlockKey, parent: CachedBlock | str) -> CachedBlock | None:
         """The block, in use or free, that holds these tokens after that parent."""
@@ -148,3 +167,16 @@ class BlockPool:
         del self._contents[cached.block_id], self._index[cached.key.digest]
         if self._kept.pop(cached.block_id, None) is not None:
             self._blank.append(cached.block_id)
+
+    def _evict(self) -> None:
+        """Forgets what the free block least recently given back holds."""
+        block_id, cached = self._kept.popitem(last=False)
+        del self._contents[block_id], self._index[cached.key.digest]
+        self._blank.append(block_id)
+
+    def _withhold(self) -> None:
+        """Takes free blocks out of use, blank ones first, until no more than usable are left."""
+        while self.num_withheld < self.num_blocks - self.num_usable and self.num_free:
+            if not self._blank:
+                self._evict()
+            self._withheld.append(self._blank.popleft())

@@ -41,7 +41,9 @@ class Request:
     preemption are the same arithmetic. `block_ids` is the block table, one id for each
     `block_size` tokens. A smaller `priority` is more urgent, as in vLLM; `arrival_time` is in
     seconds of the engine's monotonic clock; `sequence` numbers requests as the scheduler gets them.
-    Only requests with the same `cache_salt` share blocks. `prefix` is the last of the blocks that
+    Only requests with the same `cache_salt` share blocks. `tenant` is whose turn it takes; the
+    scheduler may replace a name that it does not keep apart. `admission` numbers requests as they
+    are first admitted, 0 until then. `prefix` is the last of the blocks that
     can be found by others, `block_keys` are the keys of the full ones as far as they are known;
     `num_cached_tokens` of the prompt were found when the request was first admitted.
     """
@@ -52,6 +54,7 @@ class Request:
     arrival_time: float
     priority: int = 0
     cache_salt: str = ""
+    tenant: str = ""
     # --
     output_token_ids: list[int] = field(default_factory=list)
     num_computed_tokens: int = 0
@@ -61,6 +64,7 @@ class Request:
     num_cached_tokens: int = 0
     num_preemptions: int = 0
     sequence: int = 0
+    admission: int = 0
     first_scheduled_time: float | None = None
     finish_reason: FinishReason | None = None
 

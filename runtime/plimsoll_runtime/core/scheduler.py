@@ -6,14 +6,20 @@ the simulation that the planner is tested against drive this same class.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from plimsoll_runtime.core.blocks import BlockPool
-from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
+from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
-from plimsoll_runtime.core.queue import RankedQueue
+from plimsoll_runtime.core.queue import QueueCount, RankedQueue, WaitingQueue
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+
+KEPT = 1 / 16
+"""Share of places and blocks that a tenant with its part or more leaves to others."""
+MEAN_DECAY = 1 / 32
+"""Weight of the request that ended last in the mean of output lengths."""
 
 
 class ScheduledRequest(NamedTuple):
@@ -49,14 +55,23 @@ class SchedulerOutput:
 
 
 class Scheduler:
-    """Continuous batching over a paged KV cache, within `limits`.
+    """Continuous batching over a paged KV cache, within `limits`, in the order of `policy`.
 
-    Not thread-safe. Every step is `schedule`, the model, `update`; `add` and `abort` may come at
-    any time between these calls.
+    `tenant_weights` are shares of service under the policies that know tenants; 1 where a name is
+    missing. Not thread-safe. Every step is `schedule`, the model, `update`; `add` and `abort` may
+    come at any time between these calls, `set_limits` only before `schedule`.
     """
 
-    def __init__(self, limits: EngineLimits, hash_block: HashBlock = hash_block) -> None:
+    def __init__(
+        self,
+        limits: EngineLimits,
+        hash_block: HashBlock = hash_block,
+        *,
+        policy: SchedulingPolicy = SchedulingPolicy.FAIR,
+        tenant_weights: Mapping[str, float] | None = None,
+    ) -> None:
         self.limits = limits
+        self.counters = TenantCounters(tenant_weights)
         self.pool = BlockPool(limits.num_blocks)
         self.prefixes = PrefixCache(
             self.pool,
@@ -65,10 +80,13 @@ class Scheduler:
             hash_block=hash_block,
         )
         self.num_preemptions = 0
+        self.mean_output_tokens: float | None = None
+        self._most = limits
         self._requests: dict[str, Request] = {}
-        self._running = RankedQueue()
-        self._waiting = RankedQueue()
+        self._waiting = WaitingQueue(policy, self.counters)
+        self._running = RankedQueue(self._waiting.place)
         self._sequence = 0
+        self._admissions = 0
 
     @property
     def num_running(self) -> int:
@@ -79,6 +97,31 @@ class Scheduler:
     def num_waiting(self) -> int:
         """Requests that wait for a place, preempted ones included."""
         return len(self._waiting)
+
+    @property
+    def live_limits(self) -> LiveLimits:
+        """The limits that may change, as they are now."""
+        return self.limits.live._replace(num_usable_blocks=self.pool.num_usable)
+
+    def set_limits(self, live: LiveLimits) -> None:
+        """Changes limits between two steps, after `update` and before `schedule`.
+
+        What no longer fits is preempted, last in place first, and comes back; nothing is dropped.
+        Raises ValueError, and changes nothing, for limits that `EngineLimits.check_live` refuses.
+        """
+        self._most.check_live(live)
+        self.limits = replace(
+            self.limits,
+            max_num_seqs=live.max_num_seqs,
+            max_num_batched_tokens=live.max_num_batched_tokens,
+        )
+        self.pool.limit(live.num_usable_blocks)
+        while len(self._running) > live.max_num_seqs or self.pool.num_used > self.pool.num_usable:
+            self._preempt(self._running.pop_last())
+
+    def waiting_summary(self) -> tuple[QueueCount, ...]:
+        """Who waits, by tenant and priority."""
+        return self._waiting.summary()
 
     def has_unfinished(self) -> bool:
         """Whether another step is needed."""
@@ -153,18 +196,32 @@ class Scheduler:
     ) -> list[int]:
         """How many tokens each of `prompts` gets; admits waiting requests to them while it can.
 
-        No prompt gets more than its share before all others have had theirs; what is left then
-        goes to the first in order.
+        Puts `prompts` in the order in which they are served. Tenants take turns: the first prompt
+        of each comes before anybody's second, and so does a waiting request of a tenant that has
+        none. No prompt gets more than its share before all others have had theirs; what is left
+        then goes to the first in order.
         """
-        share = self.limits.prefill_share
+        waiting = self._waiting
+        prompts[:] = waiting.by_turns(prompts)
+        tenants = {waiting.group(request) for request in prompts}
+        head = waiting.first() if admitting else None
+        if head is not None:
+            tenants.add(waiting.group(head))
+        share = min(self.limits.prefill_share, -(-budget // max(1, len(tenants))))
+        served: set[str] = set()
         chunks: list[int] = []
         while budget:
-            if len(chunks) == len(prompts):
-                admitted = self._admit(now) if admitting else None
+            following = prompts[len(chunks)] if len(chunks) < len(prompts) else None
+            if admitting and (following is None or waiting.goes_before(following, served)):
+                admitted = self._admit(now)
                 if admitted is None:
-                    break
-                prompts.append(admitted)
+                    admitting = False
+                else:
+                    prompts.insert(len(chunks), admitted)
+            if len(chunks) == len(prompts):
+                break
             request = prompts[len(chunks)]
+            served.add(waiting.group(request))
             left = request.num_tokens - request.num_computed_tokens
             chunks.append(min(left, share, budget))
             budget -= chunks[-1]
@@ -209,6 +266,7 @@ class Scheduler:
             if token is None:
                 raise ValueError(f"no token was sampled for request {item.request_id!r}")
             request.output_token_ids.append(token)
+            self.counters.charge(request.tenant, output=1)
             reason = self._finish_reason(request, token)
             if reason is not None:
                 self._release(request, reason)
@@ -241,23 +299,34 @@ class Scheduler:
         It gets the blocks of all its known tokens at once, so that no prompt is preempted half
         way; those that hold its first tokens already are shared, and count only if they were free.
         One block for each running request stays free: admitting into the last blocks would only
-        mean preempting a step later.
+        mean preempting a step later. While several tenants are active, one that has its part
+        leaves the last places and blocks to those that have less, so that they need not wait
+        until a request of its flood has ended.
         """
-        if not self._waiting or len(self._running) >= self.limits.max_num_seqs:
-            return None
         room = self.pool.num_free - len(self._running)
-        if room < 1:
+        if room < 1 or len(self._running) >= self.limits.max_num_seqs:
             return None
-        request = self._waiting[0]
+        request = self._waiting.first()
+        if request is None:
+            return None
         found = self.prefixes.lookup(request)
         needed = -(-request.num_tokens // self.limits.block_size) - len(found)
-        if needed + self.prefixes.num_revived(found) > room:
+        room -= needed + self.prefixes.num_revived(found)
+        if room < 0:
             return None
-        self._waiting.pop_first()
+        places, blocks = self.limits.max_num_seqs, self.pool.num_usable
+        last = len(self._running) >= places - int(places * KEPT) or room < int(blocks * KEPT)
+        if last and self._waiting.has_its_part(request, self._running, places, blocks):
+            return None
+        self._waiting.remove(request)
         self.prefixes.attach(request, found)
         request.block_ids += self.pool.allocate(needed)
-        if request.first_scheduled_time is None:
+        if not request.admission:
+            self._admissions += 1
+            request.admission = self._admissions
             request.first_scheduled_time = now
+            new = request.num_tokens - request.num_computed_tokens
+            self.counters.charge(request.tenant, prompt=new)
         self._running.add(request)
         return request
 
@@ -286,6 +355,11 @@ class Scheduler:
         self._free_blocks(request)
         request.finish_reason = reason
         del self._requests[request.request_id]
+        self.counters.leave(request.tenant)
+        count = len(request.output_token_ids)
+        if count:
+            mean = self.mean_output_tokens
+            self.mean_output_tokens = count if mean is None else mean + (count - mean) * MEAN_DECAY
 
     def _free_blocks(self, request: Request) -> None:
         """Gives the tail back first: a prefix is worth more to others than an end."""

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from plimsoll_runtime.core.limits import LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
 from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
 from plimsoll_runtime.engine.stats import EngineStats, StepSample
@@ -73,6 +75,9 @@ class Engine:
         self._callbacks: dict[str, OutputCallback] = {}
         self._submitted: deque[Request] = deque()
         self._aborted: deque[str] = deque()
+        self._new_limits: LiveLimits | None = None
+        self._waiting: tuple[QueueCount, ...] = ()
+        self._num_running = 0
         self._stopping = False
         self._ready = threading.Event()
         self._started = threading.Event()
@@ -139,6 +144,19 @@ class Engine:
                 self._aborted.append(request_id)
                 self._changed.notify()
 
+    def set_limits(self, live: LiveLimits) -> None:
+        """Changes limits before the next step, dropping no request; any thread.
+
+        `stats().limits` are those that come into force then. Raises ValueError for limits that
+        `EngineLimits.check_live` refuses, and EngineFailedError when the engine has stopped.
+        """
+        self.limits.check_live(live)
+        with self._changed:
+            if self.failed is not None or self._stopping:
+                raise EngineFailedError(f"the engine has ended: {self.failed or 'stopped'}")
+            self._new_limits = live
+            self._changed.notify()
+
     def stats(self) -> EngineStats:
         """A snapshot, from any thread."""
         scheduler = self._scheduler
@@ -146,11 +164,16 @@ class Engine:
             samples = tuple(self._samples)
             busy = bool(self._callbacks)
             last_step_time = self._last_step_time
-            submitted = len(self._submitted)
+            waiting = self._waiting + tuple(
+                QueueCount(each.tenant, each.priority, 1, each.num_tokens)
+                for each in self._submitted
+            )
+            limits = self._new_limits or scheduler.live_limits
+            num_running = self._num_running
         return EngineStats(
-            num_running=scheduler.num_running,
-            num_waiting=scheduler.num_waiting + submitted,
-            kv_cache_usage=scheduler.pool.num_used / scheduler.pool.num_blocks,
+            num_running=num_running,
+            num_waiting=sum(each.num_requests for each in waiting),
+            kv_cache_usage=min(1.0, scheduler.pool.num_used / scheduler.pool.num_usable),
             num_blocks=scheduler.pool.num_blocks,
             block_size=self.limits.block_size,
             num_preemptions=scheduler.num_preemptions,
@@ -160,6 +183,9 @@ class Engine:
             last_step_time=last_step_time,
             stalled_seconds=max(0.0, self._clock() - last_step_time) if busy else 0.0,
             step_samples=samples,
+            limits=limits,
+            waiting=waiting,
+            mean_output_tokens=scheduler.mean_output_tokens,
         )
 
     # Everything below runs on the engine's thread.
@@ -181,6 +207,7 @@ class Engine:
         failures = 0
         while self._take_in():
             output = self._scheduler.schedule(self._clock())
+            self._publish()
             if not output.scheduled:
                 continue
             self._moved()
@@ -199,6 +226,7 @@ class Engine:
             for item in self._scheduler.update(output, result.sampled, result.errors):
                 self._deliver(item)
             self._record(output, seconds)
+            self._publish()
 
     def _take_in(self) -> bool:
         """Waits for work; takes submissions, then aborts. False when the loop is to end."""
@@ -208,6 +236,7 @@ class Engine:
                     self._stopping
                     or self._submitted
                     or self._aborted
+                    or self._new_limits
                     or self._scheduler.has_unfinished()
                 )
             )
@@ -219,11 +248,21 @@ class Engine:
             self._aborted.clear()
             for request in submitted:
                 self._scheduler.add(request)
+            if self._new_limits is not None:
+                self._scheduler.set_limits(self._new_limits)
+                self._new_limits = None
+            self._publish()
         for request_id in aborted:
             ended = self._scheduler.abort(request_id)
             if ended is not None:
                 self._deliver(ended)
         return True
+
+    def _publish(self) -> None:
+        """Lets other threads see who runs and who waits, as of one moment."""
+        with self._changed:
+            self._waiting = self._scheduler.waiting_summary()
+            self._num_running = self._scheduler.num_running
 
     def _moved(self) -> None:
         with self._changed:

@@ -67,7 +67,10 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         limits.max_model_len,
     )
     runner = ModelRunner(model, cache, device, threads)
-    return Engine(Scheduler(limits), runner, config, seed=options.seed)
+    scheduler = Scheduler(
+        limits, policy=options.scheduling_policy, tenant_weights=options.tenant_weights
+    )
+    return Engine(scheduler, runner, config, seed=options.seed)
 
 
 def choose_device(name: str) -> torch.device:

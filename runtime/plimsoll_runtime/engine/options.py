@@ -1,7 +1,9 @@
 """What a person or the operator may set on the engine; everything else is worked out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 
 DTYPES = ("auto", "bfloat16", "float32")
@@ -31,6 +33,8 @@ class EngineOptions:
     tensor_parallel_size: int = 1
     seed: int = 0
     threads: int | None = None
+    scheduling_policy: SchedulingPolicy = SchedulingPolicy.FAIR
+    tenant_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

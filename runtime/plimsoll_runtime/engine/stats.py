@@ -3,6 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from plimsoll_runtime.core.admission import Load
+from plimsoll_runtime.core.limits import LiveLimits
+from plimsoll_runtime.core.queue import QueueCount
+
+RECENT_STEPS = 32
+"""Steps whose mean duration says how long the next ones take."""
+
 
 class StepSample(NamedTuple):
     """One measured step, for calibration of the performance model.
@@ -24,8 +31,9 @@ class EngineStats:
     `kv_cache_usage` is between 0 and 1. `last_step_time` is when the step loop last moved, in
     seconds of the monotonic clock; `stalled_seconds` how long ago that was while requests are
     unfinished, else 0. `prefix_cache_queries` are the tokens of all requests that were admitted,
-    `prefix_cache_hits` those of them that were in the KV cache then. `step_samples` are the latest
-    ones, oldest first.
+    `prefix_cache_hits` those of them that were in the KV cache then. `waiting` are the same
+    requests as `num_waiting`, by tenant and priority. `mean_output_tokens` leans on those that
+    ended last; None before the first. `step_samples` are the latest ones, oldest first.
     """
 
     num_running: int
@@ -40,3 +48,20 @@ class EngineStats:
     last_step_time: float
     stalled_seconds: float
     step_samples: tuple[StepSample, ...]
+    limits: LiveLimits
+    waiting: tuple[QueueCount, ...]
+    mean_output_tokens: float | None
+
+    @property
+    def load(self) -> Load:
+        """What admission needs to know."""
+        recent = self.step_samples[-RECENT_STEPS:]
+        seconds = sum(sample.seconds for sample in recent)
+        return Load(
+            self.limits,
+            self.block_size,
+            self.num_running,
+            self.waiting,
+            self.mean_output_tokens,
+            seconds / len(recent) if recent else None,
+        )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.server import chat, completions, health, models
+from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
@@ -39,16 +40,22 @@ def create_app(
     app.state.context = context
     for module in (models, completions, chat, health):
         app.include_router(module.router)
+    handle_errors(app)
+    # The last added is the outermost.
+    app.add_middleware(BodyLimit)
+    if settings.api_key is not None or settings.api_key_file is not None:
+        keys = ApiKeys(settings.api_key, settings.api_key_file)
+        app.add_middleware(Authentication, keys=keys)
+    app.add_middleware(RequestTracking, lifecycle=context.lifecycle)
+    return app
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Answers every error in OpenAI's shape."""
     app.add_exception_handler(APIError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientLeftError, _client_left)
     app.add_exception_handler(Exception, _unexpected)
-    # The last added is the outermost.
-    app.add_middleware(BodyLimit)
-    if settings.api_key is not None:
-        app.add_middleware(Authentication, api_key=settings.api_key)
-    app.add_middleware(RequestTracking, lifecycle=context.lifecycle)
-    return app
 
 
 async def _api_error(_: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ from plimsoll_runtime.server.chat_template import ChatTemplateError
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import bad_request, shown
 from plimsoll_runtime.server.generation import Generation, Job
+from plimsoll_runtime.server.origin import origin_of
 from plimsoll_runtime.server.protocol import (
     MAX_MESSAGES,
     UNSUPPORTED_CHAT,
@@ -66,6 +67,7 @@ async def chat_completions(request: Request) -> Response:
             n=body.n or 1,
             options=text_options(body),
             cache_salt=cache_salt(request.headers, body.cache_salt),
+            origin=origin_of(request, body.priority),
         ),
     )
     kind = "chat.completion.chunk" if body.stream else "chat.completion"

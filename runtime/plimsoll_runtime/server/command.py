@@ -2,19 +2,24 @@
 
 import argparse
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from plimsoll_runtime.core.admission import AdmissionRules
+from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
+from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
-from plimsoll_runtime.server.settings import ServerSettings
+from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 
 EXIT_BAD_INPUT = 2
@@ -40,6 +45,13 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s); 0.0.0.0 for all")
     add("--port", type=int, default=8000, help="port to listen on, 0 for any (%(default)s)")
     add("--api-key", help=f"key that clients must send (or {API_KEY_VARIABLE} in the environment)")
+    add("--api-key-file", type=Path, metavar="FILE", help="keys of tenants, a line NAME:KEY each")
+    add(
+        "--admin-host",
+        default="127.0.0.1",
+        help="address of the admin port (%(default)s); whoever reaches it may use it",
+    )
+    add("--admin-port", type=int, metavar="PORT", help="port for live limits; none without")
     add("--dtype", choices=DTYPES, default="auto", help="type of weights and KV cache")
     add("--device", choices=DEVICES, default="auto", help="where the model runs")
     add("--max-model-len", type=int, metavar="N", help="most tokens of prompt and answer together")
@@ -56,6 +68,34 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="keep what was computed, for prompts that begin alike",
+    )
+    add(
+        "--scheduling-policy",
+        type=SchedulingPolicy,
+        choices=list(SchedulingPolicy),
+        default=SchedulingPolicy.FAIR,
+        help="who is served first: tenants by turns, by priority, or by arrival (%(default)s)",
+    )
+    add(
+        "--tenant-weight",
+        action="append",
+        type=_weight,
+        default=[],
+        metavar="NAME=WEIGHT",
+        help="a tenant's share; 1 without",
+    )
+    add(
+        "--max-queue-len",
+        type=int,
+        default=DEFAULT_MAX_QUEUE_LEN,
+        metavar="N",
+        help="most sequences that wait; more get 429 (%(default)s)",
+    )
+    add(
+        "--max-queue-wait",
+        type=float,
+        metavar="SECONDS",
+        help="longest wait; requests for which a longer one is predicted get 429",
     )
     add("--kv-cache-memory-bytes", type=int, metavar="N", help="size of the KV cache")
     add("--block-size", type=int, default=16, metavar="N", help="tokens in a KV cache block")
@@ -104,7 +144,12 @@ def _exit_while_loading(number: int, frame: FrameType | None) -> NoReturn:
 def _serve(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     options = _engine_options(arguments)
-    with _listen(arguments.host, arguments.port) as listener:
+    with ExitStack() as listeners:
+        listener = listeners.enter_context(_listen(arguments.host, arguments.port))
+        admin: socket.socket | None = None
+        if arguments.admin_port is not None:
+            admin = _listen(arguments.admin_host, arguments.admin_port, "--admin-port")
+            listeners.enter_context(admin)
         source, settings, tokenizer = _model(arguments)
         _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
         engine = _engine(source.folder, options)
@@ -130,17 +175,24 @@ def _serve(arguments: argparse.Namespace) -> int:
                 f"(ready in {seconds:.1f} s)"
             )
 
-        return serve(create_app(engine, tokenizer, settings), listener, ready)
+        if admin is not None:
+            admin_host, admin_port = admin.getsockname()[:2]
+            _say(f"admin port on http://{_in_url(admin_host)}:{admin_port}")
+        return serve(create_app(engine, tokenizer, settings), listener, ready, admin)
 
 
 def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, Tokenizer]:
     try:
+        if arguments.api_key_file is not None:
+            ApiKeys(file=arguments.api_key_file)
         source = resolve_model(arguments.model, arguments.revision)
         settings = ServerSettings(
             served_names=tuple(arguments.served_model_name or [source.name]),
             root=source.root,
             api_key=arguments.api_key or os.environ.get(API_KEY_VARIABLE) or None,
             shutdown_timeout=arguments.shutdown_timeout,
+            api_key_file=arguments.api_key_file,
+            admission=_admission_rules(arguments),
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:
@@ -177,16 +229,38 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             tensor_parallel_size=arguments.tensor_parallel_size,
             seed=arguments.seed,
             threads=arguments.threads,
+            scheduling_policy=arguments.scheduling_policy,
+            tenant_weights=dict(arguments.tenant_weight),
         )
     except ValueError as error:
         raise BadInputError(str(error)) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _admission_rules(arguments: argparse.Namespace) -> AdmissionRules:
+    return AdmissionRules(
+        max_queue_len=arguments.max_queue_len,
+        max_queue_wait=arguments.max_queue_wait,
+        policy=arguments.scheduling_policy,
+        tenant_weights=dict(arguments.tenant_weight),
+    )
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, weight = text.rpartition("=")
+    try:
+        value = float(weight)
+    except ValueError:
+        value = 0.0
+    if not name or not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT with a weight above 0")
+    return name, value
+
+
+def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """Takes the port before the model is loaded; connections are refused until it serves."""
     listener: socket.socket | None = None
     if not 0 <= port <= MAX_PORT:
-        raise BadInputError(f"--port must be 0 to {MAX_PORT}, not {port}")
+        raise BadInputError(f"{option} must be 0 to {MAX_PORT}, not {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -14,6 +14,7 @@ from plimsoll_runtime.server.cache_salt import cache_salt
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import bad_request, shown
 from plimsoll_runtime.server.generation import Generation, Job
+from plimsoll_runtime.server.origin import origin_of
 from plimsoll_runtime.server.protocol import (
     MAX_PROMPTS,
     UNSUPPORTED_COMPLETION,
@@ -63,6 +64,7 @@ async def completions(request: Request) -> Response:
             n=body.n or 1,
             options=text_options(body),
             cache_salt=cache_salt(request.headers, body.cache_salt),
+            origin=origin_of(request, body.priority),
         ),
     )
     answer = CompletionFormat(

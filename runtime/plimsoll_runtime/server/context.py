@@ -8,6 +8,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.engine_client import EngineClient
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
@@ -37,8 +38,9 @@ class Context:
         self.tokenizer = tokenizer
         self.settings = settings
         self.lifecycle = lifecycle or Lifecycle()
-        self.client = EngineClient(engine)
         self.metrics = Metrics(engine, settings.name)
+        admission = Admission(engine, settings.admission, self.metrics, self.lifecycle)
+        self.client = EngineClient(engine, admission=admission)
         vocab_size = engine.model_config.vocab_size
         eos = {*engine.model_config.eos_token_ids, *tokenizer.eos_token_ids}
         self.limits = ModelLimits(

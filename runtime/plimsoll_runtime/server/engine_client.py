@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
 from plimsoll_runtime.engine.engine import Engine, EngineFailedError
+from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.errors import APIError, bad_request
-
-MAX_UNFINISHED = 4096
-"""Sequences that may run or wait at once; more are turned away with 429."""
 
 
 class Arrival(NamedTuple):
@@ -53,9 +51,15 @@ class EngineClient:
     Create it on the loop that serves. `time` is the clock of `Request.arrival_time`.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], float] = time.monotonic,
+        admission: Admission | None = None,
+    ) -> None:
         self.engine = engine
         self.time = clock
+        self._admission = admission
         self._tickets: dict[str, Ticket] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: deque[Arrival] = deque()
@@ -66,20 +70,15 @@ class EngineClient:
         """Sequences submitted and not finished or dropped."""
         return len(self._tickets)
 
-    def submit(self, requests: Sequence[Request]) -> Ticket:
-        """Queues all of `requests` or none.
+    def submit(self, requests: Sequence[Request], max_wait: float | None = None) -> Ticket:
+        """Queues all of `requests` or none; `max_wait` is the client's objective in seconds.
 
-        Raises APIError: 429 when too many wait, 400 when the engine cannot serve one of them, 503
-        when it has stopped.
+        Raises APIError: 429 when too many wait or it would take too long, 400 when the engine
+        cannot serve one of them, 503 when it has stopped or is about to.
         """
         self._loop = asyncio.get_running_loop()
-        if len(self._tickets) + len(requests) > MAX_UNFINISHED:
-            raise APIError(
-                429,
-                f"{len(self._tickets)} sequences run or wait, the most there may be is "
-                f"{MAX_UNFINISHED}: send the request again later",
-                headers={"Retry-After": "1"},
-            )
+        if self._admission is not None:
+            self._admission.check(requests, len(self._tickets), max_wait)
         ticket = Ticket([request.request_id for request in requests])
         for request in requests:
             self._tickets[request.request_id] = ticket

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.server.engine_client import Arrival, EngineClient
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.metrics import Metrics
+from plimsoll_runtime.server.origin import Origin
 from plimsoll_runtime.server.sequence import Delta, Sequence, TextOptions
 from plimsoll_runtime.server.tokenizer import Tokenizer
 
@@ -29,6 +30,7 @@ class Job:
     n: int
     options: TextOptions
     cache_salt: str = ""
+    origin: Origin = field(default_factory=Origin)
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,19 @@ class Generation:
             sampling = _with_seed(job.sampling[index // job.n], index % job.n)
             name = f"{job.request_id}-{index}"
             requests.append(
-                Request(name, prompt, sampling, job.arrival_time, cache_salt=job.cache_salt)
+                Request(
+                    name,
+                    prompt,
+                    sampling,
+                    job.arrival_time,
+                    priority=job.origin.priority,
+                    cache_salt=job.cache_salt,
+                    tenant=job.origin.tenant,
+                )
             )
             sequence = Sequence(index, tokenizer, job.options, prompt)
             self._choices[name] = _Choice(sequence, len(prompt))
-        self._ticket = client.submit(requests)
+        self._ticket = client.submit(requests, job.origin.max_wait)
         metrics.params_n.observe(job.n)
         for request in requests:
             metrics.params_max_tokens.observe(request.sampling.max_tokens)

@@ -5,10 +5,15 @@ from contextlib import contextmanager
 
 
 class Lifecycle:
-    """Belongs to the event loop's thread. `draining` is never taken back."""
+    """Belongs to the event loop's thread. `draining` is never taken back.
+
+    `deadline` is when running requests are ended, in seconds of the monotonic clock; None until
+    that is known.
+    """
 
     def __init__(self) -> None:
         self.draining = False
+        self.deadline: float | None = None
         self.active = 0
 
     @contextmanager

@@ -1,16 +1,22 @@
 """Prometheus metrics under vLLM's names and labels, so that its dashboards and scalers work."""
 
-from collections.abc import Iterator
+from collections import Counter as Counts
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from plimsoll_runtime.core.admission import Reason
+from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason
 from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.stats import EngineStats
 
 LABELS = ("model_name", "engine")
 ENGINE = "0"
+MAX_QUEUES_SHOWN = 32
+OTHERS = "other"
 
 # Seconds. vLLM's begin at 10 ms or later; a TPOT objective of 5 ms needs to be seen.
 GAPS = (
@@ -89,6 +95,13 @@ class Metrics:
         self.request_generation_tokens = histogram(
             "vllm:request_generation_tokens", "A request's generated tokens.", TOKENS
         )
+        rejections = Counter(
+            "plimsoll:requests_rejected",
+            "Requests that were turned away before they reached the engine, by reason.",
+            (*LABELS, "reason"),
+            registry=self.registry,
+        )
+        self._rejections = {each: rejections.labels(*labels, each.value) for each in Reason}
         self.params_n = histogram("vllm:request_params_n", "The parameter n.", (1, 2, 5, 10, 20))
         self.params_max_tokens = histogram(
             "vllm:request_params_max_tokens", "The parameter max_tokens.", TOKENS
@@ -98,9 +111,28 @@ class Metrics:
         """Counts a request that ended."""
         self._success[reason.value].inc()
 
+    def rejected(self, reason: Reason) -> None:
+        """Counts a request that was turned away."""
+        self._rejections[reason].inc()
+
     def exposition(self) -> bytes:
         """The text format."""
         return generate_latest(self.registry)
+
+
+def by_tenant(waiting: Sequence[QueueCount], most: int) -> dict[tuple[str, str], int]:
+    """Waiting requests by tenant and priority, all but the `most` pairs with the most as one.
+
+    Clients choose priorities and may choose tenants, so without a bound they choose our series.
+    """
+    counts = Counts[tuple[str, str]]()
+    for each in waiting:
+        counts[each.tenant, str(each.priority)] += each.num_requests
+    shown = dict(counts.most_common(most))
+    rest = counts.total() - sum(shown.values())
+    if rest:
+        shown[OTHERS, OTHERS] = shown.get((OTHERS, OTHERS), 0) + rest
+    return shown
 
 
 class EngineCollector(Collector):
@@ -123,6 +155,7 @@ class EngineCollector(Collector):
             gauge = GaugeMetricFamily(name, text, labels=LABELS)
             gauge.add_metric(labels, value)
             yield gauge
+        yield self._waiting(stats)
         counters = {
             "vllm:num_preemptions": ("Preemptions.", stats.num_preemptions),
             "vllm:prefix_cache_queries": (
@@ -148,6 +181,16 @@ class EngineCollector(Collector):
         )
         config.add_metric(tuple(info.values()), 1)
         yield config
+
+    def _waiting(self, stats: EngineStats) -> Metric:
+        gauge = GaugeMetricFamily(
+            "plimsoll:num_requests_waiting",
+            "Requests in the queue by tenant and priority.",
+            labels=(*LABELS, "tenant", "priority"),
+        )
+        for (tenant, priority), count in by_tenant(stats.waiting, MAX_QUEUES_SHOWN).items():
+            gauge.add_metric((self._model_name, ENGINE, tenant, priority), count)
+        return gauge
 
     def describe(self) -> Iterator[Metric]:
         """Names no metrics ahead, so that registering does not ask the engine."""

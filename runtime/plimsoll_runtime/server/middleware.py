@@ -5,8 +5,10 @@ import secrets
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
+from plimsoll_runtime.server.origin import TENANT
 
 PROBES = frozenset({"/startupz", "/livez", "/readyz", "/health", "/ping"})
 OPEN_PATHS = PROBES | {"/metrics"}
@@ -54,11 +56,14 @@ def bearer_key(headers: Headers) -> bytes | None:
 
 
 class Authentication:
-    """Denies every path but probes and metrics without `Authorization: Bearer KEY`."""
+    """Denies every path but probes and metrics without `Authorization: Bearer KEY`.
 
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
+    A key's tenant goes on in the scope.
+    """
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         self.app = app
-        self._key = api_key.encode()
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. Decides on the path that the router sees, never on a header."""
@@ -75,7 +80,10 @@ class Authentication:
 
     def _allowed(self, scope: Scope) -> bool:
         given = bearer_key(Headers(scope=scope))
-        return given is not None and secrets.compare_digest(given, self._key)
+        key = None if given is None else self._keys.find(given)
+        if key is not None:
+            scope[TENANT] = key.tenant
+        return key is not None
 
 
 class BodyLimit:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from plimsoll_runtime.server.admin import create_admin_app
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.http_protocol import BoundedHttpProtocol
 
@@ -30,6 +31,30 @@ ENGINE_STOP = 5.0
 EXIT_FAILED = 1
 
 
+class AdminServer(uvicorn.Server):
+    """The admin port, on the same event loop; ends when the API's server does."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_admin_app(context),
+                http=BoundedHttpProtocol,
+                ws="none",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals are the API's server's."""
+        yield
+
+
 class ServerProcess(uvicorn.Server):
     """uvicorn with an orderly end.
 
@@ -38,7 +63,12 @@ class ServerProcess(uvicorn.Server):
     second signal ends at once. When the engine fails, `exit_code` becomes 1.
     """
 
-    def __init__(self, app: FastAPI, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        on_ready: Callable[[], None] = lambda: None,
+        admin_listener: socket.socket | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -61,6 +91,8 @@ class ServerProcess(uvicorn.Server):
         self._on_ready = on_ready
         self._drain_task: asyncio.Task[None] | None = None
         self._deadline: float | None = None
+        self._admin_listener = admin_listener
+        self._admin: AdminServer | None = None
         self.exit_code = 0
 
     @contextmanager
@@ -75,6 +107,9 @@ class ServerProcess(uvicorn.Server):
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.begin_drain)
         self._watch_task = asyncio.ensure_future(self._watch_engine())
+        if self._admin_listener is not None:
+            self._admin = AdminServer(self._context)
+            self._admin_task = asyncio.ensure_future(self._admin.serve([self._admin_listener]))
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,6 +126,9 @@ class ServerProcess(uvicorn.Server):
         await super().shutdown(sockets)
         last_word.cancel()
         self._watch_task.cancel()
+        if self._admin is not None:
+            self._admin.should_exit = True
+            await self._admin_task
 
     def begin_drain(self) -> None:
         """Starts the drain; called again, ends at once."""
@@ -101,7 +139,7 @@ class ServerProcess(uvicorn.Server):
         timeout = self._context.settings.shutdown_timeout
         logger.warning("draining: running requests have %g s", timeout)
         self._context.lifecycle.draining = True
-        self._deadline = time.monotonic() + timeout
+        self._deadline = self._context.lifecycle.deadline = time.monotonic() + timeout
         self._drain_task = asyncio.ensure_future(self._drain(self._deadline))
 
     async def _drain(self, deadline: float) -> None:
@@ -124,9 +162,14 @@ class ServerProcess(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> int:
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    admin_listener: socket.socket | None = None,
+) -> int:
     """Serves until told to stop, then stops the engine. Returns the exit code."""
-    process = ServerProcess(app, on_ready)
+    process = ServerProcess(app, on_ready, admin_listener)
     process.run([listener])
     engine = app.state.context.engine
     stopper = threading.Thread(target=engine.stop, name="plimsoll-stop", daemon=True)

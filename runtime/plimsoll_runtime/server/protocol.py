@@ -11,6 +11,7 @@ MAX_STOPS = 16
 MAX_STOP_BYTES = 64
 MAX_STOP_TOKEN_IDS = 64
 MAX_TEMPLATE_ARGUMENTS = 16
+MAX_PRIORITY = 100
 INT64 = 2**63
 
 # Fields that change the answer and are not supported, with the values that change nothing.
@@ -100,6 +101,7 @@ class GenerationRequest(BaseModel):
     skip_special_tokens: bool | None = None
     return_token_ids: bool | None = None
     cache_salt: Salt | None = None
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] | None = None
 
 
 class CompletionRequest(GenerationRequest):

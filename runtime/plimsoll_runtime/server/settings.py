@@ -1,20 +1,27 @@
 """What the HTTP server needs to know, decided at start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from plimsoll_runtime.core.admission import AdmissionRules
+
+DEFAULT_MAX_QUEUE_LEN = 1024
 
 
 @dataclass(frozen=True)
 class ServerSettings:
     """The first of `served_names` is the model's name in answers and metrics; all are accepted.
 
-    `root` is where the model came from, as /v1/models shows it. Without `api_key` everybody may
-    ask. `shutdown_timeout` is in seconds.
+    `root` is where the model came from, as /v1/models shows it. Without `api_key` and
+    `api_key_file` everybody may ask. `shutdown_timeout` is in seconds.
     """
 
     served_names: tuple[str, ...]
     root: str
     api_key: str | None = None
     shutdown_timeout: float = 30.0
+    api_key_file: Path | None = None
+    admission: AdmissionRules = field(default_factory=lambda: AdmissionRules(DEFAULT_MAX_QUEUE_LEN))
 
     def __post_init__(self) -> None:
         if not self.served_names or not all(self.served_names):

@@ -39,7 +39,7 @@ def parse_request(
     try:
         request = kind.model_validate(body)
     except ValidationError as error:
-        raise _first(error) from error
+        raise invalid(error) from error
     _check_fields(request)
     return request
 
@@ -114,6 +114,16 @@ def context_too_long(num_prompt_tokens: int | str, max_model_len: int, more: str
     )
 
 
+def invalid(error: ValidationError) -> APIError:
+    """400 for the first field at fault."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"][:1].lower() + fault["msg"][1:]
+    said = fault["type"] in ("missing", "too_long", "too_short")
+    value = "" if said else f", not {shown(fault['input'])}"
+    return bad_request(f"{path}: {message}{value}", param=path or None)
+
+
 def _check_fields(request: GenerationRequest) -> None:
     for stop in request.stop or ():
         if len(stop.encode()) > MAX_STOP_BYTES:
@@ -126,12 +136,3 @@ def _check_fields(request: GenerationRequest) -> None:
         )
     if request.stream_options is not None and not request.stream:
         raise bad_request("stream_options is only allowed with stream true", param="stream_options")
-
-
-def _first(error: ValidationError) -> APIError:
-    fault = error.errors(include_url=False, include_context=False)[0]
-    path = ".".join(str(part) for part in fault["loc"])
-    message = fault["msg"][:1].lower() + fault["msg"][1:]
-    said = fault["type"] in ("missing", "too_long", "too_short")
-    value = "" if said else f", not {shown(fault['input'])}"
-    return bad_request(f"{path}: {message}{value}", param=path or None)

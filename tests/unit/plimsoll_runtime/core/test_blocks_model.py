@@ -18,7 +18,8 @@ def key(number: int) -> BlockKey:
 
 class PoolModel(RuleBasedStateMachine):
     """`held` has a block once for each holder; `known` what should be findable, by block; `order`
-    the free blocks with content, least recently used first."""
+    the free blocks with content, least recently used first; `withheld` how many are out of use,
+    of `NUM_BLOCKS - usable` that should be."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,6 +27,20 @@ class PoolModel(RuleBasedStateMachine):
         self.held: list[int] = []
         self.known: dict[int, CachedBlock] = {}
         self.order: list[int] = []
+        self.usable = NUM_BLOCKS
+        self.withheld = 0
+
+    @property
+    def blank(self) -> int:
+        return NUM_BLOCKS - len(set(self.held)) - len(self.order) - self.withheld
+
+    def withhold(self) -> None:
+        """Blank blocks first, then the least recently used."""
+        self.withheld = min(self.withheld, NUM_BLOCKS - self.usable)
+        while self.withheld < NUM_BLOCKS - self.usable and (self.blank or self.order):
+            if not self.blank:
+                self.unknow(self.order[0])
+            self.withheld += 1
 
     def unknow(self, block_id: int) -> None:
         del self.known[block_id]
@@ -35,7 +50,7 @@ class PoolModel(RuleBasedStateMachine):
     @precondition(lambda self: self.pool.num_free > 0)
     @rule()
     def allocate(self) -> None:
-        blank = NUM_BLOCKS - len(set(self.held)) - len(self.order)
+        blank = self.blank
         (block_id,) = self.pool.allocate(1)
         assert block_id not in self.held
         if not blank:
@@ -60,6 +75,13 @@ class PoolModel(RuleBasedStateMachine):
         self.pool.free([block_id])
         if block_id not in self.held and block_id in self.known:
             self.order.append(block_id)
+        self.withhold()
+
+    @rule(usable=st.integers(1, NUM_BLOCKS))
+    def limit(self, usable: int) -> None:
+        self.pool.limit(usable)
+        self.usable = usable
+        self.withhold()
 
     @precondition(lambda self: bool(set(self.held) - set(self.known)))
     @rule(number=numbers, content=numbers)
@@ -89,7 +111,9 @@ class PoolModel(RuleBasedStateMachine):
         counts = [self.held.count(block_id) for block_id in range(NUM_BLOCKS)]
         assert [self.pool.references(block_id) for block_id in range(NUM_BLOCKS)] == counts
         assert self.pool.num_used == len(set(self.held))
-        assert self.pool.num_free + self.pool.num_used == NUM_BLOCKS
+        assert self.pool.num_withheld == self.withheld
+        assert self.pool.num_free + self.pool.num_used + self.withheld == NUM_BLOCKS
+        assert self.pool.num_free + self.pool.num_used <= max(self.usable, self.pool.num_used)
 
     @invariant()
     def what_is_known_is_found_and_nothing_else(self) -> None:

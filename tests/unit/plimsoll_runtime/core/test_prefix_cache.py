@@ -2,6 +2,7 @@
 
 import pytest
 
+from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.prefix import DIGEST_BYTES, hash_block
 from plimsoll_runtime.core.request import Request, SamplingParams
@@ -14,7 +15,8 @@ PROMPT = list(range(100, 110))  # two full blocks and a half
 def scheduler(
     blocks: int = 32, tokens: int = 64, seqs: int = 4, model_len: int = 64, caching: bool = True
 ) -> Scheduler:
-    return Scheduler(EngineLimits(seqs, tokens, model_len, blocks, SIZE, caching))
+    limits = EngineLimits(seqs, tokens, model_len, blocks, SIZE, caching)
+    return Scheduler(limits, policy=SchedulingPolicy.PRIORITY)
 
 
 def request(

@@ -9,17 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_runtime.core.limits import EngineLimits
+from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, hash_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import ScheduledRequest, Scheduler, SchedulerOutput
+
+FAIR, PRIORITY, FCFS = SchedulingPolicy
+policies = st.sampled_from(SchedulingPolicy)
 
 
 @st.composite
 def limits(draw: st.DrawFn) -> EngineLimits:
     seqs = draw(st.integers(1, 6))
     block_size = draw(st.sampled_from([1, 2, 4]))
-    blocks = draw(st.integers(4, 14))
+    blocks = draw(st.integers(4, 14) | st.integers(16, 40))
     return EngineLimits(
         max_num_seqs=seqs,
         max_num_batched_tokens=draw(st.integers(seqs, 20)),
@@ -41,6 +45,7 @@ class Arrival:
     family: int | None = None
     diverges: bool = False
     salt: str = ""
+    tenant: str = ""
 
     def prompt_of(self, number: int) -> list[int]:
         """Requests of a family ask for prefixes of one text, which the model also writes itself.
@@ -65,6 +70,7 @@ arrivals = st.lists(
         family=st.none() | st.integers(100, 101),
         diverges=st.booleans(),
         salt=st.sampled_from(["", "", "tenant"]),
+        tenant=st.sampled_from(["", "a", "b"]),
     ),
     min_size=1,
     max_size=10,
@@ -105,6 +111,21 @@ class Memory:
 
 
 Check = Callable[[Scheduler, SchedulerOutput], None]
+Changes = dict[int, LiveLimits]
+"""New limits, by the step that they come before."""
+
+
+@st.composite
+def changing(draw: st.DrawFn) -> tuple[EngineLimits, Changes]:
+    """Limits, and others that an engine started with them can take."""
+    most = draw(limits())
+    fewest = -(-most.max_model_len // most.block_size)
+    changes = {}
+    for step in draw(st.sets(st.integers(0, 25), max_size=6)):
+        seqs = draw(st.integers(1, most.max_num_seqs))
+        tokens = draw(st.integers(seqs, most.max_num_batched_tokens))
+        changes[step] = LiveLimits(seqs, tokens, draw(st.integers(fewest, most.num_blocks)))
+    return most, changes
 
 
 def serve(
@@ -112,9 +133,12 @@ def serve(
     workload: list[Arrival],
     check: Check | None = None,
     hash_block: HashBlock = hash_block,
+    policy: SchedulingPolicy = FAIR,
+    changes: Changes | None = None,
+    requests: dict[str, Request] | None = None,
 ) -> tuple[dict[str, list[RequestOutput]], list[SchedulerOutput]]:
     """Drives a scheduler until all is served; fails when that takes unreasonably many steps."""
-    scheduler = Scheduler(limit, hash_block)
+    scheduler = Scheduler(limit, hash_block, policy=policy)
     memory = Memory(limit.block_size)
     outputs: dict[str, list[RequestOutput]] = {}
     steps: list[SchedulerOutput] = []
@@ -123,20 +147,25 @@ def serve(
     while index <= 12 or scheduler.has_unfinished():
         # Each token may be computed once more for every other request, which is generous.
         assert index < 50 + work * (len(workload) + 1), "no progress"
+        if changes and index in changes:
+            scheduler.set_limits(changes[index])
+            assert scheduler.live_limits == changes[index]
         for number, arrival in enumerate(workload):
             name = f"r{number}"
             if arrival.step == index and arrival.prompt < limit.max_model_len:
                 sampling = SamplingParams(max_tokens=arrival.max_tokens)
-                scheduler.add(
-                    Request(
-                        name,
-                        arrival.prompt_of(number),
-                        sampling,
-                        float(index),
-                        arrival.priority,
-                        arrival.salt,
-                    )
+                request = Request(
+                    name,
+                    arrival.prompt_of(number),
+                    sampling,
+                    float(index),
+                    arrival.priority,
+                    arrival.salt,
+                    arrival.tenant,
                 )
+                if requests is not None:
+                    requests[name] = request
+                scheduler.add(request)
             if arrival.abort_after is not None and index == arrival.step + arrival.abort_after:
                 ended = scheduler.abort(name)
                 outputs.setdefault(name, []).extend([ended] if ended else [])
@@ -159,31 +188,42 @@ def serve(
         index += 1
     assert scheduler.pool.num_used == 0
     assert (scheduler.num_running, scheduler.num_waiting) == (0, 0)
+    assert scheduler.waiting_summary() == ()
     return outputs, steps
 
 
-@given(limits(), arrivals)
-def test_limits_and_books_hold_at_every_step(limit: EngineLimits, workload: list[Arrival]) -> None:
+@given(changing(), arrivals, policies)
+@settings(max_examples=200)
+def test_limits_and_books_hold_at_every_step(
+    limits: tuple[EngineLimits, Changes], workload: list[Arrival], policy: SchedulingPolicy
+) -> None:
+    most, changes = limits
+
     def check(scheduler: Scheduler, output: SchedulerOutput) -> None:
         items = output.scheduled
-        assert scheduler.pool.num_free + scheduler.pool.num_used == limit.num_blocks
+        pool = scheduler.pool
+        limit = scheduler.live_limits
+        assert pool.num_free + pool.num_used + pool.num_withheld == most.num_blocks
+        assert pool.num_withheld == most.num_blocks - limit.num_usable_blocks
         assert len(items) <= scheduler.num_running <= limit.max_num_seqs
         assert output.num_tokens == sum(len(i.token_ids) for i in items)
         assert output.num_tokens <= limit.max_num_batched_tokens
         assert output.num_context_tokens == sum(i.start + len(i.token_ids) for i in items)
         assert len({i.request_id for i in items}) == len(items)
         assert not {i.request_id for i in items} & set(output.preempted)
-        used = [block for block in range(limit.num_blocks) if scheduler.pool.references(block)]
+        used = [block for block in range(most.num_blocks) if scheduler.pool.references(block)]
         assert scheduler.pool.num_used == len(used)
         tables = Counter(block for i in items for block in i.block_ids)
         assert all(scheduler.pool.references(block) >= tables[block] for block in tables)
         for item in items:
             assert item.token_ids
-            assert len(item.block_ids) * limit.block_size >= item.start + len(item.token_ids)
-            written = item.block_ids[item.start // limit.block_size :]
+            assert len(item.block_ids) * most.block_size >= item.start + len(item.token_ids)
+            written = item.block_ids[item.start // most.block_size :]
             assert all(scheduler.pool.references(b) == 1 for b in written), "written and shared"
+        waiting = scheduler.waiting_summary()
+        assert sum(each.num_requests for each in waiting) == scheduler.num_waiting
 
-    serve(limit, workload, check)
+    serve(most, workload, check, policy=policy, changes=changes)
 
 
 def check_tokens(
@@ -206,12 +246,13 @@ def check_tokens(
             assert got[-1].finish_reason is FinishReason.LENGTH
 
 
-@given(limits(), arrivals)
+@given(changing(), arrivals, policies)
 @settings(max_examples=300)
 def test_every_request_gets_the_tokens_it_gets_alone(
-    limit: EngineLimits, workload: list[Arrival]
+    limits: tuple[EngineLimits, Changes], workload: list[Arrival], policy: SchedulingPolicy
 ) -> None:
-    outputs, _ = serve(limit, workload)
+    limit, changes = limits
+    outputs, _ = serve(limit, workload, policy=policy, changes=changes)
     check_tokens(limit, workload, outputs)
 
 
@@ -261,22 +302,36 @@ def test_the_same_workload_gives_the_same_steps(
     assert serve(limit, workload) == serve(limit, workload)
 
 
-@given(limits(), arrivals)
-def test_only_the_lowest_in_rank_are_preempted(
-    limit: EngineLimits, workload: list[Arrival]
+@given(limits(), arrivals, policies)
+def test_only_the_last_in_place_are_preempted(
+    limit: EngineLimits, workload: list[Arrival], policy: SchedulingPolicy
 ) -> None:
-    """So the first in rank always goes on and finishes, and then another is first."""
+    """So the first in place always goes on and finishes, and then another is first."""
+    requests: dict[str, Request] = {}
+    numbers: dict[str, int] = {}
 
-    def rank(name: str) -> tuple[int, int, int]:
-        number = int(name[1:])
-        return workload[number].priority, workload[number].step, number
+    def place(name: str) -> tuple[int, int]:
+        request = requests[name]
+        assert request.admission == numbers.setdefault(name, request.admission) > 0
+        return request.priority if policy is PRIORITY else 0, request.admission
 
     def check(scheduler: Scheduler, output: SchedulerOutput) -> None:
         if output.preempted:
-            kept = max(rank(item.request_id) for item in output.scheduled)
-            assert kept < min(map(rank, output.preempted))
+            kept = max(place(item.request_id) for item in output.scheduled)
+            assert kept < min(map(place, output.preempted))
 
-    serve(limit, workload, check)
+    serve(limit, workload, check, policy=policy, requests=requests)
+
+
+@given(limits(), arrivals)
+def test_with_one_tenant_policies_differ_in_priorities_only(
+    limit: EngineLimits, workload: list[Arrival]
+) -> None:
+    one = [replace(each, tenant="one") for each in workload]
+    equals = [replace(each, priority=0) for each in one]
+    assert serve(limit, equals, policy=FAIR) == serve(limit, equals, policy=FCFS)
+    assert serve(limit, equals, policy=PRIORITY) == serve(limit, equals, policy=FCFS)
+    assert serve(limit, one, policy=FCFS)[1] == serve(limit, equals, policy=FCFS)[1]
 
 
 def test_tiny_pools_do_preempt() -> None:
@@ -320,3 +375,31 @@ def test_a_thousand_requests_under_pressure(caching: bool) -> None:
     cached = sum(items[-1].cached_tokens for items in outputs.values())
     assert (cached > 500) if caching else (cached == 0)
     assert sum(len(each.preempted) for each in steps) > 100
+
+
+@pytest.mark.parametrize("policy", list(SchedulingPolicy))
+def test_a_thousand_requests_of_tenants_while_limits_change(policy: SchedulingPolicy) -> None:
+    """With enough places and blocks that some are left to tenants with less than their part."""
+    rng = random.Random(11)
+    limit = EngineLimits(20, 40, 64, 40, 4)
+    workload = [
+        Arrival(
+            step=rng.randrange(12),
+            prompt=rng.randint(1, 30),
+            max_tokens=rng.randint(1, 30),
+            priority=rng.choice([-1, 0, 0, 1]),
+            abort_after=rng.choice([None, None, None, 3, 40, 200]),
+            family=rng.choice([None, 100]),
+            salt=(tenant := rng.choice(["flood"] * 8 + ["a", "b"])),
+            tenant=tenant,
+        )
+        for _ in range(1000)
+    ]
+    changes = {}
+    for step in range(0, 2000, 25):
+        seqs = rng.randint(1, 20)
+        changes[step] = LiveLimits(seqs, rng.randint(seqs, 40), rng.randint(16, 40))
+    outputs, steps = serve(limit, workload, policy=policy, changes=changes)
+    check_tokens(limit, workload, outputs)
+    assert sum(len(each.preempted) for each in steps) > 50
+    assert len(steps) > 400

@@ -260,7 +260,7 @@ async def test_too_many_sequences_are_turned_away(
     spoken: SpokenModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("plimsoll_runtime.server.engine_client.MAX_UNFINISHED", 4)
+    monkeypatch.setattr("plimsoll_runtime.server.admission.MAX_UNFINISHED", 4)
     spoken.gate.clear()
     waiting = asyncio.ensure_future(http.post(PATHS[0], json={"prompt": "x", "n": 4}))
     while app.state.context.client.num_unfinished < 4:

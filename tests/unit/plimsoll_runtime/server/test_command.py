@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.server.command import main, parser
 
 
@@ -23,6 +24,9 @@ def test_defaults_are_safe() -> None:
     assert arguments.shutdown_timeout == 30
     assert arguments.enable_prefix_caching
     assert parser().parse_args(["x", "--enable-prefix-caching"]).enable_prefix_caching
+    assert (arguments.admin_host, arguments.admin_port) == ("127.0.0.1", None)
+    assert arguments.scheduling_policy is SchedulingPolicy.FAIR
+    assert (arguments.max_queue_len, arguments.max_queue_wait) == (1024, None)
 
 
 def test_every_option_of_the_contract_is_there() -> None:
@@ -33,9 +37,15 @@ def test_every_option_of_the_contract_is_there() -> None:
             *("--max-num-seqs=4", "--max-num-batched-tokens=64", "--kv-cache-memory-bytes=1024"),
             *("--block-size=32", "--gpu-memory-utilization=0.5", "--tensor-parallel-size=1"),
             *("--seed=7", "--shutdown-timeout=3.5", "--threads=2", "--no-enable-prefix-caching"),
-            "--long-prefill-token-threshold=32",
+            *("--long-prefill-token-threshold=32", "--scheduling-policy=priority"),
+            *("--tenant-weight=chat=2", "--tenant-weight=a=b=0.5", "--max-queue-len=9"),
+            *("--max-queue-wait=2.5", "--api-key-file=keys", "--admin-host=::1", "--admin-port=2"),
         ]
     )
+    assert arguments.scheduling_policy is SchedulingPolicy.PRIORITY
+    assert arguments.tenant_weight == [("chat", 2.0), ("a=b", 0.5)]
+    assert (arguments.max_queue_len, arguments.max_queue_wait) == (9, 2.5)
+    assert (arguments.admin_host, arguments.admin_port) == ("::1", 2)
     assert (arguments.enable_prefix_caching, arguments.long_prefill_token_threshold) == (False, 32)
     assert arguments.served_model_name == ["a"]
     assert (arguments.kv_cache_memory_bytes, arguments.shutdown_timeout) == (1024, 3.5)
@@ -53,6 +63,13 @@ def test_every_option_of_the_contract_is_there() -> None:
         (["builtin://tiny", "--tensor-parallel-size=2"], "tensor_parallel_size 2"),
         (["builtin://tiny", "--shutdown-timeout=-1"], "--shutdown-timeout must be at least 0"),
         (["builtin://tiny", "--port=70000"], "--port must be 0 to 65535, not 70000"),
+        (["builtin://tiny", "--port=0", "--admin-port=-1"], "--admin-port must be 0 to 65535"),
+        (["builtin://tiny", "--scheduling-policy=lifo"], "invalid SchedulingPolicy value: 'lifo'"),
+        (["builtin://tiny", "--tenant-weight=chat"], "'chat' is not NAME=WEIGHT"),
+        (["builtin://tiny", "--tenant-weight=chat=0"], "'chat=0' is not NAME=WEIGHT"),
+        (["builtin://tiny", "--port=0", "--max-queue-len=0"], "max_queue_len must be at least 1"),
+        (["builtin://tiny", "--port=0", "--max-queue-wait=0"], "max_queue_wait must be above 0"),
+        (["builtin://tiny", "--port=0", "--api-key-file=no.such"], "no.such cannot be read: No"),
         (["builtin://tiny", "--host=no.such.host.invalid"], "cannot listen on no.such.host"),
         (["builtin://none", "--port=0"], "no builtin model is named 'none'"),
         (["s3://x", "--port=0"], "s3://x: a model is a folder"),

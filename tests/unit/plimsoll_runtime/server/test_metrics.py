@@ -5,7 +5,8 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from plimsoll_runtime.server.metrics import GAPS, LATENCIES
+from plimsoll_runtime.core.queue import QueueCount
+from plimsoll_runtime.server.metrics import GAPS, LATENCIES, MAX_QUEUES_SHOWN, by_tenant
 from tests.unit.plimsoll_runtime.server.conftest import SpokenModel
 
 LABELS = {"model_name": "tiny", "engine": "0"}
@@ -117,3 +118,38 @@ def test_buckets_see_what_an_slo_of_milliseconds_needs() -> None:
         assert list(buckets) == sorted(set(buckets))
         assert buckets[0] == 0.001
     assert len([each for each in GAPS if each <= 0.01]) >= 5
+
+
+def test_who_waits_is_shown_for_the_longest_queues_and_the_rest_as_one() -> None:
+    waiting = (
+        *(QueueCount("a", 0, 5, 50), QueueCount("b", -1, 3, 30), QueueCount("b", 0, 2, 20)),
+        *(QueueCount("c", 0, 1, 10), QueueCount("a", 0, 1, 10)),
+    )
+    assert by_tenant(waiting, 9) == {("a", "0"): 6, ("b", "-1"): 3, ("b", "0"): 2, ("c", "0"): 1}
+    assert by_tenant(waiting, 2) == {("a", "0"): 6, ("b", "-1"): 3, ("other", "other"): 3}
+    assert by_tenant((), 2) == {}
+
+
+async def test_a_thousand_tenants_are_a_bounded_number_of_series(
+    http: httpx.AsyncClient, app: FastAPI, spoken: SpokenModel
+) -> None:
+    spoken.gate.clear()
+    tasks = [
+        asyncio.ensure_future(
+            http.post(
+                "/v1/completions",
+                json={"prompt": [9], "max_tokens": 1},
+                headers={"x-llm-d-inference-fairness-id": f"tenant-{number}"},
+            )
+        )
+        for number in range(300)
+    ]
+    while app.state.context.client.num_unfinished < 300:
+        await asyncio.sleep(0.001)
+    found = await scrape(http)
+    shown = {k: n for k, n in found.items() if k.startswith("plimsoll:num_requests_waiting,")}
+    assert len(shown) == MAX_QUEUES_SHOWN + 1
+    assert sum(shown.values()) == found["vllm:num_requests_waiting"] >= 290
+    spoken.gate.set()
+    answers = await asyncio.gather(*tasks)
+    assert {answer.status_code for answer in answers} == {200}

@@ -1,0 +1,88 @@
+"""The admin port: limits that change while the engine serves, and the latest steps.
+
+Whoever reaches this port may use it; it listens on loopback unless told otherwise, and pods'
+NetworkPolicy does not open it.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from plimsoll_runtime.engine.engine import Engine, EngineFailedError
+from plimsoll_runtime.server.app import handle_errors
+from plimsoll_runtime.server.body import read_object
+from plimsoll_runtime.server.context import Context, context_of
+from plimsoll_runtime.server.errors import APIError, bad_request
+from plimsoll_runtime.server.middleware import BodyLimit
+from plimsoll_runtime.server.validation import invalid
+
+MAX_ADMIN_BODY_BYTES = 4096
+
+router = APIRouter()
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class LimitsChange(BaseModel):
+    """What may be changed; what is left out stays."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    max_num_seqs: Count | None = None
+    max_num_batched_tokens: Count | None = None
+    num_usable_blocks: Count | None = None
+
+
+@router.get("/admin/limits")
+async def show_limits(request: Request) -> dict[str, Any]:
+    """The limits in force, and those that the engine was started with."""
+    return _limits(context_of(request).engine)
+
+
+@router.put("/admin/limits")
+async def change_limits(request: Request) -> dict[str, Any]:
+    """Changes limits before the next step; no request is dropped. 400 says what cannot be."""
+    engine = context_of(request).engine
+    try:
+        change = LimitsChange.model_validate(await read_object(request))
+    except ValidationError as error:
+        raise invalid(error) from error
+    try:
+        engine.set_limits(engine.stats().limits._replace(**change.model_dump(exclude_none=True)))
+    except ValueError as error:
+        raise bad_request(str(error)) from error
+    except EngineFailedError as error:
+        raise APIError(503, str(error)) from error
+    return _limits(engine)
+
+
+@router.get("/admin/steps")
+async def show_steps(request: Request) -> dict[str, Any]:
+    """The latest steps, oldest first, for calibration; `num_steps` counts all since the start."""
+    stats = context_of(request).engine.stats()
+    return {
+        "num_steps": stats.num_steps,
+        "steps": [sample._asdict() for sample in stats.step_samples],
+    }
+
+
+def create_admin_app(context: Context) -> FastAPI:
+    """The admin port's app, for the same engine as the API's."""
+    app = FastAPI(title="Plimsoll admin", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.context = context
+    app.include_router(router)
+    handle_errors(app)
+    app.add_middleware(BodyLimit, limit=MAX_ADMIN_BODY_BYTES)
+    return app
+
+
+def _limits(engine: Engine) -> dict[str, Any]:
+    most = engine.limits
+    return {
+        **engine.stats().limits._asdict(),
+        "most": most.live._asdict(),
+        "block_size": most.block_size,
+        "max_model_len": most.max_model_len,
+    }
