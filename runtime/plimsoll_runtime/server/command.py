@@ -11,12 +11,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.child import EngineInputError, EngineProcess
+from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
+from plimsoll_runtime.engine.remote import RemoteEngine
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 MAX_PORT = 65535
 API_KEY_VARIABLE = "PLIMSOLL_API_KEY"
@@ -90,6 +94,9 @@ def main(argv: list[str]) -> int:
     except BadInputError as error:
         print(f"plimsoll serve: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except EngineFailedError as error:
+        print(f"plimsoll serve: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return 0
     finally:
@@ -107,30 +114,44 @@ def _serve(arguments: argparse.Namespace) -> int:
     with _listen(arguments.host, arguments.port) as listener:
         source, settings, tokenizer = _model(arguments)
         _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
-        engine = _engine(source.folder, options)
-        stats = engine.stats()
-        _say(
-            f"KV cache of {stats.num_blocks * stats.block_size} tokens "
-            f"({stats.num_blocks} blocks of {stats.block_size})"
-        )
-        engine.start()
+        process = EngineProcess(Load(str(source.folder), options))
+        try:
+            return _serve_engine(process, listener, settings, tokenizer, started)
+        finally:
+            process.kill()
 
-        from prometheus_client import disable_created_metrics
 
-        from plimsoll_runtime.server.app import create_app
-        from plimsoll_runtime.server.process import serve
+def _serve_engine(
+    process: EngineProcess,
+    listener: socket.socket,
+    settings: ServerSettings,
+    tokenizer: Tokenizer,
+    started: float,
+) -> int:
+    # These take a while to import, as the engine's process takes to load.
+    from prometheus_client import disable_created_metrics
 
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        host, port = listener.getsockname()[:2]
+    from plimsoll_runtime.server.app import create_app
+    from plimsoll_runtime.server.process import serve
 
-        def ready() -> None:
-            seconds = time.monotonic() - started
-            _say(
-                f"serving {settings.name} on http://{_in_url(host)}:{port} "
-                f"(ready in {seconds:.1f} s)"
-            )
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    try:
+        engine = RemoteEngine(process, process.receive(Loaded))
+    except EngineInputError as error:
+        raise BadInputError(str(error)) from error
+    stats = engine.stats()
+    _say(
+        f"KV cache of {stats.num_blocks * stats.block_size} tokens "
+        f"({stats.num_blocks} blocks of {stats.block_size})"
+    )
+    engine.start()
+    host, port = listener.getsockname()[:2]
 
-        return serve(create_app(engine, tokenizer, settings), listener, ready)
+    def ready() -> None:
+        seconds = time.monotonic() - started
+        _say(f"serving {settings.name} on http://{_in_url(host)}:{port} (ready in {seconds:.1f} s)")
+
+    return serve(create_app(engine, tokenizer, settings), listener, ready)
 
 
 def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, Tokenizer]:
@@ -144,16 +165,6 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:
-        raise BadInputError(str(error)) from error
-
-
-def _engine(folder: Path, options: EngineOptions) -> Engine:
-    # torch comes after everything that can be told to be wrong without it.
-    from plimsoll_runtime.engine.loader import load_engine
-
-    try:
-        return load_engine(folder, options)
-    except (ValueError, FileNotFoundError) as error:
         raise BadInputError(str(error)) from error
 
 

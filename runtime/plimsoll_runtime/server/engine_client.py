@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
-from plimsoll_runtime.engine.engine import Engine, EngineFailedError
+from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.errors import APIError, bad_request
 
 MAX_UNFINISHED = 4096
@@ -53,7 +54,7 @@ class EngineClient:
     Create it on the loop that serves. `time` is the clock of `Request.arrival_time`.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: EngineHandle, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
         self.time = clock
         self._tickets: dict[str, Ticket] = {}
