@@ -121,8 +121,8 @@ def request_id_of(payload: bytes) -> str | None:
     So that such a request can end alone.
     """
     try:
-        return _MAYBE_REQUEST.decode(payload).request.request_id
-    except msgspec.MsgspecError:
+        return _decode(_maybe_request, payload).request.request_id
+    except MessageError:
         return None
 
 
@@ -134,11 +134,11 @@ class _MaybeRequest(msgspec.Struct, frozen=True):
     request: _OnlyId
 
 
-_MAYBE_REQUEST = msgspec.msgpack.Decoder(_MaybeRequest)
+_maybe_request = msgspec.msgpack.Decoder(_MaybeRequest)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise MessageError(f"a message of {len(payload)} bytes: {error}") from error
