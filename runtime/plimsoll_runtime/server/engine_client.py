@@ -1,4 +1,4 @@
-"""The way from the event loop to the engine's thread and back."""
+"""The way from a request's coroutine to the engine and back."""
 
 import asyncio
 import time
@@ -109,8 +109,8 @@ class EngineClient:
             ticket.put(Arrival(output, self.time()))
 
     def _on_output(self, output: RequestOutput) -> None:
-        # On the engine's thread. A step calls this once a sequence; waking the loop costs a
-        # system call, so only the first of them does it.
+        # Perhaps on the engine's thread. A step calls this once a sequence; waking the loop costs
+        # a system call, so only the first of them does it.
         self._inbox.append(Arrival(output, self.time()))
         if not self._woken and self._loop is not None:
             self._woken = True
