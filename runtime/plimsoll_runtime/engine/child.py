@@ -65,7 +65,9 @@ class EngineProcess:
         try:
             payload = self.channel.receive()
             message = None if payload is None else decode_from_engine(payload)
-        except (OSError, FrameError, MessageError) as error:
+        except OSError:
+            message = None  # the process ended without having read all that was sent
+        except (FrameError, MessageError) as error:
             raise EngineFailedError(
                 f"the engine's process cannot be understood: {error}"
             ) from error

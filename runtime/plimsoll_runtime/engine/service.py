@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -39,8 +38,6 @@ from plimsoll_runtime.engine.stats import EngineStats
 
 logger = logging.getLogger(__name__)
 
-STATS_INTERVAL = 0.02
-"""Seconds between two sets of figures; a request that ends brings new ones at once."""
 UNSENDABLE = "internal error: the answer cannot be passed on; the request can be sent again"
 
 EXIT_FAILED = 1
@@ -50,14 +47,10 @@ EXIT_BAD_INPUT = 2
 class Service:
     """Between a channel and an engine that has not been started yet."""
 
-    def __init__(
-        self, channel: Channel, engine: Engine, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, channel: Channel, engine: Engine) -> None:
         self._channel = channel
         self._engine = engine
-        self._clock = clock
         self._outputs: list[RequestOutput] = []
-        self._stats_time = clock()
         self._num_steps_told = 0
         engine.on_step = self.flush
 
@@ -93,11 +86,11 @@ class Service:
             self.handle(payload)
 
     def flush(self) -> None:
-        """Sends what the step brought. Runs on the engine's thread, after each step."""
+        """Sends what the step brought, and the figures. Runs on the engine's thread."""
         outputs = self._outputs.copy()
         self._outputs.clear()
-        stats = self._new_stats(ended=any(each.finish_reason is not None for each in outputs))
-        if not outputs and stats is None:
+        stats = self._new_stats()
+        if not outputs and not stats.step_samples:
             return
         try:
             self._send(Outputs(outputs, stats))
@@ -114,11 +107,7 @@ class Service:
             self._engine.abort(output.request_id)
             self._refuse(output.request_id, UNSENDABLE)
 
-    def _new_stats(self, *, ended: bool) -> EngineStats | None:
-        now = self._clock()
-        if not ended and now - self._stats_time < STATS_INTERVAL:
-            return None
-        self._stats_time = now
+    def _new_stats(self) -> EngineStats:
         stats = self._engine.stats()
         new = stats.num_steps - self._num_steps_told
         self._num_steps_told = stats.num_steps

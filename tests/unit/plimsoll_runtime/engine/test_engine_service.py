@@ -29,7 +29,7 @@ from plimsoll_runtime.engine.messages import (
     encode,
 )
 from plimsoll_runtime.engine.options import EngineOptions
-from plimsoll_runtime.engine.service import STATS_INTERVAL, UNSENDABLE, Service, serve
+from plimsoll_runtime.engine.service import UNSENDABLE, Service, serve
 
 LOAD = Load("", EngineOptions())
 CONFIG = ModelConfig.from_hf(
@@ -65,17 +65,16 @@ class CountingModel:
 
 
 class Server:
-    """The other end; `now` is the service's clock."""
+    """The other end."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         ours.settimeout(10)
         self.channel = Channel(ours)
         self.model = CountingModel()
-        self.now = 0.0
         self.engine = Engine(Scheduler(EngineLimits(8, 64, 64, 64, 4)), self.model, CONFIG)
         self.outgoing = Channel(theirs)
-        self.service = Service(self.outgoing, self.engine, lambda: self.now)
+        self.service = Service(self.outgoing, self.engine)
         self.theirs = theirs
 
     def next(self) -> Outputs:
@@ -203,22 +202,19 @@ def test_an_output_that_cannot_be_sent_ends_its_request_alone(
     )
 
 
-def test_figures_come_now_and_then_and_whenever_a_request_ends(server: Server) -> None:
-    server.engine.start()
+def test_figures_come_with_every_step_and_each_sample_once(server: Server) -> None:
     server.service.handle(submit("short", 4))
     server.service.handle(submit("long", 9))
+    server.engine.start()
     told = []
-    for step in range(9):
-        server.now += STATS_INTERVAL if step == 1 else 0.0
+    for _ in range(9):
         server.model.run(1)
         stats = server.next().stats
-        if stats is not None:
-            told.append((step, stats))
-    steps = [step for step, _ in told]
-    assert steps in ([1, 3, 8], [1, 4, 8]), "the interval, and two ends"
-    assert [stats.num_running for _, stats in told] == [2, 1, 0]
-    samples = [sample for _, stats in told for sample in stats.step_samples]
-    assert len(samples) == told[-1][1].num_steps == 9, "every step's sample once"
+        assert stats is not None
+        told.append(stats)
+    assert [stats.num_running for stats in told] == [2, 2, 2, 1, 1, 1, 1, 1, 0]
+    assert all(len(stats.step_samples) == 1 for stats in told)
+    samples = [sample for stats in told for sample in stats.step_samples]
     assert tuple(samples) == server.engine.stats().step_samples
 
 

@@ -151,6 +151,13 @@ def test_what_goes_wrong_while_loading_is_told(
         process.receive(Loaded)
 
 
+def test_a_process_that_ends_with_unread_messages_has_ended(process: PlayedProcess) -> None:
+    process.channel.send(Stop())
+    process.peer.socket.close()
+    with pytest.raises(EngineFailedError, match="the engine's process was played"):
+        process.receive(Loaded)
+
+
 async def test_requests_go_out_and_outputs_come_back(
     engine: RemoteEngine, process: PlayedProcess
 ) -> None:
