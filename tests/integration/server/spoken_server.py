@@ -65,6 +65,8 @@ def main() -> int:
     settings = ServerSettings(("talking",), "test", shutdown_timeout=arguments.shutdown_timeout)
     app = create_app(engine, load_tokenizer(builtin.path("tiny")), settings)
     with socket.socket() as listener:
+        # Small, so that a client that does not read is soon felt.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         ready = f"plimsoll: serving talking on http://127.0.0.1:{port} (test)"
