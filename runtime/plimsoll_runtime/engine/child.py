@@ -22,7 +22,7 @@ from plimsoll_runtime.engine.messages import (
 )
 
 SERVICE = (sys.executable, "-P", "-m", "plimsoll_runtime.engine.service")
-EXIT_SECONDS = 0.5
+EXIT_SECONDS = 1.0
 """How long after its socket's end a process may take to be gone."""
 
 T = TypeVar("T", Loaded, Ready)
@@ -101,9 +101,11 @@ class EngineProcess:
         return True
 
     def kill(self) -> None:
-        """Ends the process now; may be called at any time."""
+        """Has the process ended without more ado; `wait` tells when it is gone.
+
+        That may take a while, and for a process stuck in a driver for ever.
+        """
         self._process.kill()
-        self._process.wait()
 
     def describe_end(self) -> str:
         """What became of it, as the rest of a sentence."""

@@ -145,6 +145,7 @@ class RemoteEngine:
         if not self._process.wait(STOP_SECONDS):
             logger.warning("the engine is still in a step; its process is killed")
             self._process.kill()
+            self._process.wait(EXIT_SECONDS)
         self._socket.close()
         self._end_all(FinishReason.ABORT, None)
 

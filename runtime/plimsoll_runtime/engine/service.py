@@ -98,6 +98,7 @@ class Service:
             # A value that no message can carry, or too much for one: find whose it is.
             for output in outputs:
                 self._send_alone(output)
+            self._send(Outputs([], stats))
 
     def _send_alone(self, output: RequestOutput) -> None:
         try:

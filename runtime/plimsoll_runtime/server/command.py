@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from plimsoll_runtime.engine.child import EngineInputError, EngineProcess
+from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
 from plimsoll_runtime.engine.engine import EngineFailedError
 from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
@@ -119,6 +119,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             return _serve_engine(process, listener, settings, tokenizer, started)
         finally:
             process.kill()
+            process.wait(EXIT_SECONDS)
 
 
 def _serve_engine(
