@@ -133,16 +133,7 @@ class Scheduler:
 
     def check(self, request: Request) -> None:
         """Raises ValueError when no step could ever serve the request. Reads only the limits."""
-        length = len(request.prompt_token_ids)
-        if length < 1:
-            raise ValueError("the prompt has no tokens")
-        if length >= self.limits.max_model_len:
-            raise ValueError(
-                f"the prompt has {length} tokens; with max_model_len {self.limits.max_model_len} "
-                f"at most {self.limits.max_model_len - 1} leave room for an answer"
-            )
-        if request.sampling.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, not {request.sampling.max_tokens}")
+        check_limits(request, self.limits)
 
     def add(self, request: Request) -> None:
         """Queues a request.
@@ -397,3 +388,17 @@ def _output(
         request.num_preemptions,
         request.num_cached_tokens,
     )
+
+
+def check_limits(request: Request, limits: EngineLimits) -> None:
+    """Raises ValueError when an engine with these limits could never serve the request."""
+    length = len(request.prompt_token_ids)
+    if length < 1:
+        raise ValueError("the prompt has no tokens")
+    if length >= limits.max_model_len:
+        raise ValueError(
+            f"the prompt has {length} tokens; with max_model_len {limits.max_model_len} "
+            f"at most {limits.max_model_len - 1} leave room for an answer"
+        )
+    if request.sampling.max_tokens < 1:
+        raise ValueError(f"max_tokens must be at least 1, not {request.sampling.max_tokens}")

@@ -1,5 +1,6 @@
 """The engine: one thread that schedules, runs the model and hands out tokens, step by step."""
 
+import asyncio
 import logging
 import random
 import threading
@@ -9,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from plimsoll_runtime.core.limits import LiveLimits
+from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput, check_limits
 from plimsoll_runtime.engine.stats import EngineStats, StepSample
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ OutputCallback = Callable[[RequestOutput], None]
 MAX_CONSECUTIVE_FAILURES = 3
 MAX_STEP_SAMPLES = 1024
 INTERNAL_ERROR = "internal error: the model step failed; the request can be sent again"
+ENGINE_FAILED = "the engine failed; send the request again"
 
 
 class EngineFailedError(RuntimeError):
@@ -52,7 +54,9 @@ class Engine:
 
     `on_output` runs on the engine's thread and must not block; the last call for a request has
     its `finish_reason`, and exactly one such call comes for every submitted request, whatever
-    happens. `failed` holds the exception that ended the engine, else None.
+    happens. `failed` holds the exception that ended the engine, else None. `on_step` is called on
+    that thread too, when a step was scheduled and after its callbacks, and must not raise; set it
+    before `start`.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Engine:
         self.limits = scheduler.limits
         self.model_config = model_config
         self.failed: BaseException | None = None
+        self.on_step: Callable[[], None] = _nothing
         self._scheduler = scheduler
         self._runner = runner
         self._clock = clock
@@ -104,6 +109,14 @@ class Engine:
         if not self._ready.is_set():
             raise EngineFailedError(f"the warm-up step failed: {self.failed}") from self.failed
 
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """For `EngineHandle`: nothing to do, callbacks run on the engine's own thread."""
+
+    def join(self) -> None:
+        """Waits until the loop has ended, by `stop` or by a failure."""
+        if self._thread is not None:
+            self._thread.join()
+
     def stop(self) -> None:
         """Ends the loop; unfinished requests get the reason `abort`. May be called twice."""
         with self._changed:
@@ -121,8 +134,7 @@ class Engine:
         token outside the vocabulary or has the id of an unfinished one, and EngineFailedError
         when the engine has failed or stopped.
         """
-        self._scheduler.check(request)
-        _check_tokens(request.prompt_token_ids, self.model_config.vocab_size)
+        check_request(request, self.limits, self.model_config.vocab_size)
         with self._changed:
             if self.failed is not None or self._stopping:
                 raise EngineFailedError(f"the engine takes no requests: {self.failed or 'stopped'}")
@@ -201,6 +213,7 @@ class Engine:
             self.failed = error
         finally:
             self._end_all()
+            self.on_step()
             self._started.set()
 
     def _loop(self) -> None:
@@ -208,6 +221,7 @@ class Engine:
         while self._take_in():
             output = self._scheduler.schedule(self._clock())
             self._publish()
+            self.on_step()
             if not output.scheduled:
                 continue
             self._moved()
@@ -220,6 +234,7 @@ class Engine:
                 if failures >= MAX_CONSECUTIVE_FAILURES:
                     raise
                 self._fail(output)
+                self.on_step()
                 continue
             failures = 0
             seconds = time.perf_counter() - started
@@ -227,6 +242,7 @@ class Engine:
                 self._deliver(item)
             self._record(output, seconds)
             self._publish()
+            self.on_step()
 
     def _take_in(self) -> bool:
         """Waits for work; takes submissions, then aborts. False when the loop is to end."""
@@ -312,13 +328,19 @@ class Engine:
         if self.failed is None:
             reason, error = FinishReason.ABORT, None
         else:
-            reason, error = FinishReason.ERROR, "the engine failed; send the request again"
+            reason, error = FinishReason.ERROR, ENGINE_FAILED
         for request_id in left:
             self._deliver(RequestOutput(request_id, (), reason, error))
 
 
-def _check_tokens(token_ids: list[int], vocab_size: int) -> None:
-    lowest, highest = min(token_ids), max(token_ids)
+def check_request(request: Request, limits: EngineLimits, vocab_size: int) -> None:
+    """Raises ValueError for what no engine with these limits and this vocabulary could serve."""
+    check_limits(request, limits)
+    lowest, highest = min(request.prompt_token_ids), max(request.prompt_token_ids)
     if lowest < 0 or highest >= vocab_size:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"token id {wrong} is not in the vocabulary of {vocab_size} tokens")
+
+
+def _nothing() -> None:
+    """What `on_step` does unless it is set."""

@@ -10,7 +10,8 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from plimsoll_runtime.engine.engine import Engine, EngineFailedError
+from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.app import handle_errors
 from plimsoll_runtime.server.body import read_object
 from plimsoll_runtime.server.context import Context, context_of
@@ -78,7 +79,7 @@ def create_admin_app(context: Context) -> FastAPI:
     return app
 
 
-def _limits(engine: Engine) -> dict[str, Any]:
+def _limits(engine: EngineHandle) -> dict[str, Any]:
     most = engine.limits
     return {
         **engine.stats().limits._asdict(),

@@ -13,7 +13,7 @@ from plimsoll_runtime.core.admission import (
     retry_after,
 )
 from plimsoll_runtime.core.request import Request
-from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
 from plimsoll_runtime.server.metrics import Metrics
@@ -34,7 +34,7 @@ class Admission:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineHandle,
         rules: AdmissionRules,
         metrics: Metrics,
         lifecycle: Lifecycle,

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server import chat, completions, health, models
 from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.context import Context
@@ -21,7 +21,7 @@ from plimsoll_runtime.server.tokenizer import Tokenizer
 
 
 def create_app(
-    engine: Engine,
+    engine: EngineHandle,
     tokenizer: Tokenizer,
     settings: ServerSettings,
     lifecycle: Lifecycle | None = None,

@@ -11,20 +11,31 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.fairness import SchedulingPolicy
-from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
+from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
+from plimsoll_runtime.engine.remote import RemoteEngine
 from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 MAX_PORT = 65535
 API_KEY_VARIABLE = "PLIMSOLL_API_KEY"
+
+
+class Listeners(NamedTuple):
+    """The port of the API, and the admin port if there is one."""
+
+    api: socket.socket
+    admin: socket.socket | None = None
 
 
 class BadInputError(Exception):
@@ -130,6 +141,9 @@ def main(argv: list[str]) -> int:
     except BadInputError as error:
         print(f"plimsoll serve: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except EngineFailedError as error:
+        print(f"plimsoll serve: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return 0
     finally:
@@ -144,41 +158,53 @@ def _exit_while_loading(number: int, frame: FrameType | None) -> NoReturn:
 def _serve(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     options = _engine_options(arguments)
-    with ExitStack() as listeners:
-        listener = listeners.enter_context(_listen(arguments.host, arguments.port))
-        admin: socket.socket | None = None
+    with ExitStack() as stack:
+        listeners = Listeners(stack.enter_context(_listen(arguments.host, arguments.port)))
         if arguments.admin_port is not None:
             admin = _listen(arguments.admin_host, arguments.admin_port, "--admin-port")
-            listeners.enter_context(admin)
+            listeners = listeners._replace(admin=stack.enter_context(admin))
         source, settings, tokenizer = _model(arguments)
         _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
-        engine = _engine(source.folder, options)
-        stats = engine.stats()
-        _say(
-            f"KV cache of {stats.num_blocks * stats.block_size} tokens "
-            f"({stats.num_blocks} blocks of {stats.block_size})"
-        )
-        engine.start()
+        process = EngineProcess(Load(str(source.folder), options))
+        try:
+            return _serve_engine(process, listeners, settings, tokenizer, started)
+        finally:
+            process.kill()
+            process.wait(EXIT_SECONDS)
 
-        from prometheus_client import disable_created_metrics
 
-        from plimsoll_runtime.server.app import create_app
-        from plimsoll_runtime.server.process import serve
+def _serve_engine(
+    process: EngineProcess,
+    listeners: Listeners,
+    settings: ServerSettings,
+    tokenizer: Tokenizer,
+    started: float,
+) -> int:
+    # These take a while to import, as the engine's process takes to load.
+    from prometheus_client import disable_created_metrics
 
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        host, port = listener.getsockname()[:2]
+    from plimsoll_runtime.server.app import create_app
+    from plimsoll_runtime.server.process import serve
 
-        def ready() -> None:
-            seconds = time.monotonic() - started
-            _say(
-                f"serving {settings.name} on http://{_in_url(host)}:{port} "
-                f"(ready in {seconds:.1f} s)"
-            )
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    try:
+        engine = RemoteEngine(process, process.receive(Loaded))
+    except EngineInputError as error:
+        raise BadInputError(str(error)) from error
+    stats = engine.stats()
+    _say(
+        f"KV cache of {stats.num_blocks * stats.block_size} tokens "
+        f"({stats.num_blocks} blocks of {stats.block_size})"
+    )
+    engine.start()
 
-        if admin is not None:
-            admin_host, admin_port = admin.getsockname()[:2]
-            _say(f"admin port on http://{_in_url(admin_host)}:{admin_port}")
-        return serve(create_app(engine, tokenizer, settings), listener, ready, admin)
+    def ready() -> None:
+        seconds = time.monotonic() - started
+        _say(f"serving {settings.name} on {_url(listeners.api)} (ready in {seconds:.1f} s)")
+        if listeners.admin is not None:
+            _say(f"admin port on {_url(listeners.admin)}")
+
+    return serve(create_app(engine, tokenizer, settings), listeners.api, ready, listeners.admin)
 
 
 def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, Tokenizer]:
@@ -196,16 +222,6 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:
-        raise BadInputError(str(error)) from error
-
-
-def _engine(folder: Path, options: EngineOptions) -> Engine:
-    # torch comes after everything that can be told to be wrong without it.
-    from plimsoll_runtime.engine.loader import load_engine
-
-    try:
-        return load_engine(folder, options)
-    except (ValueError, FileNotFoundError) as error:
         raise BadInputError(str(error)) from error
 
 
@@ -281,8 +297,9 @@ def _weights_megabytes(folder: Path) -> str:
     return f"{size / 1e6:.0f}" if size >= 10e6 else f"{size / 1e6:.1f}"
 
 
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.engine_client import EngineClient
 from plimsoll_runtime.server.errors import APIError
@@ -29,7 +29,7 @@ class Context:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineHandle,
         tokenizer: Tokenizer,
         settings: ServerSettings,
         lifecycle: Lifecycle | None = None,

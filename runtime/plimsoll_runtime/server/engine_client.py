@@ -1,4 +1,4 @@
-"""The way from the event loop to the engine's thread and back."""
+"""The way from a request's coroutine to the engine and back."""
 
 import asyncio
 import time
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
-from plimsoll_runtime.engine.engine import Engine, EngineFailedError
+from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.errors import APIError, bad_request
 
@@ -53,7 +54,7 @@ class EngineClient:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineHandle,
         clock: Callable[[], float] = time.monotonic,
         admission: Admission | None = None,
     ) -> None:
@@ -107,8 +108,8 @@ class EngineClient:
             ticket.put(Arrival(output, self.time()))
 
     def _on_output(self, output: RequestOutput) -> None:
-        # On the engine's thread. A step calls this once a sequence; waking the loop costs a
-        # system call, so only the first of them does it.
+        # Perhaps on the engine's thread. A step calls this once a sequence; waking the loop costs
+        # a system call, so only the first of them does it.
         self._inbox.append(Arrival(output, self.time()))
         if not self._woken and self._loop is not None:
             self._woken = True

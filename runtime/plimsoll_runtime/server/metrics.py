@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from plimsoll_runtime.core.admission import Reason
 from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason
-from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.engine.stats import EngineStats
 
 LABELS = ("model_name", "engine")
@@ -38,7 +38,7 @@ class Metrics:
     Not thread-safe beyond what prometheus_client is; every observation comes from the event loop.
     """
 
-    def __init__(self, engine: Engine, model_name: str) -> None:
+    def __init__(self, engine: EngineHandle, model_name: str) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(EngineCollector(engine, model_name))
         labels = (model_name, ENGINE)
@@ -138,7 +138,7 @@ def by_tenant(waiting: Sequence[QueueCount], most: int) -> dict[tuple[str, str],
 class EngineCollector(Collector):
     """Gauges and counters that the engine keeps, read when Prometheus asks."""
 
-    def __init__(self, engine: Engine, model_name: str) -> None:
+    def __init__(self, engine: EngineHandle, model_name: str) -> None:
         self._engine = engine
         self._model_name = model_name
 

@@ -104,6 +104,7 @@ class ServerProcess(uvicorn.Server):
         """Listens, then watches for signals and the engine."""
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
+        self._context.engine.attach(loop)
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.begin_drain)
         self._watch_task = asyncio.ensure_future(self._watch_engine())
@@ -156,7 +157,7 @@ class ServerProcess(uvicorn.Server):
     async def _watch_engine(self) -> None:
         while self._context.engine.failed is None:  # noqa: ASYNC110 - another thread sets it
             await asyncio.sleep(POLL)
-        logger.error("the engine has failed; the process ends")
+        logger.error("the engine has failed; the process ends: %s", self._context.engine.failed)
         self.exit_code = EXIT_FAILED
         await asyncio.sleep(FLUSH)
         self.should_exit = True

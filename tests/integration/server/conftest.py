@@ -24,9 +24,14 @@ class ServerProcess:
         self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(  # noqa: S603
-                command, stdout=file, stderr=subprocess.STDOUT, env=_environment()
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                start_new_session=True,
             )
         self.name, self.url = self._wait_until_ready()
+        (self.engine_pid,) = children(self.process.pid)
 
     def _wait_until_ready(self) -> tuple[str, str]:
         deadline = time.monotonic() + START_SECONDS
@@ -74,6 +79,31 @@ class ServerProcess:
                 raise AssertionError(f"not within {seconds} s:\n{self.log.read_text()}")
             time.sleep(0.005)
         return time.monotonic() - start
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started and that still run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        state, parent = _state(int(folder.name))
+        if parent == pid and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    return _state(pid)[0] in ("", "Z", "X")
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """State and parent; `""` when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "", 0
+    state, parent = stat.rpartition(")")[2].split()[:2]
+    return state, int(parent)
 
 
 StartServer = Callable[..., ServerProcess]

@@ -1,7 +1,7 @@
 """`python spoken_server.py [--seconds-per-step S] [--fail-at-step N] [--shutdown-timeout S]`
 
-The real server, engine and scheduler around a model that only talks: it can be slow or fail when
-the test wants it to.
+The real server, engine and scheduler, in their two processes, around a model that only talks: it
+can be slow or fail when the test wants it to.
 """
 
 import argparse
@@ -13,7 +13,12 @@ from plimsoll_runtime import builtin
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.engine import service
+from plimsoll_runtime.engine.child import EngineProcess
 from plimsoll_runtime.engine.engine import Engine, StepResult
+from plimsoll_runtime.engine.messages import Load, Loaded
+from plimsoll_runtime.engine.options import EngineOptions
+from plimsoll_runtime.engine.remote import RemoteEngine
 from plimsoll_runtime.server.app import create_app
 from plimsoll_runtime.server.process import serve
 from plimsoll_runtime.server.settings import ServerSettings
@@ -49,7 +54,27 @@ def main() -> int:
     parser.add_argument("--seconds-per-step", type=float, default=0.01)
     parser.add_argument("--fail-at-step", type=int)
     parser.add_argument("--shutdown-timeout", type=float, default=30)
+    parser.add_argument("--engine-socket", help="for the engine's process alone")
     arguments = parser.parse_args()
+    if arguments.engine_socket is not None:
+        service.main([arguments.engine_socket], lambda _: make_engine(arguments))
+    this = [sys.executable, *sys.argv, "--engine-socket"]
+    process = EngineProcess(Load("", EngineOptions()), this)
+    engine = RemoteEngine(process, process.receive(Loaded))
+    engine.start()
+    settings = ServerSettings(("talking",), "test", shutdown_timeout=arguments.shutdown_timeout)
+    app = create_app(engine, load_tokenizer(builtin.path("tiny")), settings)
+    with socket.socket() as listener:
+        # Small, so that a client that does not read is soon felt.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        ready = f"plimsoll: serving talking on http://127.0.0.1:{port} (test)"
+        return serve(app, listener, lambda: print(ready, flush=True))  # noqa: T201
+
+
+def make_engine(arguments: argparse.Namespace) -> Engine:
+    """In the engine's process."""
     config = ModelConfig.from_hf(
         {
             "architectures": ["LlamaForCausalLM"],
@@ -61,18 +86,9 @@ def main() -> int:
         }
     )
     limits = EngineLimits(8, 64, 1024, 256)
-    tokenizer = load_tokenizer(builtin.path("tiny"))
-    word = tokenizer.encode(" the", add_special_tokens=False)[0]
+    word = load_tokenizer(builtin.path("tiny")).encode(" the", add_special_tokens=False)[0]
     model = TalkingModel(word, arguments.seconds_per_step, arguments.fail_at_step)
-    engine = Engine(Scheduler(limits), model, config)
-    engine.start()
-    settings = ServerSettings(("talking",), "test", shutdown_timeout=arguments.shutdown_timeout)
-    app = create_app(engine, tokenizer, settings)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        ready = f"plimsoll: serving talking on http://127.0.0.1:{port} (test)"
-        return serve(app, listener, lambda: print(ready, flush=True))  # noqa: T201
+    return Engine(Scheduler(limits), model, config)
 
 
 if __name__ == "__main__":
