@@ -61,6 +61,9 @@ class RemoteEngine:
         self._stats = loaded.stats
         self._samples: deque[StepSample] = deque(maxlen=MAX_STEP_SAMPLES)
         self._callbacks: dict[str, OutputCallback] = {}
+        self._num_submitted = 0
+        # What the figures do not know of yet, oldest first.
+        self._on_the_way: deque[Request] = deque()
         self._last_heard = clock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsent = bytearray()
@@ -110,6 +113,8 @@ class RemoteEngine:
         if not self._callbacks:
             self._last_heard = self._clock()
         self._callbacks[request.request_id] = on_output
+        self._num_submitted += 1
+        self._on_the_way.append(request)
         self._send(data)
 
     def abort(self, request_id: str) -> None:
@@ -118,12 +123,11 @@ class RemoteEngine:
             self._send(encode(Abort(request_id)))
 
     def stats(self) -> EngineStats:
-        """The engine's figures as of its last step, and the queue as it is now."""
-        unfinished = len(self._callbacks)
-        stalled = max(0.0, self._clock() - self._last_heard) if unfinished else 0.0
+        """The engine's figures as of its last step, and in the queue what was sent since."""
+        stalled = max(0.0, self._clock() - self._last_heard) if self._callbacks else 0.0
         return replace(
             self._stats,
-            num_waiting=max(0, unfinished - self._stats.num_running),
+            num_waiting=self._stats.num_waiting + len(self._on_the_way),
             stalled_seconds=stalled,
             step_samples=tuple(self._samples),
         )
@@ -205,10 +209,13 @@ class RemoteEngine:
 
     def _handle(self, message: FromEngine) -> None:
         match message:
-            case Outputs(outputs, stats):
+            case Outputs(outputs, stats, num_submitted):
                 if stats is not None:
                     self._stats = stats
                     self._samples.extend(stats.step_samples)
+                    unknown = max(0, self._num_submitted - num_submitted)
+                    while len(self._on_the_way) > unknown:
+                        self._on_the_way.popleft()
                 for output in outputs:
                     self._deliver(output)
             case Failed(error):
@@ -247,6 +254,7 @@ class RemoteEngine:
             return
         self._failed = EngineFailedError(reason)
         self._detach()
+        self._on_the_way.clear()
         self._end_all(FinishReason.ERROR, ENGINE_FAILED)
 
     def _detach(self) -> None:

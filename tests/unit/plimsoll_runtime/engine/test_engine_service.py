@@ -1,6 +1,7 @@
 """The engine's side of its socket, around a real engine whose model only counts."""
 
 import logging
+import queue
 import re
 import socket
 import threading
@@ -21,8 +22,10 @@ from plimsoll_runtime.engine.messages import (
     Failed,
     FromEngine,
     Load,
+    Loaded,
     MessageError,
     Outputs,
+    Ready,
     Stop,
     Submit,
     decode_from_engine,
@@ -209,9 +212,10 @@ def test_figures_come_with_every_step_and_each_sample_once(server: Server) -> No
     told = []
     for _ in range(9):
         server.model.run(1)
-        stats = server.next().stats
-        assert stats is not None
-        told.append(stats)
+        message = server.next()
+        assert message.stats is not None
+        told.append(message.stats)
+    assert message.num_submitted == 2
     assert [stats.num_running for stats in told] == [2, 2, 2, 1, 1, 1, 1, 1, 0]
     assert all(len(stats.step_samples) == 1 for stats in told)
     samples = [sample for stats in told for sample in stats.step_samples]
@@ -225,7 +229,7 @@ def test_stop_ends_what_runs_and_the_engine(server: Server) -> None:
     assert server.next().outputs[0].new_token_ids == (0,)
     threading.Timer(0.02, server.model.run, [1]).start()
     server.service.handle(payload(Stop()))
-    server.engine.join()
+    assert server.engine.join()
     assert server.until_ended("a")["a"][-1].finish_reason is FinishReason.ABORT
 
 
@@ -253,6 +257,28 @@ def test_an_engine_that_cannot_be_made_says_why(
     with caplog.at_level(logging.CRITICAL, "plimsoll_runtime.engine.service"):
         assert serve(server.theirs, make) == code
     assert server.receive() == said
+
+
+def test_an_engine_that_fails_in_the_midst_of_a_step_is_told_and_a_closed_socket_ends_all(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: queue.Queue[int] = queue.Queue()
+    monkeypatch.setattr("plimsoll_runtime.engine.service._exit", codes.put)
+    server.channel.send(LOAD)
+    served = threading.Thread(
+        target=lambda: codes.put(10 + serve(server.theirs, lambda _: server.engine))
+    )
+    served.start()
+    assert isinstance(server.receive(), Loaded)
+    assert server.receive() == Ready()
+    server.channel.send(Submit(Request("a", [1], SamplingParams(3), 0.0)))
+    server.model.run(1)
+    assert server.next().outputs[0].new_token_ids == (0,)
+    server.engine.failed = RuntimeError("a rank is gone")
+    assert server.receive() == Failed("RuntimeError: a rank is gone")
+    assert codes.get(timeout=10) == 11
+    server.channel.socket.close()
+    assert codes.get(timeout=10) == 1
 
 
 def test_a_server_that_says_nothing_gets_no_engine(server: Server) -> None:

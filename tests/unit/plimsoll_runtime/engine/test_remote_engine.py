@@ -334,12 +334,17 @@ async def test_figures_are_the_engines_and_the_queue_is_live(
     assert (stats.num_running, stats.num_waiting, stats.stalled_seconds) == (0, 3, 7.0)
     samples = [StepSample(1, 2, 3, 0.5), StepSample(4, 5, 6, 0.5)]
     for number, sample in enumerate(samples, 1):
-        figures = replace(STATS, num_running=2, num_steps=number, step_samples=(sample,))
-        process.peer.send(Outputs([], figures))
+        figures = replace(
+            STATS, num_running=1, num_waiting=1, num_steps=number, step_samples=(sample,)
+        )
+        process.peer.send(Outputs([], figures, 2))
     await until(lambda: engine.stats().num_steps == 2)
     stats = engine.stats()
-    assert (stats.num_running, stats.num_waiting, stats.stalled_seconds) == (2, 1, 0.0)
+    assert (stats.num_running, stats.num_waiting, stats.stalled_seconds) == (1, 2, 0.0)
     assert stats.step_samples == tuple(samples)
+    process.peer.send(Outputs([], replace(STATS, num_running=3), 3))
+    await until(lambda: engine.stats().num_running == 3)
+    assert engine.stats().num_waiting == 0
 
 
 async def test_stop_tells_the_engine_and_ends_what_is_left(
