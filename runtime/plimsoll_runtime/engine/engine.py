@@ -112,10 +112,12 @@ class Engine:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """For `EngineHandle`: nothing to do, callbacks run on the engine's own thread."""
 
-    def join(self) -> None:
-        """Waits until the loop has ended, by `stop` or by a failure."""
-        if self._thread is not None:
-            self._thread.join()
+    def join(self, seconds: float | None = None) -> bool:
+        """Waits until the loop has ended, by `stop` or a failure; False if it has not in time."""
+        if self._thread is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def stop(self) -> None:
         """Ends the loop; unfinished requests get the reason `abort`. May be called twice."""

@@ -78,14 +78,15 @@ class Ready(Message, frozen=True):
 
 
 class Outputs(Message, frozen=True):
-    """All that a step brought. `stats.step_samples` are only those since the last stats.
+    """All that a step brought.
 
-    `stats` know of the first `num_taken` requests that were sent, and perhaps of later ones.
+    `stats.step_samples` are only those since the last stats; `stats` know of the first
+    `num_submitted` requests that were ever submitted.
     """
 
     outputs: list[RequestOutput]
     stats: EngineStats | None = None
-    num_taken: int = 0
+    num_submitted: int = 0
 
 
 class Failed(Message, frozen=True):

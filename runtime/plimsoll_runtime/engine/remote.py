@@ -224,9 +224,9 @@ class RemoteEngine:
 
     def _handle(self, message: FromEngine) -> None:
         match message:
-            case Outputs(outputs, stats, num_taken):
+            case Outputs(outputs, stats, num_submitted):
                 if stats is not None:
-                    self._learn(stats, num_taken)
+                    self._learn(stats, num_submitted)
                 for output in outputs:
                     self._deliver(output)
             case Failed(error):
@@ -234,10 +234,11 @@ class RemoteEngine:
             case _:
                 raise MessageError(f"{type(message).__name__} was sent while requests are served")
 
-    def _learn(self, stats: EngineStats, num_taken: int) -> None:
+    def _learn(self, stats: EngineStats, num_submitted: int) -> None:
         self._stats = stats
         self._samples.extend(stats.step_samples)
-        while self._num_sent - len(self._sent) < num_taken:
+        unknown = max(0, self._num_sent - num_submitted)
+        while len(self._sent) > unknown:
             self._sent.popleft()
         if stats.limits == self._new_limits:
             self._new_limits = None
@@ -273,6 +274,7 @@ class RemoteEngine:
             return
         self._failed = EngineFailedError(reason)
         self._detach()
+        self._sent.clear()
         self._end_all(FinishReason.ERROR, ENGINE_FAILED)
 
     def _detach(self) -> None:

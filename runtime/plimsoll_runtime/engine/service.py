@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 UNSENDABLE = "internal error: the answer cannot be passed on; the request can be sent again"
 
+POLL = 0.1
+"""Seconds between two looks at whether the engine has failed."""
+
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
@@ -52,8 +55,8 @@ class Service:
         self._channel = channel
         self._engine = engine
         self._outputs: list[RequestOutput] = []
+        self._num_submitted = 0
         self._num_steps_told = 0
-        self._num_taken = 0
         self._queue_told = _queue(engine.stats(), 0)
         engine.on_step = self.flush
 
@@ -68,6 +71,7 @@ class Service:
             request_id = request_id_of(payload)
             if request_id is None:
                 raise
+            self._num_submitted += 1
             self._refuse(request_id, str(error))
             return
         match message:
@@ -76,7 +80,7 @@ class Service:
                     self._engine.submit(request, self._outputs.append)
                 except (ValueError, EngineFailedError) as error:
                     self._refuse(request.request_id, str(error))
-                self._num_taken += 1
+                self._num_submitted += 1
             case Abort(request_id):
                 self._engine.abort(request_id)
             case SetLimits(limits):
@@ -98,19 +102,19 @@ class Service:
         """Sends what the step brought, and the figures. Runs on the engine's thread."""
         outputs = self._outputs.copy()
         self._outputs.clear()
-        num_taken = self._num_taken  # before the figures, which must know of all of these
+        num_submitted = self._num_submitted  # before the figures, which must know of all of these
         stats = self._new_stats()
-        queue = _queue(stats, num_taken)
+        queue = _queue(stats, num_submitted)
         if not outputs and not stats.step_samples and queue == self._queue_told:
             return
         self._queue_told = queue
         try:
-            self._send(Outputs(outputs, stats, num_taken))
+            self._send(Outputs(outputs, stats, num_submitted))
         except ValueError:
             # A value that no message can carry, or too much for one: find whose it is.
             for output in outputs:
                 self._send_alone(output)
-            self._send(Outputs([], stats, num_taken))
+            self._send(Outputs([], stats, num_submitted))
 
     def _send_alone(self, output: RequestOutput) -> None:
         try:
@@ -135,9 +139,9 @@ class Service:
             self._channel.send(message)
 
 
-def _queue(stats: EngineStats, num_taken: int) -> tuple[object, ...]:
+def _queue(stats: EngineStats, num_submitted: int) -> tuple[object, ...]:
     """What is worth a message of its own when it changes."""
-    return stats.num_running, stats.waiting, stats.limits, num_taken
+    return stats.num_running, stats.waiting, stats.limits, num_submitted
 
 
 def serve(sock: socket.socket, make_engine: Callable[[Load], Engine]) -> int:
@@ -172,7 +176,9 @@ def serve(sock: socket.socket, make_engine: Callable[[Load], Engine]) -> int:
         logger.exception("the engine cannot be made")
         channel.send(Failed(f"{type(error).__name__}: {error}"))
         return EXIT_FAILED
-    engine.join()
+    # A step that hangs may keep the loop from ending, though the engine has failed.
+    while not engine.join(POLL) and engine.failed is None:
+        pass
     if engine.failed is None:
         return 0
     channel.send(Failed(f"{type(engine.failed).__name__}: {engine.failed}"))

@@ -1,6 +1,7 @@
 """The engine's side of its socket, around a real engine whose model only counts."""
 
 import logging
+import queue
 import re
 import socket
 import threading
@@ -21,8 +22,10 @@ from plimsoll_runtime.engine.messages import (
     Failed,
     FromEngine,
     Load,
+    Loaded,
     MessageError,
     Outputs,
+    Ready,
     SetLimits,
     Stop,
     Submit,
@@ -214,9 +217,10 @@ def test_figures_come_with_every_step_and_each_sample_once(server: Server) -> No
     told = []
     for _ in range(9):
         server.model.run(1)
-        stats = server.next().stats
-        assert stats is not None
-        told.append(stats)
+        message = server.next()
+        assert message.stats is not None
+        told.append(message.stats)
+    assert message.num_submitted == 2
     assert [stats.num_running for stats in told] == [2, 2, 2, 1, 1, 1, 1, 1, 0]
     assert all(len(stats.step_samples) == 1 for stats in told)
     samples = [sample for stats in told for sample in stats.step_samples]
@@ -230,9 +234,9 @@ def test_a_change_of_the_queue_is_told_while_the_step_runs(server: Server) -> No
     assert isinstance(told, Outputs)
     assert told.stats is not None
     assert (told.outputs, told.stats.num_running, told.stats.num_waiting) == ([], 1, 0)
-    assert told.num_taken <= 1
+    assert told.num_submitted <= 1
     server.model.run(3)
-    assert [server.next().num_taken for _ in range(3)] == [1, 1, 1]
+    assert [server.next().num_submitted for _ in range(3)] == [1, 1, 1]
 
 
 def test_limits_are_changed_and_told_without_a_step(server: Server) -> None:
@@ -261,7 +265,7 @@ def test_stop_ends_what_runs_and_the_engine(server: Server) -> None:
     assert server.next().outputs[0].new_token_ids == (0,)
     threading.Timer(0.02, server.model.run, [1]).start()
     server.service.handle(payload(Stop()))
-    server.engine.join()
+    assert server.engine.join()
     assert server.until_ended("a")["a"][-1].finish_reason is FinishReason.ABORT
 
 
@@ -289,6 +293,28 @@ def test_an_engine_that_cannot_be_made_says_why(
     with caplog.at_level(logging.CRITICAL, "plimsoll_runtime.engine.service"):
         assert serve(server.theirs, make) == code
     assert server.receive() == said
+
+
+def test_an_engine_that_fails_in_the_midst_of_a_step_is_told_and_a_closed_socket_ends_all(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: queue.Queue[int] = queue.Queue()
+    monkeypatch.setattr("plimsoll_runtime.engine.service._exit", codes.put)
+    server.channel.send(LOAD)
+    served = threading.Thread(
+        target=lambda: codes.put(10 + serve(server.theirs, lambda _: server.engine))
+    )
+    served.start()
+    assert isinstance(server.receive(), Loaded)
+    assert server.receive() == Ready()
+    server.channel.send(Submit(Request("a", [1], SamplingParams(3), 0.0)))
+    server.model.run(1)
+    assert server.next().outputs[0].new_token_ids == (0,)
+    server.engine.failed = RuntimeError("a rank is gone")
+    assert server.receive() == Failed("RuntimeError: a rank is gone")
+    assert codes.get(timeout=10) == 11
+    server.channel.socket.close()
+    assert codes.get(timeout=10) == 1
 
 
 def test_a_server_that_says_nothing_gets_no_engine(server: Server) -> None:

@@ -338,7 +338,7 @@ async def test_figures_are_the_engines_and_the_queue_is_live(
     samples = [StepSample(1, 2, 3, 0.5), StepSample(4, 5, 6, 0.5)]
     for number, sample in enumerate(samples, 1):
         figures = replace(STATS, num_running=2, num_steps=number, step_samples=(sample,))
-        process.peer.send(Outputs([], figures, num_taken=2))
+        process.peer.send(Outputs([], figures, num_submitted=2))
     await until(lambda: engine.stats().num_steps == 2)
     stats = engine.stats()
     assert (stats.num_running, stats.num_waiting, stats.stalled_seconds) == (2, 1, 0.0)
@@ -351,10 +351,10 @@ async def test_who_waits_is_what_the_engine_told_and_what_was_sent_since(
     for name, tenant in (("a", "x"), ("b", "y"), ("c", "x")):
         engine.submit(replace(request(name), tenant=tenant), lambda _: None)
     told = (QueueCount("x", 0, 1, 2),)
-    process.peer.send(Outputs([], replace(STATS, num_running=1, waiting=told), num_taken=2))
+    process.peer.send(Outputs([], replace(STATS, num_running=1, waiting=told), num_submitted=2))
     await until(lambda: engine.stats().num_running == 1)
     assert engine.stats().waiting == (*told, QueueCount("x", 0, 1, 2))
-    process.peer.send(Outputs([], replace(STATS, num_running=3), num_taken=3))
+    process.peer.send(Outputs([], replace(STATS, num_running=3), num_submitted=3))
     await until(lambda: engine.stats().num_running == 3)
     assert engine.stats().waiting == ()
     assert engine.stats().num_waiting == 0
