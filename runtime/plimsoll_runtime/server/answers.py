@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from plimsoll_runtime.core.request import TokenLogprobs
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.generation import Generation, Usage
 from plimsoll_runtime.server.sequence import Delta
@@ -22,12 +23,18 @@ class Choice:
 
     text: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     last: Delta | None = None
 
     def add(self, delta: Delta) -> None:
         """Appends a delta."""
         self.text.append(delta.text)
         self.token_ids.extend(delta.token_ids)
+        self.offsets.extend(delta.offsets)
+        self.logprobs.extend(delta.logprobs or ())
+        self.prompt_logprobs += delta.prompt_logprobs
         self.last = delta
 
 

@@ -8,11 +8,13 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.server.engine_client import EngineClient
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
 from plimsoll_runtime.server.metrics import Metrics
 from plimsoll_runtime.server.settings import ServerSettings
+from plimsoll_runtime.server.token_text import TokenText
 from plimsoll_runtime.server.tokenizer import Tokenizer
 from plimsoll_runtime.server.validation import ModelLimits
 
@@ -46,7 +48,11 @@ class Context:
             vocab_size=vocab_size,
             eos_token_ids=frozenset(each for each in eos if 0 <= each < vocab_size),
         )
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="plimsoll-tokenize")
+        self.token_text = TokenText(tokenizer)
+        self.grammars = GrammarCompiler(
+            tokenizer.hf.to_str(), vocab_size, self.limits.eos_token_ids
+        )
+        self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="plimsoll-tokenize")
 
     def check_model(self, name: str | None) -> None:
         """Raises APIError 404 unless `name` is served; none stands for the served one."""
@@ -63,11 +69,11 @@ class Context:
         """Runs work on `size` characters of text, on a worker thread when that is long."""
         if size <= INLINE_CHARACTERS:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
     def close(self) -> None:
         """Ends the worker threads."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self.workers.shutdown(wait=False, cancel_futures=True)
 
 
 def context_of(request: Request) -> Context:

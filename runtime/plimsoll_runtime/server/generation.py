@@ -4,7 +4,13 @@ from collections.abc import AsyncIterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 
-from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+from plimsoll_runtime.core.request import (
+    FinishReason,
+    Request,
+    RequestOutput,
+    SamplingParams,
+    TokenLogprobs,
+)
 from plimsoll_runtime.server.engine_client import Arrival, EngineClient
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.metrics import Metrics
@@ -47,6 +53,7 @@ class Usage:
 class _Choice:
     sequence: Sequence
     num_prompt_tokens: int
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     cached_tokens: int = 0
     first_scheduled_time: float | None = None
     first_token_time: float | None = None
@@ -113,10 +120,18 @@ class Generation:
                 choice = self._choices[output.request_id]
                 if choice.sequence.finish_reason is not None:
                     continue
+                choice.prompt_logprobs += output.prompt_logprobs
+                if not output.new_token_ids and output.finish_reason is None:
+                    continue
                 failed = output.finish_reason in (FinishReason.ERROR, FinishReason.ABORT)
                 delta = choice.sequence.push(
-                    output.new_token_ids, None if failed else output.finish_reason
+                    output.new_token_ids,
+                    None if failed else output.finish_reason,
+                    output.logprobs,
                 )
+                if choice.prompt_logprobs:
+                    delta = replace(delta, prompt_logprobs=choice.prompt_logprobs)
+                    choice.prompt_logprobs = ()
                 if delta.finish_reason is not None:
                     left -= 1
                     self._client.drop(self._ticket, output.request_id)
@@ -166,6 +181,8 @@ class Generation:
         metrics.request_prompt_tokens.observe(choice.num_prompt_tokens)
         metrics.request_generation_tokens.observe(choice.sequence.num_tokens)
         first, last = choice.first_token_time, choice.last_token_time
+        if not choice.sequence.num_tokens and reason is FinishReason.LENGTH:
+            metrics.prompt_tokens.inc(choice.num_prompt_tokens)
         if first is None or last is None:
             return
         metrics.e2e_latency.observe(last - self._arrival_time)
@@ -184,14 +201,23 @@ def _with_seed(sampling: SamplingParams, index: int) -> SamplingParams:
     return replace(sampling, seed=(sampling.seed + index) & SEED_MASK)
 
 
+def _joined(
+    before: tuple[TokenLogprobs, ...] | None, after: tuple[TokenLogprobs, ...] | None
+) -> tuple[TokenLogprobs, ...] | None:
+    return None if before is None and after is None else (before or ()) + (after or ())
+
+
 def _merged(arrivals: list[Arrival]) -> list[RequestOutput]:
     """One output a sequence, in the order in which the sequences first come up."""
     merged: dict[str, RequestOutput] = {}
     for output, _ in arrivals:
         before = merged.get(output.request_id)
         if before is not None:
-            tokens = before.new_token_ids + output.new_token_ids
-            merged[output.request_id] = output._replace(new_token_ids=tokens)
+            merged[output.request_id] = output._replace(
+                new_token_ids=before.new_token_ids + output.new_token_ids,
+                logprobs=_joined(before.logprobs, output.logprobs),
+                prompt_logprobs=before.prompt_logprobs + output.prompt_logprobs,
+            )
         else:
             merged[output.request_id] = output
     return list(merged.values())

@@ -117,23 +117,6 @@ def test_a_row_that_is_not_finite_spoils_no_other(bad: float, temperature: float
     assert sample(values, rows) == [clean[0], None, clean[2]]
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_stop_tokens_wait_for_min_tokens(temperature: float) -> None:
-    values = torch.zeros(1, VOCAB)
-    values[0, 3] = 50.0
-    sampling = SamplingParams(
-        max_tokens=9,
-        temperature=temperature,
-        min_tokens=3,
-        stop_token_ids=frozenset({3, 10**6}),
-        seed=1,
-    )
-    tokens = [sample(values, [SampleRow(sampling, index)])[0] for index in range(4)]
-    assert 3 not in tokens[:2]
-    assert tokens[2:] == [3, 3]
-    assert values[0, 3] == 50.0
-
-
 def test_nothing_to_sample() -> None:
     assert sample(torch.empty(0, VOCAB), []) == []
 

@@ -1,0 +1,128 @@
+"""Grammars that an answer must follow, compiled by llguidance; which tokens may come next."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from numpy.typing import NDArray
+
+MAX_KEPT = 64
+"""Compiled grammars that are kept for the next request that brings the same."""
+
+# Fuel is work: at tens of thousands of units a millisecond, compiling takes at most some tens of
+# milliseconds and a step's mask some ten, whatever the grammar.
+INITIAL_LEXER_FUEL = 1_000_000
+STEP_LEXER_FUEL = 200_000
+STEP_MAX_ITEMS = 50_000
+MAX_LEXER_STATES = 50_000
+MAX_GRAMMAR_SIZE = 200_000
+
+
+class GrammarError(ValueError):
+    """The grammar cannot be followed; the message is fit for the client."""
+
+
+class GrammarCompiler:
+    """Compiles grammars for one tokenizer, and remembers the last ones. Thread-safe.
+
+    `tokenizer_json` is tokenizer.json or its path, `eos_token_ids` are what may come where the
+    grammar may end. Reads the tokenizer at the first grammar: that can take a second.
+    """
+
+    def __init__(
+        self, tokenizer_json: str | Path, vocab_size: int, eos_token_ids: Iterable[int]
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.eos_token_ids = frozenset(each for each in eos_token_ids if 0 <= each < vocab_size)
+        self._source = tokenizer_json
+        self._tokenizer: LLTokenizer | None = None
+        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def compile(self, grammar: str) -> "GrammarState":
+        """A matcher at the grammar's start. Raises GrammarError."""
+        with self._lock:
+            matcher = self._kept.get(grammar)
+            if matcher is None:
+                matcher = self._compile(grammar)
+                self._kept[grammar] = matcher
+                if len(self._kept) > MAX_KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(grammar)
+            return GrammarState(matcher.deep_copy())
+
+    def _compile(self, grammar: str) -> LLMatcher:
+        if self._tokenizer is None:
+            self._tokenizer = self._load()
+        limits = LLParserLimits(
+            initial_lexer_fuel=INITIAL_LEXER_FUEL,
+            step_lexer_fuel=STEP_LEXER_FUEL,
+            step_max_items=STEP_MAX_ITEMS,
+            max_lexer_states=MAX_LEXER_STATES,
+            max_grammar_size=MAX_GRAMMAR_SIZE,
+            verbose_errors=False,
+        )
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
+        # Some faults show only when the first token is asked for.
+        trial = matcher.deep_copy()
+        trial.compute_bitmask()
+        for each in (matcher, trial):
+            if each.is_error():
+                raise GrammarError(_first_line(each.get_error()))
+        return matcher
+
+    def _load(self) -> LLTokenizer:
+        if not self.eos_token_ids:
+            raise GrammarError("the model has no end-of-sequence token to end an answer with")
+        source = self._source
+        try:
+            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+            return LLTokenizer(text, n_vocab=self.vocab_size, eos_token=sorted(self.eos_token_ids))
+        except (ValueError, OSError) as error:
+            raise GrammarError(
+                f"the model's tokenizer does not go with grammars: {_first_line(str(error))}"
+            ) from error
+
+
+class GrammarState:
+    """Where one answer is in its grammar."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self.num_taken = 0
+        self._matcher = matcher
+
+    @property
+    def error(self) -> str | None:
+        """Why the grammar cannot be followed any further, else None."""
+        return _first_line(self._matcher.get_error()) if self._matcher.is_error() else None
+
+    def take(self, token_ids: list[int]) -> None:
+        """Goes on by the answer's next tokens; one that the grammar does not allow is an error."""
+        self.num_taken += len(token_ids)
+        if token_ids:
+            self._matcher.consume_tokens(token_ids)
+
+    def fill(self, words: NDArray[np.int32]) -> None:
+        """Writes which tokens may come next, a bit each, least significant first."""
+        self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+
+
+def allowed_tokens(states: Sequence[GrammarState], vocab_size: int) -> NDArray[np.int32]:
+    """Bits `[states, ceil(vocab_size / 32)]` of the tokens that may come next.
+
+    All zero where a grammar cannot be followed any further: see `GrammarState.error`.
+    """
+    words = np.zeros((len(states), -(-vocab_size // 32)), dtype=np.int32)
+    for state, row in zip(states, words, strict=True):
+        if state.error is None:
+            state.fill(row)
+            if state.error is not None:
+                row[:] = 0
+    return words
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].strip() or "no reason given"

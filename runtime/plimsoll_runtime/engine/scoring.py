@@ -1,0 +1,45 @@
+"""Log-probabilities of prompts, chunk by chunk: what the model thought of each token in turn."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from plimsoll_runtime.core.request import TokenLogprobs
+from plimsoll_runtime.core.scheduler import ScheduledRequest
+from plimsoll_runtime.engine.logprobs import token_logprobs
+
+CHUNK_BYTES = 64 * 2**20
+"""Bytes of fp32 logits at a time: a prompt's at once would be its length times the vocabulary."""
+
+
+def score_prompts(
+    hidden: Tensor,
+    items: Sequence[ScheduledRequest],
+    logits_of: Callable[[Tensor], Tensor],
+    vocab_size: int,
+) -> dict[str, tuple[TokenLogprobs, ...]]:
+    """The logprobs of each item's `targets`, by request.
+
+    `hidden` `[T, hidden]` are the tokens of all `items`, one item after the other; `logits_of`
+    maps some of its rows to logits. A request whose logits are not finite is left out.
+    """
+    rows: list[int] = []
+    wanted: list[tuple[str, int, int]] = []
+    begin = 0
+    for item in items:
+        if item.targets is not None:
+            first = begin + item.targets.start - item.start
+            count = item.sampling.prompt_logprobs or 0
+            rows += range(first, first + len(item.targets.token_ids))
+            wanted += [(item.request_id, each, count) for each in item.targets.token_ids]
+        begin += len(item.token_ids)
+    scores: dict[str, list[TokenLogprobs]] = {}
+    size = max(1, CHUNK_BYTES // (4 * vocab_size))
+    for at in range(0, len(rows), size):
+        logits = logits_of(hidden[torch.tensor(rows[at : at + size], device=hidden.device)])
+        ids, token_ids, counts = zip(*wanted[at : at + size], strict=True)
+        told = token_logprobs(logits, token_ids, counts)
+        for request_id, each in zip(ids, told, strict=True):
+            scores.setdefault(request_id, []).append(each)
+    return {request_id: tuple(each) for request_id, each in scores.items()}
