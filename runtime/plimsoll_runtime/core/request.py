@@ -143,7 +143,8 @@ class Request:
 class RequestOutput(NamedTuple):
     """What one step gave one request. `finish_reason` is set on the last one only.
 
-    `error` is a message fit for the client, with reason `error`. Times are the engine's monotonic
+    `error` is a message fit for the client, with reason `error`; it was `refused` when the request
+    itself is to blame, so that sending it again would not help. Times are the engine's monotonic
     clock in seconds: `first_scheduled_time` is when the request left the queue. `cached_tokens` of
     the prompt were in the KV cache then. `logprobs` has an entry for each new token where they
     were asked for. `prompt_logprobs` come in pieces, from the prompt's second token on: nothing
@@ -159,3 +160,4 @@ class RequestOutput(NamedTuple):
     cached_tokens: int = 0
     logprobs: tuple[TokenLogprobs, ...] | None = None
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    refused: bool = False

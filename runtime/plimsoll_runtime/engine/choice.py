@@ -16,10 +16,12 @@ NOT_FINITE = "the model's logits are not finite for this request"
 
 
 class Choices(NamedTuple):
-    """By request: a token or an error message fit for the client, and the token's logprobs."""
+    """By request: a token, or an error message, or why what it asks for leaves no token; both
+    messages are fit for the client. And the token's logprobs."""
 
     sampled: dict[str, int]
     errors: dict[str, str]
+    refused: dict[str, str]
     logprobs: dict[str, TokenLogprobs]
 
 
@@ -33,19 +35,19 @@ class TokenChooser:
         """`logits` `[items, vocab]` fp32 are one row for each of `items`; they stay as they are."""
         finite = finite_rows(logits)
         processed, failed = self._processors.apply(logits, items)
-        errors = {items[i].request_id: message for i, message in failed.items()}
-        errors |= {
+        errors = {
             item.request_id: NOT_FINITE for item, ok in zip(items, finite, strict=True) if not ok
         }
+        refused = {items[i].request_id: message for i, message in failed.items() if finite[i]}
         rows = [SampleRow(item.sampling, item.output_index) for item in items]
-        usable = [item.request_id not in errors for item in items]
+        usable = [ok and i not in failed for i, ok in enumerate(finite)]
         chosen = sample(processed, rows, usable)
         sampled = {
             item.request_id: token
             for item, token in zip(items, chosen, strict=True)
             if token is not None
         }
-        return Choices(sampled, errors, _logprobs(logits, items, sampled))
+        return Choices(sampled, errors, refused, _logprobs(logits, items, sampled))
 
 
 def _logprobs(

@@ -38,11 +38,13 @@ class EngineFailedError(RuntimeError):
 class StepResult:
     """A token, or an error message fit for the client, for each request that samples.
 
-    `logprobs` are those of the tokens, `prompt_logprobs` those of the `targets`, where wanted.
+    Those in `refused` cannot go on by what they ask for themselves; they have neither of the other
+    two. `logprobs` are those of the tokens, `prompt_logprobs` those of the `targets`, where wanted.
     """
 
     sampled: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     logprobs: dict[str, TokenLogprobs] = field(default_factory=dict)
     prompt_logprobs: dict[str, tuple[TokenLogprobs, ...]] = field(default_factory=dict)
 
@@ -239,6 +241,10 @@ class Engine:
                 continue
             failures = 0
             seconds = time.perf_counter() - started
+            for request_id, message in result.refused.items():
+                ended = self._scheduler.fail(request_id, message)
+                if ended is not None:
+                    self._deliver(ended._replace(refused=True))
             for item in self._scheduler.update(
                 output, result.sampled, result.errors, result.logprobs, result.prompt_logprobs
             ):

@@ -9,15 +9,15 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
-MAX_KEPT = 64
+MAX_KEPT = 32
 """Compiled grammars that are kept for the next request that brings the same."""
 
 # Fuel is work: at tens of thousands of units a millisecond, compiling takes at most some tens of
-# milliseconds and a step's mask some ten, whatever the grammar.
+# milliseconds and a step's mask some ten, whatever the grammar. A lexer's state has 1 to 2 kB.
 INITIAL_LEXER_FUEL = 1_000_000
 STEP_LEXER_FUEL = 200_000
 STEP_MAX_ITEMS = 50_000
-MAX_LEXER_STATES = 50_000
+MAX_LEXER_STATES = 20_000
 MAX_GRAMMAR_SIZE = 200_000
 
 
@@ -41,18 +41,30 @@ class GrammarCompiler:
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
+        self._one_at_a_time = threading.Lock()
 
     def compile(self, grammar: str) -> "GrammarState":
-        """A matcher at the grammar's start. Raises GrammarError."""
+        """An answer's state before its first token. Raises GrammarError.
+
+        Returns at once when the grammar is known, even while another is being compiled.
+        """
+        matcher = self._find(grammar)
+        if matcher is None:
+            with self._one_at_a_time:
+                matcher = self._find(grammar)
+                if matcher is None:
+                    matcher = self._compile(grammar)
+                    with self._lock:
+                        self._kept[grammar] = matcher
+                        while len(self._kept) > MAX_KEPT:
+                            self._kept.popitem(last=False)
+        return GrammarState(matcher.deep_copy())
+
+    def _find(self, grammar: str) -> LLMatcher | None:
         with self._lock:
-            matcher = self._kept.get(grammar)
-            if matcher is None:
-                matcher = self._compile(grammar)
-                self._kept[grammar] = matcher
-                if len(self._kept) > MAX_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(grammar)
-            return GrammarState(matcher.deep_copy())
+            if grammar in self._kept:
+                self._kept.move_to_end(grammar)
+            return self._kept.get(grammar)
 
     def _compile(self, grammar: str) -> LLMatcher:
         if self._tokenizer is None:

@@ -8,7 +8,7 @@ from plimsoll_runtime.attention.paged import PagedAttention
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.scheduler import PromptTargets, ScheduledRequest, SchedulerOutput
-from plimsoll_runtime.engine.choice import TokenChooser
+from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.engine import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.scoring import score_prompts
@@ -62,11 +62,15 @@ class ModelRunner:
             self._attention,
         )
         at = torch.tensor(sample_rows, dtype=torch.int64).to(self.device)
-        sampled, errors, logprobs = self._chooser.choose(
-            model.logits(hidden.index_select(0, at)), sampling
-        )
+        choices = self._chooser.choose(model.logits(hidden.index_select(0, at)), sampling)
         scores = score_prompts(hidden, output.scheduled, model.logits, model.config.vocab_size)
-        return StepResult(sampled, errors, logprobs, scores)
+        return StepResult(
+            choices.sampled,
+            choices.errors | dict.fromkeys(scores.not_finite, NOT_FINITE),
+            choices.refused,
+            choices.logprobs,
+            scores.prompt_logprobs,
+        )
 
     def warm_up(self) -> None:
         """A prompt and a decode, in a block that nobody holds yet."""

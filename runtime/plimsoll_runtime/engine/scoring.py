@@ -1,6 +1,7 @@
 """Log-probabilities of prompts, chunk by chunk: what the model thought of each token in turn."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,9 +9,17 @@ from torch import Tensor
 from plimsoll_runtime.core.request import TokenLogprobs
 from plimsoll_runtime.core.scheduler import ScheduledRequest
 from plimsoll_runtime.engine.logprobs import token_logprobs
+from plimsoll_runtime.engine.sampler import finite_rows
 
 CHUNK_BYTES = 64 * 2**20
 """Bytes of fp32 logits at a time: a prompt's at once would be its length times the vocabulary."""
+
+
+class Scores(NamedTuple):
+    """By request what its prompt's tokens got, and the requests whose logits are not finite."""
+
+    prompt_logprobs: dict[str, tuple[TokenLogprobs, ...]]
+    not_finite: set[str]
 
 
 def score_prompts(
@@ -18,11 +27,11 @@ def score_prompts(
     items: Sequence[ScheduledRequest],
     logits_of: Callable[[Tensor], Tensor],
     vocab_size: int,
-) -> dict[str, tuple[TokenLogprobs, ...]]:
-    """The logprobs of each item's `targets`, by request.
+) -> Scores:
+    """The logprobs of each item's `targets`.
 
     `hidden` `[T, hidden]` are the tokens of all `items`, one item after the other; `logits_of`
-    maps some of its rows to logits. A request whose logits are not finite is left out.
+    maps some of its rows to logits.
     """
     rows: list[int] = []
     wanted: list[tuple[str, int, int]] = []
@@ -35,11 +44,14 @@ def score_prompts(
             wanted += [(item.request_id, each, count) for each in item.targets.token_ids]
         begin += len(item.token_ids)
     scores: dict[str, list[TokenLogprobs]] = {}
+    not_finite: set[str] = set()
     size = max(1, CHUNK_BYTES // (4 * vocab_size))
     for at in range(0, len(rows), size):
         logits = logits_of(hidden[torch.tensor(rows[at : at + size], device=hidden.device)])
         ids, token_ids, counts = zip(*wanted[at : at + size], strict=True)
         told = token_logprobs(logits, token_ids, counts)
-        for request_id, each in zip(ids, told, strict=True):
+        for request_id, each, finite in zip(ids, told, finite_rows(logits), strict=True):
             scores.setdefault(request_id, []).append(each)
-    return {request_id: tuple(each) for request_id, each in scores.items()}
+            if not finite:
+                not_finite.add(request_id)
+    return Scores({key: tuple(each) for key, each in scores.items()}, not_finite)

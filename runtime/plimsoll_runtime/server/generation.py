@@ -12,7 +12,7 @@ from plimsoll_runtime.core.request import (
     TokenLogprobs,
 )
 from plimsoll_runtime.server.engine_client import Arrival, EngineClient
-from plimsoll_runtime.server.errors import APIError
+from plimsoll_runtime.server.errors import APIError, bad_request
 from plimsoll_runtime.server.metrics import Metrics
 from plimsoll_runtime.server.sequence import Delta, Sequence, TextOptions
 from plimsoll_runtime.server.tokenizer import Tokenizer
@@ -109,7 +109,8 @@ class Generation:
         """Every choice's deltas as they come, until all have ended.
 
         Deltas of one choice that came while the client was slow are one. Raises APIError 500 or
-        503 when the engine ends a sequence with an error; the rest are then aborted.
+        503 when the engine ends a sequence with an error, or 400 when the request itself leaves
+        it no token; the rest are then aborted.
         """
         left = len(self._choices)
         while left:
@@ -154,6 +155,8 @@ class Generation:
         self._metrics.ended(FinishReason.ERROR)
         if output.finish_reason is FinishReason.ABORT:
             return APIError(503, "the server stopped before the answer was complete")
+        if output.refused and output.error:
+            return bad_request(output.error)
         return APIError(500, output.error or "internal error; the request can be sent again")
 
     def _observe(self, choice: _Choice, output: RequestOutput, time: float) -> None:

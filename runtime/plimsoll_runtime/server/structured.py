@@ -40,18 +40,23 @@ def response_grammar(response_format: object) -> str | None:
 
 
 async def grammar_of(context: Context, response_format: object) -> str | None:
-    """The same, tried out on a worker thread: the engine will be able to follow it.
+    """The same, tried out: the engine will be able to follow it. On a worker thread.
 
     Raises APIError 400 naming the field.
     """
-    grammar = response_grammar(response_format)
-    if grammar is not None:
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(context.workers, context.grammars.compile, grammar)
-        except GrammarError as error:
-            raise _bad(f"cannot be followed: {error}", ".json_schema.schema") from error
-    return grammar
+    if response_format is None:
+        return None
+
+    def tried() -> str | None:
+        grammar = response_grammar(response_format)
+        if grammar is not None:
+            try:
+                context.grammars.compile(grammar)
+            except GrammarError as error:
+                raise _bad(f"cannot be followed: {error}", ".json_schema.schema") from error
+        return grammar
+
+    return await asyncio.get_running_loop().run_in_executor(context.workers, tried)
 
 
 def _grammar(schema: dict[str, Any]) -> str:

@@ -91,7 +91,8 @@ def test_a_field_out_of_bounds_is_named(fields: dict[str, Any], param: str) -> N
 
 
 @pytest.mark.parametrize(
-    "fields", [{"echo": 1}, {"logprobs": -1}, {"logprobs": 21}, {"logprobs": True}, {"suffix": "end"}]
+    "fields",
+    [{"echo": 1}, {"logprobs": -1}, {"logprobs": 21}, {"logprobs": True}, {"suffix": "end"}],
 )
 def test_completions_refuse_what_they_cannot_do(fields: dict[str, Any]) -> None:
     with pytest.raises(APIError) as caught:
