@@ -72,10 +72,20 @@ def _draw(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
 
 
 def _draw_truncated(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """Tokens `[rows]` from the `top_k` likeliest and, of these, the fewest that reach `top_p`.
+    """Tokens `[rows]` from what is left of the distribution.
 
-    They are sorted to see which are left, and drawn in the order of the vocabulary all the same:
-    the last bits of two logits that are nearly equal must not decide between two other tokens.
+    They are drawn in the order of the vocabulary, not of their probabilities: the last bits of
+    two logits that are nearly equal must not decide between two other tokens.
+    """
+    cumulative = truncated(logits, rows).cumsum(dim=-1)
+    return _search(cumulative, cumulative[:, -1:], rows).squeeze(1)
+
+
+def truncated(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+    """Probabilities `[rows, vocab]` fp64 of the tokens that are left, the others' 0.
+
+    Left are those with at least `min_p` of the likeliest one's probability, of these the `top_k`
+    likeliest, and of these the fewest that reach `top_p`. A row's sum is at most 1.
     """
     vocab = logits.shape[-1]
     probabilities = _probabilities(logits, rows)
@@ -86,11 +96,10 @@ def _draw_truncated(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
     top_p = cumulative.new_tensor([row.sampling.top_p for row in rows]).unsqueeze(1)
     # top_p is a share of what top_k left.
     reached = torch.searchsorted(cumulative, top_p * cumulative.gather(1, last))
-    last = torch.minimum(last, reached)
+    last = torch.where(top_p < 1.0, torch.minimum(last, reached), last)
     left_out = torch.arange(vocab, device=logits.device) > last
     left_out = torch.zeros_like(left_out).scatter_(1, tokens, left_out)
-    cumulative = probabilities.masked_fill_(left_out, 0.0).cumsum(dim=-1)
-    return _search(cumulative, cumulative[:, -1:], rows).squeeze(1)
+    return probabilities.masked_fill_(left_out, 0.0)
 
 
 def _probabilities(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
