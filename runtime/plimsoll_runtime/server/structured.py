@@ -13,8 +13,8 @@ from plimsoll_runtime.server.errors import APIError, bad_request, shown
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
 
-WHITESPACE = r"[ \t\n\r]{0,40}"
-"""Between JSON's parts: room for indentation, but a model cannot go on with blanks for ever."""
+WHITESPACE = r"( |\r?\n[ \t]{0,20})?"
+"""Between JSON's parts, as people write it: else a model may go on with blanks for ever."""
 
 
 def response_grammar(response_format: object) -> str | None:
