@@ -269,7 +269,9 @@ class Engine:
             self._submitted.clear()
             self._aborted.clear()
             for request in submitted:
-                self._scheduler.add(request)
+                # It may have been aborted while its grammar was compiled.
+                if request.request_id in self._callbacks:
+                    self._scheduler.add(request)
         for request_id in aborted:
             ended = self._scheduler.abort(request_id)
             # One that the scheduler does not know has ended, or its grammar is being compiled.

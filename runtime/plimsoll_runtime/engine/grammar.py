@@ -2,8 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -28,16 +27,16 @@ class GrammarError(ValueError):
 class GrammarCompiler:
     """Compiles grammars for one tokenizer, and remembers the last ones. Thread-safe.
 
-    `tokenizer_json` is tokenizer.json or its path, `eos_token_ids` are what may come where the
-    grammar may end. Reads the tokenizer at the first grammar: that can take a second.
+    `read_tokenizer` gives the text of tokenizer.json; it is called at the first grammar, which can
+    take a second. `eos_token_ids` are what may come where a grammar may end.
     """
 
     def __init__(
-        self, tokenizer_json: str | Path, vocab_size: int, eos_token_ids: Iterable[int]
+        self, read_tokenizer: Callable[[], str], vocab_size: int, eos_token_ids: Iterable[int]
     ) -> None:
         self.vocab_size = vocab_size
         self.eos_token_ids = frozenset(each for each in eos_token_ids if 0 <= each < vocab_size)
-        self._source = tokenizer_json
+        self._read_tokenizer = read_tokenizer
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
         self._lock = threading.Lock()
@@ -77,10 +76,13 @@ class GrammarCompiler:
             max_grammar_size=MAX_GRAMMAR_SIZE,
             verbose_errors=False,
         )
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
-        # Some faults show only when the first token is asked for.
-        trial = matcher.deep_copy()
-        trial.compute_bitmask()
+        try:
+            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
+            # Some faults show only when the first token is asked for.
+            trial = matcher.deep_copy()
+            trial.compute_bitmask()
+        except BaseException as error:
+            raise GrammarError(_panic(error)) from error
         for each in (matcher, trial):
             if each.is_error():
                 raise GrammarError(_first_line(each.get_error()))
@@ -89,9 +91,8 @@ class GrammarCompiler:
     def _load(self) -> LLTokenizer:
         if not self.eos_token_ids:
             raise GrammarError("the model has no end-of-sequence token to end an answer with")
-        source = self._source
         try:
-            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+            text = self._read_tokenizer()
             return LLTokenizer(text, n_vocab=self.vocab_size, eos_token=sorted(self.eos_token_ids))
         except (ValueError, OSError) as error:
             raise GrammarError(
@@ -105,21 +106,30 @@ class GrammarState:
     def __init__(self, matcher: LLMatcher) -> None:
         self.num_taken = 0
         self._matcher = matcher
+        self._panic: str | None = None
 
     @property
     def error(self) -> str | None:
         """Why the grammar cannot be followed any further, else None."""
-        return _first_line(self._matcher.get_error()) if self._matcher.is_error() else None
+        if self._panic is None and self._matcher.is_error():
+            return _first_line(self._matcher.get_error())
+        return self._panic
 
     def take(self, token_ids: list[int]) -> None:
         """Goes on by the answer's next tokens; one that the grammar does not allow is an error."""
         self.num_taken += len(token_ids)
         if token_ids:
-            self._matcher.consume_tokens(token_ids)
+            try:
+                self._matcher.consume_tokens(token_ids)
+            except BaseException as error:
+                self._panic = _panic(error)
 
     def fill(self, words: NDArray[np.int32]) -> None:
         """Writes which tokens may come next, a bit each, least significant first."""
-        self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+        try:
+            self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+        except BaseException as error:
+            self._panic = _panic(error)
 
 
 def allowed_tokens(states: Sequence[GrammarState], vocab_size: int) -> NDArray[np.int32]:
@@ -134,6 +144,13 @@ def allowed_tokens(states: Sequence[GrammarState], vocab_size: int) -> NDArray[n
             if state.error is not None:
                 row[:] = 0
     return words
+
+
+def _panic(error: BaseException) -> str:
+    """A panic in the library's Rust is no Exception: it would end the engine, not the request."""
+    if type(error).__name__ != "PanicException":
+        raise error
+    return "the grammar library failed"
 
 
 def _first_line(text: str) -> str:

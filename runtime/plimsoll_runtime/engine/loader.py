@@ -68,7 +68,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         limits.max_model_len,
     )
     grammars = GrammarCompiler(
-        model_dir / "tokenizer.json", config.vocab_size, config.eos_token_ids
+        (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
     )
     runner = ModelRunner(model, cache, device, threads, grammars)
     engine = Engine(Scheduler(limits), runner, config, seed=options.seed)

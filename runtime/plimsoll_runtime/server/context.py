@@ -49,9 +49,7 @@ class Context:
             eos_token_ids=frozenset(each for each in eos if 0 <= each < vocab_size),
         )
         self.token_text = TokenText(tokenizer)
-        self.grammars = GrammarCompiler(
-            tokenizer.hf.to_str(), vocab_size, self.limits.eos_token_ids
-        )
+        self.grammars = GrammarCompiler(tokenizer.hf.to_str, vocab_size, self.limits.eos_token_ids)
         self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="plimsoll-tokenize")
 
     def check_model(self, name: str | None) -> None:

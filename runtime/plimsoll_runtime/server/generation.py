@@ -162,15 +162,17 @@ class Generation:
     def _observe(self, choice: _Choice, output: RequestOutput, time: float) -> None:
         metrics = self._metrics
         count = len(output.new_token_ids)
-        if not count or choice.sequence.finish_reason is not None:
+        if choice.sequence.finish_reason is not None:
+            return
+        if not count:
+            if output.finish_reason is FinishReason.LENGTH and not choice.sequence.num_tokens:
+                self._observe_prompt(choice, output)
             return
         metrics.generation_tokens.inc(count)
         if choice.last_token_time is None:
             choice.first_scheduled_time = output.first_scheduled_time
             choice.first_token_time = time
-            choice.cached_tokens = output.cached_tokens
-            metrics.prompt_tokens_cached.inc(output.cached_tokens)
-            metrics.prompt_tokens.inc(choice.num_prompt_tokens)
+            self._observe_prompt(choice, output)
             metrics.time_to_first_token.observe(time - self._arrival_time)
             if output.first_scheduled_time is not None:
                 metrics.queue_time.observe(output.first_scheduled_time - self._arrival_time)
@@ -178,14 +180,18 @@ class Generation:
             metrics.inter_token_latency.observe((time - choice.last_token_time) / count)
         choice.last_token_time = time
 
+    def _observe_prompt(self, choice: _Choice, output: RequestOutput) -> None:
+        """Once a choice: with its first token, or at its end where it was to have none."""
+        choice.cached_tokens = output.cached_tokens
+        self._metrics.prompt_tokens_cached.inc(output.cached_tokens)
+        self._metrics.prompt_tokens.inc(choice.num_prompt_tokens)
+
     def _observe_end(self, choice: _Choice, reason: FinishReason) -> None:
         metrics = self._metrics
         metrics.ended(reason)
         metrics.request_prompt_tokens.observe(choice.num_prompt_tokens)
         metrics.request_generation_tokens.observe(choice.sequence.num_tokens)
         first, last = choice.first_token_time, choice.last_token_time
-        if not choice.sequence.num_tokens and reason is FinishReason.LENGTH:
-            metrics.prompt_tokens.inc(choice.num_prompt_tokens)
         if first is None or last is None:
             return
         metrics.e2e_latency.observe(last - self._arrival_time)

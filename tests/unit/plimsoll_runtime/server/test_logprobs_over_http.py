@@ -337,7 +337,14 @@ async def test_prompts_that_are_only_read_count_as_prompts(
         value: float = tiny.state.context.metrics.prompt_tokens._value.get()
         return value
 
-    before = prompt_tokens()
-    answer = await complete(http, prompt=[9, 8, 7], max_tokens=0, echo=True)
-    assert answer["usage"]["prompt_tokens"] == 3
-    assert prompt_tokens() == before + 3
+    prompt = list(range(60, 80))
+    for cached in (0, 16):
+        before = prompt_tokens()
+        answer = await complete(http, prompt=prompt, max_tokens=0, echo=True)
+        assert answer["usage"] == {
+            "prompt_tokens": 20,
+            "completion_tokens": 0,
+            "total_tokens": 20,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        }
+        assert prompt_tokens() == before + 20
