@@ -78,6 +78,8 @@ def container(
         "startupProbe": _probe("/startupz", math.ceil(mount.startup_seconds / PROBE_SECONDS)),
         "livenessProbe": _probe("/livez", 30),
         "readinessProbe": _probe("/readyz", 3),
+        # What a crash printed last is in the pod's status, and so in the resource's.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -94,7 +96,12 @@ def _environment(plan: PlanStatus) -> list[dict[str, str]]:
         {"name": "HF_HOME", "value": f"{CACHE_PATH}/huggingface"},
     ]
     if plan.cpu_cores is not None:
-        environment.append({"name": "OMP_NUM_THREADS", "value": str(_threads(plan))})
+        environment += [
+            {"name": "OMP_NUM_THREADS", "value": str(_threads(plan))},
+            # Replicas share cores: a thread that spins while it waits takes the core from the
+            # thread that it waits for.
+            {"name": "OMP_WAIT_POLICY", "value": "PASSIVE"},
+        ]
     return environment
 
 
