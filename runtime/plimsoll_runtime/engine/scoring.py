@@ -1,6 +1,6 @@
 """Log-probabilities of prompts, chunk by chunk: what the model thought of each token in turn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,25 @@ class Scores(NamedTuple):
     not_finite: set[str]
 
 
+def target_rows(items: Sequence[ScheduledRequest]) -> list[int]:
+    """Which of the step's tokens judge a prompt token, all `items` one after the other."""
+    rows: list[int] = []
+    begin = 0
+    for item in items:
+        if item.targets is not None:
+            first = begin + item.targets.start - item.start
+            rows += range(first, first + len(item.targets.token_ids))
+        begin += len(item.token_ids)
+    return rows
+
+
+def head_chunks(rows: Sequence[int], vocab_size: int) -> Iterator[Sequence[int]]:
+    """`rows` in parts whose logits fit `CHUNK_BYTES`, or of one row where even that is more."""
+    size = max(1, CHUNK_BYTES // (4 * vocab_size))
+    for at in range(0, len(rows), size):
+        yield rows[at : at + size]
+
+
 def score_prompts(
     hidden: Tensor,
     items: Sequence[ScheduledRequest],
@@ -30,25 +49,22 @@ def score_prompts(
 ) -> Scores:
     """The logprobs of each item's `targets`.
 
-    `hidden` `[T, hidden]` are the tokens of all `items`, one item after the other; `logits_of`
-    maps some of its rows to logits.
+    `hidden` `[T, hidden]` are the tokens of all `items`; `logits_of` maps some of its rows to
+    logits `[rows, vocab]` fp32, and is called once for each of `head_chunks`.
     """
-    rows: list[int] = []
-    wanted: list[tuple[str, int, int]] = []
-    begin = 0
-    for item in items:
-        if item.targets is not None:
-            first = begin + item.targets.start - item.start
-            count = item.sampling.prompt_logprobs or 0
-            rows += range(first, first + len(item.targets.token_ids))
-            wanted += [(item.request_id, each, count) for each in item.targets.token_ids]
-        begin += len(item.token_ids)
+    wanted = iter(
+        [
+            (item.request_id, token_id, item.sampling.prompt_logprobs or 0)
+            for item in items
+            if item.targets is not None
+            for token_id in item.targets.token_ids
+        ]
+    )
     scores: dict[str, list[TokenLogprobs]] = {}
     not_finite: set[str] = set()
-    size = max(1, CHUNK_BYTES // (4 * vocab_size))
-    for at in range(0, len(rows), size):
-        logits = logits_of(hidden[torch.tensor(rows[at : at + size], device=hidden.device)])
-        ids, token_ids, counts = zip(*wanted[at : at + size], strict=True)
+    for rows in head_chunks(target_rows(items), vocab_size):
+        logits = logits_of(hidden[torch.tensor(rows, device=hidden.device)])
+        ids, token_ids, counts = zip(*(next(wanted) for _ in rows), strict=True)
         told = token_logprobs(logits, token_ids, counts)
         for request_id, each, finite in zip(ids, told, finite_rows(logits), strict=True):
             scores.setdefault(request_id, []).append(each)
