@@ -8,6 +8,8 @@ import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
+MAX_REASON = 200
+"""Characters of a message that may quote the client's schema."""
 MAX_KEPT = 32
 """Compiled grammars that are kept for the next request that brings the same."""
 
@@ -154,4 +156,4 @@ def _panic(error: BaseException) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.partition("\n")[0].strip() or "no reason given"
+    return text.partition("\n")[0].strip()[:MAX_REASON] or "no reason given"

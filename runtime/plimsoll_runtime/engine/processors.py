@@ -20,6 +20,7 @@ from plimsoll_runtime.engine.grammar import (
 )
 from plimsoll_runtime.engine.history import Followers
 from plimsoll_runtime.engine.penalties import TokenCounts, penalize
+from plimsoll_runtime.engine.token_lists import TokenLists
 
 NOTHING_LEFT = (
     "allowed_token_ids, bad_words, min_tokens and response_format together leave no token to "
@@ -34,6 +35,7 @@ class LogitProcessors:
 
     def __init__(self, grammars: GrammarCompiler | None = None) -> None:
         self._grammars = grammars
+        self._lists = TokenLists()
         self._counts: Followers[TokenCounts] = Followers()
         self._states: Followers[GrammarState] = Followers()
 
@@ -47,15 +49,16 @@ class LogitProcessors:
         errors: dict[int, str] = {}
         if changed:
             logits = logits.clone()
-            _allow(logits, items)
+            self._lists.allow(logits, items)
             _rule_out(logits, [*_early_stops(items, logits.shape[-1]), *_bad_words(items)])
-            _bias(logits, items)
+            self._lists.add_bias(logits, items)
             self._penalize(logits, items)
             errors = self._follow_grammars(logits, items)
             best = logits[torch.tensor(changed, device=logits.device)].amax(dim=-1)
             for i, usable in zip(changed, best.isfinite().tolist(), strict=True):
                 if not usable:
                     errors.setdefault(i, NOTHING_LEFT)
+        self._lists.keep(item.request_id for item in items)
         self._counts.keep(item.request_id for item in items)
         self._states.keep(item.request_id for item in items)
         return logits, errors
@@ -114,21 +117,6 @@ def _counting(sampling: SamplingParams) -> Callable[[TokenHistory], TokenCounts]
     return lambda history: TokenCounts(history.prompt_token_ids)
 
 
-def _allow(logits: Tensor, items: Items) -> None:
-    """Leaves the allowed tokens and no others."""
-    pairs = [
-        (i, token_id)
-        for i, item in enumerate(items)
-        for token_id in item.sampling.allowed_token_ids
-    ]
-    if not pairs:
-        return
-    row, token = torch.tensor(pairs, device=logits.device).unbind(1)
-    kept = logits[row, token]
-    logits[sorted({i for i, _ in pairs})] = float("-inf")
-    logits[row, token] = kept
-
-
 def _rule_out(logits: Tensor, pairs: Sequence[tuple[int, int]]) -> None:
     """Takes away pairs of a row and a token."""
     if pairs:
@@ -163,12 +151,3 @@ def _early_stops(items: Items, vocab_size: int) -> list[tuple[int, int]]:
         for token_id in item.sampling.stop_token_ids
         if 0 <= token_id < vocab_size
     ]
-
-
-def _bias(logits: Tensor, items: Items) -> None:
-    pairs = [(i, *pair) for i, item in enumerate(items) for pair in item.sampling.logit_bias]
-    if not pairs:
-        return
-    row, token, amount = zip(*pairs, strict=True)
-    at = (torch.tensor(row, device=logits.device), torch.tensor(token, device=logits.device))
-    logits.index_put_(at, logits.new_tensor(amount), accumulate=True)

@@ -1,5 +1,6 @@
 """Answers of both APIs, whole or streamed, in OpenAI's shapes."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +16,9 @@ from plimsoll_runtime.server.streaming import DONE, event
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+
+MAX_INLINE_SCORED = 4096
+"""Scored prompt tokens that are written on the event loop; for more, others would wait."""
 
 
 @dataclass
@@ -77,7 +81,12 @@ async def collect(generation: Generation, answer: Format) -> Json:
     try:
         async for delta in generation.deltas():
             choices[delta.index].add(delta)
-        return answer.whole(choices) | {"usage": usage_body(generation.usage)}
+        scored = sum(len(choice.prompt_logprobs) for choice in choices)
+        if scored > MAX_INLINE_SCORED:
+            whole = await asyncio.to_thread(answer.whole, choices)
+        else:
+            whole = answer.whole(choices)
+        return whole | {"usage": usage_body(generation.usage)}
     finally:
         generation.close()
 

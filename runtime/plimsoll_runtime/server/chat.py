@@ -31,6 +31,7 @@ from plimsoll_runtime.server.structured import grammar_of
 from plimsoll_runtime.server.validation import (
     Extras,
     check_length,
+    check_scored,
     context_too_long,
     parse_request,
     sampling_params,
@@ -60,6 +61,7 @@ async def chat_completions(request: Request) -> Response:
         bad_words=bad_word_ids(context.tokenizer, body.bad_words or ()),
     )
     prompt = await _prompt(context, body)
+    check_scored((body.n or 1) * len(prompt), extras)
     max_tokens = body.max_completion_tokens or body.max_tokens
     generation = Generation(
         context.client,

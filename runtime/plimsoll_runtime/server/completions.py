@@ -29,6 +29,7 @@ from plimsoll_runtime.server.structured import grammar_of
 from plimsoll_runtime.server.validation import (
     Extras,
     check_length,
+    check_scored,
     context_too_long,
     parse_request,
     sampling_params,
@@ -61,6 +62,7 @@ async def completions(request: Request) -> Response:
         bad_words=bad_word_ids(context.tokenizer, body.bad_words or ()),
     )
     prompts = await _token_ids(context, body)
+    check_scored((body.n or 1) * sum(map(len, prompts)), extras)
     echoes = await _echoes(context, body, prompts) if body.echo else None
     generation = Generation(
         context.client,

@@ -16,6 +16,8 @@ R = TypeVar("R", bound=GenerationRequest)
 
 SEED_MASK = 2**63 - 1
 MAX_ID_DIGITS = 18
+MAX_SCORED = 2**18
+"""Logprobs of prompts in one answer: 128 K tokens, each with its own and the likeliest one's."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,19 @@ def _logit_bias(bias: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
             )
         pairs[int(key)] = value
     return tuple(pairs.items())
+
+
+def check_scored(num_prompt_tokens: int, extras: Extras) -> None:
+    """Raises APIError 400 when the logprobs of prompts of so many tokens would be too many."""
+    if extras.prompt_logprobs is None:
+        return
+    entries = num_prompt_tokens * (extras.prompt_logprobs + 1)
+    if entries > MAX_SCORED:
+        raise bad_request(
+            f"{entries} logprobs of {num_prompt_tokens} prompt tokens; at most {MAX_SCORED} are "
+            "told in one answer: send shorter or fewer prompts, or ask for fewer logprobs",
+            param="logprobs",
+        )
 
 
 def text_options(request: GenerationRequest) -> TextOptions:

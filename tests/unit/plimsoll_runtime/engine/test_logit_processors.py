@@ -163,6 +163,23 @@ def test_an_id_that_is_used_again_starts_from_nothing() -> None:
     assert (after != values).nonzero().tolist() == [[0, 8]]
 
 
+def test_long_lists_are_read_once_a_request_and_never_mistaken_for_anothers() -> None:
+    chooser = LogitProcessors()
+    values = logits()
+    first = params(allowed_token_ids=(3,), logit_bias=((3, 1.0),))
+    made = []
+    for index in range(3):
+        chooser.apply(values, [item(first, output=[0] * index)])
+        made += chooser._lists._kept.values()
+    assert [each is made[0] for each in made] == [True] * 3
+    second, _ = chooser.apply(values, [item(params(allowed_token_ids=(4, 5)))])
+    assert second[0].isfinite().nonzero().flatten().tolist() == [4, 5]
+    chooser.apply(values, [item(first, request_id="other")])
+    assert list(chooser._lists._kept) == ["other"]
+    chooser.apply(values, [item(params(), request_id="plain")])
+    assert not chooser._lists._kept
+
+
 WANTS = st.fixed_dictionaries(
     {"seed": st.integers(0, 2**63), "temperature": st.sampled_from([0.0, 0.8, 1.5])},
     optional={

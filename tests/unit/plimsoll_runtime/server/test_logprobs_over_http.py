@@ -330,6 +330,29 @@ async def test_bad_wishes_are_named(
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"echo": True, "logprobs": 20, "prompt": [[7] * 250] * 51},
+        {"prompt_logprobs": 20, "prompt": [[7] * 250] * 10, "n": 6},
+    ],
+)
+async def test_more_logprobs_than_anybody_reads_are_refused(
+    http: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    response = await http.post("/v1/completions", json={"max_tokens": 1, **body})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "logprobs")
+
+
+async def test_many_logprobs_are_told_as_few_are(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"prompt": TEXT, "max_tokens": 2, "echo": True, "logprobs": 2}
+    few = await complete(http, **body)
+    monkeypatch.setattr("plimsoll_runtime.server.answers.MAX_INLINE_SCORED", 3)
+    assert (await complete(http, **body))["choices"] == few["choices"]
+
+
 async def test_prompts_that_are_only_read_count_as_prompts(
     http: httpx.AsyncClient, tiny: FastAPI
 ) -> None:
