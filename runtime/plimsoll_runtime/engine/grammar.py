@@ -61,6 +61,14 @@ class GrammarCompiler:
                             self._kept.popitem(last=False)
         return GrammarState(matcher.deep_copy())
 
+    def load(self) -> None:
+        """Reads the tokenizer now. A fault in it is told by `compile`."""
+        with self._one_at_a_time:
+            try:
+                self._tokenizer = self._load()
+            except GrammarError:
+                self._tokenizer = None
+
     def _find(self, grammar: str) -> LLMatcher | None:
         with self._lock:
             if grammar in self._kept:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.grammar_trial import GrammarTrial
 from plimsoll_runtime.server.engine_client import EngineClient
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
@@ -49,8 +49,10 @@ class Context:
             eos_token_ids=frozenset(each for each in eos if 0 <= each < vocab_size),
         )
         self.token_text = TokenText(tokenizer)
-        self.grammars = GrammarCompiler(tokenizer.hf.to_str, vocab_size, self.limits.eos_token_ids)
-        self.workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="plimsoll-tokenize")
+        self.grammars = GrammarTrial(tokenizer.hf.to_str, vocab_size, self.limits.eos_token_ids)
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="plimsoll-tokenize")
+        # Apart from the others: a grammar may take seconds, and one is tried after the other.
+        self._trials = ThreadPoolExecutor(1, thread_name_prefix="plimsoll-grammar")
 
     def check_model(self, name: str | None) -> None:
         """Raises APIError 404 unless `name` is served; none stands for the served one."""
@@ -67,11 +69,17 @@ class Context:
         """Runs work on `size` characters of text, on a worker thread when that is long."""
         if size <= INLINE_CHARACTERS:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+
+    async def run_trial(self, work: Callable[[], T]) -> T:
+        """Runs work that tries out a grammar on the thread for that."""
+        return await asyncio.get_running_loop().run_in_executor(self._trials, work)
 
     def close(self) -> None:
-        """Ends the worker threads."""
-        self.workers.shutdown(wait=False, cancel_futures=True)
+        """Ends the worker threads and the process that tries out grammars."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._trials.shutdown(wait=False, cancel_futures=True)
+        self.grammars.close()
 
 
 def context_of(request: Request) -> Context:

@@ -1,6 +1,5 @@
 """`response_format`: from what a client asks for to a grammar that its answer will follow."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -40,7 +39,7 @@ def response_grammar(response_format: object) -> str | None:
 
 
 async def grammar_of(context: Context, response_format: object) -> str | None:
-    """The same, tried out: the engine will be able to follow it. On a worker thread.
+    """The same, tried out: the engine will be able to follow it.
 
     Raises APIError 400 naming the field.
     """
@@ -51,12 +50,12 @@ async def grammar_of(context: Context, response_format: object) -> str | None:
         grammar = response_grammar(response_format)
         if grammar is not None:
             try:
-                context.grammars.compile(grammar)
+                context.grammars.check(grammar)
             except GrammarError as error:
                 raise _bad(f"cannot be followed: {error}", ".json_schema.schema") from error
         return grammar
 
-    return await asyncio.get_running_loop().run_in_executor(context.workers, tried)
+    return await context.run_trial(tried)
 
 
 def _grammar(schema: dict[str, Any]) -> str:

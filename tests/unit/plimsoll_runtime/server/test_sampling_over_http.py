@@ -162,6 +162,23 @@ async def test_a_bad_response_format_is_named(
     assert len(error["message"]) < 500
 
 
+async def test_a_schema_that_takes_for_ever_is_refused_and_nobody_waits_for_it(
+    http: httpx.AsyncClient,
+) -> None:
+    patterns = [f"(a|b)*a(a|b){{{length}}}" for length in range(3, 30)]
+    endless = {"allOf": [{"type": "string", "pattern": each} for each in patterns]}
+    body = {"prompt": "x", "response_format": schema_format(endless)}
+    refused = asyncio.ensure_future(http.post("/v1/completions", json=body))
+    for _ in range(3):
+        await complete(http)
+    assert not refused.done()
+    response = await refused
+    assert response.status_code == 400
+    assert "too much time" in response.json()["error"]["message"]
+    again = {"prompt": "x", "max_tokens": 1, "response_format": {"type": "json_object"}}
+    assert (await http.post("/v1/completions", json=again)).status_code == 200
+
+
 async def test_a_schema_as_deep_as_allowed_is_followed(http: httpx.AsyncClient) -> None:
     body = {"prompt": "x", "max_tokens": 3, "response_format": schema_format(deep(40))}
     response = await http.post("/v1/completions", json=body)
