@@ -21,7 +21,15 @@ class SamplingParams:
     """How tokens are chosen. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 are off.
 
     `stop_token_ids` end the request with reason `stop`, after `min_tokens`; the token itself is
-    part of the output ids. Stop *strings* are matched by the server, which sees text.
+    part of the output ids. Stop *strings* are matched by the server, which sees text. With
+    `max_tokens` 0 the prompt is computed and nothing is chosen.
+
+    `presence_penalty` and `frequency_penalty` look at the output, `repetition_penalty` at the
+    prompt as well. `logit_bias` are pairs of a token id and what is added to its logit.
+    Of `allowed_token_ids` the token must be one; empty allows all. `bad_words` are sequences of
+    ids that must not be completed. `grammar` is one in llguidance's JSON form, which the output
+    follows to its end. `logprobs` is how many of the likeliest tokens are told beside the chosen
+    one; None tells nothing. `prompt_logprobs` is the same for the prompt.
     """
 
     max_tokens: int
@@ -31,6 +39,57 @@ class SamplingParams:
     seed: int | None = None
     min_tokens: int = 0
     stop_token_ids: frozenset[int] = frozenset()
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    allowed_token_ids: tuple[int, ...] = ()
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    grammar: str | None = None
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether the tokens so far change what may come next."""
+        return (
+            self.presence_penalty != 0.0
+            or self.frequency_penalty != 0.0
+            or self.repetition_penalty != 1.0
+        )
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether choosing a token takes those before it, and not their logits alone."""
+        return self.has_penalties or bool(self.bad_words) or self.grammar is not None
+
+    def check_tokens(self, vocab_size: int) -> None:
+        """Raises ValueError when a token id here is not in the vocabulary.
+
+        Stop tokens are left out: one that does not exist never comes.
+        """
+        named = {
+            "logit_bias": [token_id for token_id, _ in self.logit_bias],
+            "allowed_token_ids": self.allowed_token_ids,
+            "bad_words": [token_id for word in self.bad_words for token_id in word],
+        }
+        for name, token_ids in named.items():
+            wrong = [each for each in token_ids if not 0 <= each < vocab_size]
+            if wrong:
+                raise ValueError(
+                    f"{name}: token id {wrong[0]} is not in the vocabulary of {vocab_size} tokens"
+                )
+
+
+class TokenLogprobs(NamedTuple):
+    """Log-probabilities (natural) at one position, of the distribution before temperature,
+    penalties and masks: of the token that stands there and of the likeliest, best first."""
+
+    token_id: int
+    logprob: float
+    rank: int
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass
@@ -45,7 +104,8 @@ class Request:
     scheduler may replace a name that it does not keep apart. `admission` numbers requests as they
     are first admitted, 0 until then. `prefix` is the last of the blocks that
     can be found by others, `block_keys` are the keys of the full ones as far as they are known;
-    `num_cached_tokens` of the prompt were found when the request was first admitted.
+    `num_cached_tokens` of the prompt were found when the request was first admitted. Where prompt
+    logprobs are wanted, `num_scored_tokens` after the prompt's first have been given theirs.
     """
 
     request_id: str
@@ -62,6 +122,7 @@ class Request:
     prefix: CachedBlock | None = None
     block_keys: list[BlockKey] = field(default_factory=list, repr=False)
     num_cached_tokens: int = 0
+    num_scored_tokens: int = 0
     num_preemptions: int = 0
     sequence: int = 0
     admission: int = 0
@@ -86,9 +147,12 @@ class Request:
 class RequestOutput(NamedTuple):
     """What one step gave one request. `finish_reason` is set on the last one only.
 
-    `error` is a message fit for the client, with reason `error`. Times are the engine's monotonic
+    `error` is a message fit for the client, with reason `error`; it was `refused` when the request
+    itself is to blame, so that sending it again would not help. Times are the engine's monotonic
     clock in seconds: `first_scheduled_time` is when the request left the queue. `cached_tokens` of
-    the prompt were in the KV cache then.
+    the prompt were in the KV cache then. `logprobs` has an entry for each new token where they
+    were asked for. `prompt_logprobs` come in pieces, from the prompt's second token on: nothing
+    is before the first.
     """
 
     request_id: str
@@ -98,3 +162,6 @@ class RequestOutput(NamedTuple):
     first_scheduled_time: float | None = None
     num_preemptions: int = 0
     cached_tokens: int = 0
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    refused: bool = False

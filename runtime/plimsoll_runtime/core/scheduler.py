@@ -14,12 +14,32 @@ from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
 from plimsoll_runtime.core.queue import QueueCount, RankedQueue, WaitingQueue
-from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+from plimsoll_runtime.core.request import (
+    FinishReason,
+    Request,
+    RequestOutput,
+    SamplingParams,
+    TokenLogprobs,
+)
 
 KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
+
+
+class TokenHistory(NamedTuple):
+    """The known tokens of a request whose next token depends on them."""
+
+    prompt_token_ids: list[int]
+    output_token_ids: list[int]
+
+
+class PromptTargets(NamedTuple):
+    """Prompt tokens to be scored: the logits of position `start + i` judge `token_ids[i]`."""
+
+    start: int
+    token_ids: list[int]
 
 
 class ScheduledRequest(NamedTuple):
@@ -28,7 +48,8 @@ class ScheduledRequest(NamedTuple):
     `token_ids` are the tokens at positions `start`, `start + 1`, …; their keys and values go into
     `block_ids`, the block table, which covers every position up to the last of them. When
     `samples` is true, the logits of the last position choose the output token with index
-    `output_index`.
+    `output_index`. `history` is there when that choice needs it, `targets` when prompt logprobs
+    are wanted of what this step computes.
     """
 
     request_id: str
@@ -38,6 +59,8 @@ class ScheduledRequest(NamedTuple):
     samples: bool
     output_index: int
     sampling: SamplingParams
+    history: TokenHistory | None = None
+    targets: PromptTargets | None = None
 
 
 @dataclass(frozen=True)
@@ -231,12 +254,15 @@ class Scheduler:
         output: SchedulerOutput,
         sampled: Mapping[str, int],
         errors: Mapping[str, str] | None = None,
+        logprobs: Mapping[str, TokenLogprobs] | None = None,
+        prompt_logprobs: Mapping[str, tuple[TokenLogprobs, ...]] | None = None,
     ) -> list[RequestOutput]:
         """Takes in what the model made of a step; says what each request that moved got.
 
         `sampled` has a token for every request of `output` with `samples`, except for those in
-        `errors`, which end with that message, and those aborted since. Raises ValueError when a
-        token is missing.
+        `errors`, which end with that message, and those aborted since. `logprobs` are those of the
+        sampled tokens, `prompt_logprobs` those of the `targets`. Raises ValueError when a token is
+        missing.
         """
         outputs = []
         block_size = self.limits.block_size
@@ -251,7 +277,14 @@ class Scheduler:
             computed = request.num_computed_tokens = item.start + len(item.token_ids)
             if computed // block_size > item.start // block_size:
                 self.prefixes.register(request)
+            scored = prompt_logprobs.get(item.request_id, ()) if prompt_logprobs else ()
+            request.num_scored_tokens += len(scored)
             if not item.samples:
+                reason = FinishReason.LENGTH if computed == request.num_tokens else None
+                if reason is not None:
+                    self._release(request, reason)
+                if scored or reason is not None:
+                    outputs.append(_output(request, (), reason)._replace(prompt_logprobs=scored))
                 continue
             token = sampled.get(item.request_id)
             if token is None:
@@ -261,7 +294,11 @@ class Scheduler:
             reason = self._finish_reason(request, token)
             if reason is not None:
                 self._release(request, reason)
-            outputs.append(_output(request, (token,), reason))
+            made = _output(request, (token,), reason)
+            if scored or logprobs:
+                told = logprobs.get(item.request_id) if logprobs else None
+                made = made._replace(logprobs=told and (told,), prompt_logprobs=scored)
+            outputs.append(made)
         return outputs
 
     def _has_next_block(self, request: Request, preempted: list[str]) -> bool:
@@ -362,15 +399,34 @@ class Scheduler:
 def _scheduled(request: Request, budget: int) -> ScheduledRequest:
     start = request.num_computed_tokens
     stop = min(start + budget, request.num_tokens)
+    sampling = request.sampling
+    samples = stop == request.num_tokens and sampling.max_tokens > 0
+    history = None
+    if samples and sampling.needs_history:
+        history = TokenHistory(request.prompt_token_ids, request.output_token_ids.copy())
     return ScheduledRequest(
         request.request_id,
         request.token_ids(start, stop),
         start,
         request.block_ids.copy(),
-        stop == request.num_tokens,
+        samples,
         len(request.output_token_ids),
-        request.sampling,
+        sampling,
+        history,
+        None if sampling.prompt_logprobs is None else _targets(request, start, stop),
     )
+
+
+def _targets(request: Request, start: int, stop: int) -> PromptTargets | None:
+    """What positions `start` to `stop` say of prompt tokens that are not scored yet.
+
+    After a preemption positions are computed again whose logprobs have been given.
+    """
+    first = max(start, request.num_scored_tokens)
+    last = min(stop, len(request.prompt_token_ids) - 1)
+    if first >= last:
+        return None
+    return PromptTargets(first, request.prompt_token_ids[first + 1 : last + 1])
 
 
 def _output(
@@ -400,5 +456,5 @@ def check_limits(request: Request, limits: EngineLimits) -> None:
             f"the prompt has {length} tokens; with max_model_len {limits.max_model_len} "
             f"at most {limits.max_model_len - 1} leave room for an answer"
         )
-    if request.sampling.max_tokens < 1:
-        raise ValueError(f"max_tokens must be at least 1, not {request.sampling.max_tokens}")
+    if request.sampling.max_tokens < 0:
+        raise ValueError(f"max_tokens must be at least 0, not {request.sampling.max_tokens}")

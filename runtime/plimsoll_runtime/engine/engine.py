@@ -7,14 +7,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.queue import QueueCount
-from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
+from plimsoll_runtime.core.request import (
+    FinishReason,
+    Request,
+    RequestOutput,
+    TokenLogprobs,
+)
 from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput, check_limits
+from plimsoll_runtime.engine.grammar import GrammarCompiler, GrammarError
 from plimsoll_runtime.engine.stats import EngineStats, StepSample
 
 logger = logging.getLogger(__name__)
@@ -33,10 +40,17 @@ class EngineFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class StepResult:
-    """A token, or an error message fit for the client, for each request that samples."""
+    """A token, or an error message fit for the client, for each request that samples.
+
+    Those in `refused` cannot go on by what they ask for themselves; they have neither of the other
+    two. `logprobs` are those of the tokens, `prompt_logprobs` those of the `targets`, where wanted.
+    """
 
     sampled: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    logprobs: dict[str, TokenLogprobs] = field(default_factory=dict)
+    prompt_logprobs: dict[str, tuple[TokenLogprobs, ...]] = field(default_factory=dict)
 
 
 class Runner(Protocol):
@@ -56,7 +70,7 @@ class Engine:
     its `finish_reason`, and exactly one such call comes for every submitted request, whatever
     happens. `failed` holds the exception that ended the engine, else None. `on_step` is called on
     that thread too, when a step was scheduled and after its callbacks, and must not raise; set it
-    before `start`.
+    before `start`. Without `grammars` requests that bring one are refused.
     """
 
     def __init__(
@@ -72,9 +86,11 @@ class Engine:
         self.model_config = model_config
         self.failed: BaseException | None = None
         self.on_step: Callable[[], None] = _nothing
+        self.grammars: GrammarCompiler | None = None
         self._scheduler = scheduler
         self._runner = runner
         self._clock = clock
+        self._compiling = ThreadPoolExecutor(1, thread_name_prefix="plimsoll-grammar")
         self._seeds = random.Random(seed)  # noqa: S311 - reproducible on purpose
         self._changed = threading.Condition()
         self._callbacks: dict[str, OutputCallback] = {}
@@ -124,6 +140,7 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify()
+            self._compiling.shutdown(wait=False, cancel_futures=True)
         if self._thread is None:
             self._end_all()
         elif self._thread is not threading.current_thread():
@@ -137,6 +154,8 @@ class Engine:
         when the engine has failed or stopped.
         """
         check_request(request, self.limits, self.model_config.vocab_size)
+        if request.sampling.grammar is not None:
+            self._check_grammar(request)
         with self._changed:
             if self.failed is not None or self._stopping:
                 raise EngineFailedError(f"the engine takes no requests: {self.failed or 'stopped'}")
@@ -148,8 +167,11 @@ class Engine:
             if not self._callbacks:
                 self._last_step_time = self._clock()
             self._callbacks[request.request_id] = on_output
-            self._submitted.append(request)
-            self._changed.notify()
+            if request.sampling.grammar is None:
+                self._submitted.append(request)
+                self._changed.notify()
+            else:
+                self._compiling.submit(self._compile, request)
 
     def abort(self, request_id: str) -> None:
         """Ends a request before the next step, with reason `abort`; any thread, any id."""
@@ -202,6 +224,29 @@ class Engine:
             mean_output_tokens=scheduler.mean_output_tokens,
         )
 
+    def _check_grammar(self, request: Request) -> None:
+        if self.grammars is None:
+            raise ValueError("this engine has no tokenizer to follow a grammar with")
+        missing = self.grammars.eos_token_ids - request.sampling.stop_token_ids
+        if missing:
+            raise ValueError(
+                f"a request with a grammar must stop at the model's end-of-sequence tokens; "
+                f"stop_token_ids lacks {min(missing)}"
+            )
+
+    def _compile(self, request: Request) -> None:
+        """Queues a request once its grammar is ready, on a thread where that may take its time."""
+        try:
+            if self.grammars is not None and request.sampling.grammar is not None:
+                self.grammars.compile(request.sampling.grammar)
+        except GrammarError:
+            pass  # the step that would follow the grammar says so
+        finally:
+            with self._changed:
+                if request.request_id in self._callbacks:
+                    self._submitted.append(request)
+                    self._changed.notify()
+
     # Everything below runs on the engine's thread.
 
     def _run(self) -> None:
@@ -240,7 +285,13 @@ class Engine:
                 continue
             failures = 0
             seconds = time.perf_counter() - started
-            for item in self._scheduler.update(output, result.sampled, result.errors):
+            for request_id, message in result.refused.items():
+                ended = self._scheduler.fail(request_id, message)
+                if ended is not None:
+                    self._deliver(ended._replace(refused=True))
+            for item in self._scheduler.update(
+                output, result.sampled, result.errors, result.logprobs, result.prompt_logprobs
+            ):
                 self._deliver(item)
             self._record(output, seconds)
             self._publish()
@@ -265,15 +316,17 @@ class Engine:
             self._submitted.clear()
             self._aborted.clear()
             for request in submitted:
-                self._scheduler.add(request)
+                # It may have been aborted while its grammar was compiled.
+                if request.request_id in self._callbacks:
+                    self._scheduler.add(request)
             if self._new_limits is not None:
                 self._scheduler.set_limits(self._new_limits)
                 self._new_limits = None
             self._publish()
         for request_id in aborted:
             ended = self._scheduler.abort(request_id)
-            if ended is not None:
-                self._deliver(ended)
+            # One that the scheduler does not know has ended, or its grammar is being compiled.
+            self._deliver(ended or RequestOutput(request_id, (), FinishReason.ABORT))
         return True
 
     def _publish(self) -> None:
@@ -342,6 +395,7 @@ def check_request(request: Request, limits: EngineLimits, vocab_size: int) -> No
     if lowest < 0 or highest >= vocab_size:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"token id {wrong} is not in the vocabulary of {vocab_size} tokens")
+    request.sampling.check_tokens(vocab_size)
 
 
 def _nothing() -> None:

@@ -11,6 +11,7 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.host import cpu_limit, free_memory
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.runner import ModelRunner
@@ -66,11 +67,16 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         limits.num_blocks * block_bytes / 2**30,
         limits.max_model_len,
     )
-    runner = ModelRunner(model, cache, device, threads)
     scheduler = Scheduler(
         limits, policy=options.scheduling_policy, tenant_weights=options.tenant_weights
     )
-    return Engine(scheduler, runner, config, seed=options.seed)
+    grammars = GrammarCompiler(
+        (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
+    )
+    runner = ModelRunner(model, cache, device, threads, grammars)
+    engine = Engine(scheduler, runner, config, seed=options.seed)
+    engine.grammars = grammars
+    return engine
 
 
 def choose_device(name: str) -> torch.device:

@@ -7,18 +7,19 @@ from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
 from plimsoll_runtime.attention.paged import PagedAttention
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.scheduler import PromptTargets, ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.engine import StepResult
-from plimsoll_runtime.engine.sampler import SampleRow, sample
+from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.scoring import score_prompts
 from plimsoll_runtime.model.llama import LlamaForCausalLM
-
-NOT_FINITE = "the model's logits are not finite for this request"
 
 
 class ModelRunner:
     """Holds the model and its KV cache; see `Runner` in `engine.engine`.
 
-    `threads` is how many threads compute on CPU; None leaves torch's setting.
+    `threads` is how many threads compute on CPU; None leaves torch's setting. Without `grammars`
+    a request that brings one ends with an error.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class ModelRunner:
         cache: KVCache,
         device: torch.device,
         threads: int | None = None,
+        grammars: GrammarCompiler | None = None,
     ) -> None:
         self.model = model
         self.cache = cache
         self.device = device
         self._threads = threads
         self._attention = PagedAttention(cache)
+        self._chooser = TokenChooser(grammars)
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
@@ -52,20 +55,22 @@ class ModelRunner:
                 sample_rows.append(len(token_ids) - 1)
         cache = self.cache
         self._attention.plan(build_metadata(spans, cache.block_size, cache.num_blocks, self.device))
-        logits = self.model(
+        model = self.model
+        hidden = model.hidden_states(
             torch.tensor(token_ids).to(self.device),
             torch.tensor(positions).to(self.device),
             self._attention,
-            torch.tensor(sample_rows, dtype=torch.int64).to(self.device),
         )
-        chosen = sample(logits, [SampleRow(item.sampling, item.output_index) for item in sampling])
-        result = StepResult()
-        for item, token in zip(sampling, chosen, strict=True):
-            if token is None:
-                result.errors[item.request_id] = NOT_FINITE
-            else:
-                result.sampled[item.request_id] = token
-        return result
+        at = torch.tensor(sample_rows, dtype=torch.int64).to(self.device)
+        choices = self._chooser.choose(model.logits(hidden.index_select(0, at)), sampling)
+        scores = score_prompts(hidden, output.scheduled, model.logits, model.config.vocab_size)
+        return StepResult(
+            choices.sampled,
+            choices.errors | dict.fromkeys(scores.not_finite, NOT_FINITE),
+            choices.refused,
+            choices.logprobs,
+            scores.prompt_logprobs,
+        )
 
     def warm_up(self) -> None:
         """A prompt and a decode, in a block that nobody holds yet."""
@@ -86,7 +91,8 @@ class ModelRunner:
             limits.max_model_len,
             len(blocks) * self.cache.block_size,
         )
-        self.execute(_dummy_step([_dummy(1, blocks)] * decodes + [_dummy(length, blocks)]))
+        prompt = _dummy(length, blocks)._replace(targets=PromptTargets(0, [0] * length))
+        self.execute(_dummy_step([_dummy(1, blocks)] * decodes + [prompt]))
 
 
 def _dummy(length: int, block_ids: list[int]) -> ScheduledRequest:

@@ -29,19 +29,28 @@ def uniform(seed: int, index: int) -> float:
     return (_mix((_mix(seed & _MASK) + index) & _MASK) >> 11) * 2.0**-53
 
 
-def sample(logits: Tensor, rows: Sequence[SampleRow]) -> list[int | None]:
-    """A token for each row of `logits` `[rows, vocab]` fp32; None where they are not all finite.
+def finite_rows(logits: Tensor) -> list[bool]:
+    """Which rows of `logits` `[rows, vocab]` have neither NaN nor infinities."""
+    # Any of them makes the sum of the row non-finite.
+    finite: list[bool] = logits.sum(dim=-1, dtype=torch.float64).isfinite().tolist()
+    return finite
 
-    Greedy rows cost one argmax. Random ones take the inverse of the cumulative distribution; only
-    those with top-k or top-p are sorted.
+
+def sample(
+    logits: Tensor, rows: Sequence[SampleRow], usable: Sequence[bool] | None = None
+) -> list[int | None]:
+    """A token for each row of `logits` `[rows, vocab]` fp32; None where it is not `usable`.
+
+    Without `usable` that is where the logits are not all finite; with it, some may be -inf: these
+    tokens are never chosen. Greedy rows cost one argmax. Random ones take the inverse of the
+    cumulative distribution; only those with top-k or top-p are sorted.
     """
     if not rows:
         return []
-    # NaN and infinities all make the sum of the row non-finite.
-    finite = logits.sum(dim=-1, dtype=torch.float64).isfinite().tolist()
-    logits = _without_early_stops(logits, rows)
+    if usable is None:
+        usable = finite_rows(logits)
     tokens = logits.argmax(dim=-1)
-    random = [i for i, row in enumerate(rows) if row.sampling.temperature > 0 and finite[i]]
+    random = [i for i, row in enumerate(rows) if row.sampling.temperature > 0 and usable[i]]
     truncated = [i for i in random if _is_truncated(rows[i].sampling, logits.shape[-1])]
     plain = [i for i in random if i not in set(truncated)]
     for members, draw in ((plain, _draw), (truncated, _draw_truncated)):
@@ -49,26 +58,11 @@ def sample(logits: Tensor, rows: Sequence[SampleRow]) -> list[int | None]:
             at = torch.tensor(members, device=logits.device)
             chosen = draw(logits.index_select(0, at), [rows[i] for i in members])
             tokens.index_copy_(0, at, chosen)
-    return [token if ok else None for token, ok in zip(tokens.tolist(), finite, strict=True)]
+    return [token if ok else None for token, ok in zip(tokens.tolist(), usable, strict=True)]
 
 
 def _is_truncated(sampling: SamplingParams, vocab_size: int) -> bool:
     return sampling.top_p < 1.0 or 0 < sampling.top_k < vocab_size
-
-
-def _without_early_stops(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """Rules out the stop tokens of requests that have not reached their `min_tokens`."""
-    early = [
-        (i, token)
-        for i, row in enumerate(rows)
-        if row.output_index + 1 < row.sampling.min_tokens
-        for token in row.sampling.stop_token_ids
-        if 0 <= token < logits.shape[-1]
-    ]
-    if not early:
-        return logits
-    at, tokens = torch.tensor(early, device=logits.device).unbind(1)
-    return logits.index_put((at, tokens), logits.new_tensor(float("-inf")))
 
 
 def _draw(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
@@ -78,27 +72,51 @@ def _draw(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
 
 
 def _draw_truncated(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """Tokens `[rows]` from the `top_k` likeliest and, of these, the fewest that reach `top_p`."""
+    """Tokens `[rows]` from what is left of the distribution.
+
+    They are drawn in the order of the vocabulary, not of their probabilities: the last bits of
+    two logits that are nearly equal must not decide between two other tokens.
+    """
+    cumulative = truncated(logits, rows).cumsum(dim=-1)
+    return _search(cumulative, cumulative[:, -1:], rows).squeeze(1)
+
+
+def truncated(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+    """Probabilities `[rows, vocab]` fp64 of the tokens that are left, the others' 0.
+
+    Left are those with at least `min_p` of the likeliest one's probability, of these the `top_k`
+    likeliest, and of these the fewest that reach `top_p`. A row's sum is at most 1.
+    """
     vocab = logits.shape[-1]
-    ordered, tokens = logits.sort(dim=-1, descending=True, stable=True)
-    cumulative = _probabilities(ordered, rows).cumsum(dim=-1)
+    probabilities = _probabilities(logits, rows)
+    tokens = logits.sort(dim=-1, descending=True, stable=True).indices
+    cumulative = probabilities.gather(1, tokens).cumsum(dim=-1)
     top_k = [row.sampling.top_k if row.sampling.top_k > 0 else vocab for row in rows]
     last = torch.tensor(top_k, device=logits.device).clamp(max=vocab).unsqueeze(1) - 1
     top_p = cumulative.new_tensor([row.sampling.top_p for row in rows]).unsqueeze(1)
     # top_p is a share of what top_k left.
     reached = torch.searchsorted(cumulative, top_p * cumulative.gather(1, last))
-    last = torch.minimum(last, reached)
-    chosen = _search(cumulative, cumulative.gather(1, last), rows)
-    return tokens.gather(1, torch.minimum(chosen, last)).squeeze(1)
+    last = torch.where(top_p < 1.0, torch.minimum(last, reached), last)
+    left_out = torch.arange(vocab, device=logits.device) > last
+    left_out = torch.zeros_like(left_out).scatter_(1, tokens, left_out)
+    return probabilities.masked_fill_(left_out, 0.0)
 
 
 def _probabilities(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """Softmax at each row's temperature, in fp64 because its running sum is searched."""
+    """Softmax at each row's temperature, in fp64 because its running sum is searched.
+
+    Tokens with less than `min_p` of the likeliest one's probability have none.
+    """
     temperatures = [row.sampling.temperature for row in rows]
     scaled = logits.double()
     # Take off the maximum first: a tiny temperature must not make infinities.
     scaled = scaled - scaled.amax(dim=-1, keepdim=True)
-    return (scaled / scaled.new_tensor(temperatures).unsqueeze(1)).softmax(dim=-1)
+    scaled = scaled / scaled.new_tensor(temperatures).unsqueeze(1)
+    if any(row.sampling.min_p > 0 for row in rows):
+        # The maximum is 0 here, so that exp gives the share of the likeliest token's probability.
+        min_p = scaled.new_tensor([row.sampling.min_p for row in rows]).unsqueeze(1)
+        scaled = scaled.masked_fill(scaled.exp() < min_p, float("-inf"))
+    return scaled.softmax(dim=-1)
 
 
 def _search(cumulative: Tensor, total: Tensor, rows: Sequence[SampleRow]) -> Tensor:

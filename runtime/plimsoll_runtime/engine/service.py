@@ -78,7 +78,9 @@ class Service:
             case Submit(request):
                 try:
                     self._engine.submit(request, self._outputs.append)
-                except (ValueError, EngineFailedError) as error:
+                except ValueError as error:
+                    self._refuse(request.request_id, str(error), refused=True)
+                except EngineFailedError as error:
                     self._refuse(request.request_id, str(error))
                 self._num_submitted += 1
             case Abort(request_id):
@@ -130,8 +132,9 @@ class Service:
         self._num_steps_told = stats.num_steps
         return replace(stats, step_samples=stats.step_samples[-new:] if new else ())
 
-    def _refuse(self, request_id: str, error: str) -> None:
-        self._send(Outputs([RequestOutput(request_id, (), FinishReason.ERROR, error)]))
+    def _refuse(self, request_id: str, error: str, *, refused: bool = False) -> None:
+        ended = RequestOutput(request_id, (), FinishReason.ERROR, error, refused=refused)
+        self._send(Outputs([ended]))
 
     def _send(self, message: FromEngine) -> None:
         # The server may be gone; then so is this process, as soon as `listen` sees it.

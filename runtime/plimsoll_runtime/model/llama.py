@@ -157,12 +157,20 @@ class LlamaForCausalLM(nn.Module):
 
         `token_ids` and `positions` are `[T]` int64; `attention` has been told of the step.
         """
+        x = self.hidden_states(token_ids, positions, attention)
+        return self.logits(x.index_select(0, sample_rows))
+
+    def hidden_states(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """What the last layer makes of every token, `[T, hidden]`."""
         x = F.embedding(token_ids, self.embed_tokens)  # [T, hidden]
         table = self.rotations.index_select(0, positions)  # [T, 2, head_dim / 2]
         for layer in self.layers:
             x = layer(x, table, attention)
-        x = self.norm(x.index_select(0, sample_rows))
-        return F.linear(x, self.lm_head).float()
+        return x
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Hidden states `[rows, hidden]` to logits `[rows, vocab]` fp32."""
+        return F.linear(self.norm(x), self.lm_head).float()
 
     def checkpoint_tensors(self) -> dict[str, Tensor]:
         """Where each tensor of a Hugging Face checkpoint goes, by its name there."""

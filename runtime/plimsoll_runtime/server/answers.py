@@ -1,11 +1,13 @@
 """Answers of both APIs, whole or streamed, in OpenAI's shapes."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from plimsoll_runtime.core.request import TokenLogprobs
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.generation import Generation, Usage
 from plimsoll_runtime.server.sequence import Delta
@@ -15,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
+MAX_INLINE_SCORED = 4096
+"""Scored prompt tokens that are written on the event loop; for more, others would wait."""
+
 
 @dataclass
 class Choice:
@@ -22,12 +27,18 @@ class Choice:
 
     text: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     last: Delta | None = None
 
     def add(self, delta: Delta) -> None:
         """Appends a delta."""
         self.text.append(delta.text)
         self.token_ids.extend(delta.token_ids)
+        self.offsets.extend(delta.offsets)
+        self.logprobs.extend(delta.logprobs or ())
+        self.prompt_logprobs += delta.prompt_logprobs
         self.last = delta
 
 
@@ -70,7 +81,12 @@ async def collect(generation: Generation, answer: Format) -> Json:
     try:
         async for delta in generation.deltas():
             choices[delta.index].add(delta)
-        return answer.whole(choices) | {"usage": usage_body(generation.usage)}
+        scored = sum(len(choice.prompt_logprobs) for choice in choices)
+        if scored > MAX_INLINE_SCORED:
+            whole = await asyncio.to_thread(answer.whole, choices)
+        else:
+            whole = answer.whole(choices)
+        return whole | {"usage": usage_body(generation.usage)}
     finally:
         generation.close()
 

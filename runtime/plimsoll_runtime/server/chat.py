@@ -1,6 +1,7 @@
 """POST /v1/chat/completions."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Items
 from typing import Any
 
 import orjson
@@ -8,13 +9,16 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from plimsoll_runtime.core.request import TokenLogprobs
 from plimsoll_runtime.server.answers import Choice, Json, collect, head, stream
+from plimsoll_runtime.server.bad_words import bad_word_ids
 from plimsoll_runtime.server.body import read_object
 from plimsoll_runtime.server.cache_salt import cache_salt
 from plimsoll_runtime.server.chat_template import ChatTemplateError
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import bad_request, shown
 from plimsoll_runtime.server.generation import Generation, Job
+from plimsoll_runtime.server.logprobs import LogprobsFormat
 from plimsoll_runtime.server.origin import origin_of
 from plimsoll_runtime.server.protocol import (
     MAX_MESSAGES,
@@ -24,8 +28,11 @@ from plimsoll_runtime.server.protocol import (
 )
 from plimsoll_runtime.server.sequence import Delta
 from plimsoll_runtime.server.streaming import EventStream, until_disconnect
+from plimsoll_runtime.server.structured import grammar_of
 from plimsoll_runtime.server.validation import (
+    Extras,
     check_length,
+    check_scored,
     context_too_long,
     parse_request,
     sampling_params,
@@ -45,8 +52,17 @@ async def chat_completions(request: Request) -> Response:
     raw = await read_object(request)
     _refuse_tools(raw)
     body = parse_request(raw, ChatCompletionRequest, UNSUPPORTED_CHAT)
+    if body.top_logprobs and not body.logprobs:
+        raise bad_request("top_logprobs: takes logprobs true", param="top_logprobs")
     context.check_model(body.model)
+    extras = Extras(
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        prompt_logprobs=body.prompt_logprobs,
+        grammar=await grammar_of(context, body.response_format),
+        bad_words=bad_word_ids(context.tokenizer, body.bad_words or ()),
+    )
     prompt = await _prompt(context, body)
+    check_scored((body.n or 1) * len(prompt), extras)
     max_tokens = body.max_completion_tokens or body.max_tokens
     generation = Generation(
         context.client,
@@ -62,6 +78,7 @@ async def chat_completions(request: Request) -> Response:
                     len(prompt),
                     max_tokens,
                     context.limits,
+                    extras,
                 )
             ],
             n=body.n or 1,
@@ -74,6 +91,8 @@ async def chat_completions(request: Request) -> Response:
     answer = ChatFormat(
         head("chatcmpl", request.scope["request_id"], kind, context.settings.name),
         prompt if body.return_token_ids else None,
+        LogprobsFormat(context.token_text, bool(body.return_tokens_as_token_ids)),
+        body.prompt_logprobs,
     )
     if body.stream:
         usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -83,11 +102,20 @@ async def chat_completions(request: Request) -> Response:
 
 
 class ChatFormat:
-    """`prompt` are the prompt's token ids when the client asked for ids."""
+    """`prompt` are the prompt's token ids when the client asked for ids, `prompt_logprobs` how
+    many likely tokens are shown beside each of them; None shows nothing."""
 
-    def __init__(self, head: Json, prompt: list[int] | None) -> None:
+    def __init__(
+        self,
+        head: Json,
+        prompt: list[int] | None,
+        logprobs: LogprobsFormat,
+        prompt_logprobs: int | None = None,
+    ) -> None:
         self._head = head
         self._prompt = prompt
+        self._logprobs = logprobs
+        self._prompt_logprobs = prompt_logprobs
         self._begun: set[int] = set()
 
     def whole(self, choices: list[Choice]) -> Json:
@@ -96,9 +124,14 @@ class ChatFormat:
         for index, choice in enumerate(choices):
             message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
             content = {"message": message}
-            listed.append(self._choice(index, content, choice.last, choice.token_ids))
-        ids = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
-        return self._head | {"choices": listed} | ids
+            told = choice.logprobs if choice.last and choice.last.logprobs is not None else None
+            listed.append(self._choice(index, content, choice.last, choice.token_ids, told))
+        more: Json = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
+        if self._prompt_logprobs is not None:
+            more["prompt_logprobs"] = self._logprobs.prompt(
+                choices[0].prompt_logprobs, self._prompt_logprobs
+            )
+        return self._head | {"choices": listed} | more
 
     def chunks(self, delta: Delta) -> list[Json]:
         """The role first, once a choice; then content; the last with the reason."""
@@ -106,9 +139,10 @@ class ChatFormat:
         if delta.index not in self._begun:
             chunks.append(self._role(delta.index))
             self._begun.add(delta.index)
-        if delta.text or delta.finish_reason is not None or self._prompt is not None:
+        told = delta.logprobs
+        if delta.text or told or delta.finish_reason is not None or self._prompt is not None:
             content = {"delta": {"content": delta.text} if delta.text else {}}
-            body = self._choice(delta.index, content, delta, list(delta.token_ids))
+            body = self._choice(delta.index, content, delta, list(delta.token_ids), told)
             chunks.append(self._head | {"choices": [body]})
         return chunks
 
@@ -122,11 +156,18 @@ class ChatFormat:
         ids = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
         return self._head | {"choices": [body]} | ids
 
-    def _choice(self, index: int, content: Json, delta: Delta | None, token_ids: list[int]) -> Json:
+    def _choice(
+        self,
+        index: int,
+        content: Json,
+        delta: Delta | None,
+        token_ids: list[int],
+        logprobs: Items[TokenLogprobs] | None = None,
+    ) -> Json:
         choice: Json = {
             "index": index,
             **content,
-            "logprobs": None,
+            "logprobs": None if logprobs is None else self._logprobs.chat(logprobs),
             "finish_reason": delta.finish_reason if delta else None,
             "stop_reason": delta.stop_reason if delta else None,
         }

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
+from plimsoll_runtime.engine.grammar_trial import GrammarTrial
 from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.engine_client import EngineClient
@@ -14,6 +15,7 @@ from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
 from plimsoll_runtime.server.metrics import Metrics
 from plimsoll_runtime.server.settings import ServerSettings
+from plimsoll_runtime.server.token_text import TokenText
 from plimsoll_runtime.server.tokenizer import Tokenizer
 from plimsoll_runtime.server.validation import ModelLimits
 
@@ -48,7 +50,11 @@ class Context:
             vocab_size=vocab_size,
             eos_token_ids=frozenset(each for each in eos if 0 <= each < vocab_size),
         )
+        self.token_text = TokenText(tokenizer)
+        self.grammars = GrammarTrial(tokenizer.hf.to_str, vocab_size, self.limits.eos_token_ids)
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="plimsoll-tokenize")
+        # Apart from the others: a grammar may take seconds, and one is tried after the other.
+        self._trials = ThreadPoolExecutor(1, thread_name_prefix="plimsoll-grammar")
 
     def check_model(self, name: str | None) -> None:
         """Raises APIError 404 unless `name` is served; none stands for the served one."""
@@ -67,9 +73,15 @@ class Context:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._workers, work)
 
+    async def run_trial(self, work: Callable[[], T]) -> T:
+        """Runs work that tries out a grammar on the thread for that."""
+        return await asyncio.get_running_loop().run_in_executor(self._trials, work)
+
     def close(self) -> None:
-        """Ends the worker threads."""
+        """Ends the worker threads and the process that tries out grammars."""
         self._workers.shutdown(wait=False, cancel_futures=True)
+        self._trials.shutdown(wait=False, cancel_futures=True)
+        self.grammars.close()
 
 
 def context_of(request: Request) -> Context:

@@ -4,9 +4,15 @@ from collections.abc import AsyncIterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 
-from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+from plimsoll_runtime.core.request import (
+    FinishReason,
+    Request,
+    RequestOutput,
+    SamplingParams,
+    TokenLogprobs,
+)
 from plimsoll_runtime.server.engine_client import Arrival, EngineClient
-from plimsoll_runtime.server.errors import APIError
+from plimsoll_runtime.server.errors import APIError, bad_request
 from plimsoll_runtime.server.metrics import Metrics
 from plimsoll_runtime.server.origin import Origin
 from plimsoll_runtime.server.sequence import Delta, Sequence, TextOptions
@@ -49,6 +55,7 @@ class Usage:
 class _Choice:
     sequence: Sequence
     num_prompt_tokens: int
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     cached_tokens: int = 0
     first_scheduled_time: float | None = None
     first_token_time: float | None = None
@@ -112,7 +119,8 @@ class Generation:
         """Every choice's deltas as they come, until all have ended.
 
         Deltas of one choice that came while the client was slow are one. Raises APIError 500 or
-        503 when the engine ends a sequence with an error; the rest are then aborted.
+        503 when the engine ends a sequence with an error, or 400 when the request itself leaves
+        it no token; the rest are then aborted.
         """
         left = len(self._choices)
         while left:
@@ -123,10 +131,18 @@ class Generation:
                 choice = self._choices[output.request_id]
                 if choice.sequence.finish_reason is not None:
                     continue
+                choice.prompt_logprobs += output.prompt_logprobs
+                if not output.new_token_ids and output.finish_reason is None:
+                    continue
                 failed = output.finish_reason in (FinishReason.ERROR, FinishReason.ABORT)
                 delta = choice.sequence.push(
-                    output.new_token_ids, None if failed else output.finish_reason
+                    output.new_token_ids,
+                    None if failed else output.finish_reason,
+                    output.logprobs,
                 )
+                if choice.prompt_logprobs:
+                    delta = replace(delta, prompt_logprobs=choice.prompt_logprobs)
+                    choice.prompt_logprobs = ()
                 if delta.finish_reason is not None:
                     left -= 1
                     self._client.drop(self._ticket, output.request_id)
@@ -149,26 +165,36 @@ class Generation:
         self._metrics.ended(FinishReason.ERROR)
         if output.finish_reason is FinishReason.ABORT:
             return APIError(503, "the server stopped before the answer was complete")
+        if output.refused and output.error:
+            return bad_request(output.error)
         return APIError(500, output.error or "internal error; the request can be sent again")
 
     def _observe(self, choice: _Choice, output: RequestOutput, time: float) -> None:
         metrics = self._metrics
         count = len(output.new_token_ids)
-        if not count or choice.sequence.finish_reason is not None:
+        if choice.sequence.finish_reason is not None:
+            return
+        if not count:
+            if output.finish_reason is FinishReason.LENGTH and not choice.sequence.num_tokens:
+                self._observe_prompt(choice, output)
             return
         metrics.generation_tokens.inc(count)
         if choice.last_token_time is None:
             choice.first_scheduled_time = output.first_scheduled_time
             choice.first_token_time = time
-            choice.cached_tokens = output.cached_tokens
-            metrics.prompt_tokens_cached.inc(output.cached_tokens)
-            metrics.prompt_tokens.inc(choice.num_prompt_tokens)
+            self._observe_prompt(choice, output)
             metrics.time_to_first_token.observe(time - self._arrival_time)
             if output.first_scheduled_time is not None:
                 metrics.queue_time.observe(output.first_scheduled_time - self._arrival_time)
         else:
             metrics.inter_token_latency.observe((time - choice.last_token_time) / count)
         choice.last_token_time = time
+
+    def _observe_prompt(self, choice: _Choice, output: RequestOutput) -> None:
+        """Once a choice: with its first token, or at its end where it was to have none."""
+        choice.cached_tokens = output.cached_tokens
+        self._metrics.prompt_tokens_cached.inc(output.cached_tokens)
+        self._metrics.prompt_tokens.inc(choice.num_prompt_tokens)
 
     def _observe_end(self, choice: _Choice, reason: FinishReason) -> None:
         metrics = self._metrics
@@ -194,14 +220,23 @@ def _with_seed(sampling: SamplingParams, index: int) -> SamplingParams:
     return replace(sampling, seed=(sampling.seed + index) & SEED_MASK)
 
 
+def _joined(
+    before: tuple[TokenLogprobs, ...] | None, after: tuple[TokenLogprobs, ...] | None
+) -> tuple[TokenLogprobs, ...] | None:
+    return None if before is None and after is None else (before or ()) + (after or ())
+
+
 def _merged(arrivals: list[Arrival]) -> list[RequestOutput]:
     """One output a sequence, in the order in which the sequences first come up."""
     merged: dict[str, RequestOutput] = {}
     for output, _ in arrivals:
         before = merged.get(output.request_id)
         if before is not None:
-            tokens = before.new_token_ids + output.new_token_ids
-            merged[output.request_id] = output._replace(new_token_ids=tokens)
+            merged[output.request_id] = output._replace(
+                new_token_ids=before.new_token_ids + output.new_token_ids,
+                logprobs=_joined(before.logprobs, output.logprobs),
+                prompt_logprobs=before.prompt_logprobs + output.prompt_logprobs,
+            )
         else:
             merged[output.request_id] = output
     return list(merged.values())

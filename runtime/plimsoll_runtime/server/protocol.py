@@ -10,16 +10,17 @@ MAX_MESSAGES = 4096
 MAX_STOPS = 16
 MAX_STOP_BYTES = 64
 MAX_STOP_TOKEN_IDS = 64
+MAX_LOGPROBS = 20
+MAX_LOGIT_BIAS = 1024
+MAX_ALLOWED_TOKEN_IDS = 4096
+MAX_BAD_WORDS = 64
 MAX_TEMPLATE_ARGUMENTS = 16
 MAX_PRIORITY = 100
 INT64 = 2**63
 
 # Fields that change the answer and are not supported, with the values that change nothing.
 _UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "allowed_token_ids": (None, []),
     "audio": (None,),
-    "bad_words": (None, []),
-    "frequency_penalty": (None, 0),
     "function_call": (None, "none"),
     "functions": (None, []),
     "guided_choice": (None,),
@@ -28,23 +29,15 @@ _UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "guided_regex": (None,),
     "kv_transfer_params": (None,),
     "length_penalty": (None, 1),
-    "logit_bias": (None, {}),
     "logits_processors": (None, []),
-    "min_p": (None, 0),
     "modalities": (None, ["text"]),
-    "presence_penalty": (None, 0),
     "prompt_embeds": (None,),
-    "prompt_logprobs": (None,),
-    "repetition_penalty": (None, 1),
-    "response_format": (None, {"type": "text"}),
     "structured_outputs": (None,),
     "truncate_prompt_tokens": (None,),
     "use_beam_search": (None, False),
 }
 UNSUPPORTED_COMPLETION = {
     **_UNSUPPORTED,
-    "echo": (None, False),
-    "logprobs": (None,),
     "suffix": (None, ""),
 }
 UNSUPPORTED_CHAT = {
@@ -53,8 +46,6 @@ UNSUPPORTED_CHAT = {
     "continue_final_message": (None, False),
     "documents": (None, []),
     "echo": (None, False),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
     "tool_choice": (None, "none", "auto"),
 }
 
@@ -66,6 +57,7 @@ def _listed(value: object) -> object:
 
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_BYTES)]
 TokenId = Annotated[int, Field(ge=0, lt=INT64)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Name = Annotated[str, StringConstraints(max_length=256)]
 Salt = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -102,12 +94,30 @@ class GenerationRequest(BaseModel):
     return_token_ids: bool | None = None
     cache_salt: Salt | None = None
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    logit_bias: Annotated[dict[Name, Bias], Field(max_length=MAX_LOGIT_BIAS)] | None = None
+    allowed_token_ids: Annotated[list[TokenId], Field(max_length=MAX_ALLOWED_TOKEN_IDS)] | None = (
+        None
+    )
+    bad_words: Annotated[list[Stop], Field(max_length=MAX_BAD_WORDS)] | None = None
+    prompt_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    return_tokens_as_token_ids: bool | None = None
+    response_format: Any = None
 
 
 class CompletionRequest(GenerationRequest):
-    """`prompt` is checked apart, because a union of four shapes gives unreadable errors."""
+    """`prompt` is checked apart, because a union of four shapes gives unreadable errors.
+
+    `max_tokens` may be 0 with `echo`: then only the prompt comes back.
+    """
 
     prompt: Any = None
+    max_tokens: Annotated[int, Field(ge=0, lt=INT64)] | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     add_special_tokens: bool | None = None
 
 
@@ -127,6 +137,8 @@ class ChatCompletionRequest(GenerationRequest):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     add_generation_prompt: bool | None = None
     chat_template_kwargs: (
         Annotated[dict[Name, Any], Field(max_length=MAX_TEMPLATE_ARGUMENTS)] | None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
-from plimsoll_runtime.core.request import FinishReason
+from plimsoll_runtime.core.request import FinishReason, TokenLogprobs
 from plimsoll_runtime.server.detokenizer import IncrementalDetokenizer
 from plimsoll_runtime.server.stop_strings import StopMatcher
 from plimsoll_runtime.server.tokenizer import Tokenizer
@@ -14,6 +14,8 @@ class Delta:
     """What a choice gained. `finish_reason` is set on its last one.
 
     `stop_reason` is the stop string or the id from `stop_token_ids` that ended it, as in vLLM.
+    `offsets` say for each token how many characters of the answer come before it. `logprobs` have
+    an entry for each token where they were asked for; `prompt_logprobs` come with the first delta.
     """
 
     index: int
@@ -21,6 +23,9 @@ class Delta:
     token_ids: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    offsets: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Sequence:
     ) -> None:
         self.index = index
         self.num_tokens = 0
+        self._num_characters = 0
         self.finish_reason: FinishReason | None = None
         self._options = options
         self._matcher = StopMatcher(options.stop, options.include_stop)
@@ -60,46 +66,56 @@ class Sequence:
             prompt_token_ids,
         )
 
-    def push(self, token_ids: Items[int], finish_reason: FinishReason | None = None) -> Delta:
+    def push(
+        self,
+        token_ids: Items[int],
+        finish_reason: FinishReason | None = None,
+        logprobs: tuple[TokenLogprobs, ...] | None = None,
+    ) -> Delta:
         """Takes new tokens, and why the sequence ended when these are the last.
 
         With reason `stop` the last token is the one that stopped it: it counts, but has no text.
+        `logprobs` are those of the tokens.
         """
         pieces: list[str] = []
         taken: list[int] = []
+        offsets: list[int] = []
+        matched: str | None = None
         for position, token_id in enumerate(token_ids):
             taken.append(token_id)
+            offsets.append(self._num_characters)
             self.num_tokens += 1
             if finish_reason is FinishReason.STOP and position == len(token_ids) - 1:
                 break
             matched = self._feed(self._detokenizer.push(token_id), pieces)
             if matched is not None:
-                return self._end(pieces, taken, FinishReason.STOP, matched)
-        if finish_reason is None:
-            return Delta(self.index, "".join(pieces), tuple(taken))
-        matched = self._feed(self._detokenizer.flush(), pieces)
+                break
+        if matched is None and finish_reason is not None:
+            matched = self._feed(self._detokenizer.flush(), pieces)
+            if matched is None:
+                pieces.append(self._matcher.flush())
+        stop_reason: str | int | None = matched
         if matched is not None:
-            return self._end(pieces, taken, FinishReason.STOP, matched)
-        pieces.append(self._matcher.flush())
-        stop_reason = None
-        if finish_reason is FinishReason.STOP and taken:
+            finish_reason = FinishReason.STOP
+        elif finish_reason is FinishReason.STOP and taken:
             stop_reason = taken[-1] if taken[-1] in self._options.stop_token_ids else None
-        return self._end(pieces, taken, finish_reason, stop_reason)
+        if finish_reason is not None:
+            self.finish_reason = finish_reason
+        return Delta(
+            self.index,
+            "".join(pieces),
+            tuple(taken),
+            finish_reason,
+            stop_reason,
+            tuple(offsets),
+            None if logprobs is None else logprobs[: len(taken)],
+        )
 
     def _feed(self, text: str, pieces: list[str]) -> str | None:
+        self._num_characters += len(text)
         if self.num_tokens <= self._options.min_tokens:
             pieces.append(text)
             return None
         result = self._matcher.push(text)
         pieces.append(result.text)
         return result.matched
-
-    def _end(
-        self,
-        pieces: list[str],
-        taken: list[int],
-        finish_reason: FinishReason,
-        stop_reason: str | int | None,
-    ) -> Delta:
-        self.finish_reason = finish_reason
-        return Delta(self.index, "".join(pieces), tuple(taken), finish_reason, stop_reason)

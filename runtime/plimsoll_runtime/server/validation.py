@@ -15,6 +15,22 @@ from plimsoll_runtime.server.tokenizer import Tokenizer
 R = TypeVar("R", bound=GenerationRequest)
 
 SEED_MASK = 2**63 - 1
+MAX_ID_DIGITS = 18
+MAX_SCORED = 2**18
+"""Logprobs of prompts in one answer: 128 K tokens, each with its own and the likeliest one's."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What both APIs ask for in words of their own, in the engine's: see `SamplingParams`."""
+
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    grammar: str | None = None
+    bad_words: tuple[tuple[int, ...], ...] = ()
+
+
+NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,7 @@ def sampling_params(
     num_prompt_tokens: int,
     max_tokens: int | None,
     model: ModelLimits,
+    extras: Extras = NO_EXTRAS,
 ) -> SamplingParams:
     """The engine's parameters for a prompt of `num_prompt_tokens`; no `max_tokens`: all that fit.
 
@@ -72,7 +89,12 @@ def sampling_params(
                 f"stop_token_ids: {token_id} is not in the vocabulary of {model.vocab_size} tokens",
                 param="stop_token_ids",
             )
-    return SamplingParams(
+    if extras.grammar is not None and request.ignore_eos:
+        raise bad_request(
+            "ignore_eos cannot go with response_format, whose end is an end-of-sequence token",
+            param="ignore_eos",
+        )
+    sampling = SamplingParams(
         max_tokens=limit,
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
@@ -82,7 +104,47 @@ def sampling_params(
         stop_token_ids=stop_token_ids
         if request.ignore_eos
         else stop_token_ids | model.eos_token_ids,
+        min_p=request.min_p or 0.0,
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        repetition_penalty=request.repetition_penalty or 1.0,
+        logit_bias=_logit_bias(request.logit_bias or {}),
+        allowed_token_ids=tuple(dict.fromkeys(request.allowed_token_ids or ())),
+        bad_words=extras.bad_words,
+        grammar=extras.grammar,
+        logprobs=extras.logprobs,
+        prompt_logprobs=extras.prompt_logprobs,
     )
+    try:
+        sampling.check_tokens(model.vocab_size)
+    except ValueError as error:
+        raise bad_request(str(error), param=str(error).partition(":")[0]) from error
+    return sampling
+
+
+def _logit_bias(bias: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
+    """Pairs of token id and bias; JSON has ids as text."""
+    pairs: dict[int, float] = {}
+    for key, value in bias.items():
+        if not (key.isascii() and key.isdecimal() and len(key) < MAX_ID_DIGITS):
+            raise bad_request(
+                f"logit_bias: the key {shown(key)} is not a token id", param="logit_bias"
+            )
+        pairs[int(key)] = value
+    return tuple(pairs.items())
+
+
+def check_scored(num_prompt_tokens: int, extras: Extras) -> None:
+    """Raises APIError 400 when the logprobs of prompts of so many tokens would be too many."""
+    if extras.prompt_logprobs is None:
+        return
+    entries = num_prompt_tokens * (extras.prompt_logprobs + 1)
+    if entries > MAX_SCORED:
+        raise bad_request(
+            f"{entries} logprobs of {num_prompt_tokens} prompt tokens; at most {MAX_SCORED} are "
+            "told in one answer: send shorter or fewer prompts, or ask for fewer logprobs",
+            param="logprobs",
+        )
 
 
 def text_options(request: GenerationRequest) -> TextOptions:
@@ -133,6 +195,10 @@ def _check_fields(request: GenerationRequest) -> None:
     if request.best_of is not None and request.best_of != (request.n or 1):
         raise bad_request(
             "best_of is not supported unless it equals n: leave it out", param="best_of"
+        )
+    if request.prompt_logprobs is not None and request.stream:
+        raise bad_request(
+            "prompt_logprobs cannot be streamed: send stream false", param="prompt_logprobs"
         )
     if request.stream_options is not None and not request.stream:
         raise bad_request("stream_options is only allowed with stream true", param="stream_options")

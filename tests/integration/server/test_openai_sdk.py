@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import openai
+import pydantic
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
@@ -142,7 +143,9 @@ def test_errors_are_the_sdks_types(client: openai.OpenAI, tiny: ServerProcess) -
     assert too_long.value.code == "context_length_exceeded"
     with pytest.raises(openai.BadRequestError, match="response_format"):
         client.chat.completions.create(
-            model="tiny", messages=MESSAGES, response_format={"type": "json_object"}
+            model="tiny",
+            messages=MESSAGES,
+            response_format={"type": "grammar"},  # type: ignore[arg-type]
         )
     with pytest.raises(openai.BadRequestError, match="temperature"):
         client.chat.completions.create(model="tiny", messages=MESSAGES, temperature=9)
@@ -276,3 +279,93 @@ def test_a_model_that_cannot_be_served_is_exit_code_2() -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("plimsoll serve: ")
     assert result.stderr.count("\n") == 1
+
+
+class Knot(pydantic.BaseModel):
+    """A part of `Thread`."""
+
+    tight: bool
+
+
+class Thread(pydantic.BaseModel):
+    """What `parse` fills in."""
+
+    colour: Literal["red", "green"]
+    sizes: list[int] = pydantic.Field(max_length=2)
+    knot: Knot | None
+
+
+def test_parse_gives_the_model_that_was_asked_for(client: openai.OpenAI) -> None:
+    for seed in range(3):
+        answer = client.chat.completions.parse(
+            model="tiny",
+            messages=MESSAGES,
+            response_format=Thread,
+            max_tokens=1000,
+            seed=seed,
+            temperature=1,
+        )
+        assert isinstance(answer.choices[0].message.parsed, Thread)
+        assert answer.choices[0].finish_reason == "stop"
+
+
+def test_a_streamed_parse_ends_with_the_same(client: openai.OpenAI) -> None:
+    class Colour(pydantic.BaseModel):
+        colour: Literal["red", "green"]
+
+    options: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "response_format": Colour}
+    whole = client.chat.completions.parse(**options, temperature=0)
+    with client.chat.completions.stream(**options, temperature=0) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_completion()
+    assert final.choices[0].message.parsed == whole.choices[0].message.parsed is not None
+
+
+def test_logprobs_as_the_sdk_reads_them(client: openai.OpenAI) -> None:
+    options: dict[str, Any] = {
+        "model": "tiny",
+        "messages": MESSAGES,
+        "max_tokens": 60,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 2,
+    }
+    whole = client.chat.completions.create(**options).choices[0]
+    assert whole.logprobs is not None
+    assert whole.logprobs.content is not None
+    for entry in whole.logprobs.content:
+        assert entry.top_logprobs[0].logprob == entry.logprob <= 0
+        assert entry.bytes is not None
+        assert bytes(entry.bytes).decode() == entry.token
+    with client.chat.completions.stream(**options) as stream:
+        for _ in stream:
+            pass
+        final = stream.get_final_completion().choices[0]
+    assert final.logprobs is not None
+    assert final.logprobs.content is not None
+    assert [each.token for each in final.logprobs.content] == [
+        each.token for each in whole.logprobs.content
+    ]
+
+
+def test_legacy_logprobs_echo_and_penalties(client: openai.OpenAI) -> None:
+    answer = client.completions.create(
+        model="tiny",
+        prompt=[[10, 20, 30], [40, 50]],
+        max_tokens=2,
+        echo=True,
+        logprobs=1,
+        temperature=0,
+        presence_penalty=1,
+        frequency_penalty=0.5,
+        logit_bias={"300": 100},
+        extra_body={"repetition_penalty": 1.1, "min_p": 0.1},
+    )
+    for choice, length in zip(answer.choices, (3, 2), strict=True):
+        assert choice.logprobs is not None
+        assert choice.logprobs.tokens is not None
+        assert choice.logprobs.token_logprobs is not None
+        assert len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs) == length + 2
+        assert choice.logprobs.tokens[-2:] == ["as", "as"]
+        assert choice.text == "".join(choice.logprobs.tokens)

@@ -186,7 +186,7 @@ def test_the_longest_sequence_ends_at_max_model_len() -> None:
     [
         (request("a", prompt=0), "has no tokens"),
         (request("a", prompt=32), "32 tokens; with max_model_len 32 at most 31"),
-        (request("a", max_tokens=0), "max_tokens must be at least 1"),
+        (request("a", max_tokens=-1), "max_tokens must be at least 0"),
     ],
 )
 def test_what_can_never_be_served_is_refused_at_once(bad: Request, message: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import SchedulerOutput
+from plimsoll_runtime.engine.choice import NOT_FINITE
 from plimsoll_runtime.engine.engine import (
     INTERNAL_ERROR,
     MAX_CONSECUTIVE_FAILURES,
@@ -18,7 +19,7 @@ from plimsoll_runtime.engine.engine import (
     EngineFailedError,
     StepResult,
 )
-from plimsoll_runtime.engine.runner import NOT_FINITE, ModelRunner
+from plimsoll_runtime.engine.runner import ModelRunner
 
 TIMEOUT = 30.0
 MakeEngine = Callable[..., Engine]
@@ -189,7 +190,7 @@ def test_what_cannot_be_served_is_refused_in_the_callers_thread(make_engine: Mak
         (request("a", []), "no tokens"),
         (request("a", [1, 97]), "token id 97 is not in the vocabulary of 97"),
         (request("a", [-1, 5]), "token id -1"),
-        (request("a", [1], max_tokens=0), "max_tokens"),
+        (request("a", [1], max_tokens=-1), "max_tokens"),
     ):
         with pytest.raises(ValueError, match=message):
             submit(engine, bad)

@@ -156,7 +156,7 @@ def wrong_type(name: str) -> bytes:
     [
         (wrong_type, r"Expected `int`, got `str`.*top_k"),
         (lambda name: submit(name, prompt=64), "the prompt has 64 tokens"),
-        (lambda name: submit(name, max_tokens=0), "max_tokens must be at least 1"),
+        (lambda name: submit(name, max_tokens=-1), "max_tokens must be at least 0"),
     ],
 )
 def test_a_request_that_is_wrong_ends_alone(
@@ -170,6 +170,7 @@ def test_a_request_that_is_wrong_ends_alone(
     assert [each.new_token_ids for each in found["good"]] == [(0,), (1,), (2,)]
     (end,) = found["bad"]
     assert end.finish_reason is FinishReason.ERROR
+    assert end.refused == (make is not wrong_type), "what the server lets pass is not the client's"
     assert re.search(error, end.error or "")
 
 

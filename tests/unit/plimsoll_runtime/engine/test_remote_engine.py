@@ -186,7 +186,7 @@ async def test_what_cannot_be_served_is_refused_before_it_is_sent(
     for bad, text in (
         (request(prompt=[1] * 64), "64 tokens"),
         (request(prompt=[97]), "token id 97 is not in the vocabulary of 97"),
-        (request(max_tokens=0), "max_tokens"),
+        (request(max_tokens=-1), "max_tokens"),
         (request(seed=2**64), "Submit cannot be sent"),
         (request("\ud800"), "Submit cannot be sent"),
     ):

@@ -7,19 +7,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.engine.sampler import SampleRow, _mix, sample, uniform
+from plimsoll_runtime.engine.sampler import SampleRow, _mix, sample, truncated, uniform
 
 VOCAB = 12
 DRAWS = 2000
 
 
 def params(
-    temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0, seed: int = 0
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    min_p: float = 0.0,
 ) -> SamplingParams:
     return SamplingParams(
-        max_tokens=1, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed
+        max_tokens=1, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed, min_p=min_p
     )
 
 
@@ -31,6 +42,7 @@ def truncated_softmax(row: Tensor, sampling: SamplingParams) -> list[float]:
     """The distribution that the parameters ask for, token by token in plain Python."""
     weights = [math.exp(value / sampling.temperature) for value in row.tolist()]
     order = sorted(range(len(weights)), key=lambda i: -weights[i])
+    order = [i for i in order if weights[i] >= sampling.min_p * weights[order[0]]]
     if sampling.top_k:
         order = order[: sampling.top_k]
     total = sum(weights[i] for i in order)
@@ -57,6 +69,9 @@ def truncated_softmax(row: Tensor, sampling: SamplingParams) -> list[float]:
         params(top_k=6, top_p=0.7, seed=99),
         params(top_k=500),
         params(top_p=1e-9),
+        params(min_p=0.1),
+        params(min_p=1.0, temperature=1.5),
+        params(min_p=0.05, top_k=4, top_p=0.8, temperature=0.7),
     ],
 )
 def test_the_distribution_is_the_one_asked_for(sampling: SamplingParams) -> None:
@@ -71,6 +86,49 @@ def test_the_distribution_is_the_one_asked_for(sampling: SamplingParams) -> None
         # Five standard deviations of the binomial; the draws are the same in every run.
         deviation = math.sqrt(DRAWS * probability * (1 - probability))
         assert abs(count - DRAWS * probability) <= 5 * deviation + 1
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7])
+@pytest.mark.parametrize("min_p", [0.0, 0.02, 0.3])
+@pytest.mark.parametrize("top_k", [0, 1, 5, 200])
+@pytest.mark.parametrize("top_p", [1.0, 0.95, 0.4])
+def test_what_is_left_is_what_transformers_leaves(
+    temperature: float, min_p: float, top_k: int, top_p: float
+) -> None:
+    values = torch.randn(20, 100, generator=torch.Generator().manual_seed(1)) * 3
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+    if min_p:
+        warpers.append(MinPLogitsWarper(min_p))
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        warpers.append(TopPLogitsWarper(top_p))
+    expected = warpers(torch.zeros(20, 1, dtype=torch.int64), values.clone()).softmax(dim=-1)
+    rows = [SampleRow(params(temperature, top_p, top_k, min_p=min_p), 0)] * 20
+    left = truncated(values, rows)
+    assert torch.equal(left > 0, expected > 0)
+    torch.testing.assert_close((left / left.sum(-1, keepdim=True)).float(), expected)
+
+
+def test_rounding_cannot_swap_near_ties() -> None:
+    """Two logits trade places by less than fp32 arithmetic's error: all draws stay the same."""
+    values = torch.full((1, 8), -3.0)
+    values[0, 2], values[0, 5] = 1.0, 1.0 - 1e-6
+    swapped = values[:, [0, 1, 5, 3, 4, 2, 6, 7]]
+    rows = [SampleRow(params(top_p=0.9, seed=seed), 0) for seed in range(500)]
+    draws = sample(values.expand(500, 8), rows)
+    assert sample(swapped.expand(500, 8), rows) == draws
+    assert {2, 5} == set(draws)
+
+
+def test_tokens_that_are_ruled_out_are_never_drawn() -> None:
+    values = logits(3).expand(400, VOCAB).clone()
+    values[:, [0, 3, 4, 11]] = float("-inf")
+    for sampling in (params(), params(top_p=0.99), params(top_k=11), params(min_p=1e-9)):
+        rows = [SampleRow(sampling, index) for index in range(400)]
+        drawn = set(sample(values, rows, [True] * 400))
+        assert not drawn & {0, 3, 4, 11, None}
+        assert len(drawn) > 4
 
 
 def test_greedy_takes_the_largest() -> None:
@@ -91,6 +149,7 @@ mixed = st.lists(
         temperature=st.sampled_from([0.0, 0.7, 1.0, 3.0]),
         top_p=st.sampled_from([1.0, 0.8, 0.3]),
         top_k=st.sampled_from([0, 1, 5]),
+        min_p=st.sampled_from([0.0, 0.1]),
         seed=st.integers(-(2**70), 2**70),
     ),
     min_size=1,
@@ -115,23 +174,6 @@ def test_a_row_that_is_not_finite_spoils_no_other(bad: float, temperature: float
     clean = sample(values, rows)
     values[1, 7] = bad
     assert sample(values, rows) == [clean[0], None, clean[2]]
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_stop_tokens_wait_for_min_tokens(temperature: float) -> None:
-    values = torch.zeros(1, VOCAB)
-    values[0, 3] = 50.0
-    sampling = SamplingParams(
-        max_tokens=9,
-        temperature=temperature,
-        min_tokens=3,
-        stop_token_ids=frozenset({3, 10**6}),
-        seed=1,
-    )
-    tokens = [sample(values, [SampleRow(sampling, index)])[0] for index in range(4)]
-    assert 3 not in tokens[:2]
-    assert tokens[2:] == [3, 3]
-    assert values[0, 3] == 50.0
 
 
 def test_nothing_to_sample() -> None:

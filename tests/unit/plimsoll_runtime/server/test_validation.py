@@ -46,7 +46,7 @@ def chat(**fields: Any) -> ChatCompletionRequest:
         ({"top_p": 1.1}, "top_p"),
         ({"top_k": -2}, "top_k"),
         ({"top_k": 1.5}, "top_k"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 10**400}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
         ({"n": 0}, "n"),
@@ -64,12 +64,19 @@ def chat(**fields: Any) -> ChatCompletionRequest:
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"model": "m" * 257}, "model"),
-        ({"logit_bias": {"1": 5}}, "logit_bias"),
-        ({"presence_penalty": 0.1}, "presence_penalty"),
-        ({"frequency_penalty": -1}, "frequency_penalty"),
-        ({"repetition_penalty": 1.1}, "repetition_penalty"),
-        ({"min_p": 0.1}, "min_p"),
-        ({"prompt_logprobs": 1}, "prompt_logprobs"),
+        ({"logit_bias": {"1": 100.1}}, "logit_bias.1"),
+        ({"logit_bias": {str(each): 1 for each in range(1025)}}, "logit_bias"),
+        ({"presence_penalty": 2.1}, "presence_penalty"),
+        ({"frequency_penalty": -2.1}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repetition_penalty": 101}, "repetition_penalty"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"allowed_token_ids": [-1]}, "allowed_token_ids.0"),
+        ({"allowed_token_ids": [1] * 4097}, "allowed_token_ids"),
+        ({"bad_words": ["x"] * 65}, "bad_words"),
+        ({"bad_words": [""]}, "bad_words.0"),
+        ({"prompt_logprobs": 21}, "prompt_logprobs"),
+        ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
         ({"structured_outputs": {}}, "structured_outputs"),
         ({"guided_json": {}}, "guided_json"),
         ({"use_beam_search": True}, "use_beam_search"),
@@ -84,7 +91,8 @@ def test_a_field_out_of_bounds_is_named(fields: dict[str, Any], param: str) -> N
 
 
 @pytest.mark.parametrize(
-    "fields", [{"echo": True}, {"logprobs": 0}, {"logprobs": 5}, {"suffix": "end"}]
+    "fields",
+    [{"echo": 1}, {"logprobs": -1}, {"logprobs": 21}, {"logprobs": True}, {"suffix": "end"}],
 )
 def test_completions_refuse_what_they_cannot_do(fields: dict[str, Any]) -> None:
     with pytest.raises(APIError) as caught:
@@ -95,10 +103,9 @@ def test_completions_refuse_what_they_cannot_do(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"logprobs": True},
-        {"top_logprobs": 2},
-        {"response_format": {"type": "json_object"}},
-        {"response_format": {"type": "json_schema", "json_schema": {}}},
+        {"logprobs": 1},
+        {"top_logprobs": 21},
+        {"max_tokens": 0},
         {"tool_choice": "required"},
         {"tool_choice": {"type": "function"}},
         {"functions": [{}]},

@@ -1,0 +1,47 @@
+"""What is kept of a request from one step to the next, and can always be made again."""
+
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+from plimsoll_runtime.core.scheduler import ScheduledRequest, TokenHistory
+
+
+class Follower(Protocol):
+    """Follows a request's output. Belongs to one request."""
+
+    num_taken: int
+    """Output tokens that it has been told of."""
+
+    def take(self, token_ids: list[int]) -> None:
+        """Goes on by these output tokens."""
+
+
+F = TypeVar("F", bound=Follower)
+
+
+class Followers(Generic[F]):
+    """The followers of the requests that sampled in the last step.
+
+    A request that is not among them, such as one that was preempted, gets a new one that is told
+    of the whole output. So nobody has to say when a request has ended.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, F] = {}
+
+    def follow(self, item: ScheduledRequest, make: Callable[[TokenHistory], F]) -> F:
+        """The follower of `item`, up to date. `item` must have a history."""
+        if item.history is None:
+            raise ValueError(f"request {item.request_id!r} came without its tokens")
+        # An id may be used again by another request, whose first token has the index 0.
+        known = self._kept.get(item.request_id) if item.output_index else None
+        follower = known or make(item.history)
+        follower.take(item.history.output_token_ids[follower.num_taken :])
+        self._kept[item.request_id] = follower
+        return follower
+
+    def keep(self, request_ids: Iterable[str]) -> None:
+        """Forgets all others."""
+        if self._kept:
+            wanted = set(request_ids)
+            self._kept = {key: each for key, each in self._kept.items() if key in wanted}
