@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.server import chat, completions, health, models
+from plimsoll_runtime.server import chat, completions, health, models, responses, tokenize
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
@@ -17,6 +17,9 @@ from plimsoll_runtime.server.middleware import Authentication, BodyLimit, Reques
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.streaming import ClientLeftError
 from plimsoll_runtime.server.tokenizer import Tokenizer
+
+ROUTES = (models, completions, chat, responses, tokenize, health)
+"""Every module with paths."""
 
 
 def create_app(
@@ -37,7 +40,7 @@ def create_app(
         title="Plimsoll", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.context = context
-    for module in (models, completions, chat, health):
+    for module in ROUTES:
         app.include_router(module.router)
     app.add_exception_handler(APIError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)

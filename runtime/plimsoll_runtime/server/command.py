@@ -16,6 +16,7 @@ from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
+from plimsoll_runtime.server.tool_calls.formats import FORMATS
 
 EXIT_BAD_INPUT = 2
 MAX_PORT = 65535
@@ -74,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
         default=30.0,
         metavar="SECONDS",
         help="how long running requests may go on after SIGTERM (%(default)g)",
+    )
+    add(
+        "--tool-call-parser",
+        choices=sorted(FORMATS),
+        help="how the model writes tool calls (what its chat template shows)",
     )
     add("--threads", type=int, metavar="N", help="CPU threads of the model")
     return result
@@ -141,6 +147,7 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
             root=source.root,
             api_key=arguments.api_key or os.environ.get(API_KEY_VARIABLE) or None,
             shutdown_timeout=arguments.shutdown_timeout,
+            tool_call_parser=arguments.tool_call_parser,
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:

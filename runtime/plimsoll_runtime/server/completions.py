@@ -10,10 +10,8 @@ from starlette.responses import Response
 
 from plimsoll_runtime.server.answers import Choice, Json, collect, head, stream
 from plimsoll_runtime.server.body import read_object
-from plimsoll_runtime.server.cache_salt import cache_salt
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import bad_request, shown
-from plimsoll_runtime.server.generation import Generation, Job
 from plimsoll_runtime.server.protocol import (
     MAX_PROMPTS,
     UNSUPPORTED_COMPLETION,
@@ -21,12 +19,12 @@ from plimsoll_runtime.server.protocol import (
 )
 from plimsoll_runtime.server.sequence import Delta
 from plimsoll_runtime.server.streaming import EventStream, until_disconnect
+from plimsoll_runtime.server.submission import submit
 from plimsoll_runtime.server.validation import (
     check_length,
+    check_token_ids,
     context_too_long,
     parse_request,
-    sampling_params,
-    text_options,
 )
 
 DEFAULT_MAX_TOKENS = 16
@@ -43,28 +41,8 @@ async def completions(request: Request) -> Response:
     body = parse_request(await read_object(request), CompletionRequest, UNSUPPORTED_COMPLETION)
     context.check_model(body.model)
     prompts = await _token_ids(context, body)
-    generation = Generation(
-        context.client,
-        context.metrics,
-        context.tokenizer,
-        Job(
-            request_id=request.scope["request_id"],
-            arrival_time=arrival_time,
-            prompts=prompts,
-            sampling=[
-                sampling_params(
-                    body,
-                    len(prompt),
-                    _max_tokens(body, len(prompt), context.limits.max_model_len),
-                    context.limits,
-                )
-                for prompt in prompts
-            ],
-            n=body.n or 1,
-            options=text_options(body),
-            cache_salt=cache_salt(request.headers, body.cache_salt),
-        ),
-    )
+    limits = [_max_tokens(body, len(each), context.limits.max_model_len) for each in prompts]
+    generation = submit(request, body, prompts, limits, arrival_time=arrival_time)
     answer = CompletionFormat(
         head("cmpl", request.scope["request_id"], "text_completion", context.settings.name),
         generation.prompts if body.return_token_ids else None,
@@ -146,13 +124,7 @@ async def _token_ids(context: Context, body: CompletionRequest) -> list[list[int
             raise bad_request("prompt: a prompt must have at least one token", param="prompt")
         if len(ids) >= context.limits.max_model_len:
             raise context_too_long(len(ids), context.limits.max_model_len)
-        wrong = next((each for each in ids if not 0 <= each < context.limits.vocab_size), None)
-        if wrong is not None:
-            raise bad_request(
-                f"prompt: token id {shown(wrong)} is not in the vocabulary of "
-                f"{context.limits.vocab_size} tokens",
-                param="prompt",
-            )
+        check_token_ids(ids, context.limits.vocab_size, "prompt")
         result.append(ids)
     return result
 

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from plimsoll_runtime.server.tools import CallId, ToolCalls, Tools
+
 MAX_N = 8
 MAX_PROMPTS = 64
 MAX_MESSAGES = 4096
@@ -54,7 +56,6 @@ UNSUPPORTED_CHAT = {
     "echo": (None, False),
     "logprobs": (None, False),
     "top_logprobs": (None, 0),
-    "tool_choice": (None, "none", "auto"),
 }
 
 
@@ -114,18 +115,32 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Any = None
     name: Name | None = None
-    tool_calls: Any = None
+    tool_calls: ToolCalls | None = None
+    tool_call_id: CallId | None = None
 
 
-class ChatCompletionRequest(GenerationRequest):
-    """`max_completion_tokens` is OpenAI's newer name of `max_tokens` and wins."""
+class ConversationRequest(BaseModel):
+    """A conversation, and what its chat template is told."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
     add_generation_prompt: bool | None = None
+    tools: Tools | None = None
     chat_template_kwargs: (
         Annotated[dict[Name, Any], Field(max_length=MAX_TEMPLATE_ARGUMENTS)] | None
     ) = None
+
+
+class ChatCompletionRequest(ConversationRequest, GenerationRequest):
+    """`max_completion_tokens` is OpenAI's newer name of `max_tokens` and wins.
+
+    `tool_choice` is checked apart, as it needs what `tools` are.
+    """
+
+    max_completion_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None

@@ -8,13 +8,15 @@ class ServerSettings:
     """The first of `served_names` is the model's name in answers and metrics; all are accepted.
 
     `root` is where the model came from, as /v1/models shows it. Without `api_key` everybody may
-    ask. `shutdown_timeout` is in seconds.
+    ask. `shutdown_timeout` is in seconds. `tool_call_parser` names how the model writes tool calls;
+    without it that is what the chat template shows.
     """
 
     served_names: tuple[str, ...]
     root: str
     api_key: str | None = None
     shutdown_timeout: float = 30.0
+    tool_call_parser: str | None = None
 
     def __post_init__(self) -> None:
         if not self.served_names or not all(self.served_names):
