@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import orjson
 from fastapi import APIRouter
@@ -28,6 +29,9 @@ from plimsoll_runtime.server.validation import parse_body
 
 logger = logging.getLogger(__name__)
 
+FIELDS = {"prompt": "input", "max_tokens": "max_output_tokens"}
+"""What this API calls other APIs' fields."""
+
 router = APIRouter()
 
 
@@ -40,13 +44,14 @@ async def responses(request: Request) -> Response:
     body = parse_body(raw, ResponsesRequest, UNSUPPORTED_RESPONSES)
     context.check_model(body.model)
     conversation = Conversation(_messages(body), param="input")
-    prompt = await prompt_tokens(context, conversation)
     sampling = GenerationRequest(
         temperature=body.temperature, top_p=body.top_p, cache_salt=body.cache_salt
     )
-    generation = submit(
-        request, sampling, [prompt], [body.max_output_tokens], arrival_time=arrival_time
-    )
+    with _fields_named_as_here():
+        prompt = await prompt_tokens(context, conversation)
+        generation = submit(
+            request, sampling, [prompt], [body.max_output_tokens], arrival_time=arrival_time
+        )
     answer = ResponseObject(
         request.scope["request_id"], body, context.settings.name, int(time.time())
     )
@@ -54,6 +59,15 @@ async def responses(request: Request) -> Response:
         return EventStream(_stream(generation, ResponseEvents(answer)), generation.close)
     whole = await until_disconnect(request.receive, _collect(generation, answer))
     return Response(orjson.dumps(whole), media_type="application/json")
+
+
+@contextmanager
+def _fields_named_as_here() -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:
+        error.param = FIELDS.get(error.param or "", error.param)
+        raise
 
 
 async def _collect(generation: Generation, answer: ResponseObject) -> Json:
