@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.server import chat, completions, health, models, responses, tokenize
+from plimsoll_runtime.server import chat, completions, health, models, openapi, responses, tokenize
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
@@ -18,7 +18,7 @@ from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.streaming import ClientLeftError
 from plimsoll_runtime.server.tokenizer import Tokenizer
 
-ROUTES = (models, completions, chat, responses, tokenize, health)
+ROUTES = (models, completions, chat, responses, tokenize, health, openapi)
 """Every module with paths."""
 
 

@@ -2,9 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
-from plimsoll_runtime.server.tools import CallId, ToolCalls, Tools
+from plimsoll_runtime.server.tools import TOOL_CHOICE_SCHEMA, CallId, ToolCalls, Tools
 
 MAX_N = 8
 MAX_PROMPTS = 64
@@ -65,9 +72,42 @@ def _listed(value: object) -> object:
 
 
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_BYTES)]
+Stops = Annotated[
+    Annotated[list[Stop], Field(max_length=MAX_STOPS)],
+    BeforeValidator(
+        _listed, json_schema_input_type=Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)]
+    ),
+]
 TokenId = Annotated[int, Field(ge=0, lt=INT64)]
 Name = Annotated[str, StringConstraints(max_length=256)]
 Salt = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+# What the routes check themselves, as JSON schemas for the API's description.
+_TEXT_PART = {
+    "type": "object",
+    "properties": {
+        "type": {"enum": ["text", "input_text", "output_text"]},
+        "text": {"type": "string"},
+    },
+    "required": ["type", "text"],
+}
+CONTENT_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": _TEXT_PART, "minItems": 1, "maxItems": MAX_MESSAGES},
+        {"type": "null", "description": "Only of an assistant."},
+    ]
+}
+_TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_PROMPT = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_PROMPTS},
+        _TOKEN_IDS,
+        {"type": "array", "items": _TOKEN_IDS, "minItems": 1, "maxItems": MAX_PROMPTS},
+    ]
+}
 
 
 class StreamOptions(BaseModel):
@@ -91,7 +131,7 @@ class GenerationRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    stop: Annotated[list[Stop], BeforeValidator(_listed), Field(max_length=MAX_STOPS)] | None = None
+    stop: Stops | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     min_tokens: Annotated[int, Field(ge=0, lt=INT64)] | None = None
@@ -106,7 +146,7 @@ class GenerationRequest(BaseModel):
 class CompletionRequest(GenerationRequest):
     """`prompt` is checked apart, because a union of four shapes gives unreadable errors."""
 
-    prompt: Any = None
+    prompt: Annotated[Any, WithJsonSchema(_PROMPT)] = None
     add_special_tokens: bool | None = None
 
 
@@ -116,7 +156,7 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Any = None
+    content: Annotated[Any, WithJsonSchema(CONTENT_SCHEMA)] = None
     name: Name | None = None
     tool_calls: ToolCalls | None = None
     tool_call_id: CallId | None = None
@@ -142,5 +182,5 @@ class ChatCompletionRequest(ConversationRequest, GenerationRequest):
     """
 
     max_completion_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
-    tool_choice: Any = None
+    tool_choice: Annotated[Any, WithJsonSchema(TOOL_CHOICE_SCHEMA)] = None
     parallel_tool_calls: bool | None = None

@@ -122,4 +122,7 @@ def _messages(body: ResponsesRequest) -> list[ChatMessage]:
                 f"input.{index}: only items of type 'message' are supported, not {shown(kind)}",
                 param=f"input.{index}.type",
             )
-    return [*messages, *parse_body({"input": given}, InputMessages, {}).input]
+    return messages + [
+        ChatMessage(role=message.role, content=message.content)
+        for message in parse_body({"input": given}, InputMessages, {}).input
+    ]

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from plimsoll_runtime.server.protocol import INT64, MAX_MESSAGES, ChatMessage, Name, Salt
+from plimsoll_runtime.server.protocol import CONTENT_SCHEMA, INT64, MAX_MESSAGES, Name, Salt
 
 MAX_METADATA = 16
 
@@ -30,11 +30,27 @@ MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 
-class InputMessage(ChatMessage):
+class InputMessage(BaseModel):
     """A message, or an answer's message handed back as it came."""
 
+    model_config = ConfigDict(strict=True, extra="ignore")
+
     role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[Any, WithJsonSchema(CONTENT_SCHEMA)] = None
     type: Literal["message"] | None = None
+
+
+_INPUT = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": InputMessage.model_json_schema(),
+            "minItems": 1,
+            "maxItems": MAX_MESSAGES,
+        },
+    ]
+}
 
 
 class ResponsesRequest(BaseModel):
@@ -43,7 +59,7 @@ class ResponsesRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
     model: Name | None = None
-    input: Any = None
+    input: Annotated[Any, WithJsonSchema(_INPUT)] = None
     instructions: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
