@@ -40,8 +40,7 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/health")
-@router.get("/ping")
-@router.post("/ping")
+@router.api_route("/ping", methods=["GET", "POST"])
 async def health(request: Request) -> Response:
     """The same without a word, as vLLM has it."""
     return Response(status_code=200 if _not_ready(context_of(request)) is None else 503)

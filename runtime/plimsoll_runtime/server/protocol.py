@@ -92,13 +92,20 @@ _TEXT_PART = {
     },
     "required": ["type", "text"],
 }
-CONTENT_SCHEMA = {
+CONTENT_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "string"},
         {"type": "array", "items": _TEXT_PART, "minItems": 1, "maxItems": MAX_MESSAGES},
-        {"type": "null", "description": "Only of an assistant."},
+        {"type": "null"},
     ]
 }
+CONTENT_RULE: dict[str, Any] = {
+    "anyOf": [
+        {"properties": {"role": {"const": "assistant"}}},
+        {"properties": {"content": {"not": {"type": "null"}}}, "required": ["content"]},
+    ],
+}
+"""Only an assistant's message may be without content."""
 _TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 _PROMPT = {
     "anyOf": [
@@ -153,7 +160,7 @@ class CompletionRequest(GenerationRequest):
 class ChatMessage(BaseModel):
     """A turn of the conversation; `content` is text or a list of parts, checked apart."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", json_schema_extra=CONTENT_RULE)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[Any, WithJsonSchema(CONTENT_SCHEMA)] = None

@@ -4,7 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from plimsoll_runtime.server.protocol import CONTENT_SCHEMA, INT64, MAX_MESSAGES, Name, Salt
+from plimsoll_runtime.server.protocol import (
+    CONTENT_RULE,
+    CONTENT_SCHEMA,
+    INT64,
+    MAX_MESSAGES,
+    Name,
+    Salt,
+)
 
 MAX_METADATA = 16
 
@@ -33,7 +40,7 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 class InputMessage(BaseModel):
     """A message, or an answer's message handed back as it came."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", json_schema_extra=CONTENT_RULE)
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[Any, WithJsonSchema(CONTENT_SCHEMA)] = None

@@ -41,7 +41,7 @@ def parse_body(
 ) -> B:
     """The same for what generates nothing."""
     for name, neutral in unsupported.items():
-        if name in body and body[name] not in neutral:
+        if name in body and not any(_same(body[name], each) for each in neutral):
             raise bad_request(
                 f"{name} is not supported by this server and would change the answer: leave it out",
                 param=name,
@@ -130,6 +130,11 @@ def context_too_long(num_prompt_tokens: int | str, max_model_len: int, more: str
         param="max_tokens" if more else "prompt",
         code="context_length_exceeded",
     )
+
+
+def _same(value: object, other: object) -> bool:
+    """Whether two values from JSON are equal: 0 is 0.0 there, but not false."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _check_fields(request: GenerationRequest) -> None:
