@@ -42,7 +42,7 @@ class UsageAnswer(Answer):
 
 
 class CompletionChoice(Answer):
-    """One continuation; ids only where they were asked for."""
+    """One continuation; ids and scores of the prompt only where they were asked for."""
 
     index: int
     text: str
@@ -51,6 +51,7 @@ class CompletionChoice(Answer):
     stop_reason: int | str | None
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
+    prompt_logprobs: Any = None
 
 
 class CompletionAnswer(Answer):
@@ -109,6 +110,7 @@ class ChatCompletionAnswer(Answer):
     choices: list[ChatChoice]
     usage: UsageAnswer
     prompt_token_ids: list[int] | None = None
+    prompt_logprobs: Any = None
 
 
 class OutputText(Answer):

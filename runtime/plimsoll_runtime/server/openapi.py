@@ -27,8 +27,8 @@ router = APIRouter()
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
     """The document. With an API key it needs the key, as all that is no probe."""
-    with_key = context_of(request).settings.api_key is not None
-    return Response(orjson.dumps(document(with_key=with_key)), media_type=JSON)
+    described = document(with_key=context_of(request).settings.needs_key)
+    return Response(orjson.dumps(described), media_type=JSON)
 
 
 def document(*, with_key: bool) -> Json:

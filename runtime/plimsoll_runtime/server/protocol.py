@@ -109,7 +109,7 @@ CONTENT_RULE: dict[str, Any] = {
 _TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 _PROMPT = {
     "anyOf": [
-        {"type": "string", "minLength": 1},
+        {"type": "string"},
         {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_PROMPTS},
         _TOKEN_IDS,
         {"type": "array", "items": _TOKEN_IDS, "minItems": 1, "maxItems": MAX_PROMPTS},

@@ -28,3 +28,8 @@ class ServerSettings:
     def name(self) -> str:
         """The model's name in answers."""
         return self.served_names[0]
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether clients must send an API key."""
+        return self.api_key is not None
