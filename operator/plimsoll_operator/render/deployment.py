@@ -81,7 +81,6 @@ def _pod(
     if plan.accelerator != CPU:
         pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory"}})
         pod["nodeSelector"] = {PRODUCT_LABEL: plan.accelerator}
-        pod["tolerations"] = [
-            {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"},
-        ]
+        # Whatever its effect, since the inventory counts nodes with this taint.
+        pod["tolerations"] = [{"key": GPU_RESOURCE, "operator": "Exists"}]
     return pod
