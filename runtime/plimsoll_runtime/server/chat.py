@@ -34,7 +34,9 @@ async def chat_completions(request: Request) -> Response:
     body = parse_request(await read_object(request), ChatCompletionRequest, UNSUPPORTED_CHAT)
     context.check_model(body.model)
     calling = _calling(context, body)
-    prompt = await prompt_tokens(context, conversation_of(body, context.tokenizer))
+    # A model that is not told of tools does not call any, as tool_choice none wants it.
+    conversation = conversation_of(body, with_tools=calling is not None)
+    prompt = await prompt_tokens(context, conversation)
     generation = submit(
         request,
         body,

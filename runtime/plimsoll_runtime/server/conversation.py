@@ -9,7 +9,6 @@ from plimsoll_runtime.server.chat_template import ChatTemplateError
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.errors import bad_request, shown
 from plimsoll_runtime.server.protocol import MAX_MESSAGES, ChatMessage, ConversationRequest
-from plimsoll_runtime.server.tokenizer import Tokenizer
 from plimsoll_runtime.server.tools import Tool
 from plimsoll_runtime.server.validation import check_length, context_too_long
 
@@ -28,13 +27,11 @@ class Conversation:
     """What the API calls the messages."""
 
 
-def conversation_of(body: ConversationRequest, tokenizer: Tokenizer) -> Conversation:
-    """A request's conversation. Tools that the model may not call and its template does not
-    know are left out."""
-    template = tokenizer.template(with_tools=True)
+def conversation_of(body: ConversationRequest, *, with_tools: bool) -> Conversation:
+    """A request's conversation, with its tools or without them."""
     return Conversation(
         messages=body.messages,
-        tools=(body.tools or ()) if template is None or template.takes_tools else (),
+        tools=(body.tools or ()) if with_tools else (),
         add_generation_prompt=body.add_generation_prompt is not False,
         template_arguments=body.chat_template_kwargs or {},
     )

