@@ -134,12 +134,14 @@ def _prompts(value: object) -> list[str] | list[list[int]]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and value:
-        if all(isinstance(each, str) for each in value):
-            return _counted(value)
         if _is_ids(value):
             return [value]
+        if isinstance(value[0], str | list):
+            _check_count(value)
+        if all(isinstance(each, str) for each in value):
+            return value
         if all(isinstance(each, list) and _is_ids(each) for each in value):
-            return _counted(value)
+            return value
     raise bad_request(
         "prompt: must be text, a list of texts, a list of token ids or a list of such lists, "
         f"none of them empty, not {shown(value)}",
@@ -151,9 +153,8 @@ def _is_ids(value: list[object]) -> bool:
     return all(type(each) is int for each in value)
 
 
-def _counted(prompts: list[Any]) -> list[Any]:
+def _check_count(prompts: list[Any]) -> None:
     if len(prompts) > MAX_PROMPTS:
         raise bad_request(
             f"prompt: {len(prompts)} prompts; at most {MAX_PROMPTS} in one request", param="prompt"
         )
-    return prompts

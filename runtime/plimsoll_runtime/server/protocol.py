@@ -174,7 +174,9 @@ class ConversationRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[
+        list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    ]
     add_generation_prompt: bool | None = None
     tools: Tools | None = None
     chat_template_kwargs: (

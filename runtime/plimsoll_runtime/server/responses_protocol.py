@@ -83,4 +83,6 @@ class InputMessages(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    input: Annotated[list[InputMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    input: Annotated[
+        list[InputMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    ]

@@ -83,8 +83,9 @@ class ToolCall(BaseModel):
         return {"id": self.id or "", "type": "function", "function": function}
 
 
-Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
-ToolCalls = Annotated[list[ToolCall], Field(max_length=MAX_CALLS)]
+# Lists end at their first fault: one for each of a million items would take seconds to tell.
+Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)]
+ToolCalls = Annotated[list[ToolCall], Field(max_length=MAX_CALLS, fail_fast=True)]
 
 
 def may_call(tools: Sequence[Tool] | None, tool_choice: object) -> bool:

@@ -32,7 +32,7 @@ COMPLETIONS, CHAT, RESPONSES = "/v1/completions", "/v1/chat/completions", "/v1/r
 TOKENIZE, DETOKENIZE = "/tokenize", "/detokenize"
 USER: dict[str, Any] = {"role": "user", "content": "x"}
 JSON = {"content-type": "application/json"}
-SECONDS = 0.5
+SECONDS = 1.0
 """Of this process's CPU time, which a busy machine does not add to. Most take a millisecond."""
 NEIGHBOUR = "the neighbour's answer, 東京 😀, whole"
 
@@ -254,6 +254,18 @@ async def test_nesting_in_the_arguments_of_a_call_is_text(
 async def test_compressed_bodies_are_not_unpacked(refused: Refused) -> None:
     bomb = gzip.compress(b" " * 10_000_000)
     await refused(COMPLETIONS, bomb, headers={**JSON, "content-encoding": "gzip"})
+
+
+async def test_faults_without_number(refused: Refused) -> None:
+    """Each fault that is told takes a microsecond or two, and the first is enough."""
+    await refused(DETOKENIZE, {"tokens": [-1] * 1_000_000}, "tokens.0")
+    await refused(COMPLETIONS, {"prompt": [[None]] * 500_000}, "prompt")
+    await refused(COMPLETIONS, {"prompt": "x", "stop_token_ids": [-1] * 1_000_000})
+    await refused(COMPLETIONS, {"prompt": "x", "stop": [1] * 1_000_000})
+    message = {"role": "user", "content": "x", "tool_calls": [{}] * 128}
+    await refused(CHAT, {"messages": [message] * 4000})
+    await refused(CHAT, {"messages": [{}] * 4000, "tools": [{}] * 128}, "messages.0.role")
+    await refused(RESPONSES, {"input": [{"role": 1}] * 4000}, "input.0.role")
 
 
 # Numbers and text that parsers disagree about.
