@@ -13,6 +13,8 @@ from plimsoll_runtime.server.tools import Tool
 from plimsoll_runtime.server.validation import check_length, context_too_long
 
 MAX_ARGUMENT = 256
+RENDERING = 64
+"""Characters whose tokenization takes about as long as a message's rendering."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ async def prompt_tokens(context: Context, conversation: Conversation) -> list[in
         check_length(context.tokenizer, text, context.limits.max_model_len)
         return context.tokenizer.encode(text, add_special_tokens=False)
 
-    size = sum(_size(message) for message in (*messages, *tools))
+    size = sum(RENDERING + _size(message) for message in (*messages, *tools))
     try:
         ids = await context.run_text(encode, size)
     except ChatTemplateError as error:

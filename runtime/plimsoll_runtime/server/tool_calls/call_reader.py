@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from typing import NoReturn, TypeGuard
 
 from plimsoll_runtime.server.tool_calls.json_extent import JsonExtent
 from plimsoll_runtime.server.tool_calls.pieces import CallArguments, CallStart, Piece
@@ -93,13 +94,13 @@ class CallReader:
             if "{" in self.raw:
                 self._begin_at(self.raw.index("{"), self._name, pieces)
         elif header := _HEADER.match(self.raw[:MAX_HEADER]):
-            self._begin_at(header.end(), _string(header[1]), pieces)
+            self._begin_at(header.end(), _loads(header[1]), pieces)
         elif self.done:
             self._whole(pieces)
         return self._begin or 0
 
     def _begin_at(self, position: int, name: object, pieces: list[Piece]) -> None:
-        if not isinstance(name, str) or not name or not self._is_known(name):
+        if not _is_name(name) or not self._is_known(name):
             self.broken = True
             return
         self.started = True
@@ -107,29 +108,39 @@ class CallReader:
         pieces.append(CallStart(name))
 
     def _whole(self, pieces: list[Piece]) -> None:
-        try:
-            call = json.loads(self.raw)
-        except (ValueError, RecursionError):
+        call = _loads(self.raw)
+        if not isinstance(call, dict):
             return
         name = call.get("name")
         arguments = call.get("arguments", call.get("parameters", {}))
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        if isinstance(name, str) and name and self._is_known(name) and is_object(text):
+        if _is_name(name) and self._is_known(name) and is_object(text):
             self.started = True
             self._end = len(self.raw)
             pieces += [CallStart(name), CallArguments(text)]
 
 
 def is_object(text: str) -> bool:
-    """Whether `text` is a JSON object."""
+    """Whether `text` is a JSON object that every client can read."""
+    return isinstance(_loads(text), dict) and _is_unicode(text)
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != "" and _is_unicode(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Escapes in JSON can spell half a surrogate pair, which no answer can carry."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _loads(text: str) -> object:
+    """The JSON in `text`; None where it is none."""
     try:
-        return isinstance(json.loads(text), dict)
+        return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        return False
-
-
-def _string(literal: str) -> object:
-    try:
-        return json.loads(literal)
-    except ValueError:
         return None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -102,6 +102,11 @@ TEXTS = [
     ("hermes", tagged('{"name": "", "arguments": {}}')),
     ("hermes", tagged('{"name": "f", "arguments": 7}')),
     ("hermes", tagged('{"name": "f", "arguments": "seven"}')),
+    ("hermes", tagged('{"name": "\\ud800", "arguments": {}}')),
+    ("hermes", tagged('{"arguments": {}, "name": "\\ud800"}')),
+    ("hermes", tagged('{"name": "f", "arguments": "{\\"\\ud800\\": 1}"}')),
+    ("hermes", tagged('{"name": "f", "arguments": {"a": NaN}}')),
+    ("hermes", tagged('{"arguments": {"a": Infinity}, "name": "f"}')),
     ("hermes", tagged('{"name": "f", "arguments": {"a": }}')),
     ("hermes", tagged('{"name": "f", "arguments": {"a": 1]}}')),
     ("hermes", tagged("{'name': 'f', 'arguments': {}}")),
@@ -182,7 +187,25 @@ WORDS = st.sampled_from(
     [
         *("<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),
         *(F, G, llama(F), '{"name": "f", "arguments": ', '{"name": "f", "parameters": {', "f", "{"),
-        *("}", "[", "]", ",", ";", '"', "\\", " ", "\n", "<", "text", '"name"', ":", "é", "null"),
+        *(
+            '"\\ud800"',
+            "NaN",
+            "}",
+            "[",
+            "]",
+            ",",
+            ";",
+            '"',
+            "\\",
+            " ",
+            "\n",
+            "<",
+            "text",
+            '"name"',
+            ":",
+            "é",
+            "null",
+        ),
     ]
 )
 ANSWERS = st.sampled_from([case[1] for case in CALLS] + [text for _, text in TEXTS])
@@ -243,6 +266,15 @@ def test_pieces_come_in_order_and_nothing_is_lost(name: str, text: str) -> None:
     )
     # Whitespace between calls is dropped, and the bracket that closes Mistral's list of them.
     assert words(shown) == words(text)
+
+
+@given(name=NAMES, text=TEXT)
+def test_whatever_is_found_can_be_sent(name: str, text: str) -> None:
+    answer = read(name, text)
+    for call in answer.calls:
+        assert isinstance(json.loads(call.arguments), dict)
+        (call.name + call.arguments).encode()
+    answer.content.encode()
 
 
 def words(text: str) -> str:
