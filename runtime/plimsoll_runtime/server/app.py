@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plimsoll_runtime.engine.handle import EngineHandle
-from plimsoll_runtime.server import chat, completions, health, models
+from plimsoll_runtime.server import chat, completions, health, models, openapi, responses, tokenize
 from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.errors import APIError
@@ -18,6 +18,9 @@ from plimsoll_runtime.server.middleware import Authentication, BodyLimit, Reques
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.streaming import ClientLeftError
 from plimsoll_runtime.server.tokenizer import Tokenizer
+
+ROUTES = (models, completions, chat, responses, tokenize, health, openapi)
+"""Every module with paths."""
 
 
 def create_app(
@@ -38,12 +41,12 @@ def create_app(
         title="Plimsoll", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
     )
     app.state.context = context
-    for module in (models, completions, chat, health):
+    for module in ROUTES:
         app.include_router(module.router)
     handle_errors(app)
     # The last added is the outermost.
     app.add_middleware(BodyLimit)
-    if settings.api_key is not None or settings.api_key_file is not None:
+    if settings.needs_key:
         keys = ApiKeys(settings.api_key, settings.api_key_file)
         app.add_middleware(Authentication, keys=keys)
     app.add_middleware(RequestTracking, lifecycle=context.lifecycle)

@@ -1,8 +1,7 @@
 """POST /v1/chat/completions."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence as Items
-from typing import Any
+from dataclasses import replace
 
 import orjson
 from fastapi import APIRouter
@@ -13,33 +12,21 @@ from plimsoll_runtime.core.request import TokenLogprobs
 from plimsoll_runtime.server.answers import Choice, Json, collect, head, stream
 from plimsoll_runtime.server.bad_words import bad_word_ids
 from plimsoll_runtime.server.body import read_object
-from plimsoll_runtime.server.cache_salt import cache_salt
-from plimsoll_runtime.server.chat_template import ChatTemplateError
+from plimsoll_runtime.server.calling_message import Calling, CallingMessage
+from plimsoll_runtime.server.chat_message import MessageForm, PlainMessage
 from plimsoll_runtime.server.context import Context, context_of
-from plimsoll_runtime.server.errors import bad_request, shown
-from plimsoll_runtime.server.generation import Generation, Job
+from plimsoll_runtime.server.conversation import conversation_of, prompt_tokens
+from plimsoll_runtime.server.errors import bad_request
 from plimsoll_runtime.server.logprobs import LogprobsFormat
-from plimsoll_runtime.server.origin import origin_of
-from plimsoll_runtime.server.protocol import (
-    MAX_MESSAGES,
-    UNSUPPORTED_CHAT,
-    ChatCompletionRequest,
-    ChatMessage,
-)
-from plimsoll_runtime.server.sequence import Delta
+from plimsoll_runtime.server.protocol import UNSUPPORTED_CHAT, ChatCompletionRequest
+from plimsoll_runtime.server.sequence import Delta, TextOptions
 from plimsoll_runtime.server.streaming import EventStream, until_disconnect
 from plimsoll_runtime.server.structured import grammar_of
-from plimsoll_runtime.server.validation import (
-    Extras,
-    check_length,
-    check_scored,
-    context_too_long,
-    parse_request,
-    sampling_params,
-    text_options,
-)
-
-MAX_ARGUMENT = 256
+from plimsoll_runtime.server.submission import submit
+from plimsoll_runtime.server.tokenizer import Tokenizer
+from plimsoll_runtime.server.tool_calls.formats import FORMATS, detect
+from plimsoll_runtime.server.tools import may_call
+from plimsoll_runtime.server.validation import Extras, check_scored, parse_request, text_options
 
 router = APIRouter()
 
@@ -49,43 +36,29 @@ async def chat_completions(request: Request) -> Response:
     """Answers a conversation, rendered with the model's chat template."""
     context = context_of(request)
     arrival_time = context.client.time()
-    raw = await read_object(request)
-    _refuse_tools(raw)
-    body = parse_request(raw, ChatCompletionRequest, UNSUPPORTED_CHAT)
+    body = parse_request(await read_object(request), ChatCompletionRequest, UNSUPPORTED_CHAT)
     if body.top_logprobs and not body.logprobs:
         raise bad_request("top_logprobs: takes logprobs true", param="top_logprobs")
     context.check_model(body.model)
+    calling = _calling(context, body)
+    # A model that is not told of tools does not call any, as tool_choice none wants it.
+    conversation = conversation_of(body, with_tools=calling is not None)
     extras = Extras(
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         prompt_logprobs=body.prompt_logprobs,
         grammar=await grammar_of(context, body.response_format),
         bad_words=bad_word_ids(context.tokenizer, body.bad_words or ()),
     )
-    prompt = await _prompt(context, body)
+    prompt = await prompt_tokens(context, conversation)
     check_scored((body.n or 1) * len(prompt), extras)
-    max_tokens = body.max_completion_tokens or body.max_tokens
-    generation = Generation(
-        context.client,
-        context.metrics,
-        context.tokenizer,
-        Job(
-            request_id=request.scope["request_id"],
-            arrival_time=arrival_time,
-            prompts=[prompt],
-            sampling=[
-                sampling_params(
-                    body,
-                    len(prompt),
-                    max_tokens,
-                    context.limits,
-                    extras,
-                )
-            ],
-            n=body.n or 1,
-            options=text_options(body),
-            cache_salt=cache_salt(request.headers, body.cache_salt),
-            origin=origin_of(request, body.priority),
-        ),
+    generation = submit(
+        request,
+        body,
+        [prompt],
+        [body.max_completion_tokens or body.max_tokens],
+        arrival_time=arrival_time,
+        extras=extras,
+        options=_text_options(body, calling, context.tokenizer),
     )
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     answer = ChatFormat(
@@ -93,6 +66,7 @@ async def chat_completions(request: Request) -> Response:
         prompt if body.return_token_ids else None,
         LogprobsFormat(context.token_text, bool(body.return_tokens_as_token_ids)),
         body.prompt_logprobs,
+        form=CallingMessage(calling) if calling else None,
     )
     if body.stream:
         usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -103,7 +77,7 @@ async def chat_completions(request: Request) -> Response:
 
 class ChatFormat:
     """`prompt` are the prompt's token ids when the client asked for ids, `prompt_logprobs` how
-    many likely tokens are shown beside each of them; None shows nothing."""
+    many likely tokens are shown beside each of them; None shows nothing. `form` reads the text."""
 
     def __init__(
         self,
@@ -111,19 +85,21 @@ class ChatFormat:
         prompt: list[int] | None,
         logprobs: LogprobsFormat,
         prompt_logprobs: int | None = None,
+        *,
+        form: MessageForm | None = None,
     ) -> None:
         self._head = head
         self._prompt = prompt
         self._logprobs = logprobs
         self._prompt_logprobs = prompt_logprobs
+        self._form = form or PlainMessage()
         self._begun: set[int] = set()
 
     def whole(self, choices: list[Choice]) -> Json:
         """A `chat.completion`."""
         listed = []
         for index, choice in enumerate(choices):
-            message = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
-            content = {"message": message}
+            content = {"message": self._form.message(choice)}
             told = choice.logprobs if choice.last and choice.last.logprobs is not None else None
             listed.append(self._choice(index, content, choice.last, choice.token_ids, told))
         more: Json = {} if self._prompt is None else {"prompt_token_ids": self._prompt}
@@ -139,9 +115,10 @@ class ChatFormat:
         if delta.index not in self._begun:
             chunks.append(self._role(delta.index))
             self._begun.add(delta.index)
+        content = {"delta": self._form.delta(delta)}
         told = delta.logprobs
-        if delta.text or told or delta.finish_reason is not None or self._prompt is not None:
-            content = {"delta": {"content": delta.text} if delta.text else {}}
+        ended = delta.finish_reason is not None
+        if content["delta"] or told or ended or self._prompt is not None:
             body = self._choice(delta.index, content, delta, list(delta.token_ids), told)
             chunks.append(self._head | {"choices": [body]})
         return chunks
@@ -168,7 +145,7 @@ class ChatFormat:
             "index": index,
             **content,
             "logprobs": None if logprobs is None else self._logprobs.chat(logprobs),
-            "finish_reason": delta.finish_reason if delta else None,
+            "finish_reason": self._form.finish_reason(delta, *content.values()) if delta else None,
             "stop_reason": delta.stop_reason if delta else None,
         }
         if self._prompt is not None:
@@ -176,90 +153,34 @@ class ChatFormat:
         return choice
 
 
-def _refuse_tools(raw: Mapping[str, Any]) -> None:
-    if raw.get("tools") and raw.get("tool_choice") != "none":
+def _calling(context: Context, body: ChatCompletionRequest) -> Calling | None:
+    """How the model calls the request's tools, if it may. Raises APIError 400 if it cannot."""
+    tools = body.tools or []
+    if not may_call(tools, body.tool_choice):
+        return None
+    template = context.tokenizer.template(with_tools=True)
+    if template is None or not template.takes_tools:
         raise bad_request(
-            "tools are not supported by this server: leave them out or send tool_choice none",
+            "tools: the model's chat template does not take any: leave them out or send "
+            "tool_choice none",
             param="tools",
         )
-
-
-async def _prompt(context: Context, body: ChatCompletionRequest) -> list[int]:
-    """The conversation as token ids. Raises APIError 400."""
-    template = context.tokenizer.chat_template
-    if template is None:
-        raise bad_request("the model has no chat template: use /v1/completions", param="messages")
-    messages = [_message(index, message) for index, message in enumerate(body.messages)]
-    extra = body.chat_template_kwargs or {}
-    _check_arguments(extra)
-
-    def encode() -> list[int]:
-        text = template.render(
-            messages,
-            context.tokenizer.special_tokens,
-            add_generation_prompt=body.add_generation_prompt is not False,
-            extra=extra,
-        )
-        check_length(context.tokenizer, text, context.limits.max_model_len)
-        return context.tokenizer.encode(text, add_special_tokens=False)
-
-    size = sum(len(message["content"]) for message in messages)
-    try:
-        ids = await context.run_text(encode, size)
-    except ChatTemplateError as error:
+    form = FORMATS.get(context.settings.tool_call_parser or "") or detect(template.source)
+    if form is None:
         raise bad_request(
-            f"messages: the model's chat template refused them: {error}", param="messages"
-        ) from error
-    if not ids:
-        raise bad_request("messages: the rendered prompt has no tokens", param="messages")
-    if len(ids) >= context.limits.max_model_len:
-        raise context_too_long(len(ids), context.limits.max_model_len)
-    return ids
-
-
-def _message(index: int, message: ChatMessage) -> dict[str, str]:
-    """A message as templates expect it: `developer` is OpenAI's newer word for `system`."""
-    path = f"messages.{index}"
-    if message.tool_calls:
-        raise bad_request(
-            f"{path}.tool_calls: tools are not supported by this server", f"{path}.tool_calls"
+            "tools: how this model writes calls is not known: start the server with "
+            f"--tool-call-parser {', '.join(FORMATS)}, or send tool_choice none",
+            param="tools",
         )
-    role = "system" if message.role == "developer" else message.role
-    return {"role": role, "content": _content(f"{path}.content", message)}
+    functions = frozenset(tool.function.name for tool in tools)
+    return Calling(form, functions, parallel=body.parallel_tool_calls is not False)
 
 
-def _content(path: str, message: ChatMessage) -> str:
-    content = message.content
-    if isinstance(content, str):
-        return content
-    if content is None and message.role == "assistant":
-        return ""
-    if not isinstance(content, list) or not content or len(content) > MAX_MESSAGES:
-        raise bad_request(
-            f"{path}: must be text or a list of 1 to {MAX_MESSAGES} parts, not {shown(content)}",
-            path,
-        )
-    return "\n".join(_part(f"{path}.{index}", part) for index, part in enumerate(content))
-
-
-def _part(path: str, part: object) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    text = part.get("text") if isinstance(part, dict) else None
-    if kind != "text":
-        raise bad_request(
-            f"{path}: only parts of type 'text' are supported, not {shown(kind)}", path
-        )
-    if not isinstance(text, str):
-        raise bad_request(f"{path}.text: must be text, not {shown(text)}", f"{path}.text")
-    return text
-
-
-def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    for name, value in arguments.items():
-        plain = value is None or isinstance(value, str | int | float | bool)
-        if not plain or (isinstance(value, str) and len(value) > MAX_ARGUMENT):
-            raise bad_request(
-                f"chat_template_kwargs.{name}: must be a number, a boolean or text of at most "
-                f"{MAX_ARGUMENT} characters",
-                param="chat_template_kwargs",
-            )
+def _text_options(
+    body: ChatCompletionRequest, calling: Calling | None, tokenizer: Tokenizer
+) -> TextOptions:
+    """Where calls are marked by special tokens, these must become text for the parser to see."""
+    options = text_options(body)
+    if calling is None or not tokenizer.is_special(calling.form.markers):
+        return options
+    return replace(options, skip_special_tokens=False)

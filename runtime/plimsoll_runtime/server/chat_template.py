@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2 import TemplateError, TemplateSyntaxError, meta
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -32,8 +32,8 @@ def _tojson(value: object, ensure_ascii: bool = False, indent: int | None = None
 class ChatTemplate:
     """A compiled template with what transformers gives one: raise_exception, strftime_now, tojson.
 
-    Only the model's own source may come in here, never one from a request. Raises ValueError when
-    it does not compile.
+    Only the model's own source may come in here, never one from a request. `takes_tools` is whether
+    it can show tools to the model. Raises ValueError when it does not compile.
     """
 
     def __init__(self, source: str) -> None:
@@ -43,8 +43,10 @@ class ChatTemplate:
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = _strftime_now
+        self.source = source
         try:
             self._template = environment.from_string(source)
+            self.takes_tools = "tools" in meta.find_undeclared_variables(environment.parse(source))
         except TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno}: {error.message}") from error
 
@@ -53,6 +55,7 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         special_tokens: Mapping[str, str],
         add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
         """The prompt text for `messages`. Raises ChatTemplateError."""
@@ -61,7 +64,7 @@ class ChatTemplate:
             **special_tokens,
             "messages": [dict(message) for message in messages],
             "add_generation_prompt": add_generation_prompt,
-            "tools": None,
+            "tools": tools,
             "documents": None,
         }
         try:

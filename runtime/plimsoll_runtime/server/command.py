@@ -24,6 +24,7 @@ from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
+from plimsoll_runtime.server.tool_calls.formats import FORMATS
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -126,6 +127,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long running requests may go on after SIGTERM (%(default)g)",
     )
+    add(
+        "--tool-call-parser",
+        choices=sorted(FORMATS),
+        help="how the model writes tool calls (what its chat template shows)",
+    )
     add("--threads", type=int, metavar="N", help="CPU threads of the model")
     return result
 
@@ -219,6 +225,7 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
             shutdown_timeout=arguments.shutdown_timeout,
             api_key_file=arguments.api_key_file,
             admission=_admission_rules(arguments),
+            tool_call_parser=arguments.tool_call_parser,
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:

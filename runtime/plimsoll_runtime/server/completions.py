@@ -12,13 +12,10 @@ from starlette.responses import Response
 from plimsoll_runtime.server.answers import Choice, Json, collect, head, stream
 from plimsoll_runtime.server.bad_words import bad_word_ids
 from plimsoll_runtime.server.body import read_object
-from plimsoll_runtime.server.cache_salt import cache_salt
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.echo import Echo, echo
 from plimsoll_runtime.server.errors import bad_request, shown
-from plimsoll_runtime.server.generation import Generation, Job
 from plimsoll_runtime.server.logprobs import LogprobsFormat, Scored
-from plimsoll_runtime.server.origin import origin_of
 from plimsoll_runtime.server.protocol import (
     MAX_PROMPTS,
     UNSUPPORTED_COMPLETION,
@@ -27,14 +24,14 @@ from plimsoll_runtime.server.protocol import (
 from plimsoll_runtime.server.sequence import Delta
 from plimsoll_runtime.server.streaming import EventStream, until_disconnect
 from plimsoll_runtime.server.structured import grammar_of
+from plimsoll_runtime.server.submission import submit
 from plimsoll_runtime.server.validation import (
     Extras,
     check_length,
     check_scored,
+    check_token_ids,
     context_too_long,
     parse_request,
-    sampling_params,
-    text_options,
 )
 
 DEFAULT_MAX_TOKENS = 16
@@ -65,30 +62,8 @@ async def completions(request: Request) -> Response:
     prompts = await _token_ids(context, body)
     check_scored((body.n or 1) * sum(map(len, prompts)), extras)
     echoes = await _echoes(context, body, prompts) if body.echo else None
-    generation = Generation(
-        context.client,
-        context.metrics,
-        context.tokenizer,
-        Job(
-            request_id=request.scope["request_id"],
-            arrival_time=arrival_time,
-            prompts=prompts,
-            sampling=[
-                sampling_params(
-                    body,
-                    len(prompt),
-                    _max_tokens(body, len(prompt), context.limits.max_model_len),
-                    context.limits,
-                    extras,
-                )
-                for prompt in prompts
-            ],
-            n=body.n or 1,
-            options=text_options(body),
-            cache_salt=cache_salt(request.headers, body.cache_salt),
-            origin=origin_of(request, body.priority),
-        ),
-    )
+    limits = [_max_tokens(body, len(each), context.limits.max_model_len) for each in prompts]
+    generation = submit(request, body, prompts, limits, arrival_time=arrival_time, extras=extras)
     answer = CompletionFormat(
         head("cmpl", request.scope["request_id"], "text_completion", context.settings.name),
         generation.prompts if body.return_token_ids else None,
@@ -223,13 +198,7 @@ async def _token_ids(context: Context, body: CompletionRequest) -> list[list[int
             raise bad_request("prompt: a prompt must have at least one token", param="prompt")
         if len(ids) >= context.limits.max_model_len:
             raise context_too_long(len(ids), context.limits.max_model_len)
-        wrong = next((each for each in ids if not 0 <= each < context.limits.vocab_size), None)
-        if wrong is not None:
-            raise bad_request(
-                f"prompt: token id {shown(wrong)} is not in the vocabulary of "
-                f"{context.limits.vocab_size} tokens",
-                param="prompt",
-            )
+        check_token_ids(ids, context.limits.vocab_size, "prompt")
         result.append(ids)
     return result
 
@@ -239,12 +208,14 @@ def _prompts(value: object) -> list[str] | list[list[int]]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and value:
-        if all(isinstance(each, str) for each in value):
-            return _counted(value)
         if _is_ids(value):
             return [value]
+        if isinstance(value[0], str | list):
+            _check_count(value)
+        if all(isinstance(each, str) for each in value):
+            return value
         if all(isinstance(each, list) and _is_ids(each) for each in value):
-            return _counted(value)
+            return value
     raise bad_request(
         "prompt: must be text, a list of texts, a list of token ids or a list of such lists, "
         f"none of them empty, not {shown(value)}",
@@ -256,9 +227,8 @@ def _is_ids(value: list[object]) -> bool:
     return all(type(each) is int for each in value)
 
 
-def _counted(prompts: list[Any]) -> list[Any]:
+def _check_count(prompts: list[Any]) -> None:
     if len(prompts) > MAX_PROMPTS:
         raise bad_request(
             f"prompt: {len(prompts)} prompts; at most {MAX_PROMPTS} in one request", param="prompt"
         )
-    return prompts

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from plimsoll_runtime.server.context import context_of
+from plimsoll_runtime.server.context import Context, context_of
 
 MAX_STALL = 60.0
 """Seconds without a step, with work to do, after which the engine counts as stuck."""
@@ -34,15 +34,16 @@ async def livez(request: Request) -> Response:
 
 
 @router.get("/readyz")
-@router.get("/health")
-@router.get("/ping")
-@router.post("/ping")
 async def readyz(request: Request) -> Response:
     """200 while new requests are admitted."""
-    context = context_of(request)
-    if context.lifecycle.draining:
-        return _answer("draining: the server is about to stop")
-    return _answer(None if context.engine.ready else "the engine is not ready")
+    return _answer(_not_ready(context_of(request)))
+
+
+@router.get("/health")
+@router.api_route("/ping", methods=["GET", "POST"])
+async def health(request: Request) -> Response:
+    """The same without a word, as vLLM has it."""
+    return Response(status_code=200 if _not_ready(context_of(request)) is None else 503)
 
 
 @router.get("/version")
@@ -56,6 +57,12 @@ async def metrics(request: Request) -> Response:
     """Prometheus' text format."""
     context = context_of(request)
     return Response(context.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _not_ready(context: Context) -> str | None:
+    if context.lifecycle.draining:
+        return "draining: the server is about to stop"
+    return None if context.engine.ready else "the engine is not ready"
 
 
 def _answer(problem: str | None) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
+HEAD_PIECE = 4096
 HEAD_TIMEOUT = 30.0
 """Seconds from a connection's or request's first sign to the end of its headers."""
 
@@ -31,11 +32,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio.Protocol."""
-        super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(b"431 Request Header Fields Too Large")
+        # In pieces: a head that comes all at once would be complete before it could be measured.
+        start = 0
+        while start < len(data) and not self.transport.is_closing():
+            in_head = self._in_head
+            piece = data[start : start + (HEAD_PIECE if in_head else MAX_HEAD_BYTES)]
+            start += len(piece)
+            super().data_received(piece)
+            if in_head and self._in_head:
+                self._head_bytes += len(piece)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    self._refuse(b"431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -6,6 +6,9 @@ from typing import Any, NoReturn
 
 from plimsoll_runtime.server.errors import bad_request
 
+MAX_NESTING = 100
+"""Lists and objects within each other: far below what would exhaust a stack later on."""
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -26,7 +29,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in `body` (UTF-8).
 
     Raises APIError 400 on anything else: other types, bad UTF-8 or lone surrogates, NaN and
-    Infinity, repeated keys, nesting that exhausts the parser.
+    Infinity, repeated keys, nesting beyond MAX_NESTING.
     """
     try:
         value = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant)
@@ -46,4 +49,19 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise bad_request("the body holds a number of too many digits") from error
     if not isinstance(value, dict):
         raise bad_request("the body must be a JSON object")
+    _check_nesting(value)
     return value
+
+
+def _check_nesting(value: dict[str, Any]) -> None:
+    level: list[Any] = [value]
+    for _ in range(MAX_NESTING):
+        level = [
+            child
+            for each in level
+            for child in (each.values() if type(each) is dict else each)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return
+    raise bad_request(f"the body is nested too deeply: more than {MAX_NESTING} levels")

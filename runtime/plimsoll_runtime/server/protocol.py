@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from plimsoll_runtime.server.tools import TOOL_CHOICE_SCHEMA, CallId, ToolCalls, Tools
 
 MAX_N = 8
 MAX_PROMPTS = 64
@@ -46,7 +55,6 @@ UNSUPPORTED_CHAT = {
     "continue_final_message": (None, False),
     "documents": (None, []),
     "echo": (None, False),
-    "tool_choice": (None, "none", "auto"),
 }
 
 
@@ -56,10 +64,50 @@ def _listed(value: object) -> object:
 
 
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_BYTES)]
+Stops = Annotated[
+    Annotated[list[Stop], Field(max_length=MAX_STOPS)],
+    BeforeValidator(
+        _listed, json_schema_input_type=Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)]
+    ),
+]
 TokenId = Annotated[int, Field(ge=0, lt=INT64)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Name = Annotated[str, StringConstraints(max_length=256)]
 Salt = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+# What the routes check themselves, as JSON schemas for the API's description.
+_TEXT_PART = {
+    "type": "object",
+    "properties": {
+        "type": {"enum": ["text", "input_text", "output_text"]},
+        "text": {"type": "string"},
+    },
+    "required": ["type", "text"],
+}
+CONTENT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": _TEXT_PART, "minItems": 1, "maxItems": MAX_MESSAGES},
+        {"type": "null"},
+    ]
+}
+CONTENT_RULE: dict[str, Any] = {
+    "anyOf": [
+        {"properties": {"role": {"const": "assistant"}}},
+        {"properties": {"content": {"not": {"type": "null"}}}, "required": ["content"]},
+    ],
+}
+"""Only an assistant's message may be without content."""
+_TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_PROMPT = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_PROMPTS},
+        _TOKEN_IDS,
+        {"type": "array", "items": _TOKEN_IDS, "minItems": 1, "maxItems": MAX_PROMPTS},
+    ]
+}
 
 
 class StreamOptions(BaseModel):
@@ -83,7 +131,7 @@ class GenerationRequest(BaseModel):
     n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    stop: Annotated[list[Stop], BeforeValidator(_listed), Field(max_length=MAX_STOPS)] | None = None
+    stop: Stops | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     min_tokens: Annotated[int, Field(ge=0, lt=INT64)] | None = None
@@ -114,7 +162,7 @@ class CompletionRequest(GenerationRequest):
     `max_tokens` may be 0 with `echo`: then only the prompt comes back.
     """
 
-    prompt: Any = None
+    prompt: Annotated[Any, WithJsonSchema(_PROMPT)] = None
     max_tokens: Annotated[int, Field(ge=0, lt=INT64)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
@@ -124,22 +172,38 @@ class CompletionRequest(GenerationRequest):
 class ChatMessage(BaseModel):
     """A turn of the conversation; `content` is text or a list of parts, checked apart."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", json_schema_extra=CONTENT_RULE)
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Any = None
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[Any, WithJsonSchema(CONTENT_SCHEMA)] = None
     name: Name | None = None
-    tool_calls: Any = None
+    tool_calls: ToolCalls | None = None
+    tool_call_id: CallId | None = None
 
 
-class ChatCompletionRequest(GenerationRequest):
-    """`max_completion_tokens` is OpenAI's newer name of `max_tokens` and wins."""
+class ConversationRequest(BaseModel):
+    """A conversation, and what its chat template is told."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    messages: Annotated[
+        list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    ]
     add_generation_prompt: bool | None = None
+    tools: Tools | None = None
     chat_template_kwargs: (
         Annotated[dict[Name, Any], Field(max_length=MAX_TEMPLATE_ARGUMENTS)] | None
     ) = None
+
+
+class ChatCompletionRequest(ConversationRequest, GenerationRequest):
+    """`max_completion_tokens` is OpenAI's newer name of `max_tokens` and wins.
+
+    `tool_choice` is checked apart, as it needs what `tools` are.
+    """
+
+    max_completion_tokens: Annotated[int, Field(ge=1, lt=INT64)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    tool_choice: Annotated[Any, WithJsonSchema(TOOL_CHOICE_SCHEMA)] = None
+    parallel_tool_calls: bool | None = None

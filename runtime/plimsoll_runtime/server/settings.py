@@ -13,7 +13,8 @@ class ServerSettings:
     """The first of `served_names` is the model's name in answers and metrics; all are accepted.
 
     `root` is where the model came from, as /v1/models shows it. Without `api_key` and
-    `api_key_file` everybody may ask. `shutdown_timeout` is in seconds.
+    `api_key_file` everybody may ask. `shutdown_timeout` is in seconds. `tool_call_parser` names how
+    the model writes tool calls; without it that is what the chat template shows.
     """
 
     served_names: tuple[str, ...]
@@ -22,6 +23,7 @@ class ServerSettings:
     shutdown_timeout: float = 30.0
     api_key_file: Path | None = None
     admission: AdmissionRules = field(default_factory=lambda: AdmissionRules(DEFAULT_MAX_QUEUE_LEN))
+    tool_call_parser: str | None = None
 
     def __post_init__(self) -> None:
         if not self.served_names or not all(self.served_names):
@@ -33,3 +35,8 @@ class ServerSettings:
     def name(self) -> str:
         """The model's name in answers."""
         return self.served_names[0]
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether clients must send an API key."""
+        return self.api_key is not None or self.api_key_file is not None

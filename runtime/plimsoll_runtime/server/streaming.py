@@ -22,6 +22,11 @@ def event(data: object) -> bytes:
     return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
+def named_event(name: str, data: object) -> bytes:
+    """The same with a type."""
+    return b"event: " + name.encode() + b"\n" + event(data)
+
+
 async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Runs `work`, whose request body has been read, and cancels it when the client leaves.
 

@@ -1,7 +1,7 @@
 """The model's tokenizer: text to ids and back, by the `tokenizers` library from tokenizer.json."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ class TokenizerError(ValueError):
 @dataclass(frozen=True)
 class Tokenizer:
     """Thread-safe. `eos_token_ids` are those that the tokenizer's and generation config name;
-    `longest_token` is in bytes of text, 0 when that is not known."""
+    `longest_token` is in bytes of text, 0 when that is not known. Some models have a chat template
+    of its own for conversations with tools, `tool_template`."""
 
     hf: HFTokenizer
     special_ids: frozenset[int]
@@ -31,6 +32,11 @@ class Tokenizer:
     longest_token: int = 0
     chat_template: ChatTemplate | None = None
     special_tokens: dict[str, str] = field(default_factory=dict)
+    tool_template: ChatTemplate | None = None
+
+    def template(self, with_tools: bool) -> ChatTemplate | None:
+        """The chat template for conversations with or without tools."""
+        return (self.tool_template if with_tools else None) or self.chat_template
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; special tokens spelled out in it are recognised."""
@@ -46,6 +52,14 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of `ids`; ids without a token have no text."""
         return str(self.hf.decode(ids, skip_special_tokens=skip_special_tokens))
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The tokens themselves, as the vocabulary spells them; empty for ids without one."""
+        return [self.hf.id_to_token(token_id) or "" for token_id in ids]
+
+    def is_special(self, tokens: Iterable[str]) -> bool:
+        """Whether one of `tokens` is a special token, which decoding leaves out."""
+        return any(self.hf.token_to_id(token) in self.special_ids for token in tokens)
 
     def has_text(self, token_id: int, skip_special_tokens: bool = True) -> bool:
         """Whether decoding gives `token_id` any text."""
@@ -79,8 +93,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         special_ids=frozenset(token_id for token_id, token in added.items() if token.special),
         eos_token_ids=_eos_token_ids(hf, special_tokens, folder),
         longest_token=max((len(token.encode()) for token in hf.get_vocab()), default=0),
-        chat_template=_chat_template(folder, config),
+        chat_template=_chat_template(folder, config, "default"),
         special_tokens=special_tokens,
+        tool_template=_chat_template(folder, config, "tool_use"),
     )
 
 
@@ -109,17 +124,22 @@ def _special_tokens(*sources: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _chat_template(folder: Path, config: dict[str, Any]) -> ChatTemplate | None:
-    """chat_template.jinja wins over tokenizer_config.json, as in transformers."""
-    path = folder / "chat_template.jinja"
+def _chat_template(folder: Path, config: dict[str, Any], name: str) -> ChatTemplate | None:
+    """chat_template.jinja wins over tokenizer_config.json, as in transformers.
+
+    A template without a name is the default.
+    """
+    default = folder / "chat_template.jinja"
+    path = default if name == "default" else folder / "additional_chat_templates" / f"{name}.jinja"
     source: object = None
     if path.is_file():
         source = path.read_text(encoding="utf-8")
-    else:
+    elif not default.is_file():
         source = config.get("chat_template")
+        named = {"default": source}
         if isinstance(source, list):
             named = {item.get("name"): item.get("template") for item in source if item}
-            source = named.get("default")
+        source = named.get(name)
     if not isinstance(source, str):
         return None
     try:

@@ -1,10 +1,10 @@
 """From a JSON body to a request that the engine can serve, or a 400 that names the field."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.server.errors import APIError, bad_request, shown
@@ -12,6 +12,7 @@ from plimsoll_runtime.server.protocol import MAX_STOP_BYTES, GenerationRequest
 from plimsoll_runtime.server.sequence import TextOptions
 from plimsoll_runtime.server.tokenizer import Tokenizer
 
+B = TypeVar("B", bound=BaseModel)
 R = TypeVar("R", bound=GenerationRequest)
 
 SEED_MASK = 2**63 - 1
@@ -46,18 +47,25 @@ def parse_request(
     body: Mapping[str, Any], kind: type[R], unsupported: Mapping[str, tuple[object, ...]]
 ) -> R:
     """Validates `body` as `kind`. Raises APIError 400 naming the first field at fault."""
+    request = parse_body(body, kind, unsupported)
+    _check_fields(request)
+    return request
+
+
+def parse_body(
+    body: Mapping[str, Any], kind: type[B], unsupported: Mapping[str, tuple[object, ...]]
+) -> B:
+    """The same for what generates nothing."""
     for name, neutral in unsupported.items():
-        if name in body and body[name] not in neutral:
+        if name in body and not any(_same(body[name], each) for each in neutral):
             raise bad_request(
                 f"{name} is not supported by this server and would change the answer: leave it out",
                 param=name,
             )
     try:
-        request = kind.model_validate(body)
+        return kind.model_validate(body)
     except ValidationError as error:
         raise invalid(error) from error
-    _check_fields(request)
-    return request
 
 
 def sampling_params(
@@ -165,6 +173,16 @@ def check_length(tokenizer: Tokenizer, text: str, max_model_len: int) -> None:
         raise context_too_long(f"at least {fewest}", max_model_len)
 
 
+def check_token_ids(ids: Sequence[int], vocab_size: int, param: str) -> None:
+    """Raises APIError 400 for ids that are not in the vocabulary."""
+    wrong = next((each for each in ids if not 0 <= each < vocab_size), None)
+    if wrong is not None:
+        raise bad_request(
+            f"{param}: token id {shown(wrong)} is not in the vocabulary of {vocab_size} tokens",
+            param=param,
+        )
+
+
 def context_too_long(num_prompt_tokens: int | str, max_model_len: int, more: str = "") -> APIError:
     """The error that clients know as context_length_exceeded."""
     return bad_request(
@@ -184,6 +202,11 @@ def invalid(error: ValidationError) -> APIError:
     said = fault["type"] in ("missing", "too_long", "too_short")
     value = "" if said else f", not {shown(fault['input'])}"
     return bad_request(f"{path}: {message}{value}", param=path or None)
+
+
+def _same(value: object, other: object) -> bool:
+    """Whether two values from JSON are equal: 0 is 0.0 there, but not false."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _check_fields(request: GenerationRequest) -> None:

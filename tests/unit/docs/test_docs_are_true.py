@@ -7,7 +7,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from plimsoll_operator.conditions import ORDER
-from plimsoll_runtime.server import admin, chat, completions, health, models
+from plimsoll_runtime.server import admin
+from plimsoll_runtime.server.app import ROUTES
 from plimsoll_runtime.server.command import parser
 
 ROOT = Path(__file__).parents[3]
@@ -79,8 +80,8 @@ def test_every_option_of_serve_is_documented() -> None:
 
 def test_every_path_of_the_server_is_documented() -> None:
     documented = read("docs/architecture.md")
-    routers = (chat.router, completions.router, health.router, models.router, admin.router)
-    paths = {r.path for router in routers for r in router.routes if isinstance(r, APIRoute)}
+    modules = (*ROUTES, admin)
+    paths = {r.path for each in modules for r in each.router.routes if isinstance(r, APIRoute)}
     assert len(paths) >= 10
     assert [
         path for path in sorted(paths) if f"`{path.partition('/{')[0]}`" not in documented

@@ -17,6 +17,8 @@ from plimsoll_runtime.server.protocol import (
     ChatCompletionRequest,
     CompletionRequest,
 )
+from plimsoll_runtime.server.responses_protocol import ResponsesRequest
+from plimsoll_runtime.server.tokenize_protocol import TokenizeTextRequest
 from tests.unit.plimsoll_runtime.server.sse import events
 
 FIELDS = sorted(
@@ -25,7 +27,8 @@ FIELDS = sorted(
         *CompletionRequest.model_fields,
         *UNSUPPORTED_CHAT,
         *UNSUPPORTED_COMPLETION,
-        "tools",
+        *ResponsesRequest.model_fields,
+        *TokenizeTextRequest.model_fields,
     }
 )
 WORDS = st.sampled_from(["user", "system", "tiny", "text", "none", "auto"]) | st.text(max_size=6)
@@ -65,6 +68,60 @@ PROMPTS = (
     | st.lists(st.integers(0, 2047), min_size=1, max_size=20)
     | st.lists(st.text(max_size=9), min_size=1, max_size=3)
 )
+TOOLS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "type": st.just("function"),
+            "function": st.fixed_dictionaries(
+                {"name": st.sampled_from(["f", "g", ""])},
+                optional={"parameters": st.dictionaries(KEYS, JSON, max_size=2)},
+            ),
+        }
+    ),
+    max_size=2,
+)
+TOOL_MESSAGE = st.fixed_dictionaries(
+    {"role": ROLES | st.just("tool")},
+    optional={
+        "content": st.none() | st.text(max_size=9),
+        "tool_call_id": WORDS,
+        "tool_calls": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "function": st.fixed_dictionaries(
+                        {"name": WORDS, "arguments": st.text(max_size=9)}
+                    )
+                }
+            ),
+            max_size=2,
+        ),
+    },
+)
+OTHERS = st.one_of(
+    st.tuples(
+        st.just("/v1/responses"),
+        st.fixed_dictionaries({"input": st.text(max_size=20) | st.lists(MESSAGE, max_size=3)}),
+        OPTIONS,
+    ),
+    st.tuples(
+        st.just("/tokenize"),
+        st.fixed_dictionaries({"prompt": st.text(max_size=30)})
+        | st.fixed_dictionaries({"messages": st.lists(TOOL_MESSAGE, max_size=3), "tools": TOOLS}),
+        st.fixed_dictionaries({}, optional={"return_token_strs": st.booleans()}),
+    ),
+    st.tuples(
+        st.just("/detokenize"),
+        st.fixed_dictionaries({"tokens": st.lists(st.integers(0, 2047), max_size=20)}),
+        OPTIONS,
+    ),
+    st.tuples(
+        st.just("/v1/chat/completions"),
+        st.fixed_dictionaries(
+            {"messages": st.lists(TOOL_MESSAGE, min_size=1, max_size=3), "tools": TOOLS}
+        ),
+        OPTIONS,
+    ),
+)
 BODIES = st.tuples(
     st.just("/v1/completions"), st.fixed_dictionaries({"prompt": PROMPTS}), OPTIONS
 ) | st.tuples(
@@ -72,6 +129,7 @@ BODIES = st.tuples(
     st.fixed_dictionaries({"messages": st.lists(MESSAGE, min_size=1, max_size=3)}),
     OPTIONS,
 )
+ANSWER = {"/tokenize": "tokens", "/detokenize": "prompt", "/v1/responses": "output"}
 
 
 async def post(app: FastAPI, path: str, body: dict[str, Any]) -> httpx.Response:
@@ -82,7 +140,7 @@ async def post(app: FastAPI, path: str, body: dict[str, Any]) -> httpx.Response:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(request=BODIES, odd=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2))
+@given(request=BODIES | OTHERS, odd=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2))
 def test_any_request_is_answered_or_refused(
     app: FastAPI,
     engine: Engine,
@@ -97,8 +155,10 @@ def test_any_request_is_answered_or_refused(
     if response.status_code != 200:
         assert response.json()["error"]["message"]
     elif response.headers["content-type"].startswith("text/event-stream"):
-        assert all("error" not in event for event in events(response))
+        assert "event: response.failed" not in response.text
+        if path != "/v1/responses":
+            assert all("error" not in event for event in events(response))
     else:
-        assert response.json()["choices"]
+        assert ANSWER.get(path, "choices") in response.json()
     assert app.state.context.client.num_unfinished == 0
     assert engine.failed is None

@@ -154,7 +154,12 @@ async def test_probes_say_what_the_engine_does(
     http: httpx.AsyncClient, app: FastAPI, engine: Engine
 ) -> None:
     for path in ("/startupz", "/livez", "/readyz", "/health", "/ping"):
-        assert (await http.get(path)).status_code == 200
+        response = await http.get(path)
+        assert response.status_code == 200
+        assert response.text == ("" if path in ("/health", "/ping") else "ok\n")
+    assert (await http.post("/ping")).status_code == 200
+    allowed = (await http.delete("/ping")).headers["allow"]
+    assert sorted(allowed.split(", ")) == ["GET", "POST"]
     app.state.context.lifecycle.draining = True
     for path, status in (("/readyz", 503), ("/health", 503), ("/livez", 200), ("/startupz", 200)):
         response = await http.get(path)

@@ -131,7 +131,7 @@ async def test_parts_of_text_are_joined_and_developer_is_system(
         ({"role": "user", "content": [{"type": "text"}]}, "messages.1.content.0.text"),
         (
             {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]},
-            "messages.1.tool_calls",
+            "messages.1.tool_calls.0.function",
         ),
         ({"role": "robot", "content": "x"}, "messages.1.role"),
         ("hello", "messages.1"),

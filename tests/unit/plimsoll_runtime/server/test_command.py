@@ -40,8 +40,10 @@ def test_every_option_of_the_contract_is_there() -> None:
             *("--long-prefill-token-threshold=32", "--scheduling-policy=priority"),
             *("--tenant-weight=chat=2", "--tenant-weight=a=b=0.5", "--max-queue-len=9"),
             *("--max-queue-wait=2.5", "--api-key-file=keys", "--admin-host=::1", "--admin-port=2"),
+            "--tool-call-parser=hermes",
         ]
     )
+    assert arguments.tool_call_parser == "hermes"
     assert arguments.scheduling_policy is SchedulingPolicy.PRIORITY
     assert arguments.tenant_weight == [("chat", 2.0), ("a=b", 0.5)]
     assert (arguments.max_queue_len, arguments.max_queue_wait) == (9, 2.5)
@@ -57,6 +59,10 @@ def test_every_option_of_the_contract_is_there() -> None:
         ([], "the following arguments are required: MODEL"),
         (["builtin://tiny", "--enforce-eager"], "unrecognized arguments: --enforce-eager"),
         (["builtin://tiny", "--max-num"], "unrecognized arguments: --max-num"),
+        (
+            ["builtin://tiny", "--tool-call-parser=qwen"],
+            "argument --tool-call-parser: invalid choice: 'qwen'",
+        ),
         (["builtin://tiny", "--dtype=int4"], "argument --dtype: invalid choice: 'int4'"),
         (["builtin://tiny", "--port=http"], "argument --port: invalid int value: 'http'"),
         (["builtin://tiny", "--max-num-seqs=0"], "max_num_seqs must be at least 1, not 0"),

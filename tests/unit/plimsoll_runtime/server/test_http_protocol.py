@@ -73,6 +73,8 @@ async def test_a_head_of_64_kib_passes_and_a_larger_one_does_not(address: Addres
     assert small.startswith(b"HTTP/1.1 200 ")
     large = await exchange(address, first, *[b"x" * 10_000] * 7)
     assert large.startswith(b"HTTP/1.1 431 ")
+    at_once = await exchange(address, first + b"x" * 70_000 + b"\r\n\r\n")
+    assert at_once.startswith(b"HTTP/1.1 431 ")
 
 
 async def test_a_body_that_does_not_come_is_timed_out(

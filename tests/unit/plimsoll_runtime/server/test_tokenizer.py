@@ -70,6 +70,32 @@ def test_named_templates_give_the_default_one(folder: Path) -> None:
     assert template.render([], {}) == "d"
 
 
+def test_a_named_template_is_the_one_for_tools(folder: Path) -> None:
+    named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
+    write(folder, "tokenizer_config.json", chat_template=named)
+    tokenizer = load_tokenizer(folder)
+    with_tools, without = tokenizer.template(with_tools=True), tokenizer.template(with_tools=False)
+    assert with_tools is not None
+    assert without is not None
+    assert (with_tools.render([], {}), without.render([], {})) == ("t", "d")
+    (folder / "chat_template.jinja").write_text("file")
+    assert load_tokenizer(folder).tool_template is None
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("file for tools")
+    own = load_tokenizer(folder).tool_template
+    assert own is not None
+    assert own.render([], {}) == "file for tools"
+
+
+def test_tokens_are_spelled_as_in_the_vocabulary(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer.encode("two words", add_special_tokens=False)
+    assert [tokenizer.hf.token_to_id(each) for each in tokenizer.tokens(ids)] == ids
+    assert tokenizer.tokens([10**6]) == [""]
+    assert tokenizer.is_special(["nothing", "<|user|>"])
+    assert not tokenizer.is_special(["nothing", "two"])
+
+
 def test_no_template_is_none(folder: Path) -> None:
     write(folder, "tokenizer_config.json", chat_template=None)
     assert load_tokenizer(folder).chat_template is None

@@ -106,8 +106,6 @@ def test_completions_refuse_what_they_cannot_do(fields: dict[str, Any]) -> None:
         {"logprobs": 1},
         {"top_logprobs": 21},
         {"max_tokens": 0},
-        {"tool_choice": "required"},
-        {"tool_choice": {"type": "function"}},
         {"functions": [{}]},
         {"chat_template": "{{ messages }}"},
         {"continue_final_message": True},
@@ -115,7 +113,7 @@ def test_completions_refuse_what_they_cannot_do(fields: dict[str, Any]) -> None:
         {"messages": []},
         {"messages": MESSAGES * 4097},
         {"messages": [{"content": "no role"}]},
-        {"messages": [{"role": "tool", "content": "42"}]},
+        {"messages": [{"role": "function", "content": "42"}]},
         {"chat_template_kwargs": {str(index): 1 for index in range(17)}},
     ],
 )
