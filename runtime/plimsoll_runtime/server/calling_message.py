@@ -22,11 +22,16 @@ TOOL_CALLS = "tool_calls"
 
 @dataclass(frozen=True)
 class Calling:
-    """How the model writes calls of `functions`; without `parallel` an answer has one at most."""
+    """How the model writes calls of `functions`; without `parallel` an answer has one at most.
+
+    `named` when the client named the function that is called: an answer then ends with `stop`, as
+    OpenAI has it, since that it is a call is no news.
+    """
 
     form: ToolCallFormat
     functions: Collection[str]
     parallel: bool = True
+    named: bool = False
 
     def parser(self) -> ToolCallParser:
         """A parser for one answer."""
@@ -87,7 +92,7 @@ class CallingMessage:
 
     def finish_reason(self, delta: Delta, content: Json) -> str | None:
         """MessageForm."""
-        if delta.finish_reason is not FinishReason.STOP:
+        if delta.finish_reason is not FinishReason.STOP or self._calling.named:
             return delta.finish_reason
         stream = self._streams.get(delta.index)
         called = content.get(TOOL_CALLS) or (stream is not None and stream.calls)

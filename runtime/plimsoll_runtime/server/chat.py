@@ -17,6 +17,7 @@ from plimsoll_runtime.server.chat_message import MessageForm, PlainMessage
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.conversation import conversation_of, prompt_tokens
 from plimsoll_runtime.server.errors import bad_request
+from plimsoll_runtime.server.forced_calls import forced_grammar
 from plimsoll_runtime.server.logprobs import LogprobsFormat
 from plimsoll_runtime.server.protocol import UNSUPPORTED_CHAT, ChatCompletionRequest
 from plimsoll_runtime.server.sequence import Delta, TextOptions
@@ -25,7 +26,7 @@ from plimsoll_runtime.server.structured import grammar_of
 from plimsoll_runtime.server.submission import submit
 from plimsoll_runtime.server.tokenizer import Tokenizer
 from plimsoll_runtime.server.tool_calls.formats import FORMATS, detect
-from plimsoll_runtime.server.tools import may_call
+from plimsoll_runtime.server.tool_choice import ToolChoice, tool_choice_of
 from plimsoll_runtime.server.validation import Extras, check_scored, parse_request, text_options
 
 router = APIRouter()
@@ -40,13 +41,14 @@ async def chat_completions(request: Request) -> Response:
     if body.top_logprobs and not body.logprobs:
         raise bad_request("top_logprobs: takes logprobs true", param="top_logprobs")
     context.check_model(body.model)
-    calling = _calling(context, body)
+    choice = tool_choice_of(body.tools, body.tool_choice)
+    calling = _calling(context, body, choice)
     # A model that is not told of tools does not call any, as tool_choice none wants it.
     conversation = conversation_of(body, with_tools=calling is not None)
     extras = Extras(
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         prompt_logprobs=body.prompt_logprobs,
-        grammar=await grammar_of(context, body.response_format),
+        grammar=await _grammar(context, body, calling, choice),
         bad_words=bad_word_ids(context.tokenizer, body.bad_words or ()),
     )
     prompt = await prompt_tokens(context, conversation)
@@ -153,10 +155,9 @@ class ChatFormat:
         return choice
 
 
-def _calling(context: Context, body: ChatCompletionRequest) -> Calling | None:
+def _calling(context: Context, body: ChatCompletionRequest, choice: ToolChoice) -> Calling | None:
     """How the model calls the request's tools, if it may. Raises APIError 400 if it cannot."""
-    tools = body.tools or []
-    if not may_call(tools, body.tool_choice):
+    if not choice.tools:
         return None
     template = context.tokenizer.template(with_tools=True)
     if template is None or not template.takes_tools:
@@ -172,8 +173,25 @@ def _calling(context: Context, body: ChatCompletionRequest) -> Calling | None:
             f"--tool-call-parser {', '.join(FORMATS)}, or send tool_choice none",
             param="tools",
         )
-    functions = frozenset(tool.function.name for tool in tools)
-    return Calling(form, functions, parallel=body.parallel_tool_calls is not False)
+    functions = frozenset(tool.function.name for tool in choice.tools)
+    parallel = body.parallel_tool_calls is not False
+    return Calling(form, functions, parallel=parallel, named=choice.named)
+
+
+async def _grammar(
+    context: Context, body: ChatCompletionRequest, calling: Calling | None, choice: ToolChoice
+) -> str | None:
+    """The grammar of the answer, None where it may be anything. Raises APIError 400."""
+    grammar = await grammar_of(context, body.response_format)
+    if calling is None or not choice.forced:
+        return grammar
+    if grammar is not None:
+        raise bad_request(
+            "tool_choice: an answer cannot be a forced call and follow response_format: send one "
+            "of them",
+            param="tool_choice",
+        )
+    return await forced_grammar(context, calling, choice)
 
 
 def _text_options(

@@ -11,7 +11,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from plimsoll_runtime.server.tools import TOOL_CHOICE_SCHEMA, CallId, ToolCalls, Tools
+from plimsoll_runtime.server.tool_choice import TOOL_CHOICE_SCHEMA
+from plimsoll_runtime.server.tools import CallId, ToolCalls, Tools
 
 MAX_N = 8
 MAX_PROMPTS = 64

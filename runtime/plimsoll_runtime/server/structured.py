@@ -11,6 +11,7 @@ from plimsoll_runtime.server.errors import APIError, bad_request, shown
 
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 64
+SCHEMA_FIELD = "response_format.json_schema.schema"
 
 WHITESPACE = r"( |\r?\n[ \t]{0,20})?"
 """Between JSON's parts, as people write it: else a model may go on with blanks for ever."""
@@ -26,7 +27,7 @@ def response_grammar(response_format: object) -> str | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        return _grammar({"type": "object"})
+        return schema_grammar({"type": "object"}, SCHEMA_FIELD, "response_format")
     if kind != "json_schema":
         raise _bad(f"must be 'text', 'json_object' or 'json_schema', not {shown(kind)}", ".type")
     asked = response_format.get("json_schema")
@@ -35,7 +36,7 @@ def response_grammar(response_format: object) -> str | None:
     schema = asked.get("schema")
     if not isinstance(schema, dict):
         raise _bad(f"must be a JSON schema, not {shown(schema)}", ".json_schema.schema")
-    return _grammar(schema)
+    return schema_grammar(schema, SCHEMA_FIELD, "response_format")
 
 
 async def grammar_of(context: Context, response_format: object) -> str | None:
@@ -58,19 +59,23 @@ async def grammar_of(context: Context, response_format: object) -> str | None:
     return await context.run_trial(tried)
 
 
-def _grammar(schema: dict[str, Any]) -> str:
+def schema_grammar(schema: dict[str, Any], field: str, param: str) -> str:
+    """The grammar of JSON that follows `schema`, which the client sent as `field`.
+
+    Raises APIError 400 that names `param`.
+    """
     if _deeper_than(MAX_SCHEMA_DEPTH, schema):
-        raise _bad(f"is nested more than {MAX_SCHEMA_DEPTH} deep", ".json_schema.schema")
+        raise bad_request(f"{field}: is nested more than {MAX_SCHEMA_DEPTH} deep", param)
     text = json.dumps(schema)
     if len(text) > MAX_SCHEMA_BYTES:
-        raise _bad(
-            f"has {len(text)} bytes; at most {MAX_SCHEMA_BYTES} are allowed", ".json_schema.schema"
+        raise bad_request(
+            f"{field}: has {len(text)} bytes; at most {MAX_SCHEMA_BYTES} are allowed", param
         )
     options: dict[str, Any] = {"whitespace_pattern": WHITESPACE, "lenient": False}
     try:
         return LLMatcher.grammar_from_json_schema(text, overrides=options)  # type: ignore[arg-type]
     except ValueError as error:
-        raise _bad("is not a JSON schema", ".json_schema.schema") from error
+        raise bad_request(f"{field}: is not a JSON schema", param) from error
 
 
 def _deeper_than(limit: int, value: object) -> bool:

@@ -1,11 +1,10 @@
 """Tools that clients offer, and calls that they bring back in a conversation's history."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from plimsoll_runtime.server.errors import APIError, bad_request, shown
+from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.json_body import parse_object
 
 MAX_TOOLS = 128
@@ -15,19 +14,11 @@ FunctionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$"
 CalledName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 CallId = Annotated[str, StringConstraints(max_length=256)]
 
-TOOL_CHOICE_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "enum": ["none", "auto"]},
-        {"type": "null"},
-    ],
-    "description": "Forced calls (`required`, or a named function) are not supported yet.",
-}
-
 
 class Function(BaseModel):
     """A function that the model may call; `parameters` is a JSON schema.
 
-    `strict` is accepted as a wish: nothing forces the model's arguments to match the schema.
+    `strict` is accepted as a wish: arguments match the schema for sure in forced calls only.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -86,24 +77,6 @@ class ToolCall(BaseModel):
 # Lists end at their first fault: one for each of a million items would take seconds to tell.
 Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)]
 ToolCalls = Annotated[list[ToolCall], Field(max_length=MAX_CALLS, fail_fast=True)]
-
-
-def may_call(tools: Sequence[Tool] | None, tool_choice: object) -> bool:
-    """Whether the model may call one of `tools`.
-
-    Raises APIError 400 where `tool_choice` is of no known shape, or forces a call: that needs
-    sampling under a grammar made from the tools' schemas, and this is the place to ask for it.
-    """
-    if tool_choice in ("required",) or isinstance(tool_choice, dict):
-        raise bad_request(
-            "tool_choice: forcing a call is not supported by this server: send auto or none",
-            param="tool_choice",
-        )
-    if tool_choice not in (None, "none", "auto"):
-        raise bad_request(
-            f"tool_choice: must be none or auto, not {shown(tool_choice)}", param="tool_choice"
-        )
-    return bool(tools) and tool_choice != "none"
 
 
 def _arguments(text: str) -> dict[str, Any] | str:

@@ -80,11 +80,3 @@ def test_a_loop_with_results_goes_on(client: openai.OpenAI) -> None:
     assert first.usage is not None
     assert second.usage is not None
     assert second.usage.prompt_tokens > first.usage.prompt_tokens + 30
-
-
-def test_forcing_a_call_is_refused_by_name(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as error:
-        client.chat.completions.create(
-            model="calling", messages=MESSAGES, tools=[TOOL], tool_choice="required"
-        )
-    assert error.value.param == "tool_choice"
