@@ -1,6 +1,7 @@
 """Runs the model for a step of the scheduler, on CPU or CUDA."""
 
 import torch
+from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
@@ -9,6 +10,7 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.scheduler import ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine.engine import StepResult
+from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.sampler import SampleRow, sample
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 
@@ -37,27 +39,8 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Computes every scheduled token and samples where a request has caught up."""
-        spans = []
-        token_ids: list[int] = []
-        positions: list[int] = []
-        sampling: list[ScheduledRequest] = []
-        sample_rows: list[int] = []
-        for item in output.scheduled:
-            count = len(item.token_ids)
-            spans.append(SequenceSpan(item.start, count, item.block_ids))
-            token_ids += item.token_ids
-            positions += range(item.start, item.start + count)
-            if item.samples:
-                sampling.append(item)
-                sample_rows.append(len(token_ids) - 1)
-        cache = self.cache
-        self._attention.plan(build_metadata(spans, cache.block_size, cache.num_blocks, self.device))
-        logits = self.model(
-            torch.tensor(token_ids).to(self.device),
-            torch.tensor(positions).to(self.device),
-            self._attention,
-            torch.tensor(sample_rows, dtype=torch.int64).to(self.device),
-        )
+        sampling = [item for item in output.scheduled if item.samples]
+        logits = self.forward(plan_step(output))
         chosen = sample(logits, [SampleRow(item.sampling, item.output_index) for item in sampling])
         result = StepResult()
         for item, token in zip(sampling, chosen, strict=True):
@@ -66,6 +49,25 @@ class ModelRunner:
             else:
                 result.sampled[item.request_id] = token
         return result
+
+    @torch.inference_mode()
+    def forward(self, step: Step) -> Tensor:
+        """Runs the model; logits `[sample_rows, vocab]` fp32."""
+        cache = self.cache
+        metadata = build_metadata(step.spans, cache.block_size, cache.num_blocks, self.device)
+        self._attention.plan(metadata)
+        positions = [
+            position
+            for span in step.spans
+            for position in range(span.start, span.start + span.query_len)
+        ]
+        logits: Tensor = self.model(
+            torch.tensor(step.token_ids).to(self.device),
+            torch.tensor(positions).to(self.device),
+            self._attention,
+            torch.tensor(step.sample_rows, dtype=torch.int64).to(self.device),
+        )
+        return logits
 
     def warm_up(self) -> None:
         """A prompt and a decode, in a block that nobody holds yet."""
@@ -87,6 +89,19 @@ class ModelRunner:
             len(blocks) * self.cache.block_size,
         )
         self.execute(_dummy_step([_dummy(1, blocks)] * decodes + [_dummy(length, blocks)]))
+
+
+def plan_step(output: SchedulerOutput) -> Step:
+    """What the model has to compute, of every rank the same."""
+    spans = []
+    token_ids: list[int] = []
+    sample_rows: list[int] = []
+    for item in output.scheduled:
+        spans.append(SequenceSpan(item.start, len(item.token_ids), item.block_ids))
+        token_ids += item.token_ids
+        if item.samples:
+            sample_rows.append(len(token_ids) - 1)
+    return Step(token_ids, spans, sample_rows)
 
 
 def _dummy(length: int, block_ids: list[int]) -> ScheduledRequest:

@@ -1,0 +1,136 @@
+"""`python -m plimsoll_runtime.engine.rank FD`: a rank other than 0 of a tensor-parallel engine.
+
+It does what rank 0 says over the socket FD, and ends when that is closed, whatever it is doing.
+"""
+
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import torch
+
+from plimsoll_runtime.attention.kv_cache import KVCache
+from plimsoll_runtime.core.partition import shard_config
+from plimsoll_runtime.engine.collectives import CollectiveError, connect
+from plimsoll_runtime.engine.loader import (
+    available_bytes,
+    choose_dtype,
+    choose_limits,
+    rank_device,
+)
+from plimsoll_runtime.engine.rank_channel import (
+    EXIT_LEFT_ALONE,
+    Allocate,
+    Allocated,
+    Budget,
+    Channel,
+    Failed,
+    Joining,
+    Loaded,
+    Measure,
+    Message,
+    Start,
+    Step,
+)
+from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.model.loader import load_model, read_model_config
+
+logger = logging.getLogger(__name__)
+
+EXIT_FAILED = 1
+M = TypeVar("M", bound=Message)
+
+
+def main(argv: list[str]) -> int:
+    """Serves rank 0 until it is gone."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    # Signals for the engine reach every process of its group or service. Only rank 0 decides when
+    # the engine ends: it may still have requests to finish.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=int(argv[0])))
+    start = _checked(_next(channel), Start)
+    store = Path(start.store)
+    threading.Thread(target=_end_with_rank_0, args=(channel, store), daemon=True).start()
+    try:
+        _run(channel, start)
+    except CollectiveError as error:
+        logger.error("rank %d: %s", start.rank, error)  # noqa: TRY400 - the fault is elsewhere
+        return EXIT_LEFT_ALONE
+    except Exception as error:
+        bad_input = isinstance(error, ValueError)
+        if not bad_input:
+            logger.exception("rank %d failed", start.rank)
+        channel.send(Failed(f"{error}" if bad_input else repr(error), bad_input))
+        return EXIT_FAILED
+
+
+def _run(channel: Channel, start: Start) -> NoReturn:
+    options = start.options
+    size = options.tensor_parallel_size
+    if start.threads is not None:
+        torch.set_num_threads(start.threads)
+    folder = Path(start.folder)
+    config = read_model_config(folder)
+    device = rank_device(torch.device(start.device), start.rank, size)
+    dtype = choose_dtype(options.dtype, config, device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    limits = choose_limits(options, config, device)
+    shard = shard_config(config, size)
+
+    channel.send(Joining())
+    group = connect(Path(start.store), device, start.rank, size)
+    model = load_model(
+        folder,
+        config,
+        dtype=dtype,
+        device=device,
+        max_model_len=limits.max_model_len,
+        group=group,
+    )
+    channel.send(Loaded())
+    message = _next(channel)
+    if isinstance(message, Measure):
+        budget = available_bytes(options, model, limits, dtype, device)
+        channel.send(Budget(budget))
+        message = _next(channel)
+    blocks = _checked(message, Allocate).num_blocks
+    cache = KVCache.allocate(shard, blocks, options.block_size, dtype, device)
+    runner = ModelRunner(model, cache, device)
+    channel.send(Allocated())
+    while True:
+        runner.forward(_checked(_next(channel), Step))
+
+
+def _next(channel: Channel) -> Message:
+    message = channel.receive()
+    if message is None:
+        raise SystemExit(0)
+    return message
+
+
+def _checked(message: Message, kind: type[M]) -> M:
+    if not isinstance(message, kind):
+        raise TypeError(f"{message} came out of turn")
+    return message
+
+
+def _end_with_rank_0(channel: Channel, store: Path) -> None:
+    """Waits until the other end is closed, then ends the process even in the midst of a step."""
+    poll = select.poll()
+    poll.register(channel, select.POLLRDHUP)
+    poll.poll()
+    shutil.rmtree(store.parent, ignore_errors=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
