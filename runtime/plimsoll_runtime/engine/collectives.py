@@ -42,14 +42,14 @@ class DistributedGroup:
     def __init__(self, backend: _Backend, rank: int, size: int) -> None:
         self.rank = rank
         self.size = size
-        self._backend = backend
+        self._backend: _Backend | None = backend
         self._to_rank_0 = distributed.GatherOptions()
         self._to_rank_0.rootRank = 0
 
     def all_reduce(self, x: Tensor) -> Tensor:
         """Sums into `x`, which must be contiguous."""
         try:
-            self._backend.allreduce([x]).wait()
+            self._connected().allreduce([x]).wait()
         except RuntimeError as error:
             raise CollectiveError(f"all-reduce failed: {error}") from error
         return x
@@ -59,20 +59,33 @@ class DistributedGroup:
         outputs = [torch.empty_like(x) for _ in range(self.size)] if self.rank == 0 else []
         try:
             # One list for each tensor gathered, none where nothing arrives.
-            self._backend.gather([outputs] if outputs else [], [x], self._to_rank_0).wait()
+            self._connected().gather([outputs] if outputs else [], [x], self._to_rank_0).wait()
         except RuntimeError as error:
             raise CollectiveError(f"gather failed: {error}") from error
         return torch.cat(outputs, dim=-1) if outputs else x
 
     def abort(self) -> None:
         """Ends the collective that a lost rank left hanging; no other can follow."""
-        self._backend.abort()
+        if self._backend is not None:
+            self._backend.abort()
+
+    def close(self) -> None:
+        """Disconnects and ends the backend's threads, which must not outlive the interpreter."""
+        self._backend = None
+
+    def _connected(self) -> _Backend:
+        if self._backend is None:
+            raise CollectiveError("the group of ranks is closed")
+        return self._backend
 
 
-def connect(store: Path, device: torch.device, rank: int, size: int) -> DistributedGroup:
-    """Joins the other ranks, which must do the same within TIMEOUT. Raises CollectiveError."""
+def connect(folder: Path, device: torch.device, rank: int, size: int) -> DistributedGroup:
+    """Joins the other ranks, which must do the same in the same folder within TIMEOUT.
+
+    Raises CollectiveError.
+    """
     try:
-        files = c10d.FileStore(str(store), size)
+        files = c10d.FileStore(str(folder / "store"), size)
         files.set_timeout(TIMEOUT)
         make = _nccl if device.type == "cuda" else _gloo
         group = DistributedGroup(make(files, rank, size), rank, size)

@@ -1,6 +1,7 @@
-"""`python -m plimsoll_runtime.engine.rank FD`: a rank other than 0 of a tensor-parallel engine.
+"""`python -m plimsoll_runtime.engine.rank FD FOLDER`: a rank but the first of an engine.
 
-It does what rank 0 says over the socket FD, and ends when that is closed, whatever it is doing.
+It does what rank 0 says over the socket FD, and ends when that is closed, whatever it is doing. In
+FOLDER the ranks find each other; it goes with them.
 """
 
 import logging
@@ -11,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -55,12 +57,11 @@ def main(argv: list[str]) -> int:
     # the engine ends: it may still have requests to finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    channel = Channel(socket.socket(fileno=int(argv[0])))
+    channel, folder = Channel(socket.socket(fileno=int(argv[0]))), Path(argv[1])
+    threading.Thread(target=_end_with_rank_0, args=(channel, folder), daemon=True).start()
     start = _checked(_next(channel), Start)
-    store = Path(start.store)
-    threading.Thread(target=_end_with_rank_0, args=(channel, store), daemon=True).start()
     try:
-        _run(channel, start)
+        _run(channel, start, folder)
     except CollectiveError as error:
         logger.error("rank %d: %s", start.rank, error)  # noqa: TRY400 - the fault is elsewhere
         return EXIT_LEFT_ALONE
@@ -68,11 +69,12 @@ def main(argv: list[str]) -> int:
         bad_input = isinstance(error, ValueError)
         if not bad_input:
             logger.exception("rank %d failed", start.rank)
-        channel.send(Failed(f"{error}" if bad_input else repr(error), bad_input))
+        with suppress(OSError):
+            channel.send(Failed(f"{error}" if bad_input else repr(error), bad_input))
         return EXIT_FAILED
 
 
-def _run(channel: Channel, start: Start) -> NoReturn:
+def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
     options = start.options
     size = options.tensor_parallel_size
     if start.threads is not None:
@@ -87,7 +89,7 @@ def _run(channel: Channel, start: Start) -> NoReturn:
     shard = shard_config(config, size)
 
     channel.send(Joining())
-    group = connect(Path(start.store), device, start.rank, size)
+    group = connect(meeting, device, start.rank, size)
     model = load_model(
         folder,
         config,
@@ -112,8 +114,8 @@ def _run(channel: Channel, start: Start) -> NoReturn:
 
 def _next(channel: Channel) -> Message:
     message = channel.receive()
-    if message is None:
-        raise SystemExit(0)
+    while message is None:
+        signal.pause()  # the other thread ends the process
     return message
 
 
@@ -123,14 +125,15 @@ def _checked(message: Message, kind: type[M]) -> M:
     return message
 
 
-def _end_with_rank_0(channel: Channel, store: Path) -> None:
+def _end_with_rank_0(channel: Channel, folder: Path) -> None:
     """Waits until the other end is closed, then ends the process even in the midst of a step."""
     poll = select.poll()
     poll.register(channel, select.POLLRDHUP)
     poll.poll()
-    shutil.rmtree(store.parent, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Threads of the collectives may still wait for the others; nothing here needs tidying up.
+    os._exit(main(sys.argv[1:]))

@@ -17,7 +17,7 @@ SEND_SECONDS = 60.0
 
 
 class Start(msgspec.Struct, tag=True, frozen=True):
-    """To a new rank: what to load, and the file where the ranks find each other.
+    """To a new rank: what to load.
 
     `device` is `cpu` or `cuda`; `threads` are this rank's, on CPU.
     """
@@ -26,7 +26,6 @@ class Start(msgspec.Struct, tag=True, frozen=True):
     folder: str
     options: EngineOptions
     device: str
-    store: str
     threads: int | None
 
 

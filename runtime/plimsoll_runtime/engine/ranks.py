@@ -32,7 +32,6 @@ from plimsoll_runtime.model.parallel import SINGLE, Group
 
 logger = logging.getLogger(__name__)
 
-STORE = "store"
 END_SECONDS = 5.0
 """How long a rank may take to end before it is killed."""
 VERDICT_SECONDS = 2.0
@@ -48,15 +47,16 @@ class RankInputError(ValueError):
 class Rank:
     """One process."""
 
-    def __init__(self, rank: int, threads: int | None) -> None:
+    def __init__(self, rank: int, threads: int | None, meeting: Path) -> None:
         self.rank = rank
         self.channel, theirs = pair()
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         with theirs:
+            command = [sys.executable, "-m", "plimsoll_runtime.engine.rank"]
             self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "plimsoll_runtime.engine.rank", str(theirs.fileno())],
+                [*command, str(theirs.fileno()), str(meeting)],
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -97,14 +97,13 @@ class Ranks:
         self._folder = Path(tempfile.mkdtemp(prefix="plimsoll-ranks-"))
         try:
             for rank in range(1, self._size):
-                self._ranks.append(Rank(rank, threads))
+                self._ranks.append(Rank(rank, threads, self._folder))
             for each in self._ranks:
                 start = Start(
                     rank=each.rank,
                     folder=str(folder),
                     options=options,
                     device=self._device.type,
-                    store=str(self._folder / STORE),
                     threads=threads,
                 )
                 each.channel.send(start)
@@ -118,7 +117,7 @@ class Ranks:
             return SINGLE
         self.collect(Joining)
         try:
-            self._group = connect(self._folder / STORE, self._device, 0, self._size)
+            self._group = connect(self._folder, self._device, 0, self._size)
         except CollectiveError as error:
             raise RunnerLostError(f"{error}") from error
         return self._group
@@ -182,6 +181,8 @@ class Ranks:
             each.end()
             if self._watcher is None:
                 each.channel.close()
+        if self._group is not None:
+            self._group.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

