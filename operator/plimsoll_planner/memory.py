@@ -24,7 +24,10 @@ LOGITS_COPIES = 3
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes on one accelerator, of one rank on `cpu`. `kv_cache_tokens` is what the replica's KV cache holds."""
+    """Bytes of one rank: on one accelerator, or on `cpu`.
+
+    `kv_cache_tokens` is what the replica's KV cache holds.
+    """
 
     weights: int
     activations: int
