@@ -56,11 +56,9 @@ class ModelRunner:
         cache = self.cache
         metadata = build_metadata(step.spans, cache.block_size, cache.num_blocks, self.device)
         self._attention.plan(metadata)
-        positions = [
-            position
-            for span in step.spans
-            for position in range(span.start, span.start + span.query_len)
-        ]
+        positions: list[int] = []
+        for span in step.spans:
+            positions += range(span.start, span.start + span.query_len)
         logits: Tensor = self.model(
             torch.tensor(step.token_ids).to(self.device),
             torch.tensor(positions).to(self.device),
