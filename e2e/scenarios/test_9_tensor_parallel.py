@@ -10,11 +10,11 @@ from e2e.support.traffic import client, complete, service_url
 
 NAME = "two-ranks"
 QUESTION = "What does the json module do?"
-# The image has no ps: every process tells its own command line.
-KILL_RANK = """
+# The image has no ps. The script's own command line holds no such zeros.
+KILL_RANK = r"""
 import os, pathlib, signal
 for each in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    if b"plimsoll_runtime.engine.rank" in each.read_bytes():
+    if b"\0plimsoll_runtime.engine.rank\0" in each.read_bytes():
         print(each.parent.name)
         os.kill(int(each.parent.name), signal.SIGKILL)
 """

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from plimsoll_runtime import builtin
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
 from plimsoll_runtime.core.partition import shard_config
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+from plimsoll_runtime.engine import collectives
+from plimsoll_runtime.engine import ranks as ranks_module
 from plimsoll_runtime.engine.engine import Engine, EngineFailedError, RunnerLostError
 from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.options import EngineOptions
@@ -175,12 +178,16 @@ def until(condition: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.01)
 
 
-def meeting_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("plimsoll-ranks-*"))
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of /tmp."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
-def test_a_killed_rank_ends_the_engine_at_once(load: Load) -> None:
-    before = meeting_folders()
+def test_a_killed_rank_ends_the_engine_at_once(load: Load, temporary: Path) -> None:
     engine = load(builtin.path("tiny"), 4)
     ranks = ranks_below(os.getpid())
     assert len(ranks) == 3
@@ -201,20 +208,41 @@ def test_a_killed_rank_ends_the_engine_at_once(load: Load) -> None:
     with pytest.raises(EngineFailedError, match="was ended by SIGKILL"):
         submit(engine, 9, long)
     until(lambda: not any(alive(rank) for rank in ranks))
-    until(lambda: meeting_folders() == before)
+    until(lambda: not list(temporary.iterdir()))
 
 
-def test_what_a_rank_cannot_load_is_told_and_leaves_no_process(tmp_path: Path) -> None:
+def test_a_rank_that_hangs_ends_the_engine_too(
+    load: Load, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collectives, "TIMEOUT", timedelta(seconds=3))
+    monkeypatch.setattr(ranks_module, "VERDICT_SECONDS", 0.1)
+    monkeypatch.setattr(ranks_module, "END_SECONDS", 0.5)
+    engine = load(builtin.path("tiny"), 2)
+    (rank,) = ranks_below(os.getpid())
+    box = submit(engine, 0, Question([5, 6, 7], SamplingParams(1500, temperature=0.0, seed=1)))
+    box.get(timeout=TIMEOUT)
+    os.kill(rank, signal.SIGSTOP)
+    output = box.get(timeout=TIMEOUT)
+    while output.finish_reason is None:
+        output = box.get(timeout=TIMEOUT)
+    assert output.finish_reason is FinishReason.ERROR
+    assert "ranks are out of step: all-reduce failed" in str(engine.failed)
+    until(lambda: not alive(rank))
+    until(lambda: not list(temporary.iterdir()))
+
+
+def test_what_a_rank_cannot_load_is_told_and_leaves_no_process(
+    tmp_path: Path, temporary: Path
+) -> None:
     folder = save(tmp_path, **GQA)
     tensors = load_file(folder / "model.safetensors")
     name = "model.layers.1.mlp.up_proj.weight"
     save_file(tensors | {name: torch.ones(48, 31)}, folder / "model.safetensors")
-    before = meeting_folders()
     options = EngineOptions(device="cpu", tensor_parallel_size=2)
     with pytest.raises(ValueError, match=rf"{name} has shape \[48, 31\]"):
         load_engine(folder, options)
     assert ranks_below(os.getpid()) == []
-    assert meeting_folders() == before
+    assert not list(temporary.iterdir())
 
 
 @pytest.fixture
