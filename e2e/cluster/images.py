@@ -14,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,14 @@ SOURCES = ("operator", "runtime")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image of the project: folder of its Dockerfile, lock file, and how long it takes once."""
+    """An image of the project: folder of its Dockerfile, lock file, and what it takes once.
+
+    `needs_bytes` of disk are taken while the first build runs; about half of that stay.
+    """
 
     name: str
     first_time: str
+    needs_bytes: float
 
     @property
     def dockerfile(self) -> Path:
@@ -56,8 +60,8 @@ class Image:
         return f"docker.io/plimsoll/{self.name}:dev"
 
 
-OPERATOR = Image("operator", "about a minute")
-RUNTIME = Image("runtime", "about 7 minutes: it holds the CUDA build of PyTorch, 6 GB")
+OPERATOR = Image("operator", "about a minute", 2e9)
+RUNTIME = Image("runtime", "about 7 minutes: it holds the CUDA build of PyTorch, 6 GB", 30e9)
 ALL = (OPERATOR, RUNTIME)
 
 
@@ -113,10 +117,20 @@ def ensure(settings: Settings, images: tuple[Image, ...] = ALL) -> list[str]:
             say(f"image {image.name} is up to date")
             continue
         packages.ensure_images()
+        _warn_of_a_full_disk(settings, image)
         with only_one(settings, "image-builds"):
             layout = _build(settings, image, base)
             _import(settings, layout, [image.reference, reference])
     return references
+
+
+def _warn_of_a_full_disk(settings: Settings, image: Image) -> None:
+    free = shutil.disk_usage(settings.cache).free
+    if free < image.needs_bytes and not (settings.cache / "layouts" / image.name).exists():
+        say(
+            f"only {free / 1e9:.0f} GB are free in {settings.cache}: the first build of image "
+            f"{image.name} takes up to {image.needs_bytes / 1e9:.0f} GB while it runs"
+        )
 
 
 def _buildah(settings: Settings, *arguments: str | Path) -> list[str]:
@@ -167,7 +181,7 @@ def _build(settings: Settings, image: Image, base: str) -> Path:
         run(["uv", "build", *cache, "-q", "--wheel", "--out-dir", context / "dist", REPOSITORY])
         (context / "dist" / ".gitignore").unlink(missing_ok=True)
         local = f"localhost/plimsoll-{image.name}:dev"
-        with step(f"buildah bud ({image.name})"):
+        with step(f"buildah bud ({image.name})"), _nothing_left_mounted(settings):
             run(
                 _buildah(
                     settings,
@@ -193,6 +207,16 @@ def _build(settings: Settings, image: Image, base: str) -> Path:
             )
     _forget_old(settings, layout)
     return layout
+
+
+@contextlib.contextmanager
+def _nothing_left_mounted(settings: Settings) -> Iterator[None]:
+    """Remove the half-built container of a build that failed, its mount and its gigabytes."""
+    try:
+        yield
+    except BaseException:
+        subprocess.run(_buildah(settings, "rm", "--all"), capture_output=True, check=False)
+        raise
 
 
 def _build_time_settings() -> list[str]:

@@ -1,11 +1,14 @@
-"""What cannot hold is said before a pod starts; what is not valid is refused at apply."""
+"""What cannot hold is said before a pod starts; what is refused at apply or later is said too."""
 
 import copy
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from e2e.support.kubectl import Kubectl, condition, eventually
+from e2e.support import install
+from e2e.support.kubectl import Kubectl, Object, condition, eventually, is_true
 from e2e.support.resources import pods_of, tiny
 
 
@@ -63,6 +66,7 @@ INVALID: list[tuple[str, dict[str, Any]]] = [
     ("spec.scaling.maxReplicas", {"scaling": {"minReplicas": 3, "maxReplicas": 2}}),
     ("spec.pin.maxNumSeqs", {"pin": {"maxNumSeqs": 0}}),
     ("spec.precision.weights", {"precision": {"weights": "FP3"}}),
+    ("spec.precision.kvCache", {"precision": {"weights": "BF16", "kvCache": "FP32"}}),
     ("spec.gpus", {"gpus": 4}),
 ]
 
@@ -78,3 +82,75 @@ def test_invalid_spec_is_refused_with_its_field(
     assert field in message
     # What is needed is said in words, not as a regular expression.
     assert "should match" not in message
+
+
+@pytest.fixture
+def narrow(system: Kubectl) -> Iterator[Kubectl]:
+    """kubectl in a namespace of its own, which a quota may close."""
+    name = "plimsoll-e2e-quota"
+    system.run("delete", "namespace", name, "--ignore-not-found", timeout=180)
+    yield install.namespace(system, name)
+    system.run("delete", "namespace", name, "--wait=false")
+
+
+def quota(what: str) -> Object:
+    """A ResourceQuota that allows none of something, such as `pods`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "closed"},
+        "spec": {"hard": {what: "0"}},
+    }
+
+
+def not_ready(kubectl: Kubectl, reason: str) -> Object | None:
+    ready = condition(kubectl.get("llmdeployment", "squeezed"), "Ready")
+    return ready if ready and (ready["status"], ready["reason"]) == ("False", reason) else None
+
+
+def warnings(kubectl: Kubectl, reason: str) -> list[Object]:
+    """Events about LLMDeployments with that reason; the API server counts no repetitions."""
+    return [
+        event
+        for event in kubectl.list("events.events.k8s.io")
+        if event["reason"] == reason and event["regarding"]["kind"] == "LLMDeployment"
+    ]
+
+
+def test_what_a_quota_forbids_is_said_until_it_is_lifted(narrow: Kubectl) -> None:
+    narrow.apply(quota("count/deployments.apps"))
+    eventually(
+        "the quota counts",
+        lambda: (narrow.get("resourcequota", "closed") or {}).get("status", {}).get("hard"),
+    )
+    narrow.apply(tiny("squeezed"))
+
+    # The Deployment itself is refused: told once, with the API server's words, and then silence.
+    ready = eventually("the refusal", lambda: not_ready(narrow, "ChildRefused"))
+    print(ready["message"])
+    for part in ("Deployment squeezed", "403 Forbidden", "exceeded quota: closed"):
+        assert part in ready["message"]
+    refused = narrow.get("llmdeployment", "squeezed")
+    assert is_true(refused, "Stalled")
+    assert refused is not None
+    assert narrow.get("service", "squeezed") is not None
+    time.sleep(10)
+    later = narrow.get("llmdeployment", "squeezed")
+    assert later is not None
+    assert later["metadata"]["resourceVersion"] == refused["metadata"]["resourceVersion"]
+    assert len(warnings(narrow, "ChildRefused")) == 1
+
+    # The Deployment may be made, its pods may not.
+    narrow.apply(quota("pods"))
+    ready = eventually("pods are refused", lambda: not_ready(narrow, "PodsRefused"))
+    print(ready["message"])
+    assert "0 of 1 replicas serve" in ready["message"]
+    assert "1 replica cannot be created: exceeded quota: closed" in ready["message"]
+    assert not is_true(narrow.get("llmdeployment", "squeezed"), "Stalled")
+
+    narrow.run("delete", "resourcequota", "closed")
+    eventually(
+        "ready once the quota is gone",
+        lambda: is_true(narrow.get("llmdeployment", "squeezed"), "Ready"),
+        timeout=180,
+    )

@@ -2,21 +2,40 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from plimsoll_operator import metrics
+from plimsoll_operator.actions import Action, Apply
 from plimsoll_operator.api import API_VERSION, KIND
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.events import Event
 from plimsoll_operator.kinds import BY_NAME, EVENT, RESOURCE
-from plimsoll_operator.reconcile import Action, Apply
-from plimsoll_operator.render.children import key_of
+from plimsoll_operator.refusal import Refusal
+from plimsoll_operator.resource import Resource
+from plimsoll_operator.setbacks import Setbacks
 from plimsoll_operator.store import Store
 
 logger = logging.getLogger(__name__)
 
 CONTROLLER = "plimsoll.dev/operator"
+REFUSED_BASE_SECONDS = 1.0
+REFUSED_LIMIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of actions: whether any `changed` something, and the `refusals` of the others.
+
+    `retry_after` is in seconds; `failure` is one that may pass by itself, for the caller to raise.
+    """
+
+    changed: bool = False
+    refusals: tuple[Refusal, ...] = ()
+    retry_after: float | None = None
+    failure: ClusterError | None = None
 
 
 class Actuator:
@@ -26,24 +45,74 @@ class Actuator:
         self._cluster = cluster
         self._store = store
         self._instance = instance
+        self._refused: Setbacks[Refusal] = Setbacks(REFUSED_BASE_SECONDS, REFUSED_LIMIT_SECONDS)
 
-    async def act(self, namespace: str, owner: str, action: Action) -> None:
-        """Applies or deletes one child. Raises ClusterError."""
+    async def carry_out(self, resource: Resource, actions: tuple[Action, ...]) -> Done:
+        """Tries each action, whatever became of those before it.
+
+        One that the API server has refused for good is not sent again, as long as it is the same,
+        until it is due.
+        """
+        now = monotonic()
+        refusals: list[Refusal] = []
+        due: list[float] = []
+        failure: ClusterError | None = None
+        for action in actions:
+            question = (resource.generation, action)
+            known = self._refused.get(resource.uid, action.key, question)
+            if known is not None and known.due > now:
+                refusals.append(known.answer)
+                due.append(known.due)
+                continue
+            try:
+                await self._act(resource, action)
+            except ClusterError as error:
+                lasting = not error.transient
+                refusal = Refusal(action, error.status, error.reason, error.message, lasting)
+                if error.transient:
+                    failure = failure or error
+                    refusals.append(refusal if known is None else known.answer)
+                    continue
+                note = self._refused.record(resource.uid, action.key, question, refusal, now)
+                refusals.append(refusal)
+                due.append(note.due)
+                metrics.REFUSALS.labels(kind=action.key[0], code=str(error.status)).inc()
+                logger.log(
+                    logging.WARNING if known is None else logging.INFO,
+                    "refused",
+                    extra={
+                        "resource": "/".join(resource.key),
+                        "error": str(refusal),
+                        "delay": note.due - now,
+                    },
+                )
+            else:
+                self._refused.clear(resource.uid, action.key)
+        return Done(
+            changed=len(refusals) < len(actions),
+            refusals=tuple(refusals),
+            retry_after=min(due) - now if due else None,
+            failure=failure,
+        )
+
+    def forget(self, uid: str) -> None:
+        """Drops what was refused to a resource that is gone."""
+        self._refused.forget(uid)
+
+    async def _act(self, resource: Resource, action: Action) -> None:
+        kind, name = action.key
         if isinstance(action, Apply):
-            kind, name = key_of(action.child)
-            written = await self._cluster.apply(action.child)
-            self._store.put(kind, written)
+            verb, because = "apply", action.because or "new"
+            self._store.put(kind, await self._cluster.apply(action.child))
         else:
-            kind, name = action.key
-            await self._cluster.delete(BY_NAME[kind], namespace, name, action.uid)
-        verb = "apply" if isinstance(action, Apply) else "delete"
+            verb, because = "delete", "no longer wanted"
+            await self._cluster.delete(BY_NAME[kind], resource.namespace, name, action.uid)
         metrics.WRITES.labels(kind=kind, verb=verb).inc()
-        because = action.because if isinstance(action, Apply) else "no longer wanted"
         logger.info(
             "%s %s",
             "applied" if verb == "apply" else "deleted",
             kind,
-            extra={"resource": f"{namespace}/{owner}", "child": name, "because": because or "new"},
+            extra={"resource": "/".join(resource.key), "child": name, "because": because},
         )
 
     async def scale(self, raw: Mapping[str, Any], replicas: int) -> None:

@@ -103,10 +103,15 @@ class Controller:
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
-        await self._carry_out(resource, raw, outcome)
-        if outcome.requeue_after is not None:
-            self.queue.add_after(key, outcome.requeue_after)
-        return bool(outcome.actions)
+        done = await self._actuator.carry_out(resource, outcome.actions)
+        if done.refusals:
+            outcome = reconcile(desired, observed, _now(), done.refusals)
+        # Children before status: a crash in between is made good by doing all again.
+        await self._tell(raw, outcome, done.failure)
+        for delay in (outcome.requeue_after, done.retry_after):
+            if delay is not None:
+                self.queue.add_after(key, delay)
+        return done.changed
 
     async def _still_there(self, resource: Resource, raw: Mapping[str, Any]) -> bool:
         """Whether the resource exists, asked live, since a watch that lists anew tells no deletion.
@@ -123,27 +128,21 @@ class Controller:
             self.queue.add(resource.key)
         return False
 
-    async def _carry_out(
-        self, resource: Resource, raw: Mapping[str, Any], outcome: Outcome
+    async def _tell(
+        self, raw: Mapping[str, Any], outcome: Outcome, failure: ClusterError | None
     ) -> None:
-        """Children first, so that a crash before the status is made good by doing all again."""
-        refused: ClusterError | None = None
-        for action in outcome.actions:
-            try:
-                await self._actuator.act(resource.namespace, resource.name, action)
-            except ClusterError as error:
-                refused = refused or error
+        """Writes what is to be said. Raises `failure`, or the first of its own, at the end."""
         if outcome.scale is not None:
             try:
                 await self._actuator.scale(raw, outcome.scale)
             except ClusterError as error:
-                refused = refused or error
+                failure = failure or error
         if outcome.status is not None:
             await self._actuator.write_status(raw, outcome.status)
         for event in outcome.events:
             await self._actuator.tell(raw, event)
-        if refused is not None:
-            raise refused
+        if failure is not None:
+            raise failure
 
     def _decide(
         self, resource: Resource, standing: Standing, observed: Observed
@@ -173,6 +172,8 @@ class Controller:
     def forget(self, key: Key, uid: str) -> None:
         """Drops what was remembered of a resource that is gone."""
         self._memories.pop(uid, None)
+        self._actuator.forget(uid)
+        self._planner.forget(uid)
         self._scraper.forget(key)
 
 

@@ -6,6 +6,7 @@ from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.conditions import (
     AUTOSCALING_ACTIVE,
     READY,
+    RECONCILING,
     SLO_FEASIBLE,
     STALLED,
     get_condition,
@@ -14,6 +15,7 @@ from plimsoll_operator.conditions import (
 _QUIET_REASONS = frozenset(
     {"NotApplied", "NotRunning", "NoReadyReplica", "MetricsPending", "FixedReplicas", "External"}
 )
+_PROGRESS = frozenset({"Planning", "Applying", "RollingOut"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ def events_between(
         )
     ):
         events.append(Event("Warning", stalled.reason, "Reconcile", stalled.message))
+    waiting = get_condition(after.conditions, RECONCILING)
+    was_waiting = get_condition(before.conditions, RECONCILING)
+    if (
+        waiting is not None
+        and waiting.status == "True"
+        and waiting.reason not in _PROGRESS
+        and (was_waiting is None or was_waiting.reason != waiting.reason)
+    ):
+        events.append(Event("Warning", waiting.reason, "RollOut", waiting.message))
     if _status(after, READY) == "True" and _status(before, READY) != "True":
         plan = "" if after.plan is None else f" by plan {after.plan.summary}"
         events.append(Event("Normal", "RolledOut", "RollOut", f"serving{plan}"))
@@ -72,6 +83,9 @@ def _scaling_events(before: LLMDeploymentStatus, after: LLMDeploymentStatus) -> 
         return []
     if was is not None and was.status != "True" and was.reason == held.reason:
         return []
+    stalled = get_condition(after.conditions, STALLED)
+    if stalled is not None and stalled.status == "True" and stalled.reason == held.reason:
+        return []  # told already
     return [Event("Warning", "ScalingHeld", "Scale", held.message)]
 
 

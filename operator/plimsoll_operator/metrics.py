@@ -28,6 +28,12 @@ WRITES = Counter(
     ["kind", "verb"],
     registry=REGISTRY,
 )
+REFUSALS = Counter(
+    "plimsoll_operator_refusals",
+    "Writes of children that the API server refused, by kind and HTTP status.",
+    ["kind", "code"],
+    registry=REGISTRY,
+)
 QUEUE_DEPTH = Gauge(
     "plimsoll_operator_queue_depth", "Resources that wait for a worker.", registry=REGISTRY
 )

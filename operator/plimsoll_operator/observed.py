@@ -6,9 +6,6 @@ from typing import Any
 
 from plimsoll_operator.render.children import ChildKey
 
-_WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing"})
-_MAX_PODS_NAMED = 3
-
 
 @dataclass(frozen=True)
 class Observed:
@@ -62,36 +59,3 @@ def rollout(deployment: Mapping[str, Any] | None) -> Rollout:
         failure=str(failed.get("message", "")) if failed.get("status") == "True" else "",
         deadline_exceeded=progressing.get("reason") == "ProgressDeadlineExceeded",
     )
-
-
-def pod_troubles(pods: tuple[Mapping[str, Any], ...]) -> str:
-    """Why pods do not serve, for people; nothing that changes while the cause stays the same."""
-    causes: dict[str, list[str]] = {}
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"])):
-        if pod["metadata"].get("deletionTimestamp") is None:
-            for cause in _causes(pod.get("status") or {}):
-                causes.setdefault(cause, []).append(str(pod["metadata"]["name"]))
-    return "; ".join(f"{_names(names)}: {cause}" for cause, names in sorted(causes.items()))
-
-
-def _names(names: list[str]) -> str:
-    shown = ", ".join(names[:_MAX_PODS_NAMED])
-    more = len(names) - _MAX_PODS_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _causes(status: Mapping[str, Any]) -> list[str]:
-    causes = [
-        f"cannot be scheduled: {condition.get('message', '')}".rstrip(": ")
-        for condition in status.get("conditions") or ()
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False"
-    ]
-    for container in status.get("containerStatuses") or ():
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        reason = waiting.get("reason")
-        if reason and reason not in _WAITING_IS_NORMAL:
-            ended = (container.get("lastState") or {}).get("terminated") or {}
-            cause = ended.get("reason", "")
-            code = f" after exit code {ended['exitCode']} ({cause})" if "exitCode" in ended else ""
-            causes.append(f"{reason}{code}")
-    return causes

@@ -1,9 +1,9 @@
 """Plans resources: reads model configs and runs the planner in threads, remembering answers."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from time import monotonic
 from typing import Generic, TypeVar
 
 from plimsoll_operator import metrics
@@ -17,6 +17,7 @@ from plimsoll_operator.planning.model_source import (
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
 from plimsoll_operator.resource import Resource
+from plimsoll_operator.setbacks import Setbacks
 from plimsoll_operator.standing import Standing, Trouble, inputs_hash, settled, standing
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
@@ -27,6 +28,10 @@ from plimsoll_runtime.core.model_config import ModelConfig
 REMEMBERED = 512
 MOVING_SECONDS = 600.0
 """How long the config of a revision that may move is remembered."""
+UNREADABLE_BASE_SECONDS = 60.0
+UNREADABLE_LIMIT_SECONDS = 600.0
+"""How seldom a hub is asked in the end for what it does not have or does not give."""
+_CONFIG = "config.json"
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -66,8 +71,11 @@ class PlannerService:
     def __init__(self, store: Store, read_config_map: ConfigMapReader) -> None:
         self._store = store
         self._read_config_map = read_config_map
-        self._plans: Remembered[PlanRequest, PlanResult] = Remembered()
+        self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
         self._models: Remembered[tuple[str, str | None, int], ModelConfig] = Remembered()
+        self._unreadable: Setbacks[str] = Setbacks(
+            UNREADABLE_BASE_SECONDS, UNREADABLE_LIMIT_SECONDS
+        )
         self._inventory: tuple[int, tuple[AcceleratorPool, ...]] = (-1, ())
 
     async def standing(self, resource: Resource) -> Standing:
@@ -79,14 +87,13 @@ class PlannerService:
         if known is not None:
             return known
         try:
-            model = await self._model(resource.namespace, resource.spec)
+            model = await self._model(resource, resource.spec)
         except ModelSourceError as error:
             return Standing(trouble=Trouble("ModelConfigUnavailable", str(error), error.transient))
         request = plan_request(resource.spec, model, self._pools())
-        try:
-            result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
-        except ValueError as error:
-            return Standing(trouble=Trouble("PlanningFailed", str(error)))
+        result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
+        if isinstance(result, Trouble):
+            return Standing(trouble=result)
         return standing(
             resource,
             inputs_hash(request),
@@ -95,23 +102,40 @@ class PlannerService:
             best_effort=resource.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
         )
 
-    async def _model(self, namespace: str, spec: LLMDeploymentSpec) -> ModelConfig:
+    def forget(self, uid: str) -> None:
+        """Drops what was noted of a resource that is gone."""
+        self._unreadable.forget(uid)
+
+    async def _model(self, resource: Resource, spec: LLMDeploymentSpec) -> ModelConfig:
         if spec.model.config_from is not None:
             reference = spec.model.config_from.config_map_key_ref
             origin = f"ConfigMap {reference.name}, key {reference.key}"
-            text = await self._read_config_map(namespace, reference.name, reference.key)
+            text = await self._read_config_map(resource.namespace, reference.name, reference.key)
             if text is None:
                 raise ModelSourceError(
-                    f"{origin}: there is none in namespace {namespace}: create it with the "
-                    "model's config.json",
+                    f"{origin}: there is none in namespace {resource.namespace}: "
+                    "create it with the model's config.json",
                     transient=True,
                 )
             return parse_config(text, origin)
+        return await self._published_model(resource, spec)
+
+    async def _published_model(self, resource: Resource, spec: LLMDeploymentSpec) -> ModelConfig:
         source, revision = spec.model.source, spec.model.revision
-        age = int(time.monotonic() / MOVING_SECONDS) if spec.model.allow_moving_revision else 0
-        return await self._models.get(
-            (source, revision, age), lambda: asyncio.to_thread(read_model_config, source, revision)
-        )
+        now = monotonic()
+        known = self._unreadable.get(resource.uid, _CONFIG, resource.generation)
+        if known is not None and known.due > now:
+            raise ModelSourceError(known.answer)
+        age = int(now / MOVING_SECONDS) if spec.model.allow_moving_revision else 0
+        try:
+            return await self._models.get(
+                (source, revision, age),
+                lambda: asyncio.to_thread(read_model_config, source, revision),
+            )
+        except ModelSourceError as error:
+            if not error.transient:
+                self._unreadable.record(resource.uid, _CONFIG, resource.generation, str(error), now)
+            raise
 
     def _pools(self) -> tuple[AcceleratorPool, ...]:
         version, pools = self._inventory
@@ -121,6 +145,10 @@ class PlannerService:
         return pools
 
 
-def _timed_plan(request: PlanRequest) -> PlanResult:
+def _timed_plan(request: PlanRequest) -> PlanResult | Trouble:
+    """What the planner answers. A failure is an answer too: asked again, it would be the same."""
     with metrics.PLAN_SECONDS.time():
-        return plan(request)
+        try:
+            return plan(request)
+        except ValueError as error:
+            return Trouble("PlanningFailed", str(error))

@@ -7,38 +7,23 @@ leads to the same end.
 from dataclasses import dataclass
 from typing import Any
 
+from plimsoll_operator.actions import Action, Apply, Delete
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.autoscale import Decision
 from plimsoll_operator.difference import difference
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.observed import Observed, owned_by
-from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
+from plimsoll_operator.refusal import Refusal
+from plimsoll_operator.render.children import child_keys, children, key_of
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.resource import Resource, dump_status
+from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
-from plimsoll_operator.verdict import Situation, new_status
+from plimsoll_operator.verdict import new_status
 
-RETRY_TROUBLE_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Apply:
-    """Server-side apply `child`; `because` is the field that differs, or empty where it is new."""
-
-    child: dict[str, Any]
-    because: str = ""
-
-
-@dataclass(frozen=True)
-class Delete:
-    """Delete a child of ours that is no longer wanted, if it still has this uid."""
-
-    key: ChildKey
-    uid: str
-
-
-Action = Apply | Delete
+RETRY_TRANSIENT_SECONDS = 30.0
+"""Trouble of another kind waits for an edit, or for the look that every resource gets at times."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +56,14 @@ class Desired:
     image: EngineImage
 
 
-def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
+def reconcile(
+    desired: Desired, observed: Observed, now: str, refusals: tuple[Refusal, ...] = ()
+) -> Outcome:
     """Actions, status and events for one resource.
 
     `now` is an RFC 3339 time that conditions take when they change. The status is None when it
-    would stay the same.
+    would stay the same. Once actions were tried, `refusals` are the API server's answers to those
+    that it did not carry out, and the status says them.
     """
     resource, standing = desired.resource, desired.standing
     if resource.deleting:
@@ -91,7 +79,9 @@ def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
         if trouble is None:
             wanted = children(resource, resource.spec, standing.plan, desired.image, replicas)
             actions = _actions(resource, wanted, observed)
-            events = _scaling(desired.decision, replicas, actions, observed)
+            refused = {refusal.action.key for refusal in refusals}
+            done = tuple(action for action in actions if action.key not in refused)
+            events = _scaling(desired.decision, replicas, done, observed)
             if _nobody_has_asked(resource.spec):
                 scale = replicas
     situation = Situation(
@@ -100,7 +90,8 @@ def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
         decision=desired.decision,
         observed=observed,
         replicas=replicas,
-        pending=tuple(_describe(action) for action in actions if not _only_scales(action)),
+        pending=tuple(" ".join(action.key) for action in actions if not action.only_scales),
+        refusals=tuple(refusal for refusal in refusals if refusal.telling),
     )
     status = new_status(resource, situation, now)
     changed = dump_status(status) != dump_status(resource.status)
@@ -111,7 +102,9 @@ def reconcile(desired: Desired, observed: Observed, now: str) -> Outcome:
         status=dump_status(status) if changed else None,
         events=events,
         scale=scale,
-        requeue_after=RETRY_TROUBLE_SECONDS if trouble is not None else None,
+        requeue_after=RETRY_TRANSIENT_SECONDS
+        if trouble is not None and trouble.transient
+        else None,
     )
 
 
@@ -182,20 +175,12 @@ def _actions(
     return tuple(actions)
 
 
-def _only_scales(action: Action) -> bool:
-    return isinstance(action, Apply) and action.because == ".spec.replicas"
-
-
 def _scaling(
     decision: Decision | None, replicas: int, actions: tuple[Action, ...], observed: Observed
 ) -> tuple[Event, ...]:
     """The event for a change of replicas alone, which the status does not show."""
     for action in actions:
-        if decision is not None and isinstance(action, Apply) and _only_scales(action):
-            before = int(observed.children[key_of(action.child)]["spec"]["replicas"])
+        if decision is not None and action.only_scales:
+            before = int(observed.children[action.key]["spec"]["replicas"])
             return (scaled(before, replicas, decision.figures or decision.message),)
     return ()
-
-
-def _describe(action: Action) -> str:
-    return " ".join(action.key if isinstance(action, Delete) else key_of(action.child))

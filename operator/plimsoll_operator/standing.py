@@ -16,7 +16,10 @@ from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a resource cannot be planned or run. `transient` where trying again may help."""
+    """Why a resource cannot be planned or run.
+
+    `transient` is whether trying again soon may help, without anybody changing anything.
+    """
 
     reason: str
     message: str

@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from plimsoll_operator.kinds import CHILDREN, POD, RESOURCE
+from plimsoll_operator.kinds import CHILDREN, NODE, POD, RESOURCE
+from plimsoll_operator.pruning import prune, without_version
 from plimsoll_operator.render.labels import INSTANCE_LABEL
 from plimsoll_operator.resource import Key
 
@@ -16,6 +17,8 @@ Object = Mapping[str, Any]
 _Id = tuple[str, str]
 _MAX_GONE = 10_000
 _CHILD_KINDS = frozenset(kind.name for kind in CHILDREN)
+_PRUNED_KINDS = frozenset({NODE.name, POD.name})
+"""Kinds of which much changes that nobody here reads, such as heartbeats."""
 
 
 class Store:
@@ -59,9 +62,10 @@ class Store:
         if known is not None and known["metadata"]["uid"] == pruned["metadata"]["uid"]:
             if _version(pruned) <= _version(known):
                 return False
-            if kind == "Node" and _without_version(known) == _without_version(pruned):
-                pruned = {**known, "metadata": pruned["metadata"]}
-                self._objects[kind][identity] = pruned
+            if kind in _PRUNED_KINDS and without_version(known) == without_version(pruned):
+                known = {**known, "metadata": pruned["metadata"]}
+                self._objects[kind][identity] = known
+                self._index(kind, identity, known)
                 return False
         self._objects.setdefault(kind, {})[identity] = pruned
         self._index(kind, identity, pruned)
@@ -125,35 +129,6 @@ def instance_of(item: Object) -> str | None:
     labels = item["metadata"].get("labels") or {}
     instance = labels.get(INSTANCE_LABEL)
     return None if instance is None else str(instance)
-
-
-def prune(kind: str, item: Object) -> dict[str, Any]:
-    """The object without what nobody here reads; nodes are large and many."""
-    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
-    pruned: dict[str, Any] = {"metadata": metadata}
-    if kind == "Node":
-        status = item.get("status") or {}
-        conditions = [
-            {"type": condition.get("type"), "status": condition.get("status")}
-            for condition in status.get("conditions") or ()
-            if condition.get("type") == "Ready"
-        ]
-        spec = item.get("spec") or {}
-        pruned["spec"] = {key: spec[key] for key in ("unschedulable", "taints") if key in spec}
-        pruned["status"] = {"allocatable": status.get("allocatable"), "conditions": conditions}
-        metadata.pop("ownerReferences", None)
-        return pruned
-    if kind == POD.name:
-        status = item.get("status") or {}
-        kept = ("phase", "podIP", "conditions", "containerStatuses")
-        pruned["status"] = {key: status[key] for key in kept if key in status}
-        return pruned
-    return {**{key: value for key, value in item.items() if key != "metadata"}, **pruned}
-
-
-def _without_version(item: Object) -> dict[str, Any]:
-    metadata = {key: value for key, value in item["metadata"].items() if key != "resourceVersion"}
-    return {**item, "metadata": metadata}
 
 
 def _identity(item: Object) -> _Id:

@@ -236,7 +236,7 @@ def _context(market: Market) -> Iterator[Change]:
 
 def _per_replica(market: Market) -> Iterator[Change]:
     request = market.request
-    largest = max((pool.count for pool in request.inventory), default=0)
+    largest = max((pool.count for pool in request.inventory if not pool.shared), default=0)
     count = request.max_accelerators_per_replica
     while count < largest:
         count = min(2 * count, largest)
@@ -288,7 +288,7 @@ def _catalogue(market: Market) -> Iterator[Change]:
     request = market.request
     if request.objectives.max_cost_per_million_tokens is not None:
         return
-    present = [pool.accelerator for pool in request.inventory]
+    present = [pool.accelerator for pool in request.inventory if not pool.shared]
     lacking = [
         item
         for item in CATALOGUE

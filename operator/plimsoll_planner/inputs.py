@@ -48,7 +48,8 @@ class AcceleratorPool:
 
     For the product `cpu`, `count` is the whole CPU cores that a node has free, `memory_bytes`
     the free memory of one node. For GPUs `memory_bytes` is that of one accelerator, or None to
-    take the catalogue's. `price_per_hour` is per accelerator (per core for `cpu`).
+    take the catalogue's. `price_per_hour` is per accelerator (per core for `cpu`). `shared` says
+    that what the nodes count are not whole GPUs: several pods get the same one.
     """
 
     accelerator: str
@@ -56,6 +57,7 @@ class AcceleratorPool:
     nodes: int
     memory_bytes: int | None = None
     price_per_hour: float | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)

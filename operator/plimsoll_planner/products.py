@@ -59,9 +59,11 @@ class Product:
 
 @dataclass(frozen=True)
 class Offer:
-    """What the inventory offers to a request. `unknown` are labels without figures."""
+    """What the inventory offers to a request. `unknown` are labels without figures; `shared` are
+    products whose GPUs several pods share, which no replica may use."""
 
     products: tuple[Product, ...]
+    shared: tuple[Product, ...]
     disallowed: tuple[str, ...]
     unknown: tuple[str, ...]
 
@@ -69,7 +71,10 @@ class Offer:
 def offer(request: PlanRequest) -> Offer:
     """The products of the inventory that the request may use, in the order of their labels."""
     usable = [pool for pool in request.inventory if pool.count > 0 and pool.nodes > 0]
-    products, disallowed, unknown = [], [], []
+    products: list[Product] = []
+    shared: list[Product] = []
+    disallowed: list[str] = []
+    unknown: list[str] = []
     for label in sorted({pool.accelerator for pool in usable}):
         if request.allow and not any(same_product(label, name) for name in request.allow):
             disallowed.append(label)
@@ -78,9 +83,11 @@ def offer(request: PlanRequest) -> Offer:
         if accelerator is None:
             unknown.append(label)
             continue
-        pools = tuple(pool for pool in usable if pool.accelerator == label)
-        products.append(Product(label, accelerator, pools))
-    return Offer(tuple(products), tuple(disallowed), tuple(unknown))
+        for kind, found in ((False, products), (True, shared)):
+            pools = tuple(p for p in usable if p.accelerator == label and p.shared is kind)
+            if pools:
+                found.append(Product(label, accelerator, pools))
+    return Offer(tuple(products), tuple(shared), tuple(disallowed), tuple(unknown))
 
 
 def known_names() -> str:

@@ -118,7 +118,7 @@ def search(request: PlanRequest) -> Market:
     demand = demand_of(request)
     offered = offer(request)
     bids: list[Bid] = []
-    refusals: list[Refusal] = []
+    refusals = [_shared(product) for product in offered.shared]
     for product in offered.products:
         shapes = list(_shapes(request, demand.facts, product))
         if not shapes:
@@ -172,43 +172,69 @@ def best_bid(market: Market) -> Bid | None:
 def _shapes(request: PlanRequest, facts: ModelFacts, product: Product) -> Iterator[Shape]:
     most = min(product.most_per_node, request.max_accelerators_per_replica)
     pinned = request.pin.tensor_parallel_size
-    formats = _formats(request, product)
-    if formats is None:
+    precision = _precision(request, product)
+    if precision is None:
         return
     if product.accelerator.name == CPU:
         # Ranks on the same cores gain nothing, so that only a pin makes them.
         if facts.divides_into(pinned or 1):
             for cores in CPU_CORES:
                 if cores <= most:
-                    yield Shape(product.accelerator, product.label, *formats, pinned or 1, cores)
+                    yield Shape(
+                        product.accelerator,
+                        product.label,
+                        precision,
+                        precision,
+                        pinned or 1,
+                        cores,
+                    )
         return
     for size in range(1, most + 1):
         if facts.divides_into(size) and pinned in (None, size):
-            yield Shape(product.accelerator, product.label, *formats, size)
+            yield Shape(product.accelerator, product.label, precision, precision, size)
 
 
-def _formats(request: PlanRequest, product: Product) -> tuple[str, str] | None:
-    """Formats of weights and KV cache; None where they are not computed in.
+def _precision(request: PlanRequest, product: Product) -> str | None:
+    """The format of weights and KV cache alike, as the engine has one for both; None where it is
+    not computed in, or where two are asked for.
 
     Auto takes the other's format, or what the accelerator computes best in.
     """
-    weights, kv_cache = request.weights_precision, request.kv_cache_precision
-    if weights == AUTO:
-        weights = kv_cache if kv_cache != AUTO else product.accelerator.precisions[0]
-    if weights not in product.accelerator.precisions:
-        return None
-    return weights, weights if kv_cache == AUTO else kv_cache
+    asked = _asked(request)
+    if not asked:
+        return product.accelerator.precisions[0]
+    return asked[0] if len(asked) == 1 and asked[0] in product.accelerator.precisions else None
+
+
+def _asked(request: PlanRequest) -> tuple[str, ...]:
+    """The distinct formats that the request names, of the weights first."""
+    named = dict.fromkeys((request.weights_precision, request.kv_cache_precision))
+    return tuple(name for name in named if name != AUTO)
+
+
+def _shared(product: Product) -> Refusal:
+    precision = product.accelerator.precisions[0]
+    return Refusal(
+        Shape(product.accelerator, product.label, precision, precision, 1),
+        f"{product.label}: its nodes share each GPU among several pods, and a replica needs whole "
+        "ones: turn sharing off in the configuration of the nodes' device plugin",
+        math.inf,
+    )
 
 
 def _unusable(request: PlanRequest, facts: ModelFacts, product: Product) -> Refusal:
-    formats = _formats(request, product)
+    asked = _asked(request)
     size = request.pin.tensor_parallel_size or 1
     computed = product.accelerator.precisions
     shape = Shape(product.accelerator, product.label, computed[0], computed[0], size)
-    if formats is None:
-        wanted = request.weights_precision
-        wanted = request.kv_cache_precision if wanted == AUTO else wanted
-        reason = f"{product.label} does not compute in {wanted}: use {' or '.join(computed)}"
+    if len(asked) > 1:
+        reason = (
+            f"precision.kvCache {request.kv_cache_precision} with precision.weights "
+            f"{request.weights_precision}: the engine keeps its KV cache in the format of the "
+            "weights, so give both the same, or one of them Auto"
+        )
+    elif asked and asked[0] not in computed:
+        reason = f"{product.label} does not compute in {asked[0]}: use {' or '.join(computed)}"
     elif not facts.divides_into(size):
         reason = (
             f"pin.tensorParallelSize {size} does not divide {facts.attention_heads} attention "

@@ -146,6 +146,17 @@ RULES: tuple[Rule, ...] = (
             or pin.max_num_batched_tokens >= pin.max_num_seqs
         ),
     ),
+    Rule(
+        path="spec.precision",
+        field=".kvCache",
+        cel="self.kvCache == 'Auto' || self.weights == 'Auto' || self.kvCache == self.weights",
+        message="kvCache must be Auto or the same as weights, since the engine keeps its KV cache "
+        "in the format of the weights: set kvCache to Auto, or weights to what kvCache is",
+        holds=lambda precision: (
+            "Auto" in (precision.weights, precision.kv_cache)
+            or precision.kv_cache == precision.weights
+        ),
+    ),
     _positive("spec.workload.requestsPerSecond", "2.5 or 2500m"),
     _positive("spec.slo.timeToFirstToken.p95", "800ms"),
     _positive("spec.slo.timePerOutputToken.p95", "50ms"),

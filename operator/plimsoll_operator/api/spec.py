@@ -170,10 +170,17 @@ class Accelerators(ApiModel):
 
 
 class PrecisionSpec(ApiModel):
-    """Number formats. Auto takes BF16 where the accelerator computes with it, else FP32."""
+    """Number formats. The engine has one for weights and KV cache together."""
 
-    weights: Precision = Field(default=Precision.AUTO, description="Format of the weights.")
-    kv_cache: Precision = Field(default=Precision.AUTO, description="Format of the KV cache.")
+    weights: Precision = Field(
+        default=Precision.AUTO,
+        description="Format of the weights. Auto is what kvCache names; where that is Auto too, "
+        "BF16 on GPUs that compute with it, FP32 on other GPUs and on cpu, which is faster so.",
+    )
+    kv_cache: Precision = Field(
+        default=Precision.AUTO,
+        description="Format of the KV cache: Auto, or the same as weights. Auto follows weights.",
+    )
 
 
 class Scaling(ApiModel):

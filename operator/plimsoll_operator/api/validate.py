@@ -105,7 +105,7 @@ def _snake(camel: str) -> str:
 
 
 def _plain(value: object) -> str:
-    return repr(value) if isinstance(value, str) else str(value)
+    return repr(str(value)) if isinstance(value, str) else str(value)
 
 
 def _schema_problems(error: ValidationError) -> Iterator[Problem]:

@@ -181,14 +181,19 @@ def _print(reports: list[Report], output: str) -> None:
 
 
 def as_document(report: Report) -> dict[str, Any]:
-    """The keys of `status.plan` and the verdict; only the verdict where nothing fits."""
+    """The keys of `status.plan` and the verdict; only the verdict where nothing fits.
+
+    `engineLimit` is there only where the engine cannot run the plan, and says why.
+    """
     result = report.result
     status = plan_status(result)
     fields = {} if status is None else status.model_dump(by_alias=True, exclude_none=True)
+    limit = report.engine_limit()
     return {
         "name": report.name,
         "feasible": result.feasible,
         **fields,
+        **({} if limit is None else {"engineLimit": limit}),
         "bindingConstraint": result.binding_constraint,
         "alternatives": [
             {"change": item.change, "effect": item.effect} for item in result.alternatives

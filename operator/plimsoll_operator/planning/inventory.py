@@ -1,11 +1,13 @@
 """From nodes, as Kubernetes lists them, to the pools of equal accelerators that can be planned on.
 
 A GPU node counts by its labels of GPU feature discovery and its allocatable `nvidia.com/gpu`; a
-schedulable node without GPUs counts as `cpu` by its allocatable cores and memory.
+schedulable node without GPUs counts as `cpu` by its allocatable cores and memory. Where several
+pods share each GPU, `nvidia.com/gpu` counts their shares, and the pool says so.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +18,9 @@ GPU_RESOURCE = "nvidia.com/gpu"
 GPU_TAINT = "nvidia.com/gpu"
 PRODUCT_LABEL = "nvidia.com/gpu.product"
 MEMORY_LABEL = "nvidia.com/gpu.memory"
+SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
+REPLICAS_LABEL = "nvidia.com/gpu.replicas"
+SHARED_SUFFIX = "-SHARED"
 PRICE_ANNOTATION = "plimsoll.dev/price-per-hour"
 CPU = "cpu"
 _REPELLING_EFFECTS = ("NoSchedule", "NoExecute")
@@ -39,16 +44,7 @@ def pools_from_nodes(
         pool = _pool(node, taken)
         if pool is not None:
             counted[pool] += 1
-    pools = [
-        AcceleratorPool(
-            accelerator=pool.accelerator,
-            count=pool.count,
-            nodes=nodes_alike,
-            memory_bytes=pool.memory_bytes,
-            price_per_hour=pool.price_per_hour,
-        )
-        for pool, nodes_alike in counted.items()
-    ]
+    pools = [replace(pool, nodes=nodes_alike) for pool, nodes_alike in counted.items()]
     return tuple(sorted(pools, key=_order))
 
 
@@ -65,7 +61,8 @@ def _pool(node: Mapping[str, Any], taken: Mapping[str, Decimal]) -> AcceleratorP
         product = labels.get(PRODUCT_LABEL)
         if not product or gpus < 1:
             return None
-        return AcceleratorPool(str(product), gpus, 1, _gpu_memory(labels), price)
+        memory_bytes = _gpu_memory(labels)
+        return AcceleratorPool(str(product), gpus, 1, memory_bytes, price, _is_shared(labels))
     cores = int(_free(allocatable, taken, "cpu"))
     memory = int(_free(allocatable, taken, "memory"))
     if cores < 1 or memory < 1:
@@ -95,6 +92,19 @@ def _free(allocatable: Mapping[str, Any], taken: Mapping[str, Decimal], resource
     return max(Decimal(0), whole - taken.get(resource, Decimal(0)))
 
 
+def _is_shared(labels: Mapping[str, Any]) -> bool:
+    """Whether the device plugin hands each GPU to several pods, by time-slicing or MPS.
+
+    Feature discovery says so in one of three ways, by its version and the plugin's configuration.
+    """
+    replicas = str(labels.get(REPLICAS_LABEL, ""))
+    return (
+        labels.get(SHARING_LABEL, "none") != "none"
+        or str(labels.get(PRODUCT_LABEL, "")).endswith(SHARED_SUFFIX)
+        or (replicas.isdigit() and int(replicas) > 1)
+    )
+
+
 def _gpu_memory(labels: Mapping[str, Any]) -> int | None:
     text = str(labels.get(MEMORY_LABEL, ""))
     return int(text) * 2**20 if text.isdigit() and int(text) > 0 else None
@@ -114,6 +124,6 @@ def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _order(pool: AcceleratorPool) -> tuple[str, int, int, float]:
+def _order(pool: AcceleratorPool) -> tuple[str, int, int, float, bool]:
     price = -1.0 if pool.price_per_hour is None else pool.price_per_hour
-    return (pool.accelerator, -pool.count, -(pool.memory_bytes or 0), price)
+    return (pool.accelerator, -pool.count, -(pool.memory_bytes or 0), price, pool.shared)

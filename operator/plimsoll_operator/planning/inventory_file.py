@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from plimsoll_operator.api.quantity import parse_bytes, parse_quantity
-from plimsoll_operator.planning.inventory import pools_from_nodes
+from plimsoll_operator.planning.inventory import SHARED_SUFFIX, pools_from_nodes
 from plimsoll_planner.inputs import AcceleratorPool
 
 _KEYS = ("accelerator", "count", "nodes", "memory", "pricePerHour")
@@ -56,6 +56,7 @@ def _pool(path: str, entry: object) -> AcceleratorPool:
             nodes=_whole(f"{path}.nodes", entry.get("nodes", 1)),
             memory_bytes=None if memory is None else parse_bytes(memory),
             price_per_hour=None if price is None else float(parse_quantity(price)),
+            shared=name.endswith(SHARED_SUFFIX),
         )
     except ValueError as error:
         if isinstance(error, InventoryError):

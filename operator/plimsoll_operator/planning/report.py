@@ -4,7 +4,8 @@ import textwrap
 from dataclasses import dataclass
 
 from plimsoll_operator.api.quantity import format_bytes, format_duration
-from plimsoll_operator.planning.status import decimal_string, revision, summary
+from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
+from plimsoll_operator.standing import engine_limit
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.memory import MemoryPlan, with_kv_cache, without_kv_cache
@@ -16,7 +17,7 @@ from plimsoll_planner.text import figure
 
 WIDTH = 96
 _LABEL = 12
-_BAR = 64
+_BAR = 60
 _KEPT, _BROKEN = "✓", "✗"
 _PARTS = (("weights", "█"), ("KV cache", "▓"), ("activations", "▒"), ("reserve", "░"))
 
@@ -36,13 +37,14 @@ class Report:
         size = f"{_count(facts.parameters)} parameters"
         lines = [f"{self.name}   {self.source}, {size}", ""]
         verdict = f"{_KEPT} feasible" if self.result.feasible else f"{_BROKEN} not feasible"
-        plan = self.result.plan
+        plan, limit = self.result.plan, self.engine_limit()
         if plan is None:
             lines += [_row("plan", f"{verdict}: no plan fits")]
         else:
             nearest = "" if self.result.feasible else ", nearest plan"
             lines += [
                 _row("plan", f"{summary(plan)}   {verdict}{nearest}, revision {revision(plan)}"),
+                *([] if limit is None else _wrapped("cannot run", limit)),
                 *_engine(plan, self.request),
                 "",
                 *_promises(plan, self.request),
@@ -51,6 +53,12 @@ class Report:
             ]
         lines += ["", *self._reasons()]
         return "\n".join(line.rstrip() for line in lines)
+
+    def engine_limit(self) -> str | None:
+        """Why the engine cannot run the plan, in the operator's words; None where it can."""
+        status = plan_status(self.result)
+        trouble = None if status is None else engine_limit(status)
+        return None if trouble is None else trouble.message
 
     def _reasons(self) -> list[str]:
         if self.result.feasible:

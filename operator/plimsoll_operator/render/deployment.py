@@ -85,7 +85,6 @@ def _pod(
         size = memory_quantity(SHM_BYTES_PER_GPU * gpus_per_replica(plan))
         pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": size}})
         pod["nodeSelector"] = {PRODUCT_LABEL: plan.accelerator}
-        pod["tolerations"] = [
-            {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"},
-        ]
+        # Whatever its effect, since the inventory counts nodes with this taint.
+        pod["tolerations"] = [{"key": GPU_RESOURCE, "operator": "Exists"}]
     return pod

@@ -101,7 +101,12 @@ def _environment(plan: PlanStatus) -> list[dict[str, str]]:
         {"name": "HF_HOME", "value": f"{CACHE_PATH}/huggingface"},
     ]
     if plan.cpu_cores is not None:
-        environment.append({"name": "OMP_NUM_THREADS", "value": str(_threads(plan))})
+        environment += [
+            {"name": "OMP_NUM_THREADS", "value": str(_threads(plan))},
+            # Replicas share cores: a thread that spins while it waits takes the core from the
+            # thread that it waits for.
+            {"name": "OMP_WAIT_POLICY", "value": "PASSIVE"},
+        ]
     return environment
 
 

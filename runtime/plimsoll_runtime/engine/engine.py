@@ -88,6 +88,7 @@ class Engine:
         self._aborted: deque[str] = deque()
         self._stopping = False
         self._ready = threading.Event()
+        self._started = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_step_time = clock()
         self._num_steps = 0
@@ -107,8 +108,8 @@ class Engine:
             raise RuntimeError("the engine was started already")
         self._thread = threading.Thread(target=self._run, name="plimsoll-engine", daemon=True)
         self._thread.start()
-        self._ready.wait()
-        if self.failed is not None:
+        self._started.wait()
+        if not self._ready.is_set():
             raise EngineFailedError(f"the warm-up step failed: {self.failed}") from self.failed
 
     def stop(self) -> None:
@@ -194,13 +195,14 @@ class Engine:
         try:
             self._runner.warm_up()
             self._ready.set()
+            self._started.set()
             self._loop()
         except BaseException as error:
             logger.exception("the engine failed")
             self.failed = self.failed or error
         finally:
             self._end_all()
-            self._ready.set()
+            self._started.set()
             self.on_end()
 
     def _loop(self) -> None:

@@ -1,21 +1,25 @@
-"""What `plimsoll plan` prints for the samples, byte for byte.
+"""What `plimsoll plan` prints for the samples and for a larger model, byte for byte.
 
 After an intended change: PLIMSOLL_UPDATE_GOLDEN=1 pytest tests/golden/plan, and read the diff.
 """
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from plimsoll_operator.commands.plan import main
+from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parents[2] / "manifests" / "samples"
+LLAMA = HERE / "llama-3.1-8b"
 CASES = {
-    "chat": ("chat.yaml", "inventory-cpu.yaml", None, 0),
-    "infeasible": ("infeasible.yaml", "inventory-cpu.yaml", None, 3),
-    "llama-3.1-8b": ("llama-3.1-8b.yaml", "inventory-gpu.yaml", "llama-3.1-8b", 0),
+    "chat": (SAMPLES / "chat.yaml", "inventory-cpu.yaml", None, 0),
+    "infeasible": (SAMPLES / "infeasible.yaml", "inventory-cpu.yaml", None, 3),
+    "smollm2-1.7b": (SAMPLES / "smollm2-1.7b.yaml", "inventory-gpu.yaml", HERE / "smollm2-1.7b", 0),
+    "llama-3.1-8b": (LLAMA / "llmdeployment.yaml", "inventory-gpu.yaml", LLAMA, 0),
 }
 
 
@@ -23,12 +27,23 @@ CASES = {
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_output_of_the_samples(case: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
     resource, inventory, config, code = CASES[case]
-    arguments = ["-f", str(SAMPLES / resource), "--inventory", str(SAMPLES / inventory)]
+    arguments = ["-f", str(resource), "--inventory", str(SAMPLES / inventory)]
     if config is not None:
-        arguments += ["--model-config", str(HERE / config)]
+        arguments += ["--model-config", str(config)]
     assert main([*arguments, "-o", output]) == code
     printed = capsys.readouterr().out
     golden = HERE / f"{case}.{'txt' if output == 'table' else 'json'}"
     if os.environ.get("PLIMSOLL_UPDATE_GOLDEN"):
         golden.write_text(printed, encoding="utf-8")
     assert printed == golden.read_text(encoding="utf-8")
+
+
+def test_every_sample_is_held() -> None:
+    resources = {path for path in SAMPLES.glob("*.yaml") if not path.name.startswith("inventory-")}
+    assert resources <= {resource for resource, *_ in CASES.values()}
+
+
+def test_the_engine_can_run_every_plan_of_a_sample() -> None:
+    for case in CASES:
+        planned = json.loads((HERE / f"{case}.json").read_text(encoding="utf-8"))
+        assert planned["tensorParallelSize"] <= MAX_TENSOR_PARALLEL_SIZE

@@ -15,13 +15,17 @@ class CrashError(Exception):
 
 
 class MemoryCluster:
-    """Objects by kind, namespace and name; `before_write` may raise before the k-th write."""
+    """Objects by kind, namespace and name.
+
+    `before_write` may raise before the k-th write, `admit` before one of a verb, kind and name.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.events: list[dict[str, Any]] = []
         self.before_write: Callable[[int], None] = lambda _: None
+        self.admit: Callable[[str, str, str], None] = lambda *_: None
         self._versions = itertools.count(1)
 
     def put(self, kind: str, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +128,7 @@ class MemoryCluster:
 
     def _write(self, verb: str, kind: str, name: str) -> None:
         self.before_write(len(self.writes))
+        self.admit(verb, kind, name)
         self.writes.append((verb, kind, name))
 
 

@@ -5,13 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plimsoll_operator.api.status import PercentileValue, PlanPrecision, PlanStatus, Predicted
+from plimsoll_operator.actions import Action, Apply
+from plimsoll_operator.api.status import (
+    Alternative,
+    Feasibility,
+    PercentileValue,
+    PlanPrecision,
+    PlanStatus,
+    Predicted,
+)
+from plimsoll_operator.autoscale import Decision, Memory
 from plimsoll_operator.difference import ATOMIC
 from plimsoll_operator.observed import Observed
-from plimsoll_operator.reconcile import Action, Apply, Desired, Outcome, reconcile
+from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.children import ChildKey, key_of
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.resource import Resource, parse_resource
+from plimsoll_operator.standing import Standing
 
 IMAGE = EngineImage("registry.example/runtime:1")
 UID = "11111111-2222-3333-4444-555555555555"
@@ -101,10 +111,11 @@ class World:
     """The children of one resource, as an API server and its controllers would keep them."""
 
     children: dict[ChildKey, dict[str, Any]] = field(default_factory=dict)
+    pods: tuple[dict[str, Any], ...] = ()
     writes: int = 0
 
     def observed(self) -> Observed:
-        return Observed(children=copy.deepcopy(self.children))
+        return Observed(children=copy.deepcopy(self.children), pods=self.pods)
 
     def act(self, action: Action) -> None:
         self.writes += 1
@@ -173,3 +184,20 @@ class Cell:
     def edit(self, **spec: Any) -> None:
         self.raw["spec"] = {**self.raw["spec"], **spec}
         self.raw["metadata"]["generation"] += 1
+
+
+INFEASIBLE = Feasibility(
+    binding_constraint="TTFT p95 640ms is above 1ms",
+    alternatives=[Alternative(change="slo.timeToFirstToken.p95: 640ms", effect="feasible")],
+)
+FEASIBLE = Standing(plan=cpu_plan(), inputs="a")
+
+
+def condition(cell: Cell, kind: str) -> dict[str, Any]:
+    """The condition of that type."""
+    return next(item for item in cell.raw["status"]["conditions"] if item["type"] == kind)
+
+
+def scaled_to(replicas: int) -> Decision:
+    """What an autoscaler that measures decides."""
+    return Decision(replicas, True, "QueueMeasured", "measured", Memory())

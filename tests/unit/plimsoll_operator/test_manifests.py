@@ -1,5 +1,7 @@
 """Manifests: least privilege, Pod Security restricted, and one file that says the same."""
 
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,20 @@ def test_operator_role_is_exactly_what_the_code_uses() -> None:
     used.add((CONFIG_MAP.group, CONFIG_MAP.plural, "get"))
     used.add((EVENT.group, EVENT.plural, "create"))
     assert granted == used
+
+
+def test_readme_names_images_where_they_stand() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    overlay = yaml.safe_load(textwrap.dedent(text))
+    assert overlay["resources"] == ["../default"]
+    deployment = find("Deployment", overlay["patches"][0]["target"]["name"])
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith(overlay["images"][0]["name"] + ":")
+    (change,) = yaml.safe_load(overlay["patches"][0]["patch"])
+    pointer, _, index = change["path"].rpartition("/")
+    assert (change["op"], pointer) == ("replace", "/spec/template/spec/containers/0/args")
+    option, _, _ = change["value"].partition("=")
+    assert container["args"][int(index)].startswith(f"{option}=")
 
 
 def test_no_role_has_a_wildcard() -> None:

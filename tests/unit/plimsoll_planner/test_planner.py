@@ -220,6 +220,78 @@ def test_formats_that_are_not_computed_are_named() -> None:
     assert refusal(request).binding_constraint == "Tesla-T4 does not compute in BF16: use FP32"
 
 
+def test_formats_that_one_engine_cannot_mix_are_named() -> None:
+    mixed = replace(
+        request_for(models.TINY, CPU_NODE, rate=1, context=1024),
+        weights_precision="FP32",
+        kv_cache_precision="BF16",
+    )
+    result = refusal(mixed)
+    assert result.plan is None
+    assert result.binding_constraint == (
+        "precision.kvCache BF16 with precision.weights FP32: the engine keeps its KV cache in the "
+        "format of the weights, so give both the same, or one of them Auto"
+    )
+    assert any(
+        item.change.startswith("precision.weights and precision.kvCache: ")
+        for item in result.alternatives
+    )
+
+
+SLICED = AcceleratorPool("NVIDIA-L40S-SHARED", 16, 2, shared=True)
+
+
+def test_shared_gpus_are_named_and_not_planned_on() -> None:
+    sliced = AcceleratorPool("NVIDIA-L4-SHARED", 16, 2, shared=True)
+    result = refusal(request_for(models.TINY, sliced, context=1024))
+    assert result.plan is None
+    assert result.binding_constraint == (
+        "NVIDIA-L4-SHARED: its nodes share each GPU among several pods, and a replica needs whole "
+        "ones: turn sharing off in the configuration of the nodes' device plugin"
+    )
+    # Whole ones of the same product are a way out.
+    assert any(item.change == "1 node with 1×NVIDIA-L4" for item in result.alternatives)
+
+
+def test_whole_gpus_are_planned_on_beside_shared_ones() -> None:
+    request = request_for(models.LLAMA_31_8B, L40S_NODES, SLICED)
+    result = plan(request)
+    assert result.plan == planned(request_for(models.LLAMA_31_8B, L40S_NODES))
+    (candidate,) = (item for item in result.candidates if "SHARED" in item.accelerator)
+    assert "share each GPU" in candidate.rejected_because
+    same_label = replace(SLICED, accelerator="NVIDIA-L40S")
+    assert plan(request_for(models.LLAMA_31_8B, L40S_NODES, same_label)).plan == result.plan
+
+
+@pytest.mark.parametrize("weights", ["Auto", "BF16", "FP32"])
+@pytest.mark.parametrize("kv_cache", ["Auto", "BF16", "FP32"])
+def test_no_plan_mixes_formats(weights: str, kv_cache: str) -> None:
+    request = request_for(models.TINY, CPU_NODE, rate=1, context=1024)
+    found = plan(replace(request, weights_precision=weights, kv_cache_precision=kv_cache)).plan
+    if found is None:
+        assert "Auto" not in (weights, kv_cache)
+        assert weights != kv_cache
+    else:
+        assert found.weights_precision == found.kv_cache_precision
+        assert weights in ("Auto", found.weights_precision)
+        assert kv_cache in ("Auto", found.kv_cache_precision)
+
+
+@pytest.mark.parametrize(
+    ("pool", "taken"),
+    [
+        (CPU_NODE, "FP32"),
+        (AcceleratorPool("Tesla-T4", 8, 1), "FP32"),
+        *((AcceleratorPool(name, 8, 1), "BF16") for name in ("NVIDIA-L4", "NVIDIA-H200")),
+    ],
+    ids=lambda value: getattr(value, "accelerator", None),
+)
+def test_auto_takes_what_the_field_is_documented_to_take(pool: AcceleratorPool, taken: str) -> None:
+    found = plan(request_for(models.TINY, pool, rate=1, context=1024)).plan
+    assert found is not None
+    assert (found.weights_precision, found.kv_cache_precision) == (taken, taken)
+
+
 def test_the_winner_says_what_stopped_it_from_being_cheaper() -> None:
     by_replicas = planned(request_for(models.LLAMA_31_8B, L40S_NODES, rate=50))
     assert "would each get" in by_replicas.binding_constraint

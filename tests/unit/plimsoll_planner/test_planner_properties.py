@@ -81,6 +81,7 @@ requests = st.builds(
     allow=st.just(()) | st.just(("cpu", "H200", "L4")),
     max_accelerators_per_replica=st.integers(1, 16),
     weights_precision=st.sampled_from(["Auto", "BF16", "FP32"]),
+    kv_cache_precision=st.sampled_from(["Auto", "BF16", "FP32"]),
     max_context_length=st.none() | st.integers(16, 100_000),
     min_replicas=st.just(1),
     max_replicas=st.integers(1, 8),
@@ -102,6 +103,8 @@ def test_every_plan_is_sound(request: PlanRequest) -> None:
     assert found.replicas <= request.max_replicas or not result.feasible
     assert found.kv_cache_tokens >= found.max_model_len
     assert found.max_num_batched_tokens >= found.max_num_seqs >= 1
+    # One option of the engine, --dtype, sets both.
+    assert found.kv_cache_precision == found.weights_precision
     for wanted, has in (
         (pin.tensor_parallel_size, found.tensor_parallel_size),
         (pin.max_num_seqs, found.max_num_seqs),

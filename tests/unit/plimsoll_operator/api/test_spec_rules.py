@@ -23,6 +23,10 @@ CONFIG = {"configMapKeyRef": {"name": "config"}}
         {"model": TINY, "workload": {"promptTokens": {"mean": 10, "p95": 10}}},
         {"model": TINY, "pin": {"tensorParallelSize": 8}},
         {"model": TINY, "replicas": 2},
+        {"model": TINY, "precision": {"weights": "FP32"}},
+        {"model": TINY, "precision": {"kvCache": "FP32"}},
+        {"model": TINY, "precision": {"weights": "BF16", "kvCache": "Auto"}},
+        {"model": TINY, "precision": {"weights": "BF16", "kvCache": "BF16"}},
     ],
 )
 def test_valid_specs(spec: dict[str, Any]) -> None:
@@ -97,6 +101,16 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
             {"model": TINY, "pin": {"kvCacheMemory": "0Gi"}},
             "spec.pin.kvCacheMemory",
             "must be greater than zero",
+        ),
+        (
+            {"model": TINY, "precision": {"weights": "BF16", "kvCache": "FP32"}},
+            "spec.precision.kvCache",
+            "'FP32': kvCache must be Auto or the same as weights",
+        ),
+        (
+            {"model": TINY, "precision": {"weights": "FP32", "kvCache": "BF16"}},
+            "spec.precision.kvCache",
+            "'BF16': kvCache must be Auto or the same as weights",
         ),
         ({"model": {}}, "spec.model.source", "is required"),
         ({"model": {**TINY, "sourze": 1}}, "spec.model.sourze", "unknown field"),

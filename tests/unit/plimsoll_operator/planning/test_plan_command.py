@@ -58,6 +58,31 @@ def test_json_has_the_keys_of_the_status_and_the_verdict(
     assert {"bindingConstraint", "summary", "revision", "maxNumSeqs", "predicted"} <= set(found)
 
 
+@pytest.mark.parametrize(("most", "said"), [(1, True), (2, False)])
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+def test_a_plan_that_the_engine_cannot_run_is_marked(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    output: str,
+    most: int,
+    said: bool,
+) -> None:
+    monkeypatch.setattr("plimsoll_operator.standing.MAX_TENSOR_PARALLEL_SIZE", most)
+    (folder / "nodes.yaml").write_text("[{accelerator: NVIDIA-L4, count: 2}]")
+    (folder / "chat.yaml").write_text(CHAT + "  pin: {tensorParallelSize: 2}")
+    # What the hardware can hold is the question; the exit code answers no other.
+    assert run("-o", output) == 0
+    out = capsys.readouterr().out
+    if output == "table":
+        assert max(map(len, out.splitlines())) <= 100
+        assert ("cannot run" in out) == said
+    else:
+        found = json.loads(out) if output == "json" else yaml.safe_load(out)
+        assert ("engineLimit" in found) == said
+    assert ("needs tensorParallelSize 2" in " ".join(out.split())) == said
+
+
 def test_several_documents_and_other_kinds(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

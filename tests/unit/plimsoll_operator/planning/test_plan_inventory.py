@@ -92,6 +92,39 @@ def test_a_full_gpu_node_is_no_cpu_node() -> None:
     assert pools_from_nodes([gpu_node()], {"gpu-1": {"nvidia.com/gpu": Decimal(8)}}) == ()
 
 
+SHARING = [
+    {"nvidia.com/gpu.sharing-strategy": "time-slicing", "nvidia.com/gpu.replicas": "4"},
+    {"nvidia.com/gpu.sharing-strategy": "mps"},
+    {"nvidia.com/gpu.replicas": "4"},
+    {"nvidia.com/gpu.product": "NVIDIA-H200-SHARED"},
+]
+
+
+@pytest.mark.parametrize("labels", SHARING)
+def test_gpus_that_pods_share_are_marked(labels: dict[str, str]) -> None:
+    node = gpu_node()
+    node["metadata"]["labels"].update(labels)
+    (pool,) = pools_from_nodes([node])
+    assert pool.shared
+    whole, shared = sorted(pools_from_nodes([node, gpu_node("b")]), key=lambda pool: pool.shared)
+    assert (whole.shared, shared) == (False, pool)
+
+
+@pytest.mark.parametrize("replicas", ["0", "1", "", "many"])
+def test_gpus_that_nobody_shares_are_not(replicas: str) -> None:
+    node = gpu_node()
+    node["metadata"]["labels"] |= {
+        "nvidia.com/gpu.sharing-strategy": "none",
+        "nvidia.com/gpu.replicas": replicas,
+    }
+    assert pools_from_nodes([node]) == pools_from_nodes([gpu_node()])
+
+
+def test_a_short_list_says_sharing_by_the_products_name() -> None:
+    short = yaml.safe_load("[{accelerator: NVIDIA-L4-SHARED}, {accelerator: NVIDIA-L4}]")
+    assert [pool.shared for pool in read_inventory([short])] == [True, False]
+
+
 def test_prices_and_memory_that_make_no_sense_are_unknown() -> None:
     odd = gpu_node(
         metadata={

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.difference import difference
+from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
 from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, gpu_plan, resource
 
@@ -136,6 +137,13 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
     }
 
 
+def test_threads_of_cpu_engines_give_way_to_their_neighbours() -> None:
+    environment = {item["name"]: item["value"] for item in engine("cpu-builtin")["env"]}
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert not any(item["name"].startswith("OMP_") for item in engine("gpu-hf")["env"])
+
+
 def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     spec, container = pod("gpu-hf"), engine("gpu-hf")
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "2"}
@@ -148,6 +156,25 @@ def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     assert "--revision=0123abc" in container["args"]
     assert "--served-model-name=org/model-8b" in container["args"]
     assert "--device=cuda" in container["args"]
+
+
+@pytest.mark.parametrize("effect", ["NoSchedule", "NoExecute", "PreferNoSchedule"])
+@pytest.mark.parametrize("key", ["nvidia.com/gpu", "maintenance"])
+def test_pods_tolerate_what_nodes_are_counted_with(key: str, effect: str) -> None:
+    node = {
+        "metadata": {"labels": {"nvidia.com/gpu.product": "NVIDIA-H200"}},
+        "spec": {"taints": [{"key": key, "value": "present", "effect": effect}]},
+        "status": {"allocatable": {"nvidia.com/gpu": "8"}},
+    }
+    counted = bool(pools_from_nodes([node]))
+    # As Kubernetes reads a toleration: what it leaves out matches anything.
+    tolerated = any(
+        toleration["key"] == key
+        and toleration["operator"] == "Exists"
+        and toleration.get("effect", effect) == effect
+        for toleration in pod("gpu-hf")["tolerations"]
+    )
+    assert counted == (tolerated or effect == "PreferNoSchedule")
 
 
 def test_sources() -> None:

@@ -1,0 +1,140 @@
+"""Why replicas do not serve, as the scheduler and the kubelets say it in the pods' status.
+
+Only what stays the same while the cause does is told: a container that crashes over and over is
+waiting, running and ended in turn, and an image is alternately pulled and backed off from.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plimsoll_operator.excerpt import excerpt
+from plimsoll_operator.render.labels import PLAN_LABEL
+
+UNSCHEDULABLE = "Unschedulable"
+IMAGE_PULL = "ImagePullBackOff"
+CRASH_LOOP = "CrashLoopBackOff"
+PODS_REFUSED = "PodsRefused"
+_MAX_CAUSES = 3
+_ORDER = (UNSCHEDULABLE, IMAGE_PULL, CRASH_LOOP)
+_PULLING = frozenset(
+    {"ErrImagePull", IMAGE_PULL, "RegistryUnavailable", "SignatureValidationFailed"}
+)
+_BACKING_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: )?')
+_PULL_ERROR = re.compile(rf"^({'|'.join(sorted(_PULLING))}): ")
+_PREEMPTION = re.compile(r"[.,]?\s*(no new claims to deallocate, )?preemption: .*$", re.DOTALL)
+_NEW_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
+_WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing", CRASH_LOOP})
+
+Pod = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PodTrouble:
+    """`reason` is one word for machines; `message` says what, for how many replicas, and why."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """What is wrong with one pod. Pods with the same `reason` and `what` are counted together."""
+
+    reason: str
+    what: str
+    why: str
+
+
+def pod_trouble(pods: Iterable[Pod], revision: str | None = None) -> PodTrouble | None:
+    """What keeps pods from serving, those of the plan `revision` if one is given; None if nothing.
+
+    Pods that are ready, ended or on their way out do not count.
+    """
+    causes = [
+        cause
+        for pod in pods
+        if revision in (None, (pod["metadata"].get("labels") or {}).get(PLAN_LABEL))
+        if _counts(pod) and (cause := _cause(pod.get("status") or {})) is not None
+    ]
+    groups: dict[tuple[str, str], list[str]] = {}
+    for cause in causes:
+        groups.setdefault((cause.reason, cause.what), []).append(cause.why)
+    if not groups:
+        return None
+    ordered = sorted(groups, key=_rank)
+    # The least of the texts, since which pod comes first changes with their names.
+    told = [f"{counted(len(groups[key]))} {key[1]}{_why(min(groups[key]))}" for key in ordered]
+    more = sum(len(groups[key]) for key in ordered[_MAX_CAUSES:])
+    if more:
+        told = [*told[:_MAX_CAUSES], f"{counted(more)} for other reasons"]
+    return PodTrouble(ordered[0][0], "; ".join(told))
+
+
+def refused_pods(missing: int, failure: str) -> PodTrouble:
+    """The same where the API server lets no pods be made; `failure` is the ReplicaFailure."""
+    # The pod's generated name is another one at every attempt.
+    why = excerpt(_NEW_POD.sub("", failure))
+    return PodTrouble(PODS_REFUSED, f"{counted(max(1, missing))} cannot be created: {why}")
+
+
+def counted(count: int) -> str:
+    """Such as `1 replica` and `2 replicas`."""
+    return f"{count} replica" + ("" if count == 1 else "s")
+
+
+def _counts(pod: Pod) -> bool:
+    status = pod.get("status") or {}
+    ready = any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in status.get("conditions") or ()
+    )
+    gone = "deletionTimestamp" in pod["metadata"]
+    return not ready and not gone and status.get("phase") not in ("Failed", "Succeeded")
+
+
+def _cause(status: Mapping[str, Any]) -> _Cause | None:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            reason = condition.get("reason") or UNSCHEDULABLE
+            why = excerpt(_PREEMPTION.sub("", condition.get("message") or ""))
+            return _Cause(reason, f"cannot be scheduled ({reason})", why)
+    containers = (
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    )
+    found = (_of_container(container) for container in containers if not container.get("ready"))
+    return next((cause for cause in found if cause is not None), None)
+
+
+def _of_container(container: Mapping[str, Any]) -> _Cause | None:
+    state = container.get("state") or {}
+    waiting = state.get("waiting") or {}
+    reason, message = waiting.get("reason") or "", waiting.get("message") or ""
+    if reason in _PULLING:
+        why = excerpt(_PULL_ERROR.sub("", _BACKING_OFF.sub("", message)))
+        image = str(container.get("image", ""))
+        why = why if image in why else f"{image}: {why}".rstrip(": ")
+        return _Cause(IMAGE_PULL, f"cannot pull the image ({IMAGE_PULL})", why)
+    if reason and reason not in _WAITING_IS_NORMAL:
+        return _Cause(reason, f"cannot start ({reason})", excerpt(message))
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+    if not ended:
+        return None
+    cause = ended.get("reason") or "Error"
+    code = f"exit code {ended.get('exitCode', 'unknown')}" + (
+        "" if cause == "Error" else f", {cause}"
+    )
+    what = f"cannot stay up ({CRASH_LOOP}): container {container.get('name')} ends with {code}"
+    last = (ended.get("message") or "").strip().splitlines()
+    return _Cause(CRASH_LOOP, what, excerpt(last[-1]) if last else "")
+
+
+def _rank(key: tuple[str, str]) -> tuple[int, str, str]:
+    reason, what = key
+    return (_ORDER.index(reason) if reason in _ORDER else len(_ORDER), reason, what)
+
+
+def _why(text: str) -> str:
+    return f": {text}" if text else ""

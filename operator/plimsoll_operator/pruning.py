@@ -1,0 +1,76 @@
+"""Objects without what nobody here reads, so that watching many of them takes little memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from plimsoll_operator.kinds import NODE, POD
+from plimsoll_operator.render.labels import INSTANCE_LABEL, PLAN_LABEL
+
+Object = Mapping[str, Any]
+_POD_METADATA = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
+_POD_CONDITIONS = frozenset({"Ready", "PodScheduled"})
+_ENDED = ("reason", "exitCode", "message")
+
+
+def prune(kind: str, item: Object) -> dict[str, Any]:
+    """The part of an object that the store keeps."""
+    if kind == NODE.name:
+        return _node(item)
+    if kind == POD.name:
+        return _pod(item)
+    metadata = _without(item["metadata"], "managedFields")
+    return {**_without(item, "metadata"), "metadata": metadata}
+
+
+def without_version(item: Object) -> dict[str, Any]:
+    """A pruned object by which it can be told whether anything changed that is read here."""
+    return {**item, "metadata": _without(item["metadata"], "resourceVersion")}
+
+
+def _node(item: Object) -> dict[str, Any]:
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    conditions = [
+        _only(condition, "type", "status")
+        for condition in status.get("conditions") or ()
+        if condition.get("type") == "Ready"
+    ]
+    return {
+        "metadata": _without(item["metadata"], "managedFields", "ownerReferences"),
+        "spec": _only(spec, "unschedulable", "taints"),
+        "status": {"allocatable": status.get("allocatable"), "conditions": conditions},
+    }
+
+
+def _pod(item: Object) -> dict[str, Any]:
+    metadata, status = _only(item["metadata"], *_POD_METADATA), item.get("status") or {}
+    metadata["labels"] = _only(item["metadata"].get("labels") or {}, INSTANCE_LABEL, PLAN_LABEL)
+    pruned = _only(status, "phase", "podIP")
+    pruned["conditions"] = [
+        _only(condition, "type", "status", "reason", "message")
+        for condition in status.get("conditions") or ()
+        if condition.get("type") in _POD_CONDITIONS
+    ]
+    for key in ("initContainerStatuses", "containerStatuses"):
+        if status.get(key):
+            pruned[key] = [_container(container) for container in status[key]]
+    return {"metadata": metadata, "status": pruned}
+
+
+def _container(container: Object) -> dict[str, Any]:
+    """Without times and counts, which change at every restart."""
+    pruned = _only(container, "name", "ready", "image")
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    pruned["state"] = {
+        "waiting": _only(state.get("waiting") or {}, "reason", "message"),
+        "terminated": _only(state.get("terminated") or {}, *_ENDED),
+    }
+    pruned["lastState"] = {"terminated": _only(last.get("terminated") or {}, *_ENDED)}
+    return pruned
+
+
+def _only(item: Object, *names: str) -> dict[str, Any]:
+    return {name: item[name] for name in names if name in item}
+
+
+def _without(item: Object, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name not in names}

@@ -1,0 +1,133 @@
+"""Ready, Reconciling and Stalled.
+
+Ready is True exactly when this generation serves; Reconciling and Stalled are True only in their
+case, so that tools which know only the conventions (kstatus) read progress and failure right.
+"""
+
+from plimsoll_operator.conditions import READY, RECONCILING, STALLED, Finding, get_condition
+from plimsoll_operator.observed import Rollout
+from plimsoll_operator.pod_trouble import PodTrouble, pod_trouble, refused_pods
+from plimsoll_operator.refusal import REASON as REFUSED
+from plimsoll_operator.refusal import describe, lasting
+from plimsoll_operator.resource import Resource
+from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
+
+RETRIED = "It is tried again at least once a minute, and at once after an edit"
+
+
+def readiness(
+    resource: Resource, situation: Situation, progress: Rollout
+) -> tuple[Finding, Finding, Finding]:
+    """Ready, Reconciling and Stalled."""
+    stalled = _stall(resource, situation, progress)
+    waiting = None if stalled else _progress(resource, situation, progress)
+    if stalled is not None:
+        reason, message = stalled
+        return (
+            Finding(READY, status=False, reason=reason, message=message),
+            Finding(RECONCILING, status=False, reason=reason, message=""),
+            Finding(STALLED, status=True, reason=reason, message=message),
+        )
+    if waiting is not None:
+        reason, message = waiting
+        return (
+            Finding(READY, status=False, reason=reason, message=message),
+            Finding(RECONCILING, status=True, reason=reason, message=message),
+            Finding(STALLED, status=False, reason=reason, message=""),
+        )
+    served = f"{resource.name} serves by this generation's plan"
+    lacking = _lacking(situation, progress)
+    told = (describe(situation.refusals), "" if lacking is None else lacking.message)
+    message = "; ".join((served, *filter(None, told)))
+    return (
+        Finding(READY, status=True, reason="Serving", message=message),
+        Finding(RECONCILING, status=False, reason="Serving", message=""),
+        Finding(STALLED, status=False, reason="Serving", message=""),
+    )
+
+
+def _stall(resource: Resource, situation: Situation, progress: Rollout) -> tuple[str, str] | None:
+    """Reason and message where nothing moves on without a change from outside."""
+    trouble, feasibility = situation.trouble, situation.standing.feasibility
+    if trouble is not None:
+        return trouble.reason, trouble.message + _still_serving(resource, progress)
+    if situation.standing.plan is None:
+        message = "no plan" if feasibility is None else describe_infeasible(feasibility)
+        return "Infeasible", message + _still_serving(resource, progress)
+    refused = lasting(situation.refusals)
+    if not _short(resource, situation, progress):
+        refused = tuple(refusal for refusal in refused if not refusal.action.only_scales)
+    if refused:
+        message = f"{describe(refused)}. {RETRIED}"
+        if keeps_plan(resource, situation, progress):
+            message += _still_serving(resource, progress)
+        return REFUSED, message
+    if situation.pending:
+        return None
+    if progress.current and progress.deadline_exceeded:
+        lacking = _lacking(situation, progress)
+        why = "no pod became ready in time" if lacking is None else lacking.message
+        return "ProgressDeadlineExceeded", f"{_serving(situation, progress)}; {why}"
+    return None
+
+
+def _still_serving(resource: Resource, progress: Rollout) -> str:
+    if progress.ready == 0 or resource.status.plan is None:
+        return ""
+    return f". The earlier plan {resource.status.plan.summary} keeps serving"
+
+
+def _progress(
+    resource: Resource, situation: Situation, progress: Rollout
+) -> tuple[str, str] | None:
+    """Reason and message while this generation does not serve yet; None once it does."""
+    if situation.pending:
+        message = f"being applied: {', '.join(situation.pending)}"
+        told = describe(situation.refusals)
+        return "Applying", f"{message}; not taken yet: {told}" if told else message
+    if not progress.current and not _was_ready(resource):
+        return "RollingOut", "the Deployment's controller has not seen the newest rendering yet"
+    if _short(resource, situation, progress):
+        message, lacking = _serving(situation, progress), _lacking(situation, progress)
+        if lacking is not None:
+            return lacking.reason, f"{message}; {lacking.message}"
+        return "RollingOut", message
+    return None
+
+
+def _serving(situation: Situation, progress: Rollout) -> str:
+    return f"{progress.ready_updated} of {situation.replicas} replicas serve by this plan"
+
+
+def _lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
+    """What keeps replicas from serving, as far as the cluster says it; None where all serve."""
+    if progress.ready_updated >= situation.replicas:
+        return None
+    plan = situation.standing.plan
+    trouble = pod_trouble(situation.observed.pods, None if plan is None else plan.revision)
+    if not progress.failure:
+        return trouble
+    refused = refused_pods(situation.replicas - progress.replicas, progress.failure)
+    if trouble is None:
+        return refused
+    return PodTrouble(refused.reason, f"{refused.message}; {trouble.message}")
+
+
+def _short(resource: Resource, situation: Situation, progress: Rollout) -> bool:
+    """Whether fewer replicas serve by this plan than must.
+
+    One that an autoscaler adds on top must not make what serves count as unready.
+    """
+    fewest = situation.replicas if resource.spec is None else resource.spec.scaling.min_replicas
+    enough = min(fewest, situation.replicas)
+    return progress.updated < progress.replicas or progress.ready_updated < enough
+
+
+def _was_ready(resource: Resource) -> bool:
+    """Whether this generation served: a new rendering would have ended that as it was applied."""
+    ready = get_condition(resource.status.conditions, READY)
+    return (
+        ready is not None
+        and ready.status == "True"
+        and ready.observed_generation == resource.generation
+    )

@@ -1,0 +1,41 @@
+"""What there is to know about one resource when its status is made."""
+
+from dataclasses import dataclass, field
+
+from plimsoll_operator.api.status import Feasibility
+from plimsoll_operator.autoscale import Decision
+from plimsoll_operator.observed import Observed, Rollout
+from plimsoll_operator.refusal import Refusal
+from plimsoll_operator.resource import Resource
+from plimsoll_operator.standing import Standing, Trouble
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a status is made from. `pending` names the children that are about to change.
+
+    `refusals` are the API server's answers where it did not let them.
+    """
+
+    standing: Standing
+    trouble: Trouble | None = None
+    decision: Decision | None = None
+    observed: Observed = field(default_factory=Observed)
+    replicas: int = 0
+    pending: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+
+def describe_infeasible(feasibility: Feasibility) -> str:
+    """What stands in the way, and the nearest ways out."""
+    ways = "; ".join(f"{item.change} ({item.effect})" for item in feasibility.alternatives)
+    return feasibility.binding_constraint + (f". It would hold with: {ways}" if ways else "")
+
+
+def keeps_plan(resource: Resource, situation: Situation, progress: Rollout) -> bool:
+    """Whether an earlier plan stays in force because the Deployment for this one is refused."""
+    refused = any(
+        refusal.action.key == ("Deployment", resource.name) and not refusal.action.only_scales
+        for refusal in situation.refusals
+    )
+    return refused and progress.exists and resource.status.plan is not None

@@ -1,0 +1,21 @@
+"""Processes that end with the test."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
+from tests.unit.plimsoll_operator.process import Process, Start
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    processes: list[Process] = []
+
+    def begin(cluster: MemoryCluster) -> Process:
+        processes.append(Process(cluster))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        await process.engines.close()

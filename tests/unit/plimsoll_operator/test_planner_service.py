@@ -1,0 +1,105 @@
+"""What cannot be planned is not asked for at every look; an edit asks at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from plimsoll_operator import planner_service
+from plimsoll_operator.planner_service import PlannerService
+from plimsoll_operator.planning.model_source import ModelSourceError
+from plimsoll_operator.standing import Standing
+from plimsoll_operator.store import Store
+from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.result import PlanResult
+from plimsoll_runtime.core.model_config import ModelConfig
+from tests.unit.plimsoll_operator.samples import raw_resource, resource
+
+
+@dataclass
+class Hub:
+    """Answers every question for a model with the same failure."""
+
+    failure: ModelSourceError
+    now: float = 1000.0
+    asked: list[float] = field(default_factory=list)
+
+    def read(self, source: str, revision: str | None) -> ModelConfig:
+        self.asked.append(self.now)
+        raise self.failure
+
+
+Hubs = Callable[[ModelSourceError], Hub]
+SPEC = {"model": {"source": "hf://org/name", "revision": "0" * 40}}
+
+
+@pytest.fixture
+def hubs(monkeypatch: pytest.MonkeyPatch) -> Hubs:
+    def make(failure: ModelSourceError) -> Hub:
+        hub = Hub(failure)
+        monkeypatch.setattr(planner_service, "read_model_config", hub.read)
+        monkeypatch.setattr(planner_service, "monotonic", lambda: hub.now)
+        return hub
+
+    return make
+
+
+async def no_config_map(namespace: str, name: str, key: str) -> str | None:
+    return None
+
+
+async def look(service: PlannerService, generation: int = 1) -> Standing:
+    return await service.standing(resource(spec=SPEC, metadata={"generation": generation}))
+
+
+async def test_what_a_hub_does_not_have_is_asked_for_less_and_less(hubs: Hubs) -> None:
+    hub = hubs(ModelSourceError("HTTP 404: no such model"))
+    service = PlannerService(Store(), no_config_map)
+    for _ in range(40):
+        answer = await look(service)
+        assert answer.trouble is not None
+        assert answer.trouble.reason == "ModelConfigUnavailable"
+        assert answer.trouble.message == "HTTP 404: no such model"
+        assert not answer.trouble.transient
+        hub.now += 60
+    assert [at - 1000 for at in hub.asked] == [0, 60, 180, 420, 900, 1500, 2100]
+
+
+async def test_an_edit_asks_at_once(hubs: Hubs) -> None:
+    hub = hubs(ModelSourceError("HTTP 401: the model is private or gated"))
+    service = PlannerService(Store(), no_config_map)
+    for generation in (1, 1, 2, 2, 3):
+        await look(service, generation)
+    assert len(hub.asked) == 3
+    service.forget(raw_resource()["metadata"]["uid"])
+    await look(service, 3)
+    assert len(hub.asked) == 4
+
+
+async def test_a_network_that_is_down_is_tried_at_every_look(hubs: Hubs) -> None:
+    hub = hubs(ModelSourceError("connection refused", transient=True))
+    service = PlannerService(Store(), no_config_map)
+    for _ in range(3):
+        answer = await look(service)
+        assert answer.trouble is not None
+        assert answer.trouble.transient
+    assert len(hub.asked) == 3
+
+
+async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def fail(request: PlanRequest) -> PlanResult:
+        asked.append(request)
+        raise ValueError("kvCache FP8 needs attention kernels that are not there")
+
+    monkeypatch.setattr(planner_service, "plan", fail)
+    service = PlannerService(Store(), no_config_map)
+    for _ in range(3):
+        answer = await service.standing(resource())
+        assert answer.trouble is not None
+        assert (answer.trouble.reason, answer.trouble.transient) == ("PlanningFailed", False)
+        assert "attention kernels" in answer.trouble.message
+    assert len(asked) == 1

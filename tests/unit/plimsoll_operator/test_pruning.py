@@ -1,0 +1,53 @@
+"""The store keeps little of a pod, and a change of the rest is no news."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from plimsoll_operator.pruning import prune
+from plimsoll_operator.store import Store
+from tests.unit.plimsoll_operator.pods import crashing, pulling, serving, unschedulable
+
+KEY = ("ml", "chat")
+
+
+@pytest.mark.parametrize(
+    "pod", [serving(), pulling(), unschedulable(), crashing("waiting")], ids=lambda _: ""
+)
+def test_a_pod_takes_little_room(pod: dict[str, Any]) -> None:
+    kept = prune("Pod", pod)
+    assert "spec" not in kept
+    assert "managedFields" not in kept["metadata"]
+    assert len(json.dumps(kept)) < 1200
+
+
+def news(store: Store, pod: dict[str, Any], version: int, **metadata: Any) -> bool:
+    changed = copy.deepcopy(pod)
+    changed["metadata"].update(resourceVersion=str(version), **metadata)
+    return store.put("Pod", changed)
+
+
+def test_only_what_is_read_is_news() -> None:
+    store = Store()
+    assert news(store, crashing("waiting", restarts=3), 1)
+    assert not news(store, crashing("waiting", restarts=3), 2, annotations={"seen": "yes"})
+    assert news(store, crashing("running", restarts=4), 3)
+    assert not news(store, crashing("running", restarts=5), 4)
+    # What came last is what the next version is compared with, and what a list finds.
+    (kept,) = store.of_instance("Pod", KEY)
+    assert kept["metadata"]["resourceVersion"] == "4"
+    assert not news(store, crashing("waiting"), 3)
+    assert news(store, serving(), 5)
+    assert news(store, serving(), 6, deletionTimestamp="2026-01-01T00:00:00Z")
+
+
+def test_a_label_that_moves_a_pod_is_news() -> None:
+    store = Store()
+    pod = serving()
+    news(store, pod, 1)
+    labels = {**pod["metadata"]["labels"], "app.kubernetes.io/instance": "other"}
+    assert news(store, pod, 2, labels=labels)
+    assert store.of_instance("Pod", KEY) == ()
+    assert len(store.of_instance("Pod", ("ml", "other"))) == 1
