@@ -80,6 +80,8 @@ def container(
         "startupProbe": _probe("/startupz", math.ceil(mount.startup_seconds / PROBE_SECONDS)),
         "livenessProbe": _probe("/livez", 30),
         "readinessProbe": _probe("/readyz", 3),
+        # What a crash printed last is in the pod's status, and so in the resource's.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

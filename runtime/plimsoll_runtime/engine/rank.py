@@ -47,6 +47,7 @@ from plimsoll_runtime.model.loader import load_model, read_model_config
 logger = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
+LAST_WORD_SECONDS = 1.0
 M = TypeVar("M", bound=Message)
 
 
@@ -58,11 +59,14 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     channel, folder = Channel(socket.socket(fileno=int(argv[0]))), Path(argv[1])
-    threading.Thread(target=_end_with_rank_0, args=(channel, folder), daemon=True).start()
+    watcher = threading.Thread(target=_end_with_rank_0, args=(channel, folder), daemon=True)
+    watcher.start()
     start = _checked(_next(channel), Start)
     try:
         _run(channel, start, folder)
     except CollectiveError as error:
+        # If it is rank 0 that is gone, the watcher ends this process within that time.
+        watcher.join(LAST_WORD_SECONDS)
         logger.error("rank %d: %s", start.rank, error)  # noqa: TRY400 - the fault is elsewhere
         return EXIT_LEFT_ALONE
     except Exception as error:
