@@ -106,9 +106,9 @@ def questions() -> list[Question]:
     return [
         Question(
             [*system[: 21 - i % 5], *((7 * i + 3 * j) % 97 for j in range(i % 11))],
-            SamplingParams(24, temperature=i % 2 * 1.0, top_p=0.9, top_k=i % 3 * 20, seed=i),
+            SamplingParams(20, temperature=i % 2 * 1.0, top_p=0.9, top_k=i % 3 * 20, seed=i),
         )
-        for i in range(40)
+        for i in range(28)
     ]
 
 
@@ -143,7 +143,7 @@ def test_tokens_are_those_of_one_rank_under_load(
     several = load(folder, size, **tight(folder, size))
     expected = answers(one)
     assert answers(several) == expected
-    assert len({tuple(each) for each in expected}) > 20
+    assert len({tuple(each) for each in expected}) > 14
     stats = several.stats()
     assert stats.num_blocks == BLOCKS
     assert stats.num_preemptions > 0
