@@ -4,6 +4,7 @@ The backend is made without torch's default group, which is one for the whole pr
 each other through a file in a folder that only this user may enter, and connect over loopback.
 """
 
+import logging
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, distributed
+
+logger = logging.getLogger(__name__)
 
 c10d: Any = distributed  # its stubs lack what makes a backend without the default group
 TIMEOUT = timedelta(seconds=60)
@@ -65,9 +68,14 @@ class DistributedGroup:
         return torch.cat(outputs, dim=-1) if outputs else x
 
     def abort(self) -> None:
-        """Ends the collective that a lost rank left hanging; no other can follow."""
-        if self._backend is not None:
-            self._backend.abort()
+        """Ends, from any thread, the collective that a lost rank left hanging; no other follows."""
+        backend = self._backend
+        if backend is None:
+            return
+        try:
+            backend.abort()
+        except RuntimeError:
+            logger.exception("a hanging collective could not be aborted")
 
     def close(self) -> None:
         """Disconnects and ends the backend's threads, which must not outlive the interpreter."""
