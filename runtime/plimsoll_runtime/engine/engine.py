@@ -20,7 +20,8 @@ from plimsoll_runtime.core.request import (
     RequestOutput,
     TokenLogprobs,
 )
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput, check_limits
+from plimsoll_runtime.core.scheduler import Scheduler, check_limits
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.grammar import GrammarCompiler, GrammarError
 from plimsoll_runtime.engine.stats import EngineStats, StepSample
 

@@ -8,7 +8,7 @@ from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
 from plimsoll_runtime.attention.paged import PagedAttention
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import PromptTargets, ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.engine import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler

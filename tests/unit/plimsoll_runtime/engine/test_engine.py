@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import SchedulerOutput
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.choice import NOT_FINITE
 from plimsoll_runtime.engine.engine import (
     INTERNAL_ERROR,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import SchedulerOutput
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine import engine as engine_module
 from plimsoll_runtime.engine.engine import (
     Engine,

@@ -13,7 +13,8 @@ import pytest
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.channel import Channel
 from plimsoll_runtime.engine.engine import Engine, StepResult
 from plimsoll_runtime.engine.frames import FrameError

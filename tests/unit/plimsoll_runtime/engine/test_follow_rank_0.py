@@ -10,7 +10,7 @@ from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.partition import shard_config
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import PromptTargets, ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine import scoring
 from plimsoll_runtime.engine.engine import StepResult
 from plimsoll_runtime.engine.runner import ModelRunner, plan_step
