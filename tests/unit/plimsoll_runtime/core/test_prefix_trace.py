@@ -25,7 +25,8 @@ import pytest
 
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 
 DATA = Path(__file__).parents[3] / "data" / "mooncake_conversation_head.jsonl.gz"
 SIZE = 16
