@@ -46,11 +46,10 @@ def engine_limit(plan: PlanStatus) -> Trouble | None:
     size = plan.tensor_parallel_size
     if size <= MAX_TENSOR_PARALLEL_SIZE:
         return None
-    accelerators = "accelerator" if MAX_TENSOR_PARALLEL_SIZE == 1 else "accelerators"
     return Trouble(
         reason="EngineLimit",
         message=f"the plan {plan.summary} needs tensorParallelSize {size}, and the engine runs a "
-        f"replica on {MAX_TENSOR_PARALLEL_SIZE} {accelerators} so far: take a smaller model, "
+        f"replica on at most {MAX_TENSOR_PARALLEL_SIZE} accelerators: take a smaller model, "
         "accelerators with more memory, or set "
         f"spec.pin.tensorParallelSize to {MAX_TENSOR_PARALLEL_SIZE}",
     )

@@ -216,7 +216,7 @@ CATALOGUE: tuple[Accelerator, ...] = (
         8 * GB,
         0.04 * TFLOP,
         0.12 * TFLOP,
-        1.0,
+        2 * GB,
         "our engine on one core of an x86 server",
         step_seconds=5e-4,
         layer_seconds=1e-4,

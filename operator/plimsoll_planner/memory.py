@@ -1,7 +1,7 @@
 """Where the memory of one accelerator goes.
 
 `KV cache = memory × utilisation - weights / tp - activations at the token budget - reserve`, as
-vLLM's and KAITO's estimators do; on `cpu` the sum is what the pod requests.
+vLLM's and KAITO's estimators do; on `cpu` the sum, of all ranks, is what the pod requests.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,10 @@ LOGITS_COPIES = 3
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes on one accelerator. `kv_cache_tokens` is what the replica's KV cache holds."""
+    """Bytes of one rank: on one accelerator, or on `cpu`.
+
+    `kv_cache_tokens` is what the replica's KV cache holds.
+    """
 
     weights: int
     activations: int
@@ -39,8 +42,10 @@ class MemoryPlan:
 
 
 def usable_bytes(shape: Shape, memory_bytes: int) -> int:
-    """What the engine may use of `memory_bytes` (of a GPU, or free on a node for `cpu`)."""
-    return memory_bytes if shape.is_cpu else int(memory_bytes * GPU_UTILISATION)
+    """What a rank may use of `memory_bytes` (of a GPU, or free on a node for `cpu`)."""
+    if shape.is_cpu:
+        return memory_bytes // shape.ranks_in_memory
+    return int(memory_bytes * GPU_UTILISATION)
 
 
 def activation_bytes(facts: ModelFacts, shape: Shape, tokens: int, sequences: int) -> int:

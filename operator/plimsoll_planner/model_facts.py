@@ -8,6 +8,7 @@ for 2 FLOP per parameter and token; Pope et al., "Efficiently Scaling Transforme
 from dataclasses import dataclass
 
 from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.partition import divides_into
 
 BYTES = {"BF16": 2, "FP32": 4, "FP8": 1}
 """Bytes per value of a number format."""
@@ -67,9 +68,9 @@ class ModelFacts:
 
     def divides_into(self, tensor_parallel_size: int) -> bool:
         """Whether heads and MLP divide evenly over so many accelerators."""
-        size = tensor_parallel_size
-        shares_kv = self.kv_heads % size == 0 or size % self.kv_heads == 0
-        return self.attention_heads % size == 0 and shares_kv and self.intermediate_size % size == 0
+        return divides_into(
+            self.attention_heads, self.kv_heads, self.intermediate_size, tensor_parallel_size
+        )
 
 
 def model_facts(config: ModelConfig) -> ModelFacts:

@@ -25,6 +25,8 @@ LINK_EFFICIENCY = 0.69
 """Share of peak link bandwidth that an all-reduce reaches."""
 ALL_REDUCE_SECONDS = 1.43e-5
 """Time of an all-reduce of nothing: launch and synchronization."""
+CPU_ALL_REDUCE_SECONDS = 2.5e-4
+"""The same between processes on shared cores, over loopback: gloo with two ranks on two cores."""
 ALL_REDUCES_PER_LAYER = 2
 
 
@@ -76,14 +78,18 @@ def step_time(facts: ModelFacts, shape: Shape) -> StepTime:
     """The step times of a model on a replica of this shape.
 
     More cores compute and read in proportion; a share of a core takes longer in proportion, the
-    fixed part included, since the scheduler gives it that share of the time. Raises ValueError
+    fixed part included, since the scheduler gives it that share of the time. The ranks of a `cpu`
+    replica share its cores: together they compute and read no faster than one. Raises ValueError
     where the accelerator does not compute in the format of the weights.
     """
     accelerator, size = shape.accelerator, shape.tensor_parallel_size
     cores = 1.0 if shape.cpu_cores is None else shape.cpu_cores
     slower = 1.0 / min(1.0, cores)
-    compute = accelerator.flops(shape.weights) * COMPUTE_EFFICIENCY * size * max(1.0, cores)
+    apart = size // shape.ranks_in_memory
+    compute = accelerator.flops(shape.weights) * COMPUTE_EFFICIENCY * apart * max(1.0, cores)
     bandwidth = accelerator.bandwidth * BANDWIDTH_EFFICIENCY * max(1.0, cores)
+    kv_cache = facts.kv_bytes_per_token(shape.kv_cache, size) * shape.ranks_in_memory
+    all_reduce = slower * CPU_ALL_REDUCE_SECONDS if shape.is_cpu else ALL_REDUCE_SECONDS
     weights = (facts.linear_parameters + facts.head_parameters) * BYTES[shape.weights]
     all_reduces = ALL_REDUCES_PER_LAYER * facts.layers if size > 1 else 0
     token_bytes = facts.hidden_size * BYTES[shape.weights]
@@ -95,8 +101,8 @@ def step_time(facts: ModelFacts, shape: Shape) -> StepTime:
         compute_per_token=slower * facts.flops_per_token / compute,
         compute_per_sequence=slower * facts.flops_per_logits / compute,
         compute_per_pair=slower * facts.attention_flops_per_pair / compute,
-        read_fixed=slower * weights / size / bandwidth,
-        read_per_context=slower * facts.kv_bytes_per_token(shape.kv_cache, size) / bandwidth,
-        communication_fixed=all_reduces * ALL_REDUCE_SECONDS,
+        read_fixed=slower * weights / apart / bandwidth,
+        read_per_context=slower * kv_cache / bandwidth,
+        communication_fixed=all_reduces * all_reduce,
         communication_per_token=all_reduces * ring,
     )

@@ -51,7 +51,7 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         max_model_len=market.demand.max_model_len,
         kv_cache_bytes=memory.kv_cache,
         kv_cache_tokens=memory.kv_cache_tokens,
-        memory_bytes=memory.total,
+        memory_bytes=memory.total * shape.ranks_in_memory,
         replicas=bid.replicas,
         predicted=Prediction(
             ttft_p95=round_up(bid.predicted.ttft_p95),

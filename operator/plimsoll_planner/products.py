@@ -32,7 +32,7 @@ class Product:
         return max(known) if known and len(known) == len(prices) else None
 
     def memory_bytes(self, shape: Shape) -> int:
-        """Memory that the engine may use: of the smallest GPU, or of the largest node for `cpu`.
+        """Memory that a rank may use: of the smallest GPU, or of the largest node for `cpu`.
 
         A `cpu` replica asks for what it needs, so that the largest node decides whether it fits.
         """
@@ -40,12 +40,12 @@ class Product:
         return usable_bytes(shape, max(sizes) if shape.is_cpu else min(sizes))
 
     def replicas(self, shape: Shape, memory_bytes: int) -> int:
-        """How many replicas of `shape`, each with `memory_bytes` if on `cpu`, the nodes hold."""
+        """How many replicas of `shape`, with `memory_bytes` a rank if on `cpu`, the nodes hold."""
         total = 0
         for pool in self.pools:
             fit = int(pool.count / shape.accelerators)
             if shape.is_cpu:
-                fit = min(fit, self._memory(pool) // max(1, memory_bytes))
+                fit = min(fit, self._memory(pool) // max(1, memory_bytes * shape.ranks_in_memory))
             total += fit * pool.nodes
         return total
 

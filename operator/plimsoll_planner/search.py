@@ -176,10 +176,18 @@ def _shapes(request: PlanRequest, facts: ModelFacts, product: Product) -> Iterat
     if precision is None:
         return
     if product.accelerator.name == CPU:
-        if pinned in (None, 1):
+        # Ranks on the same cores gain nothing, so that only a pin makes them.
+        if facts.divides_into(pinned or 1):
             for cores in CPU_CORES:
                 if cores <= most:
-                    yield Shape(product.accelerator, product.label, precision, precision, 1, cores)
+                    yield Shape(
+                        product.accelerator,
+                        product.label,
+                        precision,
+                        precision,
+                        pinned or 1,
+                        cores,
+                    )
         return
     for size in range(1, most + 1):
         if facts.divides_into(size) and pinned in (None, size):
@@ -227,8 +235,6 @@ def _unusable(request: PlanRequest, facts: ModelFacts, product: Product) -> Refu
         )
     elif asked and asked[0] not in computed:
         reason = f"{product.label} does not compute in {asked[0]}: use {' or '.join(computed)}"
-    elif product.accelerator.name == CPU:
-        reason = f"pin.tensorParallelSize {size}: cpu runs without tensor parallelism, pin 1"
     elif not facts.divides_into(size):
         reason = (
             f"pin.tensorParallelSize {size} does not divide {facts.attention_heads} attention "

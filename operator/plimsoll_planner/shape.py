@@ -9,6 +9,8 @@ from plimsoll_planner.accelerators import CPU, Accelerator
 class Shape:
     """The hardware and number formats of one replica; `cpu_cores` is None unless it is `cpu`.
 
+    On `cpu` the ranks of a replica share its cores and the memory of its node.
+
     `label` is the product as the nodes are labelled, which a catalogue's alias may differ from.
     """
 
@@ -27,6 +29,11 @@ class Shape:
     def accelerators(self) -> float:
         """GPUs, or cores, of one replica: what prices and limits count."""
         return self.tensor_parallel_size if self.cpu_cores is None else self.cpu_cores
+
+    @property
+    def ranks_in_memory(self) -> int:
+        """Ranks that share one memory: all on `cpu`, one on a GPU."""
+        return self.tensor_parallel_size if self.is_cpu else 1
 
     def __str__(self) -> str:
         return f"{self.label}×{self.accelerators:g}"

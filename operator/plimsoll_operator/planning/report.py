@@ -79,8 +79,8 @@ def _engine(plan: Plan, request: PlanRequest) -> list[str]:
         one = f"{cores} CPU core{'s' if plan.cpu_cores > 1 else ''}"
     else:
         one = f"{plan.tensor_parallel_size} × {plan.accelerator}"
-        if plan.tensor_parallel_size > 1:
-            one += f" (tensor parallel {plan.tensor_parallel_size})"
+    if plan.tensor_parallel_size > 1:
+        one += f" (tensor parallel {plan.tensor_parallel_size})"
     contexts = plan.kv_cache_tokens / plan.max_model_len
     kv_cache = (
         f"{format_bytes(plan.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens: "
@@ -133,7 +133,10 @@ def _compared(name: str, has: str, wanted: str, kept: bool | None) -> str:
 
 
 def breakdown(plan: Plan, facts: ModelFacts) -> MemoryPlan:
-    """Where `plan.memory_bytes` goes. Raises ValueError for an accelerator not in the catalogue."""
+    """Where the memory of one rank goes.
+
+    Raises ValueError for an accelerator that is not in the catalogue.
+    """
     accelerator = find(plan.accelerator)
     if accelerator is None:
         raise ValueError(f"no figures for {plan.accelerator}")
@@ -164,6 +167,8 @@ def _memory(plan: Plan, facts: ModelFacts) -> list[str]:
         for (name, mark), size in zip(_PARTS, sizes, strict=True)
     )
     unit = "replica" if plan.cpu_cores is not None else "accelerator"
+    if plan.cpu_cores is not None and plan.tensor_parallel_size > 1:
+        unit = "rank"
     return [
         _row("memory", f"{bar} {format_bytes(parts.total)} per {unit}"),
         _row("", legend),

@@ -8,11 +8,14 @@ from plimsoll_operator.render.engine import (
     CPU,
     GPU_RESOURCE,
     GRACE_SECONDS,
+    SHM_BYTES_PER_GPU,
     EngineImage,
     container,
+    gpus_per_replica,
 )
 from plimsoll_operator.render.labels import child, pod_labels, selector
 from plimsoll_operator.render.model_mount import ModelMount, model_mount
+from plimsoll_operator.render.quantity import memory_quantity
 from plimsoll_operator.resource import Resource
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
@@ -79,7 +82,8 @@ def _pod(
         "tolerations": [],
     }
     if plan.accelerator != CPU:
-        pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+        size = memory_quantity(SHM_BYTES_PER_GPU * gpus_per_replica(plan))
+        pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": size}})
         pod["nodeSelector"] = {PRODUCT_LABEL: plan.accelerator}
         # Whatever its effect, since the inventory counts nodes with this taint.
         pod["tolerations"] = [{"key": GPU_RESOURCE, "operator": "Exists"}]

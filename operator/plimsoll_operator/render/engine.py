@@ -18,6 +18,8 @@ PRE_STOP_SECONDS = 3
 GRACE_SECONDS = 60
 """Longer than the wait before SIGTERM and the drain after it together."""
 PROBE_SECONDS = 2
+SHM_BYTES_PER_GPU = 2**30
+"""What NCCL may take of /dev/shm for each rank; a container without the mount has 64 MiB in all."""
 _HOST_CORES_PER_GPU = 1
 _HOST_MEMORY_PER_GPU = 4 * 2**30
 _DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
@@ -90,6 +92,11 @@ def container(
     }
 
 
+def gpus_per_replica(plan: PlanStatus) -> int:
+    """GPUs of one pod."""
+    return plan.tensor_parallel_size * plan.pipeline_parallel_size
+
+
 def _environment(plan: PlanStatus) -> list[dict[str, str]]:
     environment = [
         {"name": "HOME", "value": CACHE_PATH},
@@ -116,7 +123,7 @@ def _resources(plan: PlanStatus) -> dict[str, dict[str, str]]:
             "requests": {"cpu": cpu_quantity(Decimal(plan.cpu_cores)), "memory": memory},
             "limits": {"memory": memory},
         }
-    gpus = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    gpus = gpus_per_replica(plan)
     return {
         "requests": {
             "cpu": cpu_quantity(Decimal(_HOST_CORES_PER_GPU * gpus)),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-MAX_TENSOR_PARALLEL_SIZE = 1
-"""Accelerators that one engine can share a model among: it is one process with one device, and
-splits no layer. The planner sizes more; the operator starts no pod that could only crash."""
+MAX_TENSOR_PARALLEL_SIZE = 8
+"""Accelerators that one engine can share a model among: those of one node, with one process each.
+The planner sizes more; the operator starts no pod that could only crash."""
 
 FIELDS = ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "num_blocks", "block_size")
 

@@ -6,8 +6,7 @@ the simulation that the planner is tested against drive this same class.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 from plimsoll_runtime.core.blocks import BlockPool
 from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
@@ -18,63 +17,14 @@ from plimsoll_runtime.core.request import (
     FinishReason,
     Request,
     RequestOutput,
-    SamplingParams,
     TokenLogprobs,
 )
+from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, scheduled_part
 
 KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
-
-
-class TokenHistory(NamedTuple):
-    """The known tokens of a request whose next token depends on them."""
-
-    prompt_token_ids: list[int]
-    output_token_ids: list[int]
-
-
-class PromptTargets(NamedTuple):
-    """Prompt tokens to be scored: the logits of position `start + i` judge `token_ids[i]`."""
-
-    start: int
-    token_ids: list[int]
-
-
-class ScheduledRequest(NamedTuple):
-    """What one step computes for one request.
-
-    `token_ids` are the tokens at positions `start`, `start + 1`, …; their keys and values go into
-    `block_ids`, the block table, which covers every position up to the last of them. When
-    `samples` is true, the logits of the last position choose the output token with index
-    `output_index`. `history` is there when that choice needs it, `targets` when prompt logprobs
-    are wanted of what this step computes.
-    """
-
-    request_id: str
-    token_ids: list[int]
-    start: int
-    block_ids: list[int]
-    samples: bool
-    output_index: int
-    sampling: SamplingParams
-    history: TokenHistory | None = None
-    targets: PromptTargets | None = None
-
-
-@dataclass(frozen=True)
-class SchedulerOutput:
-    """One step as plain data: those that decode one token first, then the chunks of prompts.
-
-    `num_tokens` are the tokens to compute; `num_context_tokens` the tokens in the KV cache that
-    they attend to, themselves included, summed over the requests.
-    """
-
-    scheduled: list[ScheduledRequest] = field(default_factory=list)
-    preempted: list[str] = field(default_factory=list)
-    num_tokens: int = 0
-    num_context_tokens: int = 0
 
 
 class Scheduler:
@@ -196,11 +146,13 @@ class Scheduler:
             if request.num_tokens - request.num_computed_tokens > 1:
                 prompts.append(request)
             elif self._has_next_block(request, preempted):
-                scheduled.append(_scheduled(request, 1))
+                scheduled.append(scheduled_part(request, 1))
         budget = self.limits.max_num_batched_tokens - len(scheduled)
         # A request that was just preempted must not come back in the same step.
         chunks = self._deal(prompts, budget, now, admitting=not preempted)
-        scheduled += [_scheduled(*chunk) for chunk in zip(prompts, chunks, strict=True) if chunk[1]]
+        scheduled += [
+            scheduled_part(*chunk) for chunk in zip(prompts, chunks, strict=True) if chunk[1]
+        ]
         num_tokens = sum([len(item.token_ids) for item in scheduled])
         num_context_tokens = num_tokens + sum([item.start for item in scheduled])
         return SchedulerOutput(scheduled, preempted, num_tokens, num_context_tokens)
@@ -394,39 +346,6 @@ class Scheduler:
         self.pool.free(reversed(request.block_ids))
         request.block_ids = []
         request.prefix = None
-
-
-def _scheduled(request: Request, budget: int) -> ScheduledRequest:
-    start = request.num_computed_tokens
-    stop = min(start + budget, request.num_tokens)
-    sampling = request.sampling
-    samples = stop == request.num_tokens and sampling.max_tokens > 0
-    history = None
-    if samples and sampling.needs_history:
-        history = TokenHistory(request.prompt_token_ids, request.output_token_ids.copy())
-    return ScheduledRequest(
-        request.request_id,
-        request.token_ids(start, stop),
-        start,
-        request.block_ids.copy(),
-        samples,
-        len(request.output_token_ids),
-        sampling,
-        history,
-        None if sampling.prompt_logprobs is None else _targets(request, start, stop),
-    )
-
-
-def _targets(request: Request, start: int, stop: int) -> PromptTargets | None:
-    """What positions `start` to `stop` say of prompt tokens that are not scored yet.
-
-    After a preemption positions are computed again whose logprobs have been given.
-    """
-    first = max(start, request.num_scored_tokens)
-    last = min(stop, len(request.prompt_token_ids) - 1)
-    if first >= last:
-        return None
-    return PromptTargets(first, request.prompt_token_ids[first + 1 : last + 1])
 
 
 def _output(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from plimsoll_runtime.core.request import TokenLogprobs
-from plimsoll_runtime.core.scheduler import ScheduledRequest
+from plimsoll_runtime.core.step import ScheduledRequest
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.logprobs import token_logprobs
 from plimsoll_runtime.engine.processors import LogitProcessors

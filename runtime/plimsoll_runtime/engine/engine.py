@@ -20,7 +20,8 @@ from plimsoll_runtime.core.request import (
     RequestOutput,
     TokenLogprobs,
 )
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput, check_limits
+from plimsoll_runtime.core.scheduler import Scheduler, check_limits
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.grammar import GrammarCompiler, GrammarError
 from plimsoll_runtime.engine.stats import EngineStats, StepSample
 
@@ -32,6 +33,14 @@ MAX_CONSECUTIVE_FAILURES = 3
 MAX_STEP_SAMPLES = 1024
 INTERNAL_ERROR = "internal error: the model step failed; the request can be sent again"
 ENGINE_FAILED = "the engine failed; send the request again"
+
+
+FAIL_SECONDS = 5.0
+"""How long a step that hangs may keep requests from their error once the engine has failed."""
+
+
+class RunnerLostError(RuntimeError):
+    """The runner cannot run another step, whatever is asked of it."""
 
 
 class EngineFailedError(RuntimeError):
@@ -57,7 +66,10 @@ class Runner(Protocol):
     """Runs the model for one step. Called only from the engine's thread."""
 
     def execute(self, output: SchedulerOutput) -> StepResult:
-        """Computes every scheduled token and samples; an exception ends all of the step."""
+        """Computes every scheduled token and samples.
+
+        An exception ends all of the step's requests, RunnerLostError the engine.
+        """
 
     def warm_up(self) -> None:
         """Runs a step that leaves nothing behind, so that the first request finds all ready."""
@@ -70,7 +82,8 @@ class Engine:
     its `finish_reason`, and exactly one such call comes for every submitted request, whatever
     happens. `failed` holds the exception that ended the engine, else None. `on_step` is called on
     that thread too, when a step was scheduled and after its callbacks, and must not raise; set it
-    before `start`. Without `grammars` requests that bring one are refused.
+    before `start`. `on_end` is called when the engine has ended, maybe more than once. Without
+    `grammars` requests that bring one are refused.
     """
 
     def __init__(
@@ -86,6 +99,7 @@ class Engine:
         self.model_config = model_config
         self.failed: BaseException | None = None
         self.on_step: Callable[[], None] = _nothing
+        self.on_end: Callable[[], None] = _nothing
         self.grammars: GrammarCompiler | None = None
         self._scheduler = scheduler
         self._runner = runner
@@ -143,8 +157,22 @@ class Engine:
             self._compiling.shutdown(wait=False, cancel_futures=True)
         if self._thread is None:
             self._end_all()
+            self.on_end()
         elif self._thread is not threading.current_thread():
             self._thread.join()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the engine, from any thread but its own, as something that it needs is gone.
+
+        Every request gets an error, in FAIL_SECONDS at the latest even where a step hangs.
+        """
+        with self._changed:
+            if self.failed is None:
+                self.failed = error
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(FAIL_SECONDS)
+        self._end_all()
 
     def submit(self, request: Request, on_output: OutputCallback) -> None:
         """Queues a request; may be called from any thread, also before `start`.
@@ -257,11 +285,12 @@ class Engine:
             self._loop()
         except BaseException as error:
             logger.exception("the engine failed")
-            self.failed = error
+            self.failed = self.failed or error
         finally:
             self._end_all()
             self.on_step()
             self._started.set()
+            self.on_end()
 
     def _loop(self) -> None:
         failures = 0
@@ -275,6 +304,8 @@ class Engine:
             started = time.perf_counter()
             try:
                 result = self._runner.execute(output)
+            except RunnerLostError:
+                raise
             except Exception:
                 failures += 1
                 logger.exception("a model step failed (%d in a row)", failures)
@@ -303,13 +334,14 @@ class Engine:
             self._changed.wait_for(
                 lambda: (
                     self._stopping
+                    or self.failed is not None
                     or self._submitted
                     or self._aborted
                     or self._new_limits
                     or self._scheduler.has_unfinished()
                 )
             )
-            if self._stopping:
+            if self._stopping or self.failed is not None:
                 return False
             submitted = list(self._submitted)
             aborted = list(self._aborted)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-from plimsoll_runtime.core.scheduler import ScheduledRequest, TokenHistory
+from plimsoll_runtime.core.step import ScheduledRequest, TokenHistory
 
 
 class Follower(Protocol):

@@ -1,6 +1,7 @@
 """From a model's folder and options to an engine: dtype, device, limits, size of the cache."""
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +10,16 @@ import torch
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.partition import shard_config
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.host import cpu_limit, free_memory
 from plimsoll_runtime.engine.options import EngineOptions
+from plimsoll_runtime.engine.rank_channel import Allocate, Allocated, Budget, Loaded, Measure
+from plimsoll_runtime.engine.ranks import Ranks
 from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.engine.tensor_parallel import TensorParallelRunner
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.loader import load_model, read_model_config
 
@@ -42,40 +47,70 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
     contradict each other, the model or the machine.
     """
     config = read_model_config(model_dir)
-    device = choose_device(options.device)
+    size = options.tensor_parallel_size
+    shard = shard_config(config, size)
+    device = rank_device(choose_device(options.device), 0, size)
     dtype = choose_dtype(options.dtype, config, device)
     shape = choose_limits(options, config, device)
-    threads = (options.threads or cpu_limit()) if device.type == "cpu" else options.threads
-    block_bytes = bytes_per_block(config, options.block_size, dtype)
+    threads = rank_threads(options, device)
+    block_bytes = bytes_per_block(shard, options.block_size, dtype)
     available = options.kv_cache_memory_bytes
     if available is not None:
         # Tell what is wrong before minutes go by with reading weights.
         fit_limits(shape, options, available // block_bytes)
-    model = load_model(
-        model_dir, config, dtype=dtype, device=device, max_model_len=shape.max_model_len
-    )
-    if available is None:
-        available = _available_bytes(options, model, shape, dtype, device)
-    limits = fit_limits(shape, options, available // block_bytes)
-    cache = KVCache.allocate(config, limits.num_blocks, limits.block_size, dtype, device)
+    with ExitStack() as on_error:
+        ranks = Ranks(model_dir, options, device, threads)
+        on_error.callback(ranks.close)
+        model = load_model(
+            model_dir,
+            config,
+            dtype=dtype,
+            device=device,
+            max_model_len=shape.max_model_len,
+            group=ranks.connect(),
+        )
+        ranks.collect(Loaded)
+        if available is None:
+            ranks.send(Measure())
+            own = available_bytes(options, model, shape, dtype, device)
+            available = min([own, *(each.available for each in ranks.collect(Budget))])
+        limits = fit_limits(shape, options, available // block_bytes)
+        ranks.send(Allocate(limits.num_blocks))
+        cache = KVCache.allocate(shard, limits.num_blocks, limits.block_size, dtype, device)
+        ranks.collect(Allocated)
+        scheduler = Scheduler(
+            limits, policy=options.scheduling_policy, tenant_weights=options.tenant_weights
+        )
+        grammars = GrammarCompiler(
+            (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
+        )
+        if size == 1:
+            runner = ModelRunner(model, cache, device, threads, grammars)
+        else:
+            runner = TensorParallelRunner(
+                model=model,
+                cache=cache,
+                device=device,
+                threads=threads,
+                grammars=grammars,
+                ranks=ranks,
+            )
+        engine = Engine(scheduler, runner, config, seed=options.seed)
+        engine.grammars = grammars
+        engine.on_end = ranks.close
+        on_error.pop_all()
+    ranks.watch(engine.fail)
     logger.info(
-        "%s on %s: %d blocks of %d tokens, %.2f GiB of KV cache, sequences of at most %d tokens",
+        "%s on %d × %s: %d blocks of %d tokens, %.2f GiB of KV cache on each, sequences of at most "
+        "%d tokens",
         dtype,
-        device,
+        size,
+        device.type,
         limits.num_blocks,
         limits.block_size,
         limits.num_blocks * block_bytes / 2**30,
         limits.max_model_len,
     )
-    scheduler = Scheduler(
-        limits, policy=options.scheduling_policy, tenant_weights=options.tenant_weights
-    )
-    grammars = GrammarCompiler(
-        (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
-    )
-    runner = ModelRunner(model, cache, device, threads, grammars)
-    engine = Engine(scheduler, runner, config, seed=options.seed)
-    engine.grammars = grammars
     return engine
 
 
@@ -86,6 +121,24 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def rank_device(device: torch.device, rank: int, size: int) -> torch.device:
+    """The device of a rank: its own GPU. Raises ValueError when there are too few."""
+    if device.type == "cpu" or size == 1:
+        return device
+    count = torch.cuda.device_count()
+    if size > count:
+        raise ValueError(f"tensor_parallel_size {size} needs as many GPUs, and torch finds {count}")
+    return torch.device("cuda", rank)
+
+
+def rank_threads(options: EngineOptions, device: torch.device) -> int | None:
+    """CPU threads of each rank: its share of those of the engine. None leaves torch's setting."""
+    threads = options.threads
+    if device.type == "cpu":
+        threads = threads or cpu_limit()
+    return None if threads is None else max(1, threads // options.tensor_parallel_size)
 
 
 def choose_dtype(name: str, config: ModelConfig, device: torch.device) -> torch.dtype:
@@ -151,21 +204,25 @@ def choose_limits(options: EngineOptions, config: ModelConfig, device: torch.dev
     return StepLimits(seqs, tokens, options.max_model_len or limit)
 
 
-def _available_bytes(
+def available_bytes(
     options: EngineOptions,
     model: LlamaForCausalLM,
     shape: StepLimits,
     dtype: torch.dtype,
     device: torch.device,
 ) -> int:
-    """What is left for the KV cache after weights, and on CUDA after the largest step."""
+    """What is left for a rank's KV cache after weights, and on CUDA after the largest step.
+
+    All ranks must call it at the same time, since they run that step together.
+    """
     if device.type == "cpu":
-        return int(free_memory() * CPU_MEMORY_SHARE)
+        return int(free_memory() * CPU_MEMORY_SHARE) // options.tensor_parallel_size
+    shard = shard_config(model.config, options.tensor_parallel_size)
     blocks = -(-shape.max_num_batched_tokens // options.block_size)
     longest = min(shape.max_model_len, blocks * options.block_size)
     limits = fit_limits(replace(shape, max_model_len=longest), options, blocks)
     torch.cuda.reset_peak_memory_stats(device)
-    cache = KVCache.allocate(model.config, blocks, options.block_size, dtype, device)
+    cache = KVCache.allocate(shard, blocks, options.block_size, dtype, device)
     ModelRunner(model, cache, device).profile(limits)
     torch.cuda.synchronize(device)
     cache_bytes = cache.pages.nbytes

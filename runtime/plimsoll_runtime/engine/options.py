@@ -61,6 +61,6 @@ class EngineOptions:
             )
         if self.tensor_parallel_size > MAX_TENSOR_PARALLEL_SIZE:
             raise ValueError(
-                f"tensor_parallel_size {self.tensor_parallel_size} is not supported yet; "
-                f"use {MAX_TENSOR_PARALLEL_SIZE}"
+                f"tensor_parallel_size {self.tensor_parallel_size} is more than one node's "
+                f"accelerators; use at most {MAX_TENSOR_PARALLEL_SIZE}"
             )

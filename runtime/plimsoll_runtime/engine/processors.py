@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import ScheduledRequest, TokenHistory
+from plimsoll_runtime.core.step import ScheduledRequest, TokenHistory
 from plimsoll_runtime.engine.grammar import (
     GrammarCompiler,
     GrammarError,

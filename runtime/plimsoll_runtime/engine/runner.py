@@ -1,17 +1,19 @@
 """Runs the model for a step of the scheduler, on CPU or CUDA."""
 
 import torch
+from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
 from plimsoll_runtime.attention.paged import PagedAttention
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import PromptTargets, ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.engine import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
-from plimsoll_runtime.engine.scoring import score_prompts
+from plimsoll_runtime.engine.rank_channel import Step
+from plimsoll_runtime.engine.scoring import Scores, head_chunks, score_prompts, target_rows
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 
 
@@ -40,30 +42,9 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Computes every scheduled token and samples where a request has caught up."""
-        spans = []
-        token_ids: list[int] = []
-        positions: list[int] = []
-        sampling: list[ScheduledRequest] = []
-        sample_rows: list[int] = []
-        for item in output.scheduled:
-            count = len(item.token_ids)
-            spans.append(SequenceSpan(item.start, count, item.block_ids))
-            token_ids += item.token_ids
-            positions += range(item.start, item.start + count)
-            if item.samples:
-                sampling.append(item)
-                sample_rows.append(len(token_ids) - 1)
-        cache = self.cache
-        self._attention.plan(build_metadata(spans, cache.block_size, cache.num_blocks, self.device))
-        model = self.model
-        hidden = model.hidden_states(
-            torch.tensor(token_ids).to(self.device),
-            torch.tensor(positions).to(self.device),
-            self._attention,
-        )
-        at = torch.tensor(sample_rows, dtype=torch.int64).to(self.device)
-        choices = self._chooser.choose(model.logits(hidden.index_select(0, at)), sampling)
-        scores = score_prompts(hidden, output.scheduled, model.logits, model.config.vocab_size)
+        logits, scores = self._compute(output, plan_step(output))
+        sampling = [item for item in output.scheduled if item.samples]
+        choices = self._chooser.choose(logits, sampling)
         return StepResult(
             choices.sampled,
             choices.errors | dict.fromkeys(scores.not_finite, NOT_FINITE),
@@ -71,6 +52,37 @@ class ModelRunner:
             choices.logprobs,
             scores.prompt_logprobs,
         )
+
+    @torch.inference_mode()
+    def follow(self, step: Step) -> None:
+        """Does a rank's share of what `execute` does on rank 0, call for call."""
+        hidden, _ = self._forward(step)
+        for rows in head_chunks(step.target_rows, self.model.config.vocab_size):
+            self.model.logits(hidden[torch.tensor(rows, device=self.device)])
+
+    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores]:
+        """All of a step in which ranks need each other; none is left when tokens are chosen."""
+        hidden, logits = self._forward(step)
+        model = self.model
+        return logits, score_prompts(
+            hidden, output.scheduled, model.logits, model.config.vocab_size
+        )
+
+    def _forward(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Hidden states `[T, hidden]` and logits `[sample_rows, vocab]` fp32."""
+        cache = self.cache
+        metadata = build_metadata(step.spans, cache.block_size, cache.num_blocks, self.device)
+        self._attention.plan(metadata)
+        positions: list[int] = []
+        for span in step.spans:
+            positions += range(span.start, span.start + span.query_len)
+        hidden = self.model.hidden_states(
+            torch.tensor(step.token_ids).to(self.device),
+            torch.tensor(positions).to(self.device),
+            self._attention,
+        )
+        rows = torch.tensor(step.sample_rows, dtype=torch.int64).to(self.device)
+        return hidden, self.model.logits(hidden.index_select(0, rows))
 
     def warm_up(self) -> None:
         """A prompt and a decode, in a block that nobody holds yet."""
@@ -82,7 +94,8 @@ class ModelRunner:
     def profile(self, limits: EngineLimits) -> None:
         """The largest step that `limits` allow, to measure the memory that it needs.
 
-        All sequences share the same few blocks: this runs before requests come.
+        All sequences share the same few blocks: this runs before requests come. Of several ranks
+        all must call it.
         """
         blocks = list(range(self.cache.num_blocks))
         decodes = limits.max_num_seqs - 1
@@ -92,7 +105,24 @@ class ModelRunner:
             len(blocks) * self.cache.block_size,
         )
         prompt = _dummy(length, blocks)._replace(targets=PromptTargets(0, [0] * length))
-        self.execute(_dummy_step([_dummy(1, blocks)] * decodes + [prompt]))
+        output = _dummy_step([_dummy(1, blocks)] * decodes + [prompt])
+        if self.model.group.rank == 0:
+            self.execute(output)
+        else:
+            self.follow(plan_step(output))
+
+
+def plan_step(output: SchedulerOutput) -> Step:
+    """What the model has to compute, of every rank the same."""
+    spans = []
+    token_ids: list[int] = []
+    sample_rows: list[int] = []
+    for item in output.scheduled:
+        spans.append(SequenceSpan(item.start, len(item.token_ids), item.block_ids))
+        token_ids += item.token_ids
+        if item.samples:
+            sample_rows.append(len(token_ids) - 1)
+    return Step(token_ids, spans, sample_rows, target_rows(output.scheduled))
 
 
 def _dummy(length: int, block_ids: list[int]) -> ScheduledRequest:

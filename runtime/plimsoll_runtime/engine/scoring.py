@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from plimsoll_runtime.core.request import TokenLogprobs
-from plimsoll_runtime.core.scheduler import ScheduledRequest
+from plimsoll_runtime.core.step import ScheduledRequest
 from plimsoll_runtime.engine.logprobs import token_logprobs
 from plimsoll_runtime.engine.sampler import finite_rows
 

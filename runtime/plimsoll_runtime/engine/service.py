@@ -43,6 +43,8 @@ UNSENDABLE = "internal error: the answer cannot be passed on; the request can be
 
 POLL = 0.1
 """Seconds between two looks at whether the engine has failed."""
+END_SECONDS = 1.0
+"""How long a failed engine may take to end its ranks and to tidy up."""
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -174,6 +176,7 @@ def serve(sock: socket.socket, make_engine: Callable[[Load], Engine]) -> int:
         return EXIT_BAD_INPUT
     except EngineFailedError as error:
         channel.send(Failed(str(error)))
+        engine.join(END_SECONDS)
         return EXIT_FAILED
     except Exception as error:
         logger.exception("the engine cannot be made")
@@ -185,6 +188,7 @@ def serve(sock: socket.socket, make_engine: Callable[[Load], Engine]) -> int:
     if engine.failed is None:
         return 0
     channel.send(Failed(f"{type(engine.failed).__name__}: {engine.failed}"))
+    engine.join(END_SECONDS)
     return EXIT_FAILED
 
 

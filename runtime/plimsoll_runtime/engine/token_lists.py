@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import ScheduledRequest
+from plimsoll_runtime.core.step import ScheduledRequest
 
 Items = Sequence[ScheduledRequest]
 

@@ -1,6 +1,7 @@
 """Llama (arXiv:2302.13971; grouped-query attention and long contexts as in arXiv:2407.21783).
 
-T is the number of tokens in the step, all sequences one after the other without padding.
+T is the number of tokens in the step, all sequences one after the other without padding. Each
+rank of a group holds its heads, MLP columns and part of the vocabulary; a rank alone holds all.
 """
 
 import torch
@@ -9,6 +10,16 @@ from torch import Tensor, nn
 
 from plimsoll_runtime.attention.paged import Attention
 from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.partition import first_kv_head, shard_config
+from plimsoll_runtime.model.parallel import (
+    SINGLE,
+    ColumnParallelLinear,
+    Columns,
+    Group,
+    Part,
+    RowParallelLinear,
+    VocabParallel,
+)
 from plimsoll_runtime.model.rope import inverse_frequencies, rotate, rotation_table
 
 
@@ -26,47 +37,22 @@ class RMSNorm(nn.Module):
         return self.weight * normed.to(x.dtype)
 
 
-class Linear(nn.Module):
-    """Several projections of the same input as one: `outputs` are their sizes.
-
-    Weights stay uninitialised until they are loaded.
-    """
-
-    def __init__(self, inputs: int, outputs: tuple[int, ...], bias: bool) -> None:
-        super().__init__()
-        self.outputs = outputs
-        size = sum(outputs)
-        self.weight = nn.Parameter(torch.empty(size, inputs), requires_grad=False)
-        self.bias = nn.Parameter(torch.empty(size), requires_grad=False) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[T, inputs]` to `[T, sum(outputs)]`."""
-        return F.linear(x, self.weight, self.bias)
-
-    def checkpoint_tensors(self, prefix: str, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Where each projection's own tensors go: rows of the fused ones."""
-        fused = {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
-        return {
-            f"{prefix}{name}.{kind}": rows
-            for kind, tensor in fused.items()
-            for name, rows in zip(names, torch.split(tensor, list(self.outputs)), strict=True)
-        }
-
-
 class SelfAttention(nn.Module):
     """Grouped-query attention with rotary positions."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig, layer: int, group: Group) -> None:
         super().__init__()
         self.layer = layer
-        self.num_heads = config.num_attention_heads
-        self.num_kv_heads = config.num_kv_heads
+        shard = shard_config(config, group.size)
+        self.num_heads = shard.num_attention_heads
+        self.num_kv_heads = shard.num_kv_heads
         self.head_dim = config.head_dim
-        q_size = self.num_heads * self.head_dim
-        kv_size = self.num_kv_heads * self.head_dim
+        first_kv = first_kv_head(config.num_kv_heads, group.rank, group.size)
+        query = self._heads(self.num_heads, group.rank * self.num_heads, config.num_attention_heads)
+        key = value = self._heads(self.num_kv_heads, first_kv, config.num_kv_heads)
         bias = config.attention_bias
-        self.qkv_proj = Linear(config.hidden_size, (q_size, kv_size, kv_size), bias)
-        self.o_proj = Linear(q_size, (config.hidden_size,), bias)
+        self.qkv_proj = ColumnParallelLinear(config.hidden_size, (query, key, value), bias)
+        self.o_proj = RowParallelLinear(query.size, config.hidden_size, bias, group)
 
     def forward(self, x: Tensor, table: Tensor, attention: Attention) -> Tensor:
         """`x` is `[T, hidden]`, `table` the rotation of each token `[T, 2, head_dim / 2]`."""
@@ -78,15 +64,20 @@ class SelfAttention(nn.Module):
         out: Tensor = self.o_proj(attended.flatten(1))  # [T, heads, head_dim] -> [T, hidden]
         return out
 
+    def _heads(self, count: int, first: int, of: int) -> Columns:
+        return Columns(count * self.head_dim, first * self.head_dim, of * self.head_dim)
+
 
 class MLP(nn.Module):
     """SwiGLU (arXiv:2002.05202)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, group: Group) -> None:
         super().__init__()
-        hidden, inner = config.hidden_size, config.intermediate_size
-        self.gate_up_proj = Linear(hidden, (inner, inner), config.mlp_bias)
-        self.down_proj = Linear(inner, (hidden,), config.mlp_bias)
+        hidden = config.hidden_size
+        inner = shard_config(config, group.size).intermediate_size
+        gate = up = Columns(inner, group.rank * inner, config.intermediate_size)
+        self.gate_up_proj = ColumnParallelLinear(hidden, (gate, up), config.mlp_bias)
+        self.down_proj = RowParallelLinear(inner, hidden, config.mlp_bias, group)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[T, hidden]` to `[T, hidden]`."""
@@ -98,12 +89,12 @@ class MLP(nn.Module):
 class DecoderLayer(nn.Module):
     """Pre-norm attention and MLP, each on a residual stream."""
 
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: ModelConfig, layer: int, group: Group) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = SelfAttention(config, layer)
+        self.self_attn = SelfAttention(config, layer, group)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = MLP(config)
+        self.mlp = MLP(config, group)
 
     def forward(self, x: Tensor, table: Tensor, attention: Attention) -> Tensor:
         """`[T, hidden]` to `[T, hidden]`."""
@@ -111,76 +102,84 @@ class DecoderLayer(nn.Module):
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
-    def checkpoint_tensors(self, prefix: str) -> dict[str, Tensor]:
+    def checkpoint_parts(self, prefix: str) -> dict[str, Part]:
         """Where this layer's tensors of a checkpoint go."""
         attn, mlp = self.self_attn, self.mlp
         return {
-            f"{prefix}input_layernorm.weight": self.input_layernorm.weight,
-            f"{prefix}post_attention_layernorm.weight": self.post_attention_layernorm.weight,
-            **attn.qkv_proj.checkpoint_tensors(
-                f"{prefix}self_attn.", ("q_proj", "k_proj", "v_proj")
+            f"{prefix}input_layernorm.weight": Part.all_of(self.input_layernorm.weight),
+            f"{prefix}post_attention_layernorm.weight": Part.all_of(
+                self.post_attention_layernorm.weight
             ),
-            **attn.o_proj.checkpoint_tensors(f"{prefix}self_attn.", ("o_proj",)),
-            **mlp.gate_up_proj.checkpoint_tensors(f"{prefix}mlp.", ("gate_proj", "up_proj")),
-            **mlp.down_proj.checkpoint_tensors(f"{prefix}mlp.", ("down_proj",)),
+            **attn.qkv_proj.checkpoint_parts(f"{prefix}self_attn.", ("q_proj", "k_proj", "v_proj")),
+            **attn.o_proj.checkpoint_parts(f"{prefix}self_attn.", "o_proj"),
+            **mlp.gate_up_proj.checkpoint_parts(f"{prefix}mlp.", ("gate_proj", "up_proj")),
+            **mlp.down_proj.checkpoint_parts(f"{prefix}mlp.", "down_proj"),
         }
 
 
 class LlamaForCausalLM(nn.Module):
     """The model, with uninitialised weights in torch's default dtype and device.
 
-    `max_model_len` is the longest sequence it will see, prompt and output.
+    `max_model_len` is the longest sequence it will see, prompt and output. Raises ValueError where
+    the model does not divide among the ranks of `group`.
     """
 
     rotations: Tensor
 
-    def __init__(self, config: ModelConfig, max_model_len: int) -> None:
+    def __init__(self, config: ModelConfig, max_model_len: int, group: Group = SINGLE) -> None:
         super().__init__()
         self.config = config
-        size = (config.vocab_size, config.hidden_size)
-        self.embed_tokens = nn.Parameter(torch.empty(size), requires_grad=False)
-        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        tied = config.tie_word_embeddings
-        self.lm_head = (
-            self.embed_tokens if tied else nn.Parameter(torch.empty(size), requires_grad=False)
+        self.group = group
+        self.embed_tokens = VocabParallel(config.vocab_size, config.hidden_size, group)
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, i, group) for i in range(config.num_layers)
         )
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.lm_head = (
+            self.embed_tokens
+            if config.tie_word_embeddings
+            else VocabParallel(config.vocab_size, config.hidden_size, group)
+        )
+        device = self.norm.weight.device
         with torch.device("cpu"):
             inv_freq = inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
             rotations = rotation_table(inv_freq, max_model_len)
-        self.register_buffer("rotations", rotations.to(self.embed_tokens.device), persistent=False)
+        self.register_buffer("rotations", rotations.to(device), persistent=False)
 
     def forward(
         self, token_ids: Tensor, positions: Tensor, attention: Attention, sample_rows: Tensor
     ) -> Tensor:
         """Logits `[rows, vocab]` fp32, for the tokens in `sample_rows` only.
 
-        `token_ids` and `positions` are `[T]` int64; `attention` has been told of the step.
+        `token_ids` and `positions` are `[T]` int64; `attention` has been told of the step. Ranks
+        other than 0 get the logits of their own tokens.
         """
         x = self.hidden_states(token_ids, positions, attention)
         return self.logits(x.index_select(0, sample_rows))
 
     def hidden_states(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """What the last layer makes of every token, `[T, hidden]`."""
-        x = F.embedding(token_ids, self.embed_tokens)  # [T, hidden]
+        x = self.embed_tokens.embed(token_ids)  # [T, hidden]
         table = self.rotations.index_select(0, positions)  # [T, 2, head_dim / 2]
         for layer in self.layers:
             x = layer(x, table, attention)
         return x
 
     def logits(self, x: Tensor) -> Tensor:
-        """Hidden states `[rows, hidden]` to logits `[rows, vocab]` fp32."""
-        return F.linear(self.norm(x), self.lm_head).float()
+        """Hidden states `[rows, hidden]` to logits `[rows, vocab]` fp32.
 
-    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        All ranks must call it for the same rows. Those other than 0 get the logits of their own
+        tokens.
+        """
+        return self.lm_head.logits(self.norm(x))
+
+    def checkpoint_parts(self) -> dict[str, Part]:
         """Where each tensor of a Hugging Face checkpoint goes, by its name there."""
-        tensors: dict[str, Tensor] = {
-            "model.embed_tokens.weight": self.embed_tokens,
-            "model.norm.weight": self.norm.weight,
-        }
+        parts = self.embed_tokens.checkpoint_parts("model.embed_tokens.weight")
+        parts["model.norm.weight"] = Part.all_of(self.norm.weight)
         if not self.config.tie_word_embeddings:
-            tensors["lm_head.weight"] = self.lm_head
+            parts |= self.lm_head.checkpoint_parts("lm_head.weight")
         for i, layer in enumerate(self.layers):
             if isinstance(layer, DecoderLayer):
-                tensors |= layer.checkpoint_tensors(f"model.layers.{i}.")
-        return tensors
+                parts |= layer.checkpoint_parts(f"model.layers.{i}.")
+        return parts

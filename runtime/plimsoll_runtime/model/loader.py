@@ -9,6 +9,7 @@ import torch
 
 from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
 from plimsoll_runtime.model.llama import LlamaForCausalLM
+from plimsoll_runtime.model.parallel import SINGLE, Group
 from plimsoll_runtime.model.weights import load_weights
 
 
@@ -31,26 +32,28 @@ def read_model_config(folder: Path) -> ModelConfig:
     return replace(config, eos_token_ids=(*config.eos_token_ids, *extra))
 
 
-def load_model(
+def load_model(  # noqa: PLR0913 - all by name
     folder: Path,
     config: ModelConfig,
     *,
     dtype: torch.dtype,
     device: torch.device,
     max_model_len: int,
+    group: Group = SINGLE,
 ) -> LlamaForCausalLM:
-    """Builds the model in `dtype` on `device` and loads its weights.
+    """Builds the model in `dtype` on `device` and loads its weights, or this rank's share of both.
 
-    Raises WeightsError when the checkpoint does not match `config`.
+    Raises WeightsError when the checkpoint does not match `config`, and ValueError when it does
+    not divide among the ranks of `group`.
     """
     previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with device:
-            model = LlamaForCausalLM(config, max_model_len)
+            model = LlamaForCausalLM(config, max_model_len, group)
     finally:
         torch.set_default_dtype(previous)
-    load_weights(model.checkpoint_tensors(), folder, tied=config.tie_word_embeddings)
+    load_weights(model.checkpoint_parts(), folder, tied=config.tie_word_embeddings)
     return model.eval()
 
 

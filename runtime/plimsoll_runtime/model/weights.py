@@ -3,10 +3,13 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from plimsoll_runtime.model.parallel import Part
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -37,8 +40,9 @@ def checkpoint_files(folder: Path) -> dict[str, Path]:
         raise WeightsError(f"{single}: not a readable safetensors file: {error}") from error
 
 
-def load_weights(targets: Mapping[str, Tensor], folder: Path, *, tied: bool) -> None:
-    """Copies every tensor of the checkpoint to its target, converting it to the target's dtype.
+def load_weights(targets: Mapping[str, Part], folder: Path, *, tied: bool) -> None:
+    """Copies every tensor of the checkpoint, or the part of it that is wanted, to its target,
+    converting it to the target's dtype. What is not wanted is not read.
 
     With `tied`, the checkpoint may also hold the output head; it is the embedding again. Raises
     WeightsError for a missing, unexpected, mis-shaped or non-float tensor, naming it.
@@ -76,16 +80,20 @@ def _sharded(folder: Path, index: Path) -> dict[str, Path]:
     return files
 
 
-def _copy(path: Path, names: list[str], targets: Mapping[str, Tensor]) -> None:
+def _copy(path: Path, names: list[str], targets: Mapping[str, Part]) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             for name in names:
-                source, target = file.get_tensor(name), targets[name]
-                if source.shape != target.shape:
+                target = targets[name]
+                shape = file.get_slice(name).get_shape()
+                if shape != target.whole_shape:
                     raise WeightsError(
-                        f"{path}: {name} has shape {list(source.shape)}, but config.json makes it "
-                        f"{list(target.shape)}"
+                        f"{path}: {name} has shape {shape}, but config.json makes it "
+                        f"{target.whole_shape}"
                     )
+                if not target.tensor.numel():
+                    continue
+                source = _read(file, name, target)
                 if source.dtype not in (
                     torch.float64,
                     torch.float32,
@@ -96,9 +104,14 @@ def _copy(path: Path, names: list[str], targets: Mapping[str, Tensor]) -> None:
                         f"{path}: {name} has dtype {source.dtype}; quantized weights are not "
                         "supported yet"
                     )
-                target.copy_(source)
+                target.tensor.copy_(source)
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def _read(file: Any, name: str, target: Part) -> Tensor:
+    source: Tensor = file.get_tensor(name) if target.is_all else file.get_slice(name)[target.region]
+    return source
 
 
 def _some(names: list[str]) -> str:

@@ -177,6 +177,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         finally:
             process.kill()
             process.wait(EXIT_SECONDS)
+            process.channel.socket.close()
 
 
 def _serve_engine(

@@ -12,7 +12,8 @@ import time
 from plimsoll_runtime import builtin
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine import service
 from plimsoll_runtime.engine.child import EngineProcess
 from plimsoll_runtime.engine.engine import Engine, StepResult

@@ -9,8 +9,8 @@ from plimsoll_operator.resource import Resource
 from plimsoll_operator.standing import Standing, engine_limit, settled, standing
 from tests.unit.plimsoll_operator.samples import cpu_plan, gpu_plan, resource
 
-PLAN, OTHER = cpu_plan(), gpu_plan(tensor_parallel_size=1)
-TOO_WIDE = gpu_plan(tensor_parallel_size=2)
+PLAN, OTHER = cpu_plan(), gpu_plan()
+TOO_WIDE = gpu_plan(tensor_parallel_size=16, summary="H200×16 bs64")
 NO = Feasibility(binding_constraint="TTFT")
 
 
@@ -76,7 +76,12 @@ def test_a_plan_that_the_engine_cannot_run_is_told_and_not_taken(
     limit = engine_limit(TOO_WIDE)
     assert limit is not None
     assert limit.reason == "EngineLimit"
-    for part in (TOO_WIDE.summary, "tensorParallelSize 2", "on 1 accelerator", "smaller model"):
+    for part in (
+        TOO_WIDE.summary,
+        "tensorParallelSize 16",
+        "at most 8 accelerators",
+        "smaller model",
+    ):
         assert part in limit.message
     answer = standing(resource(), "b", TOO_WIDE, infeasible, best_effort=True)
     assert answer == Standing(feasibility=infeasible, trouble=limit, beyond=TOO_WIDE)

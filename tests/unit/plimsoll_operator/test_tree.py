@@ -24,6 +24,7 @@ FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "subp
 STARTS_PROCESSES = {
     "runtime/plimsoll_runtime/engine/child.py",
     "runtime/plimsoll_runtime/engine/grammar_trial.py",
+    "runtime/plimsoll_runtime/engine/ranks.py",
 }
 
 

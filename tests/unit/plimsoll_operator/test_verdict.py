@@ -16,7 +16,7 @@ from tests.unit.plimsoll_operator.samples import (
     raw_resource,
 )
 
-TOO_WIDE = gpu_plan(tensor_parallel_size=2)
+TOO_WIDE = gpu_plan(tensor_parallel_size=16, summary="H200×16 bs64")
 
 
 def planned(cell: Cell, plan: PlanStatus) -> Standing:
@@ -70,7 +70,7 @@ def test_a_plan_that_the_engine_cannot_run_starts_no_pods() -> None:
     assert cell.world.children == {}
     stalled = condition(cell, "Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "EngineLimit")
-    assert "H200×2 bs64 needs tensorParallelSize 2" in stalled["message"]
+    assert "H200×16 bs64 needs tensorParallelSize 16" in stalled["message"]
     assert condition(cell, "Ready")["status"] == "False"
     feasible = condition(cell, "SLOFeasible")
     assert (feasible["status"], feasible["reason"]) == ("True", "Planned")
@@ -91,8 +91,8 @@ def test_what_serves_keeps_serving_when_the_next_plan_is_too_wide_for_the_engine
     assert cell.raw["status"]["plan"]["revision"] == "0123456789"
     assert cell.raw["status"]["planGeneration"] == 1
     # Pinned to what the engine can run, the same resource goes on.
-    cell.edit(pin={"tensorParallelSize": 1})
-    cell.settle(planned(cell, gpu_plan(tensor_parallel_size=1)))
+    cell.edit(pin={"tensorParallelSize": 8})
+    cell.settle(planned(cell, gpu_plan(tensor_parallel_size=8)))
     assert condition(cell, "Ready")["status"] == "True"
     assert condition(cell, "Stalled")["status"] == "False"
 

@@ -13,7 +13,8 @@ from plimsoll_planner.latency import Engine
 from plimsoll_planner.traffic import squared_variation
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 
 
 @dataclass

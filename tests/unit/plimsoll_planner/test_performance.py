@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 
 from plimsoll_planner.accelerators import CATALOGUE, Accelerator, find
 from plimsoll_planner.model_facts import model_facts
-from plimsoll_planner.performance import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY, step_time
+from plimsoll_planner.performance import (
+    BANDWIDTH_EFFICIENCY,
+    COMPUTE_EFFICIENCY,
+    CPU_ALL_REDUCE_SECONDS,
+    step_time,
+)
 from plimsoll_planner.shape import Shape
 from tests.unit.plimsoll_planner import models
 
@@ -54,6 +59,19 @@ def test_half_a_core_takes_twice_as_long() -> None:
     facts = model_facts(models.TINY)
     half, one = (step_time(facts, shape("cpu", 1, cores)) for cores in (0.5, 1.0))
     assert half.decode(4, 100) == pytest.approx(2 * one.decode(4, 100))
+
+
+def test_ranks_on_cpu_only_add_communication() -> None:
+    facts = model_facts(models.TINY)
+    one, two = (step_time(facts, shape("cpu", size, 2.0)) for size in (1, 2))
+    assert two.compute_per_token == one.compute_per_token
+    assert two.read_fixed == one.read_fixed
+    assert two.read_per_context == one.read_per_context
+    assert one.communication_fixed == one.communication_per_token == 0
+    assert two.communication_fixed == 2 * facts.layers * CPU_ALL_REDUCE_SECONDS
+    # More ranks than KV heads hold copies, and read them.
+    eight = step_time(facts, shape("cpu", 8, 2.0))
+    assert eight.read_per_context == pytest.approx(8 / facts.kv_heads * one.read_per_context)
 
 
 def test_more_cores_do_not_shorten_the_fixed_part() -> None:

@@ -52,6 +52,26 @@ def test_tensor_parallelism_is_the_smallest_that_fits() -> None:
     assert found.kv_cache_tokens >= found.max_model_len
 
 
+def test_on_cpu_ranks_come_only_of_a_pin_and_share_cores_and_memory() -> None:
+    request = request_for(models.TINY, CPU_NODE, rate=1, context=1024)
+    one = planned(request)
+    two = planned(replace(request, pin=Pin(tensor_parallel_size=2)))
+    assert (one.tensor_parallel_size, two.tensor_parallel_size) == (1, 2)
+    assert two.cpu_cores == one.cpu_cores
+    assert two.memory_bytes > 1.8 * one.memory_bytes
+    # The budget of one rank, half of what the same tokens take in one process.
+    per_token = two.kv_cache_bytes / two.kv_cache_tokens
+    assert per_token == pytest.approx(one.kv_cache_bytes / one.kv_cache_tokens / 2)
+    assert two.predicted.tpot_p95 > one.predicted.tpot_p95
+
+
+def test_ranks_on_cpu_that_the_node_cannot_hold_are_refused() -> None:
+    request = request_for(models.TINY, replace(CPU_NODE, memory_bytes=2 * 2**30), context=1024)
+    assert plan(request).plan is not None
+    result = refusal(replace(request, pin=Pin(tensor_parallel_size=4)))
+    assert "the largest node offers" in result.binding_constraint
+
+
 def test_replicas_follow_the_rate() -> None:
     few = planned(request_for(models.LLAMA_31_8B, L40S_NODES, rate=5))
     many = planned(request_for(models.LLAMA_31_8B, L40S_NODES, rate=50))

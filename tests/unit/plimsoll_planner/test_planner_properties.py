@@ -18,6 +18,7 @@ from plimsoll_planner.inputs import (
 )
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan
+from plimsoll_planner.products import CPU_BYTES_PER_CORE
 from plimsoll_planner.result import PlanResult
 from plimsoll_planner.search import search
 from tests.unit.plimsoll_planner import models
@@ -116,6 +117,9 @@ def test_every_plan_is_sound(request: PlanRequest) -> None:
     if found.cpu_cores is None:
         assert found.tensor_parallel_size <= request.max_accelerators_per_replica
         assert found.memory_bytes <= 0.9 * accelerator.memory_bytes
+    else:
+        cores = max(p.count for p in request.inventory if p.accelerator == "cpu")
+        assert found.memory_bytes <= cores * CPU_BYTES_PER_CORE
     for figure in (found.predicted.ttft_p95, found.predicted.tpot_p95):
         assert 0 < figure < math.inf
 

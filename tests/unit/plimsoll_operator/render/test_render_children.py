@@ -24,6 +24,10 @@ GOLDEN = Path(__file__).parents[3] / "golden" / "render"
 CONFIG = {"configMapKeyRef": {"name": "facts"}}
 CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
     "cpu-builtin": ({"source": "builtin://tiny"}, cpu_plan()),
+    "cpu-two-ranks": (
+        {"source": "builtin://tiny"},
+        cpu_plan(cpu_cores="2", tensor_parallel_size=2, memory_bytes=3 * 2**30),
+    ),
     "gpu-hf": (
         {"source": "hf://org/model", "revision": "0123abc", "servedName": "org/model-8b"},
         gpu_plan(),
@@ -146,6 +150,9 @@ def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     assert spec["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H200"}
     assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert "--tensor-parallel-size=2" in container["args"]
+    (shm,) = (item["emptyDir"] for item in spec["volumes"] if item["name"] == "shm")
+    assert shm == {"medium": "Memory", "sizeLimit": "2Gi"}
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     assert "--revision=0123abc" in container["args"]
     assert "--served-model-name=org/model-8b" in container["args"]
     assert "--device=cuda" in container["args"]

@@ -6,7 +6,8 @@ from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.prefix import DIGEST_BYTES, hash_block
 from plimsoll_runtime.core.request import Request, SamplingParams
-from plimsoll_runtime.core.scheduler import ScheduledRequest, Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput
 
 SIZE = 4
 PROMPT = list(range(100, 110))  # two full blocks and a half

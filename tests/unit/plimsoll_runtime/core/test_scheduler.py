@@ -4,7 +4,8 @@ import pytest
 
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 
 
 def scheduler(

@@ -13,7 +13,8 @@ from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, hash_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import ScheduledRequest, Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput
 
 FAIR, PRIORITY, FCFS = SchedulingPolicy
 policies = st.sampled_from(SchedulingPolicy)

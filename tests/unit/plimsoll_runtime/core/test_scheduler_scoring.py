@@ -13,10 +13,10 @@ from plimsoll_runtime.core.request import (
     SamplingParams,
     TokenLogprobs,
 )
-from plimsoll_runtime.core.scheduler import (
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import (
     PromptTargets,
     ScheduledRequest,
-    Scheduler,
     SchedulerOutput,
     TokenHistory,
 )

@@ -5,7 +5,8 @@ import pytest
 from plimsoll_runtime.core.fairness import RECENT, SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 
 FAIR, PRIORITY, FCFS = SchedulingPolicy
 

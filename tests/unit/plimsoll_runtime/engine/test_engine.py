@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import SchedulerOutput
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.choice import NOT_FINITE
 from plimsoll_runtime.engine.engine import (
     INTERNAL_ERROR,
@@ -212,7 +212,7 @@ def test_logits_that_are_not_finite_end_that_request_alone(
 ) -> None:
     def poison(real: ModelRunner) -> ModelRunner:
         # Its keys and values are NaN too, in blocks that others get afterwards.
-        real.model.embed_tokens[96] = float("nan")
+        real.model.embed_tokens.weight[96] = float("nan")
         return real
 
     engine = make_engine(poison, blocks=16, model_len=32)

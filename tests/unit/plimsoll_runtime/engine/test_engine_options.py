@@ -18,7 +18,7 @@ from plimsoll_runtime.engine.options import EngineOptions
         ({"threads": -1}, "threads must be at least 1"),
         ({"gpu_memory_utilization": 0.0}, "gpu_memory_utilization must be above 0"),
         ({"gpu_memory_utilization": 1.1}, "gpu_memory_utilization must be above 0"),
-        ({"tensor_parallel_size": 2}, "tensor_parallel_size 2 is not supported yet"),
+        ({"tensor_parallel_size": 16}, "tensor_parallel_size 16 is more than one node's"),
     ],
 )
 def test_refused(option: dict[str, Any], message: str) -> None:

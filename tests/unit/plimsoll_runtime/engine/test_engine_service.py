@@ -13,7 +13,8 @@ import pytest
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.channel import Channel
 from plimsoll_runtime.engine.engine import Engine, StepResult
 from plimsoll_runtime.engine.frames import FrameError
@@ -54,11 +55,13 @@ class CountingModel:
     """Every request's n-th token is n. `steps.release()` lets one step run."""
 
     steps: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def warm_up(self) -> None:
         """Nothing to warm."""
 
     def execute(self, output: SchedulerOutput) -> StepResult:
+        self.entered.release()
         assert self.steps.acquire(timeout=10)
         return StepResult(
             {each.request_id: each.output_index for each in output.scheduled if each.samples}
@@ -311,6 +314,8 @@ def test_an_engine_that_fails_in_the_midst_of_a_step_is_told_and_a_closed_socket
     server.channel.send(Submit(Request("a", [1], SamplingParams(3), 0.0)))
     server.model.run(1)
     assert server.next().outputs[0].new_token_ids == (0,)
+    for _ in range(2):
+        assert server.model.entered.acquire(timeout=10)
     server.engine.failed = RuntimeError("a rank is gone")
     assert server.receive() == Failed("RuntimeError: a rank is gone")
     assert codes.get(timeout=10) == 11

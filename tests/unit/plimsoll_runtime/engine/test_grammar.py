@@ -12,7 +12,7 @@ from llguidance import LLMatcher
 
 from plimsoll_runtime import builtin
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import ScheduledRequest, TokenHistory
+from plimsoll_runtime.core.step import ScheduledRequest, TokenHistory
 from plimsoll_runtime.engine.choice import TokenChooser
 from plimsoll_runtime.engine.grammar import (
     MAX_KEPT,

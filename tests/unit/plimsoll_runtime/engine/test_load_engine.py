@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM as Oracle
 import plimsoll_runtime
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
-from plimsoll_runtime.core.scheduler import SchedulerOutput
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.loader import (
     StepLimits,
     choose_device,

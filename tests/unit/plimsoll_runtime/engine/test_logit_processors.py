@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import ScheduledRequest, TokenHistory
+from plimsoll_runtime.core.step import ScheduledRequest, TokenHistory
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.processors import NOTHING_LEFT, LogitProcessors
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.core.scheduler import PromptTargets, ScheduledRequest
+from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest
 from plimsoll_runtime.engine import scoring
 from plimsoll_runtime.engine.scoring import head_chunks, score_prompts, target_rows
 

@@ -23,6 +23,11 @@ def load(folder: Path, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     return load_model(folder, config, dtype=dtype, device=torch.device("cpu"), max_model_len=16)
 
 
+def tensors_of(model: LlamaForCausalLM) -> dict[str, Tensor]:
+    """Where each tensor of the checkpoint went."""
+    return {name: part.tensor for name, part in model.checkpoint_parts().items()}
+
+
 @pytest.fixture
 def checkpoint(saved: Saved, tmp_path: Path) -> tuple[dict[str, Tensor], Path]:
     """A copy of a checkpoint to spoil: its tensors, and a folder with its config.json only."""
@@ -37,7 +42,7 @@ def save(tensors: dict[str, Tensor], folder: Path) -> None:
 
 def test_every_parameter_is_filled_from_the_checkpoint(saved: Saved) -> None:
     oracle, folder = saved("biases")
-    targets = load(folder).checkpoint_tensors()
+    targets = tensors_of(load(folder))
     state = oracle.state_dict()
     assert set(targets) == set(state)
     for name, tensor in targets.items():
@@ -48,13 +53,13 @@ def test_the_fused_weights_have_no_row_besides_the_checkpoints(saved: Saved) -> 
     _, folder = saved("biases")
     model = load(folder)
     own = sum(parameter.numel() for parameter in model.parameters())
-    assert own == sum(tensor.numel() for tensor in model.checkpoint_tensors().values())
+    assert own == sum(tensor.numel() for tensor in tensors_of(model).values())
 
 
 def test_weights_are_converted_to_the_dtype(saved: Saved) -> None:
     _, folder = saved("gqa")
-    exact, rounded = load(folder).checkpoint_tensors(), load(folder, torch.bfloat16)
-    for name, tensor in rounded.checkpoint_tensors().items():
+    exact, rounded = tensors_of(load(folder)), load(folder, torch.bfloat16)
+    for name, tensor in tensors_of(rounded).items():
         assert torch.equal(tensor, exact[name].bfloat16()), name
     assert rounded.rotations.dtype == torch.float32
 
@@ -70,7 +75,7 @@ def test_shards_are_read_through_their_index(
         save_file({name: tensors[name] for name in part}, folder / file)
         weight_map |= dict.fromkeys(part, file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    for name, tensor in load(folder).checkpoint_tensors().items():
+    for name, tensor in tensors_of(load(folder)).items():
         assert torch.equal(tensor, tensors[name]), name
     (folder / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"00002-of-00002\.safetensors, named in"):

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from plimsoll_runtime import builtin
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
-from plimsoll_runtime.core.scheduler import Scheduler, SchedulerOutput
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.engine import Engine, StepResult
 from plimsoll_runtime.server.app import create_app
 from plimsoll_runtime.server.settings import ServerSettings

@@ -32,8 +32,8 @@ COMPLETIONS, CHAT, RESPONSES = "/v1/completions", "/v1/chat/completions", "/v1/r
 TOKENIZE, DETOKENIZE = "/tokenize", "/detokenize"
 USER: dict[str, Any] = {"role": "user", "content": "x"}
 JSON = {"content-type": "application/json"}
-SECONDS = 1.0
-"""Of this process's CPU time, which a busy machine does not add to. Most take a millisecond."""
+SECONDS = 5.0
+"""Of this process's CPU time, with room for a slow machine. Most take a millisecond."""
 NEIGHBOUR = "the neighbour's answer, 東京 😀, whole"
 
 Refused = Callable[..., Awaitable[httpx.Response]]
