@@ -31,7 +31,11 @@ class ServerProcess:
                 start_new_session=True,
             )
         self.name, self.url = self._wait_until_ready()
-        (self.engine_pid,) = children(self.process.pid)
+        try:
+            (self.engine_pid,) = children(self.process.pid)
+        except ValueError:
+            self.kill()
+            raise
 
     def _wait_until_ready(self) -> tuple[str, str]:
         deadline = time.monotonic() + START_SECONDS
