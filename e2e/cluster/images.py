@@ -308,4 +308,6 @@ def _forget_old(settings: Settings, layout: Path) -> None:
     for blob in (layout / "blobs" / "sha256").iterdir():
         if blob.name not in needed:
             blob.unlink()
+    # A build that was killed could not remove its container, which keeps images in use.
+    run(_buildah(settings, "rm", "--all"), timeout=600)
     run(_buildah(settings, "rmi", "--prune"), timeout=600)

@@ -31,6 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Iterator[Ser
     server = ServerProcess([*command, *options, "--threads=1", "--max-model-len=256"], log)
     yield server
     server.kill()
+    CLIENT.close()
 
 
 # One for all, because making one takes longer than a short answer.
