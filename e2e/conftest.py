@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.cluster.fake_gpus import FakeGpus
 from e2e.cluster.handle import ClusterHandle
 from e2e.support import install
+from e2e.support.fake_nodes import fake_nodes
 from e2e.support.kubectl import Kubectl, condition, eventually, is_true
 from e2e.support.resources import tiny
 from e2e.support.traffic import kubectl_proxy
@@ -84,11 +86,8 @@ def serving(kubectl: Kubectl) -> str:
 @pytest.fixture
 def fake_gpus(cluster: ClusterHandle) -> Iterator[None]:
     """30 nodes of 8 GPUs that are not there."""
-    if not cluster.is_ours:
-        pytest.skip("nodes can be faked only on a cluster that the tests made")
-    install.harness("fake-gpus", "--nodes", "30", "--product", "NVIDIA-H200", "--count", "8")
-    yield
-    install.harness("fake-gpus", "--remove")
+    with fake_nodes(cluster, 30, FakeGpus("NVIDIA-H200", 143771)):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,7 @@ class ClusterHandle:
     """A cluster to work with.
 
     `is_ours` tells whether the harness runs it: then its images are loaded by
-    `python -m e2e.cluster images`, its NodePorts answer on 127.0.0.1, and nodes
-    can be faked.
+    `python -m e2e.cluster images`, and its NodePorts answer on 127.0.0.1.
     """
 
     kubeconfig: Path

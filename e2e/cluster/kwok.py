@@ -1,13 +1,28 @@
 """KWOK, which plays the kubelet of nodes that do not exist, as a process of the cluster."""
 
+from pathlib import Path
+
 from e2e.cluster.binaries import kwok_folder
 from e2e.cluster.namespaces import alive, run_inside, start_inside
-from e2e.cluster.processes import ClusterError, wait_for
+from e2e.cluster.processes import ClusterError, Command, wait_for
 from e2e.cluster.settings import Settings
 
 ANNOTATION = "kwok.x-k8s.io/node"
 VALUE = "fake"
 SERVER = "127.0.0.1:10247"
+
+
+def command(folder: Path, kubeconfig: Path, server: str) -> Command:
+    """The program and what is the same on every cluster; `server` is where it is to listen."""
+    return [
+        folder / "kwok",
+        f"--config={folder / 'stages.yaml'}",
+        f"--kubeconfig={kubeconfig}",
+        "--manage-all-nodes=false",
+        f"--manage-nodes-with-annotation-selector={ANNOTATION}={VALUE}",
+        "--node-lease-duration-seconds=40",
+        f"--server-address={server}",
+    ]
 
 
 def ensure(settings: Settings) -> None:
@@ -18,20 +33,13 @@ def ensure(settings: Settings) -> None:
     """
     if alive(settings, "kwok"):
         return
-    folder = kwok_folder(settings)
     start_inside(
         settings,
         "kwok",
         [
-            folder / "kwok",
-            f"--config={folder / 'stages.yaml'}",
-            f"--kubeconfig={settings.certificates / 'admin.kubeconfig'}",
-            "--manage-all-nodes=false",
-            f"--manage-nodes-with-annotation-selector={ANNOTATION}={VALUE}",
+            *command(kwok_folder(settings), settings.certificates / "admin.kubeconfig", SERVER),
             f"--cidr={settings.fake_pod_range}",
             f"--node-ip={settings.node_address}",
-            "--node-lease-duration-seconds=40",
-            f"--server-address={SERVER}",
         ],
     )
 
