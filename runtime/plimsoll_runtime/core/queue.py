@@ -30,6 +30,11 @@ class QueueCount(NamedTuple):
     num_requests: int
     num_tokens: int
 
+    @classmethod
+    def of(cls, request: Request) -> "QueueCount":
+        """One request alone."""
+        return cls(request.tenant, request.priority, 1, request.num_tokens)
+
 
 class RankedQueue:
     """Requests sorted by `key`; adding and removing are a binary search and one memory move.

@@ -14,12 +14,7 @@ from typing import Protocol
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.queue import QueueCount
-from plimsoll_runtime.core.request import (
-    FinishReason,
-    Request,
-    RequestOutput,
-    TokenLogprobs,
-)
+from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, TokenLogprobs
 from plimsoll_runtime.core.scheduler import Scheduler, check_limits
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.grammar import GrammarCompiler, GrammarError
@@ -33,8 +28,6 @@ MAX_CONSECUTIVE_FAILURES = 3
 MAX_STEP_SAMPLES = 1024
 INTERNAL_ERROR = "internal error: the model step failed; the request can be sent again"
 ENGINE_FAILED = "the engine failed; send the request again"
-
-
 FAIL_SECONDS = 5.0
 """How long a step that hangs may keep requests from their error once the engine has failed."""
 
@@ -228,10 +221,7 @@ class Engine:
             samples = tuple(self._samples)
             busy = bool(self._callbacks)
             last_step_time = self._last_step_time
-            waiting = self._waiting + tuple(
-                QueueCount(each.tenant, each.priority, 1, each.num_tokens)
-                for each in self._submitted
-            )
+            waiting = self._waiting + tuple(map(QueueCount.of, self._submitted))
             limits = self._new_limits or scheduler.live_limits
             num_running = self._num_running
         return EngineStats(

@@ -117,7 +117,7 @@ class RemoteEngine:
         if not self._callbacks:
             self._last_heard = self._clock()
         self._callbacks[request.request_id] = on_output
-        self._sent.append(QueueCount(request.tenant, request.priority, 1, request.num_tokens))
+        self._sent.append(QueueCount.of(request))
         self._num_sent += 1
         self._send(data)
 
