@@ -11,6 +11,7 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec, WhenInfeasible
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
+    SourceModel,
     parse_config,
     read_model_config,
 )
@@ -18,12 +19,11 @@ from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.setbacks import Setbacks
-from plimsoll_operator.standing import Standing, Trouble, inputs_hash, settled, standing
+from plimsoll_operator.standing import Standing, Trouble, inputs_hash, settled, standing, within_engine
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
-from plimsoll_runtime.core.model_config import ModelConfig
 
 REMEMBERED = 512
 MOVING_SECONDS = 600.0
@@ -72,7 +72,7 @@ class PlannerService:
         self._store = store
         self._read_config_map = read_config_map
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
-        self._models: Remembered[tuple[str, str | None, int], ModelConfig] = Remembered()
+        self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
         self._unreadable: Setbacks[str] = Setbacks(
             UNREADABLE_BASE_SECONDS, UNREADABLE_LIMIT_SECONDS
         )
@@ -87,26 +87,27 @@ class PlannerService:
         if known is not None:
             return known
         try:
-            model = await self._model(resource, resource.spec)
+            found = await self._model(resource, resource.spec)
         except ModelSourceError as error:
             return Standing(trouble=Trouble("ModelConfigUnavailable", str(error), error.transient))
-        request = plan_request(resource.spec, model, self._pools())
+        request = plan_request(resource.spec, found.model, self._pools())
         result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
         if isinstance(result, Trouble):
             return Standing(trouble=result)
-        return standing(
+        answer = standing(
             resource,
             inputs_hash(request),
             plan_status(result),
             feasibility(result),
             best_effort=resource.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
         )
+        return within_engine(answer, found.unserved)
 
     def forget(self, uid: str) -> None:
         """Drops what was noted of a resource that is gone."""
         self._unreadable.forget(uid)
 
-    async def _model(self, resource: Resource, spec: LLMDeploymentSpec) -> ModelConfig:
+    async def _model(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModel:
         if spec.model.config_from is not None:
             reference = spec.model.config_from.config_map_key_ref
             origin = f"ConfigMap {reference.name}, key {reference.key}"
@@ -120,7 +121,7 @@ class PlannerService:
             return parse_config(text, origin)
         return await self._published_model(resource, spec)
 
-    async def _published_model(self, resource: Resource, spec: LLMDeploymentSpec) -> ModelConfig:
+    async def _published_model(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModel:
         source, revision = spec.model.source, spec.model.revision
         now = monotonic()
         known = self._unreadable.get(resource.uid, _CONFIG, resource.generation)

@@ -41,8 +41,17 @@ class Standing:
     beyond: PlanStatus | None = None
 
 
-def engine_limit(plan: PlanStatus) -> Trouble | None:
-    """Why the engine cannot run `plan`; None where it can."""
+def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
+    """Why the engine cannot run `plan`; None where it can.
+
+    `unserved` is why it cannot run the model whatever the plan, empty if it can.
+    """
+    if unserved:
+        return Trouble(
+            reason="EngineLimit",
+            message=f"the plan {plan.summary} is for a model that the engine does not serve: "
+            f"{unserved}",
+        )
     size = plan.tensor_parallel_size
     if size <= MAX_TENSOR_PARALLEL_SIZE:
         return None
@@ -88,7 +97,12 @@ def standing(
     `fresh` is the planner's plan, the nearest one if `infeasible` says that none is feasible.
     """
     answer = _in_force(resource, inputs, fresh, infeasible, best_effort=best_effort)
-    limit = None if answer.plan is None else engine_limit(answer.plan)
+    return within_engine(answer)
+
+
+def within_engine(answer: Standing, unserved: str = "") -> Standing:
+    """`answer`, unless the engine cannot run its plan; `unserved` as for `engine_limit`."""
+    limit = None if answer.plan is None else engine_limit(answer.plan, unserved)
     if limit is None:
         return answer
     return Standing(feasibility=answer.feasibility, trouble=limit, beyond=answer.plan)

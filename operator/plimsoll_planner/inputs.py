@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_planner.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class AcceleratorPool:
 class PlanRequest:
     """Everything that a plan depends on; equal requests give byte-equal plans."""
 
-    model: ModelConfig
+    model: Model
     workload: Workload
     objectives: Objectives
     inventory: tuple[AcceleratorPool, ...]

@@ -18,6 +18,7 @@ from plimsoll_operator.api.validate import InvalidSpecError, parse_document
 from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
+    SourceModel,
     parse_config,
     read_model_config,
     read_model_directory,
@@ -26,7 +27,6 @@ from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_planner.planner import plan
-from plimsoll_runtime.core.model_config import ModelConfig
 
 FEASIBLE, BAD_INPUT, INFEASIBLE = 0, 2, 3
 _EXAMPLES = """\
@@ -103,9 +103,9 @@ def _reports(options: argparse.Namespace) -> list[Report]:
         where = _shown(options.filename) + (f" (document {number})" if len(wanted) > 1 else "")
         try:
             name, spec = parse_document(document)
-            model = _model(spec, options.model_config, config_maps)
-            request = plan_request(spec, model, inventory)
-            reports.append(Report(name, spec.model.source, request, plan(request)))
+            found = _model(spec, options.model_config, config_maps)
+            request = plan_request(spec, found.model, inventory)
+            reports.append(Report(name, spec.model.source, request, plan(request), found.unserved))
         except InvalidSpecError as error:
             problems += [f"{where}: {problem}" for problem in error.problems]
         except ModelSourceError as error:
@@ -117,7 +117,7 @@ def _reports(options: argparse.Namespace) -> list[Report]:
 
 def _model(
     spec: LLMDeploymentSpec, directory: Path | None, config_maps: Mapping[str, Mapping[str, Any]]
-) -> ModelConfig:
+) -> SourceModel:
     if directory is not None:
         return read_model_directory(directory)
     if spec.model.config_from is None:

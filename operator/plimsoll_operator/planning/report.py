@@ -24,12 +24,14 @@ _PARTS = (("weights", "█"), ("KV cache", "▓"), ("activations", "▒"), ("res
 
 @dataclass(frozen=True)
 class Report:
-    """What a table is made of. `name` is the resource's, `source` where its model is."""
+    """What a table is made of. `name` is the resource's, `source` where its model is, `unserved`
+    why the engine cannot run that model, empty if it can."""
 
     name: str
     source: str
     request: PlanRequest
     result: PlanResult
+    unserved: str = ""
 
     def table(self) -> str:
         """The lines, without a trailing newline."""
@@ -57,7 +59,7 @@ class Report:
     def engine_limit(self) -> str | None:
         """Why the engine cannot run the plan, in the operator's words; None where it can."""
         status = plan_status(self.result)
-        trouble = None if status is None else engine_limit(status)
+        trouble = None if status is None else engine_limit(status, self.unserved)
         return None if trouble is None else trouble.message
 
     def _reasons(self) -> list[str]:

@@ -10,7 +10,7 @@ from plimsoll_planner.inputs import (
     PlanRequest,
     Workload,
 )
-from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_planner.models.model import Model
 
 P95_OVER_MEAN = 2
 """Ratio of the 95th percentile to the mean where a spec gives only the mean: between that of fixed
@@ -18,7 +18,7 @@ lengths (1) and of exponentially distributed ones (3)."""
 
 
 def plan_request(
-    spec: LLMDeploymentSpec, model: ModelConfig, inventory: tuple[AcceleratorPool, ...]
+    spec: LLMDeploymentSpec, model: Model, inventory: tuple[AcceleratorPool, ...]
 ) -> PlanRequest:
     """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned."""
     workload, slo, pin = spec.workload, spec.slo, spec.pin

@@ -7,12 +7,11 @@ import pytest
 
 from plimsoll_operator import planner_service
 from plimsoll_operator.planner_service import PlannerService
-from plimsoll_operator.planning.model_source import ModelSourceError
+from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.result import PlanResult
-from plimsoll_runtime.core.model_config import ModelConfig
 from tests.unit.plimsoll_operator.samples import raw_resource, resource
 
 
@@ -24,7 +23,7 @@ class Hub:
     now: float = 1000.0
     asked: list[float] = field(default_factory=list)
 
-    def read(self, source: str, revision: str | None) -> ModelConfig:
+    def read(self, source: str, revision: str | None) -> SourceModel:
         self.asked.append(self.now)
         raise self.failure
 

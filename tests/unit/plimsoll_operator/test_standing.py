@@ -6,7 +6,7 @@ import pytest
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.standing import Standing, engine_limit, settled, standing
+from plimsoll_operator.standing import Standing, engine_limit, settled, standing, within_engine
 from tests.unit.plimsoll_operator.samples import cpu_plan, gpu_plan, resource
 
 PLAN, OTHER = cpu_plan(), gpu_plan()
@@ -96,3 +96,14 @@ def test_a_stored_plan_that_the_engine_cannot_run_does_not_stand() -> None:
     stored = with_status(**{**FEASIBLE, "plan": TOO_WIDE.model_dump(by_alias=True)})
     assert settled(stored) is None
     assert standing(stored, "a", PLAN, None, best_effort=False).beyond == TOO_WIDE
+
+
+def test_a_plan_for_a_model_that_the_engine_does_not_serve_is_told_and_not_taken() -> None:
+    possible = standing(resource(), "b", PLAN, None, best_effort=False)
+    answer = within_engine(possible, "architectures [X]")
+    assert within_engine(possible) == possible
+    assert answer.plan is None
+    assert answer.beyond == PLAN
+    assert answer.trouble is not None
+    assert answer.trouble.reason == "EngineLimit"
+    assert "does not serve: architectures [X]" in answer.trouble.message

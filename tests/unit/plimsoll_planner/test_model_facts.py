@@ -1,7 +1,8 @@
 import pytest
 
 from plimsoll_planner.model_facts import model_facts
-from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_planner.models.model import Model
+from plimsoll_planner.models.reader import read_model
 from tests.unit.plimsoll_planner import models
 
 
@@ -21,7 +22,7 @@ from tests.unit.plimsoll_planner import models
         (models.SMOLLM2_135M, 134_515_008),
     ],
 )
-def test_parameters_are_those_published(config: ModelConfig, published: int) -> None:
+def test_parameters_are_those_published(config: Model, published: int) -> None:
     assert model_facts(config).parameters == published
 
 
@@ -50,7 +51,7 @@ def test_kv_heads_are_shared_then_replicated(size: int, share: int) -> None:
         (models.TINY, [1, 2, 4, 8]),
     ],
 )
-def test_sizes_that_divide_heads_and_mlp(config: ModelConfig, sizes: list[int]) -> None:
+def test_sizes_that_divide_heads_and_mlp(config: Model, sizes: list[int]) -> None:
     facts = model_facts(config)
     assert [size for size in range(1, 33) if facts.divides_into(size)] == sizes
 
@@ -71,10 +72,18 @@ def test_flops_per_token_are_twice_the_multiplied_weights() -> None:
 
 
 def test_biases_are_counted() -> None:
-    from dataclasses import replace
-
-    plain = model_facts(models.TINY).parameters
-    attention = model_facts(replace(models.TINY, attention_bias=True)).parameters - plain
-    mlp = model_facts(replace(models.TINY, mlp_bias=True)).parameters - plain
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 32,
+        "vocab_size": 2048,
+    }
+    plain = model_facts(read_model(config)).parameters
+    attention = model_facts(read_model({**config, "attention_bias": True})).parameters - plain
+    mlp = model_facts(read_model({**config, "mlp_bias": True})).parameters - plain
     assert attention == 6 * (8 * 32 + 2 * 4 * 32 + 192)
     assert mlp == 6 * (2 * 512 + 192)
