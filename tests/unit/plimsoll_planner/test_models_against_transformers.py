@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers.models.llama.modeling_llama  # noqa: F401 - slow, so not on a test's clock
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -13,6 +13,7 @@ from plimsoll_planner.models.gguf import MIXTURES
 from plimsoll_planner.models.weights import Matrix, Part
 from plimsoll_planner.planner import plan
 from tests.unit.plimsoll_planner import models
+from tests.unit.plimsoll_planner.models_table import PAGE, page_with_tables
 from tests.unit.plimsoll_planner.published import NAMES, config, facts, rows
 
 SIZES = rows("models_published.csv")
@@ -122,3 +123,8 @@ def test_every_architecture_is_planned(name: str) -> None:
     else:
         fits = of.weights_bytes("BF16") / result.plan.tensor_parallel_size
         assert fits < result.plan.memory_bytes
+
+
+def test_the_documented_tables_are_what_is_derived() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == page_with_tables(page), "run python -m tests.unit.plimsoll_planner.models_table"
