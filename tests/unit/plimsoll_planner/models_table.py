@@ -1,4 +1,4 @@
-"""The table of docs/models.md. `python -m tests.unit.plimsoll_planner.models_table` writes it anew."""
+"""The tables of docs/models.md, which `python -m tests.unit.plimsoll_planner.models_table` writes."""
 
 from pathlib import Path
 
