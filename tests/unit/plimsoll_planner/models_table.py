@@ -1,4 +1,4 @@
-"""The tables of docs/models.md, which `python -m tests.unit.plimsoll_planner.models_table` writes."""
+"""The tables of docs/models.md. As a program (`python -m`, with this name) it writes them."""
 
 from pathlib import Path
 
