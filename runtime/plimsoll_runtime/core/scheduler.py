@@ -19,20 +19,28 @@ from plimsoll_runtime.core.request import (
     RequestOutput,
     TokenLogprobs,
 )
-from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, scheduled_part
+from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig
+from plimsoll_runtime.core.step import (
+    ScheduledRequest,
+    SchedulerOutput,
+    history_of,
+    scheduled_part,
+)
 
 KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
+_NO_DRAFTS = AcceptedDrafts(())
 
 
 class Scheduler:
     """Continuous batching over a paged KV cache, within `limits`, in the order of `policy`.
 
     `tenant_weights` are shares of service under the policies that know tenants; 1 where a name is
-    missing. Not thread-safe. Every step is `schedule`, the model, `update`; `add` and `abort` may
-    come at any time between these calls, `set_limits` only before `schedule`.
+    missing. With `speculation` requests that decode may have drafts checked. Not thread-safe. Every
+    step is `schedule`, the model, `update`; `add` and `abort` may come at any time between these
+    calls, `set_limits` only before `schedule`.
     """
 
     def __init__(
@@ -42,8 +50,10 @@ class Scheduler:
         *,
         policy: SchedulingPolicy = SchedulingPolicy.FAIR,
         tenant_weights: Mapping[str, float] | None = None,
+        speculation: SpeculativeConfig | None = None,
     ) -> None:
         self.limits = limits
+        self.speculation = speculation
         self.counters = TenantCounters(tenant_weights)
         self.pool = BlockPool(limits.num_blocks)
         self.prefixes = PrefixCache(
@@ -150,12 +160,48 @@ class Scheduler:
         budget = self.limits.max_num_batched_tokens - len(scheduled)
         # A request that was just preempted must not come back in the same step.
         chunks = self._deal(prompts, budget, now, admitting=not preempted)
+        num_decoding = len(scheduled)
         scheduled += [
             scheduled_part(*chunk) for chunk in zip(prompts, chunks, strict=True) if chunk[1]
         ]
         num_tokens = sum([len(item.token_ids) for item in scheduled])
         num_context_tokens = num_tokens + sum([item.start for item in scheduled])
-        return SchedulerOutput(scheduled, preempted, num_tokens, num_context_tokens)
+        max_draft_tokens = 0
+        if self.speculation is not None:
+            left = self.limits.max_num_batched_tokens - num_tokens
+            each = self.speculation.drafts_each(len(scheduled), num_decoding, left)
+            if each:
+                max_draft_tokens = self._allow_drafts(scheduled, num_decoding, each)
+        return SchedulerOutput(
+            scheduled, preempted, num_tokens, num_context_tokens, max_draft_tokens
+        )
+
+    def _allow_drafts(self, scheduled: list[ScheduledRequest], num_decoding: int, most: int) -> int:
+        """Lets each of the first `num_decoding` items have up to `most` drafts; how many in sum.
+
+        Comes last in a step: drafts use what nobody else could, and nobody is preempted for them.
+        A request gets none that it could not keep: one token more comes out than drafts go in.
+        """
+        size = self.limits.block_size
+        total = 0
+        for position in range(num_decoding):
+            item = scheduled[position]
+            request = self._requests[item.request_id]
+            count = min(most, self._num_outputs_left(request) - 1)
+            if count < 1 or item.sampling.needs_history:
+                continue
+            missing = -(-(request.num_tokens + count) // size) - len(request.block_ids)
+            if missing > 0:
+                request.block_ids += self.pool.allocate(min(missing, self.pool.num_free))
+                count = min(count, len(request.block_ids) * size - request.num_tokens)
+            if count:
+                total += count
+                scheduled[position] = item._replace(
+                    block_ids=request.block_ids.copy(),
+                    history=history_of(request),
+                    max_drafts=count,
+                )
+        return total
 
     def _deal(
         self, prompts: list[Request], budget: int, now: float, *, admitting: bool
@@ -201,23 +247,24 @@ class Scheduler:
             budget -= more
         return chunks
 
-    def update(
+    def update(  # noqa: PLR0913 - the last by name
         self,
         output: SchedulerOutput,
         sampled: Mapping[str, int],
         errors: Mapping[str, str] | None = None,
         logprobs: Mapping[str, TokenLogprobs] | None = None,
         prompt_logprobs: Mapping[str, tuple[TokenLogprobs, ...]] | None = None,
+        *,
+        accepted: Mapping[str, AcceptedDrafts] | None = None,
     ) -> list[RequestOutput]:
         """Takes in what the model made of a step; says what each request that moved got.
 
         `sampled` has a token for every request of `output` with `samples`, except for those in
         `errors`, which end with that message, and those aborted since. `logprobs` are those of the
-        sampled tokens, `prompt_logprobs` those of the `targets`. Raises ValueError when a token is
-        missing.
+        sampled tokens, `prompt_logprobs` those of the `targets`; `accepted` are the drafts that
+        come before the sampled token. Raises ValueError when a token is missing.
         """
         outputs = []
-        block_size = self.limits.block_size
         for item in output.scheduled:
             request = self._requests.get(item.request_id)
             if request is None:
@@ -226,32 +273,85 @@ class Scheduler:
                 ended = self._end(item.request_id, FinishReason.ERROR, errors[item.request_id])
                 outputs.extend([ended] if ended else [])
                 continue
-            computed = request.num_computed_tokens = item.start + len(item.token_ids)
-            if computed // block_size > item.start // block_size:
-                self.prefixes.register(request)
+            drafts, reason = _NO_DRAFTS, None
+            if accepted and item.request_id in accepted:
+                drafts, reason = self._take_drafts(request, accepted[item.request_id])
+            self._take_computed(request, item, len(drafts.token_ids))
             scored = prompt_logprobs.get(item.request_id, ()) if prompt_logprobs else ()
             request.num_scored_tokens += len(scored)
             if not item.samples:
-                reason = FinishReason.LENGTH if computed == request.num_tokens else None
-                if reason is not None:
-                    self._release(request, reason)
-                if scored or reason is not None:
-                    outputs.append(_output(request, (), reason)._replace(prompt_logprobs=scored))
+                outputs += self._take_prompt(request, scored)
                 continue
-            token = sampled.get(item.request_id)
-            if token is None:
-                raise ValueError(f"no token was sampled for request {item.request_id!r}")
-            request.output_token_ids.append(token)
-            self.counters.charge(request.tenant, output=1)
-            reason = self._finish_reason(request, token)
+            tokens, told = drafts
+            if reason is None:
+                token = sampled.get(item.request_id)
+                if token is None:
+                    raise ValueError(f"no token was sampled for request {item.request_id!r}")
+                reason = self._append(request, token)
+                tokens = (*tokens, token)
+                if logprobs and item.request_id in logprobs:
+                    told = (*told, logprobs[item.request_id])
             if reason is not None:
                 self._release(request, reason)
-            made = _output(request, (token,), reason)
-            if scored or logprobs:
-                told = logprobs.get(item.request_id) if logprobs else None
-                made = made._replace(logprobs=told and (told,), prompt_logprobs=scored)
+            elif item.max_drafts:
+                self._free_blocks_beyond(request)
+            made = _output(request, tokens, reason)
+            if scored or told:
+                made = made._replace(logprobs=told or None, prompt_logprobs=scored)
             outputs.append(made)
         return outputs
+
+    def _take_prompt(
+        self, request: Request, scored: tuple[TokenLogprobs, ...]
+    ) -> list[RequestOutput]:
+        """What a step brought a request for which it sampled nothing, and which may have ended."""
+        reason = None
+        if request.num_computed_tokens == request.num_tokens:
+            reason = FinishReason.LENGTH
+            self._release(request, reason)
+        if not scored and reason is None:
+            return []
+        return [_output(request, (), reason)._replace(prompt_logprobs=scored)]
+
+    def _append(self, request: Request, token: int) -> FinishReason | None:
+        """Adds a token to a request's output, and says whether it is the last one."""
+        request.output_token_ids.append(token)
+        self.counters.charge(request.tenant, output=1)
+        sampling = request.sampling
+        count = len(request.output_token_ids)
+        if token in sampling.stop_token_ids and count >= sampling.min_tokens:
+            return FinishReason.STOP
+        return None if self._num_outputs_left(request) else FinishReason.LENGTH
+
+    def _num_outputs_left(self, request: Request) -> int:
+        """How many tokens a request may still be given."""
+        return min(
+            request.sampling.max_tokens - len(request.output_token_ids),
+            self.limits.max_model_len - request.num_tokens,
+        )
+
+    def _take_drafts(
+        self, request: Request, drafts: AcceptedDrafts
+    ) -> tuple[AcceptedDrafts, FinishReason | None]:
+        """Adds accepted drafts up to one that ends the request; which were added, and its end."""
+        for count, token in enumerate(drafts.token_ids, 1):
+            reason = self._append(request, token)
+            if reason is not None:
+                return AcceptedDrafts(drafts.token_ids[:count], drafts.logprobs[:count]), reason
+        return drafts, None
+
+    def _take_computed(self, request: Request, item: ScheduledRequest, num_drafts: int) -> None:
+        """Counts what a step computed; the keys and values of other drafts will be overwritten."""
+        size = self.limits.block_size
+        computed = request.num_computed_tokens = item.start + len(item.token_ids) + num_drafts
+        if computed // size > item.start // size:
+            self.prefixes.register(request)
+
+    def _free_blocks_beyond(self, request: Request) -> None:
+        """Gives back the blocks that drafts had which were not accepted."""
+        needed = -(-request.num_tokens // self.limits.block_size)
+        self.pool.free(request.block_ids[needed:])
+        del request.block_ids[needed:]
 
     def _has_next_block(self, request: Request, preempted: list[str]) -> bool:
         """Gives a decoding request the block of its next token; False when it was preempted."""
@@ -309,15 +409,6 @@ class Scheduler:
             self.counters.charge(request.tenant, prompt=new)
         self._running.add(request)
         return request
-
-    def _finish_reason(self, request: Request, token: int) -> FinishReason | None:
-        sampling = request.sampling
-        count = len(request.output_token_ids)
-        if token in sampling.stop_token_ids and count >= sampling.min_tokens:
-            return FinishReason.STOP
-        if count >= sampling.max_tokens or request.num_tokens >= self.limits.max_model_len:
-            return FinishReason.LENGTH
-        return None
 
     def _end(
         self, request_id: str, reason: FinishReason, error: str | None
