@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from plimsoll_runtime.core.blocks import BlockPool
+from plimsoll_runtime.core.checks import check_limits
 from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
@@ -454,17 +455,3 @@ def _output(
         request.num_preemptions,
         request.num_cached_tokens,
     )
-
-
-def check_limits(request: Request, limits: EngineLimits) -> None:
-    """Raises ValueError when an engine with these limits could never serve the request."""
-    length = len(request.prompt_token_ids)
-    if length < 1:
-        raise ValueError("the prompt has no tokens")
-    if length >= limits.max_model_len:
-        raise ValueError(
-            f"the prompt has {length} tokens; with max_model_len {limits.max_model_len} "
-            f"at most {limits.max_model_len - 1} leave room for an answer"
-        )
-    if request.sampling.max_tokens < 0:
-        raise ValueError(f"max_tokens must be at least 0, not {request.sampling.max_tokens}")

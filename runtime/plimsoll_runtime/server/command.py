@@ -16,7 +16,7 @@ from typing import NamedTuple, NoReturn
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
-from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine
