@@ -15,6 +15,7 @@ from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.host import cpu_limit, free_memory
+from plimsoll_runtime.engine.ngram import NgramProposer
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.rank_channel import Allocate, Allocated, Budget, Loaded, Measure
 from plimsoll_runtime.engine.ranks import Ranks
@@ -79,13 +80,18 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         cache = KVCache.allocate(shard, limits.num_blocks, limits.block_size, dtype, device)
         ranks.collect(Allocated)
         scheduler = Scheduler(
-            limits, policy=options.scheduling_policy, tenant_weights=options.tenant_weights
+            limits,
+            policy=options.scheduling_policy,
+            tenant_weights=options.tenant_weights,
+            speculation=options.speculative_config,
         )
+        drafting = options.speculative_config
+        proposer = None if drafting is None else NgramProposer(drafting)
         grammars = GrammarCompiler(
             (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
         )
         if size == 1:
-            runner = ModelRunner(model, cache, device, threads, grammars)
+            runner = ModelRunner(model, cache, device, threads, grammars, proposer=proposer)
         else:
             runner = TensorParallelRunner(
                 model=model,
@@ -94,6 +100,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
                 threads=threads,
                 grammars=grammars,
                 ranks=ranks,
+                proposer=proposer,
             )
         engine = Engine(scheduler, runner, config, grammars=grammars, seed=options.seed)
         engine.on_end = ranks.close

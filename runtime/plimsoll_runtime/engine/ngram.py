@@ -9,7 +9,7 @@ from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, TokenH
 from plimsoll_runtime.engine.history import Followers
 
 MAX_INDEXED = 8192
-"""Tokens that are indexed in one step, some milliseconds; of longer prompts the rest comes later."""
+"""Tokens that are indexed in one step: some milliseconds. The rest of a prompt comes later."""
 
 
 class NgramIndex:

@@ -10,6 +10,7 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
+from plimsoll_runtime.engine.drafts import Drafter, Proposer
 from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.rank_channel import Step
@@ -21,16 +22,18 @@ class ModelRunner:
     """Holds the model and its KV cache; see `Runner` in `engine.engine`.
 
     `threads` is how many threads compute on CPU; None leaves torch's setting. Without `grammars`
-    a request that brings one ends with an error.
+    a request that brings one ends with an error. Without a `proposer` nobody has drafts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last by name
         self,
         model: LlamaForCausalLM,
         cache: KVCache,
         device: torch.device,
         threads: int | None = None,
         grammars: GrammarCompiler | None = None,
+        *,
+        proposer: Proposer | None = None,
     ) -> None:
         self.model = model
         self.cache = cache
@@ -38,10 +41,13 @@ class ModelRunner:
         self._threads = threads
         self._attention = PagedAttention(cache)
         self._chooser = TokenChooser(grammars)
+        self._drafter = None if proposer is None else Drafter(proposer)
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Computes every scheduled token and samples where a request has caught up."""
+        if self._drafter is not None:
+            output = self._drafter.extend(output)
         logits, scores = self._compute(output, plan_step(output))
         sampling = [item for item in output.scheduled if item.samples]
         choices = self._chooser.choose(logits, sampling)
@@ -51,6 +57,8 @@ class ModelRunner:
             choices.refused,
             choices.logprobs,
             scores.prompt_logprobs,
+            choices.accepted,
+            {item.request_id: item.num_drafts for item in sampling if item.num_drafts},
         )
 
     @torch.inference_mode()
@@ -121,7 +129,7 @@ def plan_step(output: SchedulerOutput) -> Step:
         spans.append(SequenceSpan(item.start, len(item.token_ids), item.block_ids))
         token_ids += item.token_ids
         if item.samples:
-            sample_rows.append(len(token_ids) - 1)
+            sample_rows += range(len(token_ids) - 1 - item.num_drafts, len(token_ids))
     return Step(token_ids, spans, sample_rows, target_rows(output.scheduled))
 
 
