@@ -46,8 +46,16 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Computes every scheduled token and samples where a request has caught up."""
-        if self._drafter is not None:
-            output = self._drafter.extend(output)
+        if self._drafter is None:
+            return self._run(output)
+        drafted = self._drafter.extend(output)
+        result = self._run(drafted)
+        # In attention a draft that makes NaN spoils the rows before it too: 0 times NaN is NaN.
+        if any(item.request_id in result.errors for item in drafted.scheduled if item.num_drafts):
+            result = self._run(output)
+        return result
+
+    def _run(self, output: SchedulerOutput) -> StepResult:
         logits, scores = self._compute(output, plan_step(output))
         sampling = [item for item in output.scheduled if item.samples]
         choices = self._chooser.choose(logits, sampling)

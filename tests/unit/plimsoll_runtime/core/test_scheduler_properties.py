@@ -135,6 +135,20 @@ def checked(tokens: list[int], num_drafts: int) -> list[int]:
     return chosen
 
 
+def chosen(
+    items: list[ScheduledRequest], memory: Memory, salts: dict[str, str]
+) -> tuple[dict[str, int], dict[str, AcceptedDrafts]]:
+    """The model's token for each that samples, and the drafts before it that are right."""
+    sampled, accepted = {}, {}
+    for item in items:
+        tokens = memory.read(item, salts[item.request_id])
+        if item.samples:
+            *drafts, sampled[item.request_id] = checked(tokens, item.num_drafts)
+            if drafts:
+                accepted[item.request_id] = AcceptedDrafts(tuple(drafts))
+    return sampled, accepted
+
+
 Check = Callable[[Scheduler, SchedulerOutput], None]
 Guess = Callable[[str, list[int], int], list[int]]
 """From a request's id, its tokens so far and how many may be guessed to guesses."""
@@ -208,13 +222,7 @@ def serve(
         items = [with_drafts(item, guess) for item in output.scheduled]
         for item in items:
             memory.write(item, salts[item.request_id])
-        sampled, accepted = {}, {}
-        for item in items:
-            tokens = memory.read(item, salts[item.request_id])
-            if item.samples:
-                *drafts, sampled[item.request_id] = checked(tokens, item.num_drafts)
-                if drafts:
-                    accepted[item.request_id] = AcceptedDrafts(tuple(drafts))
+        sampled, accepted = chosen(items, memory, salts)
         for out in scheduler.update(output, sampled, accepted=accepted):
             outputs.setdefault(out.request_id, []).append(out)
         index += 1
