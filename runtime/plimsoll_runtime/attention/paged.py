@@ -91,8 +91,7 @@ class PagedAttention:
                 self._chunks.append(self._chunk(metadata, index, row, length))
             row += span.query_len
         self._groups = [
-            self._group(metadata, query_len, members)
-            for (query_len, _), members in buckets.items()
+            self._group(metadata, query_len, members) for (query_len, _), members in buckets.items()
         ]
 
     def forward(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

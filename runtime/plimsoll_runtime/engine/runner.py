@@ -8,6 +8,7 @@ from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
 from plimsoll_runtime.attention.paged import PagedAttention
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
+from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.drafts import Drafter, Proposer
@@ -72,19 +73,19 @@ class ModelRunner:
     @torch.inference_mode()
     def follow(self, step: Step) -> None:
         """Does a rank's share of what `execute` does on rank 0, call for call."""
-        hidden, _ = self._forward(step)
+        hidden, _ = self.forward(step)
         for rows in head_chunks(step.target_rows, self.model.config.vocab_size):
             self.model.logits(hidden[torch.tensor(rows, device=self.device)])
 
     def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores]:
         """All of a step in which ranks need each other; none is left when tokens are chosen."""
-        hidden, logits = self._forward(step)
+        hidden, logits = self.forward(step)
         model = self.model
         return logits, score_prompts(
             hidden, output.scheduled, model.logits, model.config.vocab_size
         )
 
-    def _forward(self, step: Step) -> tuple[Tensor, Tensor]:
+    def forward(self, step: Step) -> tuple[Tensor, Tensor]:
         """Hidden states `[T, hidden]` and logits `[sample_rows, vocab]` fp32."""
         cache = self.cache
         metadata = build_metadata(step.spans, cache.block_size, cache.num_blocks, self.device)
@@ -107,21 +108,24 @@ class ModelRunner:
             torch.set_num_threads(self._threads)
         self.execute(_dummy_step([_dummy(1, [0]), _dummy(min(2, self.cache.block_size), [0])]))
 
-    def profile(self, limits: EngineLimits) -> None:
-        """The largest step that `limits` allow, to measure the memory that it needs.
+    def profile(self, limits: EngineLimits, drafts: SpeculativeConfig | None = None) -> None:
+        """The largest step that `limits` and `drafts` allow, to measure the memory that it needs.
 
         All sequences share the same few blocks: this runs before requests come. Of several ranks
         all must call it.
         """
         blocks = list(range(self.cache.num_blocks))
         decodes = limits.max_num_seqs - 1
+        spare = limits.max_num_batched_tokens - limits.max_num_seqs
+        count = 0 if drafts is None else drafts.drafts_each(limits.max_num_seqs, decodes, spare)
         length = min(
-            limits.max_num_batched_tokens - decodes,
+            limits.max_num_batched_tokens - decodes * (1 + count),
             limits.max_model_len,
             len(blocks) * self.cache.block_size,
         )
         prompt = _dummy(length, blocks)._replace(targets=PromptTargets(0, [0] * length))
-        output = _dummy_step([_dummy(1, blocks)] * decodes + [prompt])
+        decode = _dummy(1 + count, blocks)._replace(num_drafts=count)
+        output = _dummy_step([decode] * decodes + [prompt])
         if self.model.group.rank == 0:
             self.execute(output)
         else:
