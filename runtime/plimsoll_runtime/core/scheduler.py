@@ -198,7 +198,7 @@ class Scheduler:
             item = scheduled[position]
             request = self._requests[item.request_id]
             count = min(most, self._num_outputs_left(request) - 1)
-            if count < 1 or item.sampling.needs_history:
+            if count < 1:
                 continue
             missing = -(-(request.num_tokens + count) // size) - len(request.block_ids)
             if missing > 0:

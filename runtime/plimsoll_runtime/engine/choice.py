@@ -35,6 +35,10 @@ class TokenChooser:
     def __init__(self, grammars: GrammarCompiler | None = None) -> None:
         self._processors = LogitProcessors(grammars)
 
+    def num_possible(self, item: ScheduledRequest, drafts: list[int]) -> int:
+        """How many of these drafts an item could accept, as far as is known before the model."""
+        return self._processors.num_possible(item, drafts)
+
     def choose(self, logits: Tensor, items: Sequence[ScheduledRequest]) -> Choices:
         """`logits` `[rows, vocab]` fp32 are one row for each of `items`, and for each of its
         drafts; they stay as they are."""

@@ -6,7 +6,7 @@ decision 013 has the proof.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Protocol
@@ -27,10 +27,17 @@ class Proposer(Protocol):
 
 
 class Drafter:
-    """Asks a proposer, and makes do without it when it fails."""
+    """Asks a proposer, and makes do without it when it fails.
 
-    def __init__(self, proposer: Proposer) -> None:
+    `num_possible` says how many of its drafts a request could accept at most; the others are left
+    out before the model computes them.
+    """
+
+    def __init__(
+        self, proposer: Proposer, num_possible: Callable[[ScheduledRequest, list[int]], int]
+    ) -> None:
         self._proposer = proposer
+        self._num_possible = num_possible
         self._has_failed = False
 
     def extend(self, output: SchedulerOutput) -> SchedulerOutput:
@@ -44,7 +51,9 @@ class Drafter:
             return output
         if not any(drafts.values()):
             return output
-        scheduled = [_with_drafts(item, drafts.get(item.request_id)) for item in output.scheduled]
+        scheduled = [
+            self._with_drafts(item, drafts.get(item.request_id)) for item in output.scheduled
+        ]
         count = sum(item.num_drafts for item in scheduled)
         return replace(
             output,
@@ -53,9 +62,19 @@ class Drafter:
             num_context_tokens=output.num_context_tokens + count,
         )
 
+    def _with_drafts(self, item: ScheduledRequest, drafts: list[int] | None) -> ScheduledRequest:
+        if not drafts or not item.max_drafts:
+            return item
+        drafts = drafts[: item.max_drafts]
+        drafts = drafts[: self._num_possible(item, drafts)]
+        return item._replace(token_ids=item.token_ids + drafts, num_drafts=len(drafts))
+
 
 def rows_of(item: ScheduledRequest) -> list[ScheduledRequest]:
-    """An item for each token that is to be chosen: after its own last token, and each draft."""
+    """An item for each token that is to be chosen: after its own last token, and each draft.
+
+    The drafts before it are in its history, as if they had come out.
+    """
     count = item.num_drafts
     if not count:
         return [item]
@@ -67,6 +86,7 @@ def rows_of(item: ScheduledRequest) -> list[ScheduledRequest]:
         rows.append(
             item._replace(
                 token_ids=known + before,
+                num_drafts=index,
                 output_index=item.output_index + index,
                 history=history
                 and history._replace(output_token_ids=history.output_token_ids + before),
@@ -87,10 +107,3 @@ def num_accepted(drafts: Sequence[int], chosen: Sequence[int | None]) -> int:
             break
         count += 1
     return count
-
-
-def _with_drafts(item: ScheduledRequest, drafts: list[int] | None) -> ScheduledRequest:
-    if not drafts or not item.max_drafts:
-        return item
-    drafts = drafts[: item.max_drafts]
-    return item._replace(token_ids=item.token_ids + drafts, num_drafts=len(drafts))

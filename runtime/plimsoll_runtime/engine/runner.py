@@ -42,7 +42,7 @@ class ModelRunner:
         self._threads = threads
         self._attention = PagedAttention(cache)
         self._chooser = TokenChooser(grammars)
-        self._drafter = None if proposer is None else Drafter(proposer)
+        self._drafter = None if proposer is None else Drafter(proposer, self._chooser.num_possible)
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
