@@ -28,6 +28,7 @@ from plimsoll_runtime.core.request import (
     SamplingParams,
     TokenLogprobs,
 )
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.engine import collectives
 from plimsoll_runtime.engine import ranks as ranks_module
 from plimsoll_runtime.engine.engine import Engine
@@ -160,6 +161,22 @@ def test_tokens_are_those_of_one_rank_under_load(
         one.stats().num_steps,
         one.stats().num_preemptions,
     )
+
+
+@pytest.mark.parametrize("method", list(SpeculativeMethod))
+def test_drafts_are_rank_0s_own_and_change_no_token(
+    load: Load, tmp_path: Path, method: SpeculativeMethod
+) -> None:
+    folder = save(tmp_path, **GQA)
+    model = str(folder) if method is SpeculativeMethod.DRAFT_MODEL else None
+    config = SpeculativeConfig(method, 3, prompt_lookup_min=1, model=model)
+    options = tight(folder, 1) | {"max_num_batched_tokens": 24}
+    drafting = load(folder, 2, **options, speculative_config=config)
+    assert answers(drafting) == answers(load(folder, 1, **tight(folder, 1)))
+    told = drafting.stats().speculation
+    assert told is not None
+    assert 0 < told.num_accepted_tokens < told.num_draft_tokens
+    assert drafting.stats().num_preemptions > 0
 
 
 def scored_questions() -> list[Question]:
