@@ -134,6 +134,12 @@ class Request:
         """Prompt and output tokens known so far."""
         return len(self.prompt_token_ids) + len(self.output_token_ids)
 
+    def num_outputs_left(self, max_model_len: int) -> int:
+        """How many tokens it may still be given, where no sequence may be longer than that."""
+        return min(
+            self.sampling.max_tokens - len(self.output_token_ids), max_model_len - self.num_tokens
+        )
+
     def token_ids(self, start: int, stop: int) -> list[int]:
         """The known tokens at positions `start` to `stop`, prompt and output as one sequence."""
         split = len(self.prompt_token_ids)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from plimsoll_runtime.core.blocks import BlockPool, CachedBlock
 from plimsoll_runtime.core.checks import check_limits
+from plimsoll_runtime.core.draft_allowance import DraftAllowance
 from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
@@ -25,7 +26,6 @@ from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig
 from plimsoll_runtime.core.step import (
     ScheduledRequest,
     SchedulerOutput,
-    history_of,
     scheduled_part,
 )
 
@@ -71,6 +71,9 @@ class Scheduler:
             limits.block_size,
             enabled=limits.enable_prefix_caching,
             hash_block=hash_block,
+        )
+        self._drafts = (
+            None if speculation is None else DraftAllowance(speculation, limits, self.pool)
         )
         self.num_preemptions = 0
         self.mean_output_tokens: float | None = None
@@ -177,41 +180,12 @@ class Scheduler:
         num_tokens = sum([len(item.token_ids) for item in scheduled])
         num_context_tokens = num_tokens + sum([item.start for item in scheduled])
         max_draft_tokens = 0
-        if self.speculation is not None:
+        if self._drafts is not None:
             left = self.limits.max_num_batched_tokens - num_tokens
-            each = self.speculation.drafts_each(len(scheduled), num_decoding, left)
-            if each:
-                max_draft_tokens = self._allow_drafts(scheduled, num_decoding, each)
+            max_draft_tokens = self._drafts.deal(scheduled, num_decoding, left, self._requests)
         return SchedulerOutput(
             scheduled, preempted, num_tokens, num_context_tokens, max_draft_tokens
         )
-
-    def _allow_drafts(self, scheduled: list[ScheduledRequest], num_decoding: int, most: int) -> int:
-        """Lets each of the first `num_decoding` items have up to `most` drafts; how many in sum.
-
-        Comes last in a step: drafts use what nobody else could, and nobody is preempted for them.
-        A request gets none that it could not keep: one token more comes out than drafts go in.
-        """
-        size = self.limits.block_size
-        total = 0
-        for position in range(num_decoding):
-            item = scheduled[position]
-            request = self._requests[item.request_id]
-            count = min(most, self._num_outputs_left(request) - 1)
-            if count < 1:
-                continue
-            missing = -(-(request.num_tokens + count) // size) - len(request.block_ids)
-            if missing > 0:
-                request.block_ids += self.pool.allocate(min(missing, self.pool.num_free))
-                count = min(count, len(request.block_ids) * size - request.num_tokens)
-            if count:
-                total += count
-                scheduled[position] = item._replace(
-                    block_ids=request.block_ids.copy(),
-                    history=history_of(request),
-                    max_drafts=count,
-                )
-        return total
 
     def _deal(
         self, prompts: list[Request], budget: int, now: float, *, admitting: bool
@@ -302,8 +276,8 @@ class Scheduler:
                     told = (*told, logprobs[item.request_id])
             if reason is not None:
                 self._release(request, reason)
-            elif item.max_drafts:
-                self._free_blocks_beyond(request)
+            elif self._drafts is not None and item.max_drafts:
+                self._drafts.settle(request)
             made = _output(request, tokens, reason)
             if scored or told:
                 made = made._replace(logprobs=told or None, prompt_logprobs=scored)
@@ -330,14 +304,8 @@ class Scheduler:
         count = len(request.output_token_ids)
         if token in sampling.stop_token_ids and count >= sampling.min_tokens:
             return FinishReason.STOP
-        return None if self._num_outputs_left(request) else FinishReason.LENGTH
-
-    def _num_outputs_left(self, request: Request) -> int:
-        """How many tokens a request may still be given."""
-        return min(
-            request.sampling.max_tokens - len(request.output_token_ids),
-            self.limits.max_model_len - request.num_tokens,
-        )
+        left = request.num_outputs_left(self.limits.max_model_len)
+        return None if left else FinishReason.LENGTH
 
     def _take_drafts(
         self, request: Request, drafts: AcceptedDrafts
@@ -355,12 +323,6 @@ class Scheduler:
         computed = request.num_computed_tokens = item.start + len(item.token_ids) + num_drafts
         if computed // size > item.start // size:
             self.prefixes.register(request)
-
-    def _free_blocks_beyond(self, request: Request) -> None:
-        """Gives back the blocks that drafts had which were not accepted."""
-        needed = -(-request.num_tokens // self.limits.block_size)
-        self.pool.free(request.block_ids[needed:])
-        del request.block_ids[needed:]
 
     def _has_next_block(self, request: Request, preempted: list[str]) -> bool:
         """Gives a decoding request the block of its next token; False when it was preempted."""
