@@ -33,7 +33,6 @@ KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
-_NO_DRAFTS = AcceptedDrafts(())
 
 
 class _Candidate(NamedTuple):
@@ -248,6 +247,9 @@ class Scheduler:
         come before the sampled token. Raises ValueError when a token is missing.
         """
         outputs = []
+        tokens: tuple[int, ...]
+        told: tuple[TokenLogprobs, ...]
+        block_size = self.limits.block_size
         for item in output.scheduled:
             request = self._requests.get(item.request_id)
             if request is None:
@@ -256,32 +258,32 @@ class Scheduler:
                 ended = self._end(item.request_id, FinishReason.ERROR, errors[item.request_id])
                 outputs.extend([ended] if ended else [])
                 continue
-            drafts, reason = _NO_DRAFTS, None
+            tokens, told, reason = (), (), None
             if accepted and item.request_id in accepted:
-                drafts, reason = self._take_drafts(request, accepted[item.request_id])
-            self._take_computed(request, item, len(drafts.token_ids))
+                tokens, told, reason = self._take_drafts(request, accepted[item.request_id])
+            # Keys and values of drafts that were not accepted will be overwritten.
+            computed = item.start + len(item.token_ids) + len(tokens)
+            request.num_computed_tokens = computed
+            if computed // block_size > item.start // block_size:
+                self.prefixes.register(request)
             scored = prompt_logprobs.get(item.request_id, ()) if prompt_logprobs else ()
             request.num_scored_tokens += len(scored)
             if not item.samples:
                 outputs += self._take_prompt(request, scored)
                 continue
-            tokens, told = drafts
             if reason is None:
                 token = sampled.get(item.request_id)
                 if token is None:
                     raise ValueError(f"no token was sampled for request {item.request_id!r}")
                 reason = self._append(request, token)
-                tokens = (*tokens, token)
+                tokens += (token,)
                 if logprobs and item.request_id in logprobs:
-                    told = (*told, logprobs[item.request_id])
+                    told += (logprobs[item.request_id],)
             if reason is not None:
                 self._release(request, reason)
             elif self._drafts is not None and item.max_drafts:
                 self._drafts.settle(request)
-            made = _output(request, tokens, reason)
-            if scored or told:
-                made = made._replace(logprobs=told or None, prompt_logprobs=scored)
-            outputs.append(made)
+            outputs.append(_output(request, tokens, reason, None, told or None, scored))
         return outputs
 
     def _take_prompt(
@@ -294,7 +296,7 @@ class Scheduler:
             self._release(request, reason)
         if not scored and reason is None:
             return []
-        return [_output(request, (), reason)._replace(prompt_logprobs=scored)]
+        return [_output(request, (), reason, None, None, scored)]
 
     def _append(self, request: Request, token: int) -> FinishReason | None:
         """Adds a token to a request's output, and says whether it is the last one."""
@@ -304,25 +306,20 @@ class Scheduler:
         count = len(request.output_token_ids)
         if token in sampling.stop_token_ids and count >= sampling.min_tokens:
             return FinishReason.STOP
-        left = request.num_outputs_left(self.limits.max_model_len)
-        return None if left else FinishReason.LENGTH
+        if count >= sampling.max_tokens or request.num_tokens >= self.limits.max_model_len:
+            return FinishReason.LENGTH
+        return None
 
     def _take_drafts(
         self, request: Request, drafts: AcceptedDrafts
-    ) -> tuple[AcceptedDrafts, FinishReason | None]:
+    ) -> tuple[tuple[int, ...], tuple[TokenLogprobs, ...], FinishReason | None]:
         """Adds accepted drafts up to one that ends the request; which were added, and its end."""
-        for count, token in enumerate(drafts.token_ids, 1):
+        tokens, told = drafts
+        for count, token in enumerate(tokens, 1):
             reason = self._append(request, token)
             if reason is not None:
-                return AcceptedDrafts(drafts.token_ids[:count], drafts.logprobs[:count]), reason
-        return drafts, None
-
-    def _take_computed(self, request: Request, item: ScheduledRequest, num_drafts: int) -> None:
-        """Counts what a step computed; the keys and values of other drafts will be overwritten."""
-        size = self.limits.block_size
-        computed = request.num_computed_tokens = item.start + len(item.token_ids) + num_drafts
-        if computed // size > item.start // size:
-            self.prefixes.register(request)
+                return tokens[:count], told[:count], reason
+        return tokens, told, None
 
     def _has_next_block(self, request: Request, preempted: list[str]) -> bool:
         """Gives a decoding request the block of its next token; False when it was preempted."""
@@ -416,11 +413,13 @@ class Scheduler:
         request.prefix = None
 
 
-def _output(
+def _output(  # noqa: PLR0913, PLR0917 - in the order of RequestOutput, for every token
     request: Request,
     token_ids: tuple[int, ...],
     reason: FinishReason | None,
     error: str | None = None,
+    logprobs: tuple[TokenLogprobs, ...] | None = None,
+    prompt_logprobs: tuple[TokenLogprobs, ...] = (),
 ) -> RequestOutput:
     return RequestOutput(
         request.request_id,
@@ -430,4 +429,6 @@ def _output(
         request.first_scheduled_time,
         request.num_preemptions,
         request.num_cached_tokens,
+        logprobs,
+        prompt_logprobs,
     )
