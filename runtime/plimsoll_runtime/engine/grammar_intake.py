@@ -39,7 +39,7 @@ class GrammarIntake:
     def _compile(self, grammar: str, then: Callable[[], None]) -> None:
         try:
             if self._compiler is not None:
-                self._compiler.compile(grammar)
+                self._compiler.prepare(grammar)
         except GrammarError:
             pass  # the step that would follow the grammar says so
         finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from plimsoll_runtime.core.request import FinishReason, RequestOutput
+from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.channel import Channel
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.errors import EngineFailedError
@@ -207,7 +208,9 @@ def _exit(code: int) -> NoReturn:
 def _load(load: Load) -> Engine:
     from plimsoll_runtime.engine.loader import load_engine
 
-    return load_engine(Path(load.model_dir), load.options)
+    engine = load_engine(Path(load.model_dir), load.options)
+    garbage.settle()
+    return engine
 
 
 def main(argv: list[str], make_engine: Callable[[Load], Engine] = _load) -> NoReturn:

@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.speculation import SpeculativeConfig
+from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
 from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.messages import Load, Loaded
@@ -215,6 +216,7 @@ def _serve_engine(
     engine.start()
 
     def ready() -> None:
+        garbage.settle()
         seconds = time.monotonic() - started
         _say(f"serving {settings.name} on {_url(listeners.api)} (ready in {seconds:.1f} s)")
         if listeners.admin is not None:
