@@ -1,8 +1,9 @@
-"""A real engine and scheduler around a model that says what the test wants."""
+"""A real engine around a model that says what the test wants, or around builtin://tiny."""
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -17,6 +18,9 @@ from plimsoll_runtime.engine.engine import Engine, StepResult
 from plimsoll_runtime.server.app import create_app
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 MODEL = "tiny"
 EOS = 5
@@ -106,6 +110,34 @@ def say(spoken: SpokenModel, tokenizer: Tokenizer) -> Callable[[str], list[int]]
 @pytest.fixture
 def settings() -> ServerSettings:
     return ServerSettings(served_names=("tiny", "alias"), root="builtin://tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny_model() -> Iterator[Engine]:
+    """builtin://tiny; see `tiny_server`."""
+    from tests.unit.plimsoll_runtime.server.tiny_server import tiny_engine  # torch takes its time
+
+    with tiny_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def tiny(tiny_model: Engine) -> Iterator[FastAPI]:
+    """Its app. A module whose `http` shall reach it makes it its `app`."""
+    from tests.unit.plimsoll_runtime.server.tiny_server import tiny_app
+
+    with tiny_app(tiny_model) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def oracle() -> "LlamaForCausalLM":
+    """builtin://tiny as transformers computes it."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    folder = builtin.path(MODEL)
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 @pytest.fixture
