@@ -201,20 +201,22 @@ class Scheduler:
             budget -= more
         return chunks
 
-    def update(
+    def update(  # noqa: PLR0913 - what a model can make of a step
         self,
         output: SchedulerOutput,
         sampled: Mapping[str, int],
         errors: Mapping[str, str] | None = None,
         logprobs: Mapping[str, TokenLogprobs] | None = None,
         prompt_logprobs: Mapping[str, tuple[TokenLogprobs, ...]] | None = None,
+        *,
+        pooled: Mapping[str, bytes] | None = None,
     ) -> list[RequestOutput]:
         """Takes in what the model made of a step; says what each request that moved got.
 
         `sampled` has a token for every request of `output` with `samples`, except for those in
         `errors`, which end with that message, and those aborted since. `logprobs` are those of the
-        sampled tokens, `prompt_logprobs` those of the `targets`. Raises ValueError when a token is
-        missing.
+        sampled tokens, `prompt_logprobs` those of the `targets`, `pooled` the sums of the `pooled`
+        spans. Raises ValueError when a token or a sum is missing.
         """
         outputs = []
         block_size = self.limits.block_size
@@ -232,11 +234,13 @@ class Scheduler:
             scored = prompt_logprobs.get(item.request_id, ()) if prompt_logprobs else ()
             request.num_scored_tokens += len(scored)
             if not item.samples:
+                vector = _take_pooled(request, item, pooled)
                 reason = FinishReason.LENGTH if computed == request.num_tokens else None
                 if reason is not None:
                     self._release(request, reason)
-                if scored or reason is not None:
-                    outputs.append(_output(request, (), reason)._replace(prompt_logprobs=scored))
+                if scored or vector or reason is not None:
+                    made = _output(request, (), reason)
+                    outputs.append(made._replace(prompt_logprobs=scored, pooled=vector))
                 continue
             token = sampled.get(item.request_id)
             if token is None:
@@ -365,15 +369,30 @@ def _output(
     )
 
 
+def _take_pooled(
+    request: Request, item: ScheduledRequest, pooled: Mapping[str, bytes] | None
+) -> bytes:
+    if item.pooled is None:
+        return b""
+    if pooled is None or item.request_id not in pooled:
+        raise ValueError(f"no hidden states were summed for request {item.request_id!r}")
+    request.num_pooled_tokens += item.pooled.stop - item.pooled.start
+    return pooled[item.request_id]
+
+
 def check_limits(request: Request, limits: EngineLimits) -> None:
     """Raises ValueError when an engine with these limits could never serve the request."""
     length = len(request.prompt_token_ids)
     if length < 1:
         raise ValueError("the prompt has no tokens")
-    if length >= limits.max_model_len:
+    sampling = request.sampling
+    most = limits.max_model_len - (sampling.pooling is None)
+    if length > most:
         raise ValueError(
             f"the prompt has {length} tokens; with max_model_len {limits.max_model_len} "
-            f"at most {limits.max_model_len - 1} leave room for an answer"
+            f"at most {most} leave room for an answer"
         )
-    if request.sampling.max_tokens < 0:
-        raise ValueError(f"max_tokens must be at least 0, not {request.sampling.max_tokens}")
+    if sampling.max_tokens < 0:
+        raise ValueError(f"max_tokens must be at least 0, not {sampling.max_tokens}")
+    if sampling.pooling is not None and sampling.max_tokens:
+        raise ValueError(f"with pooling max_tokens must be 0, not {sampling.max_tokens}")

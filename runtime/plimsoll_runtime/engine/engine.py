@@ -45,7 +45,8 @@ class StepResult:
     """A token, or an error message fit for the client, for each request that samples.
 
     Those in `refused` cannot go on by what they ask for themselves; they have neither of the other
-    two. `logprobs` are those of the tokens, `prompt_logprobs` those of the `targets`, where wanted.
+    two. `logprobs` are those of the tokens, `prompt_logprobs` those of the `targets`, `pooled` the
+    sums of the `pooled` spans in fp32, where wanted.
     """
 
     sampled: dict[str, int] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class StepResult:
     refused: dict[str, str] = field(default_factory=dict)
     logprobs: dict[str, TokenLogprobs] = field(default_factory=dict)
     prompt_logprobs: dict[str, tuple[TokenLogprobs, ...]] = field(default_factory=dict)
+    pooled: dict[str, bytes] = field(default_factory=dict)
 
 
 class Runner(Protocol):
@@ -311,7 +313,12 @@ class Engine:
                 if ended is not None:
                     self._deliver(ended._replace(refused=True))
             for item in self._scheduler.update(
-                output, result.sampled, result.errors, result.logprobs, result.prompt_logprobs
+                output,
+                result.sampled,
+                result.errors,
+                result.logprobs,
+                result.prompt_logprobs,
+                pooled=result.pooled,
             ):
                 self._deliver(item)
             self._record(output, seconds)

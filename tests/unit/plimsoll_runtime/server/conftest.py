@@ -1,6 +1,7 @@
 """A real engine around a model that says what the test wants, or around builtin://tiny."""
 
 import threading
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MODEL = "tiny"
 EOS = 5
 VOCAB_SIZE = 2048
+HIDDEN_SIZE = 8
 MAX_MODEL_LEN = 256
 
 
@@ -46,7 +48,7 @@ class SpokenModel:
         """Nothing to warm."""
 
     def execute(self, output: SchedulerOutput) -> StepResult:
-        """The next token of the answer for every sequence that samples."""
+        """The next token of the answer for every sequence that samples, and ones as vectors."""
         self.gate.wait()
         if self.broken:
             raise RuntimeError("the model is broken")
@@ -56,7 +58,9 @@ class SpokenModel:
                 index = item.output_index
                 known = index < len(self.token_ids)
                 sampled[item.request_id] = self.token_ids[index] if known else EOS
-        return StepResult(sampled)
+        ones = array("f", [1.0] * HIDDEN_SIZE).tobytes()
+        pooled = {item.request_id: ones for item in output.scheduled if item.pooled}
+        return StepResult(sampled, pooled=pooled)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +78,7 @@ def engine(spoken: SpokenModel) -> Iterator[Engine]:
     config = ModelConfig.from_hf(
         {
             "architectures": ["LlamaForCausalLM"],
-            "hidden_size": 8,
+            "hidden_size": HIDDEN_SIZE,
             "num_attention_heads": 1,
             "intermediate_size": 8,
             "num_hidden_layers": 1,
