@@ -105,7 +105,8 @@ class Request:
     are first admitted, 0 until then. `prefix` is the last of the blocks that
     can be found by others, `block_keys` are the keys of the full ones as far as they are known;
     `num_cached_tokens` of the prompt were found when the request was first admitted. Where prompt
-    logprobs are wanted, `num_scored_tokens` after the prompt's first have been given theirs.
+    logprobs are wanted, `num_scored_tokens` after the prompt's first have been given theirs. Of the
+    output, `num_accepted_drafts` took no step of their own.
     """
 
     request_id: str
@@ -123,6 +124,7 @@ class Request:
     block_keys: list[BlockKey] = field(default_factory=list, repr=False)
     num_cached_tokens: int = 0
     num_scored_tokens: int = 0
+    num_accepted_drafts: int = 0
     num_preemptions: int = 0
     sequence: int = 0
     admission: int = 0
