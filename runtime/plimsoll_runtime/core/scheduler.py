@@ -76,6 +76,7 @@ class Scheduler:
         )
         self.num_preemptions = 0
         self.mean_output_tokens: float | None = None
+        self.mean_output_steps: float | None = None
         self._most = limits
         self._requests: dict[str, Request] = {}
         self._waiting = WaitingQueue(policy, self.counters)
@@ -319,6 +320,7 @@ class Scheduler:
         """Adds accepted drafts up to one that ends the request; which were added, and its end."""
         tokens, told = drafts
         for count, token in enumerate(tokens, 1):
+            request.num_accepted_drafts += 1
             reason = self._append(request, token)
             if reason is not None:
                 return tokens[:count], told[:count], reason
@@ -406,14 +408,19 @@ class Scheduler:
         self.counters.leave(request.tenant)
         count = len(request.output_token_ids)
         if count:
-            mean = self.mean_output_tokens
-            self.mean_output_tokens = count if mean is None else mean + (count - mean) * MEAN_DECAY
+            self.mean_output_tokens = _moved(self.mean_output_tokens, count)
+            steps = count - request.num_accepted_drafts
+            self.mean_output_steps = _moved(self.mean_output_steps, steps)
 
     def _free_blocks(self, request: Request) -> None:
         """Gives the tail back first: a prefix is worth more to others than an end."""
         self.pool.free(reversed(request.block_ids))
         request.block_ids = []
         request.prefix = None
+
+
+def _moved(mean: float | None, value: int) -> float:
+    return value if mean is None else mean + (value - mean) * MEAN_DECAY
 
 
 def _output(  # noqa: PLR0913, PLR0917 - in the order of RequestOutput, for every token

@@ -212,6 +212,7 @@ class Engine:
             limits=limits,
             waiting=waiting,
             mean_output_tokens=scheduler.mean_output_tokens,
+            mean_output_steps=scheduler.mean_output_steps,
             speculation=speculation,
         )
 

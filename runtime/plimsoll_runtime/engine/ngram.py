@@ -6,6 +6,7 @@ Hugging Face's `prompt_lookup`, but the latest occurrence counts, and finding it
 
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, TokenHistory
+from plimsoll_runtime.engine.confidence import Confidence
 from plimsoll_runtime.engine.history import Followers
 
 MAX_INDEXED = 8192
@@ -20,6 +21,7 @@ class NgramIndex:
 
     def __init__(self, prompt_token_ids: list[int], shortest: int, longest: int) -> None:
         self.num_taken = 0
+        self.confidence = Confidence()
         self._tokens = prompt_token_ids.copy()
         self._lengths = range(longest, shortest - 1, -1)
         self._next: dict[tuple[int, ...], int] = {}
@@ -27,6 +29,7 @@ class NgramIndex:
 
     def take(self, token_ids: list[int]) -> None:
         """Adds output tokens; `index` makes them findable."""
+        self.confidence.came(token_ids)
         self._tokens += token_ids
         self.num_taken += len(token_ids)
 
@@ -77,7 +80,9 @@ class NgramProposer:
             if item.max_drafts:
                 index = self._indexes.follow(item, self._index_of)
                 left -= index.index(left)
-                drafts[item.request_id] = index.guess(item.max_drafts)
+                count = index.confidence.allowed(item.max_drafts)
+                drafts[item.request_id] = index.guess(count) if count else []
+                index.confidence.guessed(drafts[item.request_id])
         self._indexes.keep(item.request_id for item in output.scheduled if _goes_on(item))
         return drafts
 

@@ -72,7 +72,8 @@ class EngineStats:
     unfinished, else 0. `prefix_cache_queries` are the tokens of all requests that were admitted,
     `prefix_cache_hits` those of them that were in the KV cache then. `waiting` are the same
     requests as `num_waiting`, by tenant and priority. `mean_output_tokens` leans on those that
-    ended last; None before the first. `speculation` is None where there are no drafts.
+    ended last, and so do `mean_output_steps`, in which drafts that were accepted do not count; None
+    before the first. `speculation` is None where there are no drafts.
     `step_samples` are the latest ones, oldest first.
     """
 
@@ -91,6 +92,7 @@ class EngineStats:
     limits: LiveLimits
     waiting: tuple[QueueCount, ...]
     mean_output_tokens: float | None
+    mean_output_steps: float | None = None
     speculation: SpeculationStats | None = None
 
     @property
@@ -105,4 +107,5 @@ class EngineStats:
             self.waiting,
             self.mean_output_tokens,
             seconds / len(recent) if recent else None,
+            self.mean_output_steps,
         )

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
-from plimsoll_runtime.core.speculation import SpeculativeConfig
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 
 FIELDS = tuple(each.name for each in fields(SpeculativeConfig))
+
+METHODS = tuple(SpeculativeMethod)
 
 
 def read_speculative_config(text: str) -> SpeculativeConfig:
@@ -22,6 +24,9 @@ def read_speculative_config(text: str) -> SpeculativeConfig:
     unknown = sorted(values.keys() - set(FIELDS))
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r}; there are {', '.join(FIELDS)}")
+    method = values.get("method")
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
     try:
         return msgspec.convert(values, SpeculativeConfig)
     except msgspec.ValidationError as error:

@@ -247,6 +247,14 @@ def test_a_tenant_pays_for_tokens_that_came_out_only() -> None:
     assert scheduler.counters[""] == plain.counters[""]
 
 
+def test_the_mean_answer_is_told_in_tokens_and_in_steps() -> None:
+    scheduler = scheduler_of()
+    start(scheduler, request(max_tokens=4))
+    scheduler.update(scheduler.schedule(0.0), {"a": 8}, accepted={"a": AcceptedDrafts((5, 6))})
+    assert not scheduler.has_unfinished()
+    assert (scheduler.mean_output_tokens, scheduler.mean_output_steps) == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

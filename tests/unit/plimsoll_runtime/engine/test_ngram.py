@@ -127,9 +127,16 @@ def test_what_is_not_served_is_forgotten_and_made_again() -> None:
 
 def test_steps_without_drafts_are_caught_up_with() -> None:
     proposer = NgramProposer(CONFIG)
-    propose(proposer, item("a", [5, 6, 7], [5]))
-    propose(proposer, item("a", [5, 6, 7], [5, 6], 0))
-    assert propose(proposer, item("a", [5, 6, 7], [5, 6, 8, 5, 6]))["a"] == [8, 5, 6, 8]
+    propose(proposer, item("a", [5, 6, 7], [9]))
+    propose(proposer, item("a", [5, 6, 7], [9, 5], 0))
+    assert propose(proposer, item("a", [5, 6, 7], [9, 5, 6, 8, 5, 6]))["a"] == [8, 5, 6, 8]
+
+
+def test_wrong_guesses_are_followed_by_fewer() -> None:
+    proposer = NgramProposer(CONFIG)
+    assert propose(proposer, item("a", [5, 6, 7], [5])) == {"a": [6, 7, 5, 6]}
+    assert propose(proposer, item("a", [5, 6, 7], [5, 6, 5])) == {"a": [6, 5]}
+    assert propose(proposer, item("a", [5, 6, 7], [5, 6, 5, 5])) == {"a": [5]}
 
 
 def test_a_long_prompt_is_indexed_over_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,9 +24,10 @@ def test_vllms_names_are_read() -> None:
     ("value", "message"),
     [
         ([], "must be a JSON object"),
-        ({}, "missing required field `method`"),
+        ({}, "method None is not one of ngram, draft_model"),
+        ({"method": ["ngram"]}, "is not one of ngram, draft_model"),
         ({"method": "ngram"}, "missing required field `num_speculative_tokens`"),
-        (NGRAM | {"method": "eagle"}, "Invalid enum value 'eagle'"),
+        (NGRAM | {"method": "eagle"}, "method 'eagle' is not one of ngram, draft_model"),
         (NGRAM | {"num_speculative_tokens": "4"}, "Expected `int`, got `str`"),
         (NGRAM | {"num_speculative_tokens": True}, "Expected `int`, got `bool`"),
         (NGRAM | {"num_speculative_tokens": 4.5}, "Expected `int`, got `float`"),
