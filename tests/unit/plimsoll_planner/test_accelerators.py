@@ -15,44 +15,14 @@ from plimsoll_planner.accelerators import (
 GPUS = tuple(item for item in CATALOGUE if item.vendor is not Vendor.CPU)
 NAMED = pytest.mark.parametrize("item", GPUS, ids=lambda item: item.name)
 
-ASKED_FOR = [
-    "A10G",
-    "A100-PCIE-40GB",
-    "A100-80GB-PCIe",
-    "A100-SXM4-40GB",
-    "A100-SXM4-80GB",
-    "L4",
-    "L40S",
-    "T4",
-    "RTX-4090",
-    "RTX-5090",
-    "RTX-6000-Ada",
-    "H100-PCIe",
-    "H100-SXM",
-    "H100-NVL",
-    "H200",
-    "B200",
-    "GB200",
-    "MI300X",
-    "Gaudi-3",
-    "cpu",
-    "A10",
-    "A30",
-    "A40",
-    "RTX-A6000",
-    "RTX-PRO-6000",
-    "L20",
-    "H20",
-    "H800",
-    "A800",
-    "MI210",
-    "MI250X",
-    "MI325X",
-    "MI355X",
-    "Gaudi-2",
-    "B300",
-    "GB300",
-]
+ASKED_FOR = (
+    *("A10G", "A100-PCIE-40GB", "A100-80GB-PCIe", "A100-SXM4-40GB", "A100-SXM4-80GB", "L4"),
+    *("L40S", "T4", "RTX-4090", "RTX-5090", "RTX-6000-Ada", "H100-PCIe"),
+    *("H100-SXM", "H100-NVL", "H200", "B200", "GB200", "MI300X"),
+    *("Gaudi-3", "cpu", "A10", "A30", "A40", "RTX-A6000"),
+    *("RTX-PRO-6000", "L20", "H20", "H800", "A800", "MI210"),
+    *("MI250X", "MI325X", "MI355X", "Gaudi-2", "B300", "GB300"),
+)
 
 
 @pytest.mark.parametrize(
