@@ -52,7 +52,7 @@ class Link:
 class Peaks:
     """Dense peak FLOP/s (integer operations for INT8) by number format; None where not native.
 
-    Of matrix products with FP32 accumulation; FP32 itself is that of the vector units.
+    Of matrix products with FP32 accumulation; FP32 in full precision, so without TF32.
     """
 
     fp32: float

@@ -186,7 +186,7 @@ ADA_AND_HOPPER = (
         bandwidth=4000 * GB,
         peaks=_H20,
         link=nvlink(4, links=18),
-        sources=Sources(at.TENSORRT_LLM, at.TENSORRT_LLM, at.TENSORRT_LLM, at.TENSORRT_LLM),
+        sources=Sources(at.H20_LINKS, at.H20, at.H20, at.H20_LINKS),
         mig=Mig(compute_slices=7, memory_slices=8, sms_per_slice=8, sms=78),
     ),
     Accelerator(

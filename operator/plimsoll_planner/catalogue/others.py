@@ -73,7 +73,7 @@ INSTINCT = (
         aliases=("MI325X", "MI325X-OAM"),
     ),
     Accelerator(
-        "AMD_Instinct_MI355_OAM",
+        "AMD_Instinct_MI355X_OAM",
         Vendor.AMD,
         memory_bytes=288 * GIB,
         bandwidth=8000 * GB,
@@ -88,7 +88,7 @@ INSTINCT = (
         link=infinity_fabric(links=7, each=76.8 * GB),
         sources=Sources(at.MI355X, at.MI355X, at.MI355X, at.MI355X),
         resource=_AMD,
-        aliases=("MI355X", "MI355X-OAM"),
+        aliases=("MI355X", "MI355-OAM"),
     ),
 )
 
@@ -100,7 +100,7 @@ GAUDI = (
         bandwidth=2460 * GB,
         peaks=Peaks(fp32=11 * TFLOP, bf16=432 * TFLOP, fp8=865 * TFLOP),
         link=roce(ports=21, gigabits=100),
-        sources=Sources(at.GAUDI_3, at.GAUDI_3, at.GAUDI_3, at.GAUDI_3),
+        sources=Sources(at.GAUDI, at.GAUDI, at.GAUDI, at.GAUDI_LINKS),
         resource=_HABANA,
         aliases=("Gaudi2", "HL-225", "HL-225H"),
     ),
@@ -111,7 +111,7 @@ GAUDI = (
         bandwidth=3670 * GB,
         peaks=Peaks(fp32=14.3 * TFLOP, bf16=1835 * TFLOP, fp8=1835 * TFLOP),
         link=roce(ports=21, gigabits=200),
-        sources=Sources(at.GAUDI_3, at.GAUDI_3, at.GAUDI_3, at.GAUDI_3),
+        sources=Sources(at.GAUDI, at.GAUDI, at.GAUDI, at.GAUDI_LINKS),
         resource=_HABANA,
         aliases=("Gaudi3", "HL-325L", "HL-325"),
     ),

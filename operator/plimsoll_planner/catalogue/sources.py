@@ -32,6 +32,11 @@ RTX_6000_ADA = (
     f"{_NVIDIA}/design-visualization/rtx-6000/proviz-print-rtx6000-datasheet-web-2504660.pdf"
 )
 H100 = "https://resources.nvidia.com/en-us-tensor-core/nvidia-tensor-core-gpu-datasheet"
+H20 = "https://zangshuxian.com/new/674733024499207168"
+H20_LINKS = (
+    "https://www.tweaktown.com/news/95224/nvidias-tweaked-h20-ai-gpu-enters-mass-production-in-"
+    "q2-2024-destined-for-china/index.html"
+)
 H200 = "https://nvdam.widen.net/s/nb5zzzsjdf/hpc-datasheet-sc23-h200-datasheet-3002446"
 RTX_BLACKWELL = f"{_IMAGES}/Solutions/geforce/blackwell/nvidia-rtx-blackwell-gpu-architecture.pdf"
 BLACKWELL = "https://nvdam.widen.net/s/wwnsxrhm2w/blackwell-datasheet-3384703"
@@ -46,9 +51,9 @@ MI250X = "https://www.amd.com/en/products/accelerators/instinct/mi200/mi250x.htm
 MI300X = f"{_AMD}/data-sheets/amd-instinct-mi300x-data-sheet.pdf"
 MI325X = f"{_AMD}/product-briefs/instinct-mi325x-datasheet.pdf"
 MI355X = "https://www.amd.com/en/products/accelerators/instinct/mi350/mi355x.html"
-GAUDI_3 = (
-    "https://www.intel.com/content/www/us/en/content-details/817486/"
-    "intel-gaudi-3-ai-accelerator-white-paper.html"
+GAUDI = "https://www.sgpjbg.com/baogao/465025.html"
+GAUDI_LINKS = (
+    "https://docs.habana.ai/en/latest/Management_and_Monitoring/Network_Configuration/index.html"
 )
 
 L40S_SYSTEM = f"{_SYSTEMS}/l40s.yaml"

@@ -91,7 +91,7 @@ def test_formats_keep_the_ratios_of_their_widths(item: Accelerator) -> None:
     peaks = item.peaks
     if peaks.bf16 is not None:
         assert peaks.fp16 == (None if item.vendor is Vendor.INTEL else peaks.bf16)
-        if peaks.tf32 is not None and item.name != "NVIDIA-A10G":
+        if peaks.tf32 is not None:
             assert peaks.bf16 / peaks.tf32 == pytest.approx(2, rel=0.02)
     if peaks.fp8 is not None and peaks.bf16 is not None and item.name != "Gaudi-3":
         assert peaks.fp8 / peaks.bf16 == pytest.approx(2, rel=0.02)
