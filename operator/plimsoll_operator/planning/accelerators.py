@@ -159,6 +159,7 @@ def _calibrated(base: Accelerator, measured: Calibration | None) -> dict[str, An
         "compute": measured.compute_efficiency,
         "bandwidth": measured.bandwidth_efficiency,
         "link": measured.link_efficiency,
+        "error": measured.error,
     }
     return {
         "efficiency": replace(

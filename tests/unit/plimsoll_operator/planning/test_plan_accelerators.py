@@ -74,7 +74,7 @@ def test_a_calibration_is_efficiencies_and_times() -> None:
         },
     )
     assert (found.efficiency.compute, found.efficiency.bandwidth) == (0.7, None)
-    assert found.efficiency.link == 1.0
+    assert (found.efficiency.link, found.efficiency.error) == (1.0, 0.04)
     assert (found.step_seconds, found.sequence_seconds) == (0.0025, 1e-5)
     assert found.request_seconds == 0.01
 
