@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, WhenInfeasible
+from plimsoll_operator.kinds import ACCELERATOR, NODE
+from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
@@ -28,6 +30,7 @@ from plimsoll_operator.standing import (
     within_engine,
 )
 from plimsoll_operator.store import Store
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
@@ -83,7 +86,9 @@ class PlannerService:
         self._unreadable: Setbacks[str] = Setbacks(
             UNREADABLE_BASE_SECONDS, UNREADABLE_LIMIT_SECONDS
         )
-        self._inventory: tuple[int, tuple[AcceleratorPool, ...]] = (-1, ())
+        self._seen = -1
+        self._pools: tuple[AcceleratorPool, ...] = ()
+        self._accelerators: tuple[Accelerator, ...] = ()
 
     async def standing(self, resource: Resource) -> Standing:
         """The plan in force, or the trouble that keeps it from being made. Does not raise for
@@ -97,7 +102,8 @@ class PlannerService:
             found = await self._model(resource, resource.spec)
         except ModelSourceError as error:
             return Standing(trouble=Trouble("ModelConfigUnavailable", str(error), error.transient))
-        request = plan_request(resource.spec, found.model, self._pools())
+        self._look()
+        request = plan_request(resource.spec, found.model, self._pools, self._accelerators)
         result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
         if isinstance(result, Trouble):
             return Standing(trouble=result)
@@ -145,12 +151,12 @@ class PlannerService:
                 self._unreadable.record(resource.uid, _CONFIG, resource.generation, str(error), now)
             raise
 
-    def _pools(self) -> tuple[AcceleratorPool, ...]:
-        version, pools = self._inventory
-        if version != self._store.nodes_version:
-            pools = pools_from_nodes(self._store.all("Node"))
-            self._inventory = (self._store.nodes_version, pools)
-        return pools
+    def _look(self) -> None:
+        """Reads nodes and accelerators where any has changed."""
+        if self._seen != self._store.inventory_version:
+            self._pools = pools_from_nodes(self._store.all(NODE.name))
+            self._accelerators = overrides(verdicts(self._store.all(ACCELERATOR.name)))
+            self._seen = self._store.inventory_version
 
 
 def _timed_plan(request: PlanRequest) -> PlanResult | Trouble:

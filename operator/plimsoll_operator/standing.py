@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.resource import Resource
+from plimsoll_operator.resources import runs_engine
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 
@@ -52,6 +53,13 @@ def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
             message=f"the plan {plan.summary} is for a model that the engine does not serve: "
             f"{unserved}",
         )
+    if plan.resource_name is not None and not runs_engine(plan.resource_name):
+        return Trouble(
+            reason="EngineLimit",
+            message=f"the plan {plan.summary} is for {plan.accelerator} ({plan.resource_name}), "
+            "and the engine runs on NVIDIA GPUs and on CPU only: name such products in "
+            "spec.accelerators.allow",
+        )
     size = plan.tensor_parallel_size
     if size <= MAX_TENSOR_PARALLEL_SIZE:
         return None
@@ -65,8 +73,8 @@ def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
 
 
 def inputs_hash(request: PlanRequest) -> str:
-    """Hash of all that a plan is made from except the nodes."""
-    facts = repr(replace(request, inventory=()))
+    """Hash of all that a plan is made from except the nodes and what is known of accelerators."""
+    facts = repr(replace(request, inventory=(), accelerators=()))
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

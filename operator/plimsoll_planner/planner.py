@@ -60,6 +60,7 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
             cost_per_million_tokens=None if cost is None else round_up(cost),
         ),
         binding_constraint=binding,
+        resource=shape.accelerator.resource,
     )
 
 

@@ -18,6 +18,7 @@ class Plan:
     """One way to run the model. `kv_cache_bytes` and `memory_bytes` are per accelerator.
 
     `cpu_cores` is None unless the accelerator is `cpu`; it may be a fraction, such as 0.5.
+    `resource` is what pods ask for.
     `binding_constraint` says in one sentence what stopped the plan from being cheaper.
     """
 
@@ -36,6 +37,7 @@ class Plan:
     replicas: int
     predicted: Prediction
     binding_constraint: str
+    resource: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from plimsoll_operator.api.quantity import format_bytes, format_duration
 from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
 from plimsoll_operator.standing import engine_limit
-from plimsoll_planner.accelerators import find
+from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.memory import MemoryPlan, with_kv_cache, without_kv_cache
 from plimsoll_planner.model_facts import ModelFacts, model_facts
@@ -53,7 +53,7 @@ class Report:
                 "",
                 *_promises(plan, self.request),
                 "",
-                *_memory(plan, facts),
+                *_memory(plan, facts, self.request.accelerators),
             ]
         lines += ["", *self._reasons()]
         return "\n".join(line.rstrip() for line in lines)
@@ -136,12 +136,12 @@ def _compared(name: str, has: str, wanted: str, kept: bool | None) -> str:
     return f"  {name:<24}{has:>12}{wanted:>12}{mark}"
 
 
-def breakdown(plan: Plan, facts: ModelFacts) -> MemoryPlan:
+def breakdown(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...] = ()) -> MemoryPlan:
     """Where the memory of one rank goes.
 
-    Raises ValueError for an accelerator that is not in the catalogue.
+    Raises ValueError for an accelerator that is neither in `overrides` nor in the catalogue.
     """
-    accelerator = find(plan.accelerator)
+    accelerator = find(plan.accelerator, overrides)
     if accelerator is None:
         raise ValueError(f"no figures for {plan.accelerator}")
     shape = Shape(
@@ -157,8 +157,8 @@ def breakdown(plan: Plan, facts: ModelFacts) -> MemoryPlan:
     return with_kv_cache(base, plan.kv_cache_bytes // max(1, blocks), blocks)
 
 
-def _memory(plan: Plan, facts: ModelFacts) -> list[str]:
-    parts = breakdown(plan, facts)
+def _memory(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...]) -> list[str]:
+    parts = breakdown(plan, facts, overrides)
     sizes = (parts.weights, parts.kv_cache, parts.activations, parts.reserve)
     bar, drawn, so_far = "", 0, 0
     for (_, mark), size in zip(_PARTS, sizes, strict=True):

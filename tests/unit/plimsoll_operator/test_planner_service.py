@@ -102,3 +102,26 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
         assert (answer.trouble.reason, answer.trouble.transient) == ("PlanningFailed", False)
         assert "attention kernels" in answer.trouble.message
     assert len(asked) == 1
+
+
+async def test_a_price_that_comes_later_is_planned_with() -> None:
+    store = Store()
+    node = {
+        "metadata": {"name": "n", "uid": "n", "resourceVersion": "1"},
+        "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}},
+    }
+    store.put("Node", node)
+    service = PlannerService(store, no_config_map)
+    first = await service.standing(resource())
+    assert first.plan is not None
+    assert first.plan.predicted.cost_per_million_tokens is None
+    accelerator = {
+        "metadata": {"name": "cpu", "uid": "c", "resourceVersion": "2"},
+        "spec": {"products": ["cpu"], "pricePerHour": "0.03"},
+    }
+    store.put("Accelerator", accelerator)
+    second = await service.standing(resource())
+    assert second.plan is not None
+    assert second.plan.predicted.cost_per_million_tokens is not None
+    # What a plan stands by is the same, so that one in force would not have moved.
+    assert first.inputs == second.inputs

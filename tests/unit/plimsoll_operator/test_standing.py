@@ -87,6 +87,15 @@ def test_a_plan_that_the_engine_cannot_run_is_told_and_not_taken(
     assert answer == Standing(feasibility=infeasible, trouble=limit, beyond=TOO_WIDE)
 
 
+@pytest.mark.parametrize("resource_name", ["amd.com/gpu", "habana.ai/gaudi", "acme.com/x"])
+def test_a_plan_for_what_the_image_has_no_software_for_is_told(resource_name: str) -> None:
+    limit = engine_limit(PLAN.model_copy(update={"resource_name": resource_name}))
+    assert limit is not None
+    assert limit.reason == "EngineLimit"
+    assert f"({resource_name}), and the engine runs on NVIDIA GPUs and on CPU" in limit.message
+    assert engine_limit(PLAN.model_copy(update={"resource_name": "nvidia.com/mig-1g.5gb"})) is None
+
+
 @pytest.mark.parametrize("plan", [PLAN, OTHER])
 def test_a_plan_that_the_engine_can_run_has_no_limit(plan: PlanStatus) -> None:
     assert engine_limit(plan) is None

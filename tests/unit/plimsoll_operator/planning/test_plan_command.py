@@ -179,3 +179,40 @@ def test_a_file_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[st
 def test_both_from_stdin(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-f", "-", "--inventory", "-"]) == 2
     assert "cannot both be stdin" in capsys.readouterr().err
+
+
+PRICED = """
+apiVersion: plimsoll.dev/v1alpha1
+kind: Accelerator
+metadata: {name: cpu}
+spec: {products: [cpu], pricePerHour: "0.03"}
+---
+apiVersion: somebody.else/v1
+kind: Accelerator
+spec: what it will
+"""
+
+
+def test_accelerators_beside_it_are_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "chat.yaml").write_text(f"{PRICED}---{CHAT}")
+    assert run("-o", "json") == 0
+    assert "costPerMillionTokens" in json.loads(capsys.readouterr().out)["predicted"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("0.03", "0,03"), "Accelerator cpu: spec.pricePerHour: '0,03': must be a decimal number"),
+        (
+            ("[cpu]", "[Acme-X1]"),
+            "Accelerator cpu: Acme-X1 is not in the catalogue, so spec.memory",
+        ),
+        (("{name: cpu}", "{}"), "an Accelerator without metadata.name: give it one"),
+    ],
+)
+def test_accelerators_that_cannot_be_used_are_bad_input(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], words: str
+) -> None:
+    (folder / "chat.yaml").write_text(f"{PRICED.replace(*change)}---{CHAT}")
+    assert run() == 2
+    assert f"plimsoll plan: chat.yaml: {words}" in capsys.readouterr().err
