@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from plimsoll_planner.accelerator import Vendor
 from plimsoll_planner.accelerators import CATALOGUE, same_product
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.options import HEADROOM, batch_tpot, limit_at
@@ -284,7 +285,8 @@ def _pins(market: Market) -> Iterator[Change]:
 
 
 def _catalogue(market: Market) -> Iterator[Change]:
-    """Nodes with the weakest product that the cluster lacks and that would do."""
+    """Nodes with the weakest product that the cluster lacks, that would do and that engines run on
+    today."""
     request = market.request
     if request.objectives.max_cost_per_million_tokens is not None:
         return
@@ -292,7 +294,8 @@ def _catalogue(market: Market) -> Iterator[Change]:
     lacking = [
         item
         for item in CATALOGUE
-        if item.memory_bytes and not any(same_product(item.name, label) for label in present)
+        if item.vendor is Vendor.NVIDIA
+        and not any(same_product(item.name, label) for label in present)
     ]
     for item in sorted(lacking, key=lambda a: (a.bandwidth, a.name)):
         plenty = AcceleratorPool(item.name, _LARGEST_NODE, max(1, request.max_replicas))

@@ -91,10 +91,11 @@ def test_a_better_accelerator_is_never_slower(
     precision = gpu.precisions[0]
     base = Shape(gpu, gpu.name, precision, precision, 2)
     plain = step_time(FACTS, base)(*step)
+    assert gpu.link is not None
     better = (
         replace(gpu, bandwidth=gpu.bandwidth * factor),
-        replace(gpu, fp32_flops=gpu.fp32_flops * factor),
-        replace(gpu, link_bandwidth=gpu.link_bandwidth * factor),
+        replace(gpu, peaks=gpu.peaks.scaled(factor)),
+        replace(gpu, link=replace(gpu.link, bandwidth=gpu.link.bandwidth * factor)),
     )
     for improved in better:
         assert step_time(FACTS, replace(base, accelerator=improved))(*step) <= plain
