@@ -1,0 +1,57 @@
+"""Latency of a closed loop: a fixed number of clients, each with one request at a time.
+
+That is how engines are benchmarked (`vllm bench serve --max-concurrency`, aiperf, genai-perf,
+InferenceMAX), and what a full batch means. By Little's law a request is either running or waits:
+
+* `running = min(clients, KV cache / mean context)`; an engine admits what its cache holds;
+* TPOT: while a request emits its tokens, every other running one is replaced once, so that its
+  steps also take the prompts of `running - 1` others (`latency.full_batch_tpot`);
+* TTFT: the request's own way in, half a decode step, its own prompt and, on average, half of
+  another one that came just before; the wait for a place in the cache, `(clients / running - 1)`
+  lives of a request; and the start: a benchmark sends its first `clients` prompts at once, so that
+  these wait for half of all of them. Over `rounds · clients` requests that adds
+  `running · prompt / 2 / rounds` to the mean, which is what the measurements show: TTFT grows with
+  the clients by 1/20 to 1/12 of a prompt's time, whatever the length of the answers.
+"""
+
+from dataclasses import dataclass
+
+from plimsoll_planner.latency import Engine, full_batch_tpot, prompt_seconds
+from plimsoll_planner.traffic import Traffic
+
+ROUNDS = 6
+"""Requests that benchmarks send for each client: 10 is common, some send 3 or 5."""
+PROMPTS_MET = 0.5
+"""Prompts of others that are computed before the own one: half of one, on average."""
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """Means over a run. Seconds; `running` sequences; rates per second."""
+
+    ttft: float
+    tpot: float
+    running: float
+    requests_per_second: float
+    output_tokens_per_second: float
+
+
+def closed_loop(
+    engine: Engine,
+    traffic: Traffic,
+    clients: float,
+    kv_cache_tokens: float,
+    rounds: float = ROUNDS,
+) -> ClosedLoop:
+    """What `clients` see of one replica, and how much it serves them."""
+    running = max(1.0, min(clients, engine.max_num_seqs, kv_cache_tokens / traffic.context))
+    tpot = full_batch_tpot(engine, traffic, running)
+    decode = engine.step.decode(running, traffic.context)
+    own = prompt_seconds(engine, traffic, running, traffic.prompt)
+    added = max(0.0, own - decode)
+    first = decode / 2 + own + PROMPTS_MET * added
+    life = first + (traffic.output - 1) * tpot
+    wait = (clients / running - 1) * life
+    ttft = engine.step.per_request + first + wait + running * added / 2 / rounds
+    rate = clients / (wait + life + engine.step.per_request)
+    return ClosedLoop(ttft, tpot, running, rate, rate * traffic.output)
