@@ -1,7 +1,7 @@
 """The seconds of one engine step as a function of what it does."""
 
-import math
 from dataclasses import dataclass
+from math import expm1, hypot, inf
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class StepTime:
     expert_compute_per_token: float = 0.0
     expert_read: float = 0.0
     expert_log_miss: float = 0.0
-    window: float = math.inf
+    window: float = inf
     per_window_context: float = 0.0
     per_window_pair: float = 0.0
     overlapped: bool = False
@@ -56,14 +56,14 @@ class StepTime:
             seconds = compute if compute > read else read
         else:
             seconds = (
-                math.hypot(self.compute_per_token * tokens, self.read_fixed)
-                + math.hypot(self.compute_per_sequence * sequences, self.head_read)
+                hypot(self.compute_per_token * tokens, self.read_fixed)
+                + hypot(self.compute_per_sequence * sequences, self.head_read)
                 + self.per_context * context
                 + self.per_pair * beyond
             )
             if self.expert_read:
-                touched = -math.expm1(self.expert_log_miss * tokens)
-                seconds += math.hypot(
+                touched = -expm1(self.expert_log_miss * tokens)
+                seconds += hypot(
                     self.expert_compute_per_token * tokens, self.expert_read * touched
                 )
             if self.per_window_context:

@@ -134,7 +134,7 @@ def refusal(request: PlanRequest) -> PlanResult:
 
 def test_slow_hardware_is_named_with_figures() -> None:
     result = refusal(request_for(ttft=0.05, tpot=None))
-    assert result.binding_constraint.startswith("timeToFirstToken p95 50ms: NVIDIA-L4×4 reaches ")
+    assert result.binding_constraint.startswith("timeToFirstToken p95 50ms: NVIDIA-L4×2 reaches ")
     assert result.plan is not None
 
 
