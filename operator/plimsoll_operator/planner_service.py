@@ -19,7 +19,14 @@ from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.setbacks import Setbacks
-from plimsoll_operator.standing import Standing, Trouble, inputs_hash, settled, standing, within_engine
+from plimsoll_operator.standing import (
+    Standing,
+    Trouble,
+    inputs_hash,
+    settled,
+    standing,
+    within_engine,
+)
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.planner import plan

@@ -6,11 +6,13 @@ for 2 FLOP per parameter and token; Pope et al., "Efficiently Scaling Transforme
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from plimsoll_planner.models.attention import AnyAttention
-from plimsoll_planner.models.formats import FORMATS, Format
+from plimsoll_planner.models.formats import FORMATS
+from plimsoll_planner.models.gguf import MIXTURES, sized_tensors
 from plimsoll_planner.models.mlp import Experts
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.models.weights import Matrix, Part
@@ -18,7 +20,10 @@ from plimsoll_planner.models.weights import Matrix, Part
 BYTES = {"BF16": 2, "FP16": 2, "FP32": 4, "FP8": 1, "INT8": 1}
 """Bytes per value of a number format that activations and KV caches are kept in."""
 
-_READ = (Part.LAYER, Part.ROUTER)
+CHECKPOINT = "Checkpoint"
+"""As a precision: the number format in which a model's weights are published."""
+_LINEAR = (Part.ATTENTION, Part.MLP, Part.ROUTER)
+_EXPERTS = (Part.EXPERT, Part.EXPERT_BIAS)
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class ModelFacts:
     Parameters are `linear_parameters`, that every token is multiplied with in the layers,
     `expert_parameters`, of which a token is multiplied with those of its experts,
     `head_parameters`, of the output projection, which only sequences that emit a token need, and
-    `other_parameters` (input embedding, norms, biases), stored but without a matrix product. A
-    tied output projection counts as `head_parameters` alone.
+    `other_parameters` (input embedding, norms, biases, encoders of images), stored but without a
+    matrix product here. A tied output projection counts as `head_parameters` alone.
     """
 
     model: Model
@@ -101,22 +106,21 @@ class ModelFacts:
     @cached_property
     def linear_parameters(self) -> int:
         """Of the layers' matrices that every token is multiplied with, routers included."""
-        return self._count(*_READ)
+        return self._count(*_LINEAR)
 
     @cached_property
     def expert_parameters(self) -> int:
         """Of all routed experts."""
-        return self._count(Part.EXPERT)
+        return self._count(*_EXPERTS)
 
     @cached_property
     def active_expert_parameters(self) -> int:
         """Of the routed experts that one token goes through."""
-        hidden = self.hidden_size
         return sum(
             layers * experts.per_token * matrix.rows * matrix.columns
             for experts, layers in self.experts
-            for matrix in experts.matrices(hidden)
-            if matrix.part is Part.EXPERT
+            for matrix in experts.matrices(self.hidden_size)
+            if matrix.part in _EXPERTS
         )
 
     @cached_property
@@ -128,7 +132,7 @@ class ModelFacts:
     def other_parameters(self) -> int:
         """Of what costs no matrix product."""
         tied = self.head_parameters if self.model.tied else 0
-        return self._count(Part.EMBEDDING, Part.VECTOR) - tied
+        return self._count(Part.EMBEDDING, Part.VECTOR, Part.ENCODER) - tied
 
     @property
     def parameters(self) -> int:
@@ -142,14 +146,8 @@ class ModelFacts:
 
     @cached_property
     def active_parameters(self) -> int:
-        """Those that a token is computed with: without idle experts and without the input
-        embedding, of which it takes a row."""
-        return (
-            self.linear_parameters
-            + self.active_expert_parameters
-            + self.head_parameters
-            + self._count(Part.VECTOR)
-        )
+        """All but those of the experts that one token does not go through."""
+        return self.parameters - self.expert_parameters + self.active_expert_parameters
 
     @property
     def flops_per_token(self) -> int:
@@ -172,34 +170,35 @@ class ModelFacts:
         return sum(kind.count * kind.attention.decode_flops_per_pair for kind in self.attention)
 
     def experts_touched(self, tokens: float) -> float:
-        """Expected share of all routed experts that a step over `tokens` reads; 0 if dense."""
+        """Expected share of all routed experts that a step over `tokens` reads, from 0 to 1; 0
+        where there are none."""
         everything = sum(experts.count * layers for experts, layers in self.experts)
         touched = sum(experts.touched(tokens) * layers for experts, layers in self.experts)
         return touched / everything if everything else 0.0
 
     def weights_bytes(self, precision: str, tensor_parallel_size: int = 1) -> int:
-        """Bytes of all weights on one of `tensor_parallel_size` accelerators, in `precision`.
+        """Bytes of all weights on one of `tensor_parallel_size` accelerators.
 
-        Where there are more accelerators than KV heads, each holds a copy of one head.
+        `precision` is a key of FORMATS or of GGUF's MIXTURES, or CHECKPOINT for the format that
+        the model is published in. What tensor parallelism does not divide, such as norms, routers
+        and KV heads fewer than accelerators, is held by each. Raises ValueError for any other.
         """
-        form = self._format(precision)
         return sum(
-            -(-form.bytes_of(matrix) // matrix.share(tensor_parallel_size))
-            for matrix in self.matrices
+            -(-size // matrix.share(tensor_parallel_size))
+            for matrix, size in self._sized(precision)
         )
 
     def linear_bytes(self, precision: str) -> int:
         """Bytes of the weights in the layers that every step reads: all but routed experts."""
-        return self._bytes(precision, *_READ)
+        return self._bytes(precision, *_LINEAR)
 
     def expert_bytes(self, precision: str) -> int:
         """Bytes of all routed experts, of which a step reads the share `experts_touched`."""
-        return self._bytes(precision, Part.EXPERT)
+        return self._bytes(precision, *_EXPERTS)
 
     def head_bytes(self, precision: str) -> int:
         """Bytes of the output projection, tied or not."""
-        head = Matrix("head", Part.HEAD, self.vocab_size, self.hidden_size)
-        return self._format(precision).bytes_of(head)
+        return self._bytes(precision, Part.EMBEDDING if self.model.tied else Part.HEAD)
 
     def kv_bytes_per_token(self, precision: str, tensor_parallel_size: int = 1) -> int:
         """Bytes that one more token caches on one of `tensor_parallel_size` accelerators, while
@@ -235,15 +234,21 @@ class ModelFacts:
             kind.attention.divides_into(tensor_parallel_size) for kind in self.attention
         )
 
-    def _format(self, precision: str) -> Format:
-        return FORMATS[precision]
-
     def _count(self, *parts: Part) -> int:
         return sum(matrix.parameters for matrix in self.matrices if matrix.part in parts)
 
     def _bytes(self, precision: str, *parts: Part) -> int:
-        form = self._format(precision)
-        return sum(form.bytes_of(matrix) for matrix in self.matrices if matrix.part in parts)
+        return sum(size for matrix, size in self._sized(precision) if matrix.part in parts)
+
+    def _sized(self, precision: str) -> Iterable[tuple[Matrix, int]]:
+        if precision in MIXTURES:
+            return sized_tensors(self.model, precision)
+        known = self.model.checkpoint if precision == CHECKPOINT else FORMATS.get(precision)
+        if known is None:
+            raise ValueError(
+                f"no number format {precision!r}; there are {', '.join((*FORMATS, *MIXTURES))}"
+            )
+        return ((matrix, known.bytes_of(matrix)) for matrix in self.matrices)
 
 
 def model_facts(model: Model) -> ModelFacts:

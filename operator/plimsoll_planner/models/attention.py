@@ -56,10 +56,10 @@ class Attention:
         values = 0 if self.values_are_keys else self.kv_heads * self.value_dim
         q_rows = 2 * queries if self.gated else queries
         return (
-            Matrix("q", Part.LAYER, q_rows, hidden),
-            Matrix("k", Part.LAYER, keys, hidden, shares=self.kv_heads),
-            Matrix("v", Part.LAYER, values, hidden, shares=self.kv_heads),
-            Matrix("o", Part.LAYER, hidden, self.heads * self.value_dim),
+            Matrix("q", Part.ATTENTION, q_rows, hidden),
+            Matrix("k", Part.ATTENTION, keys, hidden, shares=self.kv_heads),
+            Matrix("v", Part.ATTENTION, values, hidden, shares=self.kv_heads),
+            Matrix("o", Part.ATTENTION, hidden, self.heads * self.value_dim),
         )
 
 
@@ -68,9 +68,10 @@ class LatentAttention:
     """Multi-head latent attention: of a token, one latent of all heads is cached, and one key part
     with its position; every accelerator holds both whole.
 
-    `query_rank` is None where queries are projected directly. An index (DeepSeek-V3.2) of
-    `index_heads` heads of `index_dim` chooses the `window` tokens that are attended to; it caches
-    its own key of every token.
+    `query_rank` is None where queries are projected directly. Where an index (DeepSeek-V3.2)
+    chooses what is attended to, no more than `attended` tokens are; a layer that has the index,
+    rather than use that of a layer before, has `index_heads` heads of `index_dim` for it and
+    caches its key of every token.
     """
 
     heads: int
@@ -81,7 +82,7 @@ class LatentAttention:
     value_dim: int
     index_heads: int = 0
     index_dim: int = 0
-    index_tokens: int | None = None
+    attended: int | None = None
 
     @property
     def kv_heads(self) -> int:
@@ -130,18 +131,18 @@ class LatentAttention:
         expanded = self.heads * (self.plain_dim + self.value_dim)
         down = self.latent_rank + self.position_dim
         found = [
-            Matrix("q", Part.LAYER, queries, rank or hidden),
-            Matrix("kv_a", Part.LAYER, down, hidden, shares=1),
-            Matrix("kv_b", Part.LAYER, expanded, self.latent_rank),
-            Matrix("o", Part.LAYER, hidden, self.heads * self.value_dim),
+            Matrix("q", Part.ATTENTION, queries, rank or hidden),
+            Matrix("kv_a", Part.ATTENTION, down, hidden, shares=1),
+            Matrix("kv_b", Part.ATTENTION, expanded, self.latent_rank),
+            Matrix("o", Part.ATTENTION, hidden, self.heads * self.value_dim),
         ]
         if rank is not None:
-            found.append(Matrix("q_a", Part.LAYER, rank, hidden, shares=1))
+            found.append(Matrix("q_a", Part.ATTENTION, rank, hidden, shares=1))
         if self.index_heads:
             of_index = self.index_heads * self.index_dim
             found += [
-                Matrix("index_q", Part.LAYER, of_index, rank or hidden, shares=1),
-                Matrix("index_k", Part.LAYER, self.index_dim, hidden, shares=1),
+                Matrix("index_q", Part.ATTENTION, of_index, rank or hidden, shares=1),
+                Matrix("index_k", Part.ATTENTION, self.index_dim, hidden, shares=1),
                 Matrix("index_weights", Part.ROUTER, self.index_heads, hidden, shares=1),
             ]
         return tuple(found)
@@ -194,9 +195,9 @@ class LinearAttention:
         """For a residual stream `hidden` wide."""
         values = self.heads * self.value_dim
         return (
-            Matrix("in", Part.LAYER, self._channels + values, hidden),
-            Matrix("gates", Part.LAYER, 2 * self.heads, hidden),
-            Matrix("o", Part.LAYER, hidden, values),
+            Matrix("in", Part.ATTENTION, self._channels + values, hidden),
+            Matrix("gates", Part.ATTENTION, 2 * self.heads, hidden),
+            Matrix("o", Part.ATTENTION, hidden, values),
             Matrix("convolution", Part.VECTOR, self._channels, self.convolution),
         )
 

@@ -14,8 +14,7 @@ class QkNorm(Enum):
 
     NONE = "not"
     HEAD = "each head, with one weight vector for all of them"
-    EACH_HEAD = "each head, with a weight vector of its own"
-    ALL = "all heads together"
+    ALL = "all heads, with weights as many as they are wide together"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Family:
     layer. `full_every` says which layers attend to everything where there is a window: each so
     many-th one, 0 for none, 1 for all. Rows of a learned position embedding beyond the longest
     context are `extra_positions`, None where positions are not learned. `expert_bias` holds for
-    the biases of the experts, `router_vectors` counts numbers per expert in the router.
+    the biases of the experts, `router_vectors` counts numbers per expert in the router. Where
+    `qk_norm_field` names a field of config.json, `qk_norm` holds if that is true.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +35,7 @@ class Family:
     norm_vectors: int = 1
     last_norm: int = 1
     qk_norm: QkNorm = QkNorm.NONE
+    qk_norm_field: str = ""
     qkv_bias: bool | str = "attention_bias"
     out_bias: bool | str = "attention_bias"
     mlp_bias: bool | str = False
@@ -67,7 +68,6 @@ _GEMMA_3 = {
     "num_key_value_heads": 4,
     "sliding_window": 4096,
 }
-_QWEN_MOE = {"norm_topk_prob": True}
 
 FAMILIES: Mapping[str, Family] = {
     "llama": Family(mlp_bias="mlp_bias"),
@@ -76,18 +76,26 @@ FAMILIES: Mapping[str, Family] = {
     "ministral3": Family(**_NO_BIAS, full_every=0),
     "mixtral": Family(**_NO_BIAS, full_every=0, experts=True),
     "qwen2": Family(qkv_bias=True, out_bias=False),
-    "qwen2moe": Family(
-        qkv_bias=True, out_bias=False, experts=True, shared_gate=True
-    ),
+    "qwen2moe": Family(qkv_bias=True, out_bias=False, experts=True, shared_gate=True),
     "qwen3": Family(qk_norm=QkNorm.HEAD),
     "qwen3moe": Family(qk_norm=QkNorm.HEAD, experts=True),
-    "qwen3next": Family(
-        qk_norm=QkNorm.HEAD, experts=True, shared_gate=True, attention_gate=True
-    ),
+    "qwen3next": Family(qk_norm=QkNorm.HEAD, experts=True, shared_gate=True, attention_gate=True),
+    "qwen35": Family(qk_norm=QkNorm.HEAD, attention_gate=True),
+    "qwen35moe": Family(qk_norm=QkNorm.HEAD, experts=True, shared_gate=True, attention_gate=True),
+    "qwen2vl": Family(qkv_bias=True, out_bias=False),
+    "qwen25vl": Family(qkv_bias=True, out_bias=False),
+    "qwen3vl": Family(qk_norm=QkNorm.HEAD),
+    "qwen3vlmoe": Family(qk_norm=QkNorm.HEAD, experts=True),
     "gemma": Family(_GEMMA),
     "gemma2": Family({**_GEMMA, "sliding_window": 4096}, norms=4, full_every=2),
     "gemma3": Family(_GEMMA_3, norms=4, qk_norm=QkNorm.HEAD, full_every=6),
-    "phi": Family(**_LAYER_NORM, **_ALL_BIASES, norms=1, gated=False, head_bias=True),
+    "phi": Family(
+        **_LAYER_NORM,
+        **_ALL_BIASES,
+        norms=1,
+        gated=False,
+        head_bias=True,
+    ),
     "phi3": Family(**_NO_BIAS, full_every=0),
     "phimoe": Family(**_LAYER_NORM, head_bias="lm_head_bias", full_every=0, experts=True),
     "deepseekv2": Family(latent=True, experts=True),
@@ -105,7 +113,32 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "llama4": Family(full_every=4, experts=True),
     "glm4": Family(norms=4, out_bias=False),
-    "glm4moe": Family(out_bias=False, experts=True, router_vectors=1),
+    "glm4moe": Family(
+        out_bias=False,
+        experts=True,
+        router_vectors=1,
+        qk_norm=QkNorm.HEAD,
+        qk_norm_field="use_qk_norm",
+    ),
+    "glmmoedsa": Family(latent=True, experts=True, router_vectors=1),
+    "minimaxm2": Family(**_NO_BIAS, qk_norm=QkNorm.ALL, experts=True, router_vectors=1),
+    "mimo": Family(qkv_bias=True, out_bias=False),
+    "arcee": Family(mlp_bias="mlp_bias", gated=False),
+    "exaone4": Family(**_NO_BIAS, qk_norm=QkNorm.HEAD, full_every=4),
+    "ernie45": Family(
+        {"use_bias": False}, qkv_bias="use_bias", out_bias="use_bias", mlp_bias="use_bias"
+    ),
+    "granitemoe": Family(experts=True),
+    "bloom": Family(_TIED, **_LAYER_NORM, **_ALL_BIASES, gated=False, last_norm=2),
+    "gptneo": Family(
+        _TIED,
+        **_LAYER_NORM,
+        qkv_bias=False,
+        out_bias=True,
+        mlp_bias=True,
+        gated=False,
+        extra_positions=0,
+    ),
     "granite": Family(mlp_bias="mlp_bias"),
     "olmo": Family(norm_vectors=0, last_norm=0),
     "olmo2": Family(qk_norm=QkNorm.ALL),
@@ -113,7 +146,7 @@ FAMILIES: Mapping[str, Family] = {
     "olmoe": Family(qk_norm=QkNorm.ALL, experts=True),
     "smollm3": Family(mlp_bias="mlp_bias"),
     "seedoss": Family(out_bias="attention_out_bias", mlp_bias="mlp_bias"),
-    "cohere": Family(_TIED, norms=1),
+    "cohere": Family(_TIED, norms=1, qk_norm=QkNorm.ALL, qk_norm_field="use_qk_norm"),
     "cohere2": Family(_TIED, norms=1, full_every=4),
     "starcoder2": Family(
         _TIED,
@@ -124,7 +157,13 @@ FAMILIES: Mapping[str, Family] = {
         gated=False,
         full_every=0,
     ),
-    "stablelm": Family(**_LAYER_NORM, qkv_bias="use_qkv_bias", out_bias=False),
+    "stablelm": Family(
+        **_LAYER_NORM,
+        qkv_bias="use_qkv_bias",
+        out_bias=False,
+        qk_norm=QkNorm.ALL,
+        qk_norm_field="qk_layernorm",
+    ),
     "nemotron": Family(**_LAYER_NORM, mlp_bias="mlp_bias", gated=False),
     "gpt2": Family(_TIED, **_LAYER_NORM, **_ALL_BIASES, gated=False, extra_positions=0),
     "gptbigcode": Family(_TIED, **_LAYER_NORM, **_ALL_BIASES, gated=False, extra_positions=0),
@@ -132,9 +171,14 @@ FAMILIES: Mapping[str, Family] = {
     "gptj": Family(**_LAYER_NORM, **_NO_BIAS, norms=1, mlp_bias=True, gated=False, head_bias=True),
     "opt": Family(_TIED, **_LAYER_NORM, **_ALL_BIASES, gated=False, extra_positions=2),
     "falcon": Family(
-        _TIED, **_LAYER_NORM, qkv_bias="bias", out_bias="bias", mlp_bias="bias", norms=1,
+        _TIED,
+        **_LAYER_NORM,
+        qkv_bias="bias",
+        out_bias="bias",
+        mlp_bias="bias",
+        norms=1,
         gated=False,
     ),
     "mpt": Family(_TIED, **_NO_BIAS, gated=False),
-}  # fmt: skip
+}
 """Families by the name of their architecture, without what it ends on, in small letters."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from plimsoll_planner.models.weights import Matrix, Part
 
-LAYERS = frozenset({Part.LAYER, Part.EXPERT})
+LAYERS = frozenset({Part.ATTENTION, Part.MLP, Part.EXPERT})
 EXPERTS = frozenset({Part.EXPERT})
 WHOLE = 0
 """As the side of a group: the whole row or column."""

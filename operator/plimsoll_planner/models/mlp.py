@@ -18,19 +18,21 @@ class Mlp:
 
     def matrices(self, hidden: int) -> tuple[Matrix, ...]:
         """For a residual stream `hidden` wide."""
-        gate = (Matrix("gate", Part.LAYER, self.width, hidden),) if self.gated else ()
-        up = Matrix("up", Part.LAYER, self.width, hidden)
-        return (*gate, up, Matrix("down", Part.LAYER, hidden, self.width))
+        gate = (Matrix("gate", Part.MLP, self.width, hidden),) if self.gated else ()
+        up = Matrix("up", Part.MLP, self.width, hidden)
+        return (*gate, up, Matrix("down", Part.MLP, hidden, self.width))
 
 
 @dataclass(frozen=True)
 class Experts:
-    """`count` MLPs, of which a router sends each token through `per_token`."""
+    """`count` MLPs, of which a router sends each token through `per_token`; each has `biases`
+    numbers in its biases."""
 
     count: int
     per_token: int
     width: int
     gated: bool = True
+    biases: int = 0
 
     def touched(self, tokens: float) -> float:
         """How many different experts a batch of `tokens` is expected to need.
@@ -50,5 +52,6 @@ class Experts:
             *gate,
             Matrix("up", part, width, hidden, count),
             Matrix("down", part, hidden, width, count),
+            Matrix("biases", Part.EXPERT_BIAS, 1, self.biases, count),
             Matrix("router", Part.ROUTER, count, hidden, shares=1),
         )

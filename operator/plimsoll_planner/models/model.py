@@ -1,7 +1,7 @@
 """A decoder-only transformer as the planner sees it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plimsoll_planner.models.attention import AnyAttention
 from plimsoll_planner.models.formats import Format
@@ -11,16 +11,13 @@ from plimsoll_planner.models.weights import Matrix, Part, vector
 
 @dataclass(frozen=True)
 class Layer:
-    """Attention, and an MLP, experts or both; `vectors` counts norms, biases and the like.
-
-    `expert_vectors` counts those of all routed experts together.
-    """
+    """Attention, and an MLP, experts or both; `vectors` counts the numbers in norms, biases and
+    the like, but those of the experts."""
 
     attention: AnyAttention
     mlp: Mlp | None
     experts: Experts | None
     vectors: int
-    expert_vectors: int = 0
 
     def matrices(self, hidden: int) -> tuple[Matrix, ...]:
         """For a residual stream `hidden` wide."""
@@ -29,11 +26,6 @@ class Layer:
             *(self.mlp.matrices(hidden) if self.mlp else ()),
             *(self.experts.matrices(hidden) if self.experts else ()),
             vector("vectors", self.vectors),
-            *(
-                [Matrix("biases", Part.VECTOR, 1, self.expert_vectors)]
-                if self.expert_vectors
-                else ()
-            ),
         )
 
 
@@ -41,7 +33,8 @@ class Layer:
 class Model:
     """What a config.json says, as far as it costs memory or time.
 
-    `positions` is the rows of a learned position embedding, 0 where positions are rotary.
+    `positions` is the rows of a learned position embedding, 0 where positions are rotary;
+    `encoders` are weights beside the language model, such as for images.
     `checkpoint` is the format of the published weights.
     """
 
@@ -54,22 +47,26 @@ class Model:
     vectors: int
     positions: int
     checkpoint: Format
+    encoders: tuple[Matrix, ...] = ()
 
     def matrices(self) -> tuple[Matrix, ...]:
         """All weights, equal ones of several layers together."""
+        found = list(self.outer_matrices())
+        for layer, times in Counter(self.layers).items():
+            every = layer.matrices(self.hidden_size)
+            found += [replace(one, count=one.count * times) for one in every]
+        return tuple(found)
+
+    def outer_matrices(self) -> tuple[Matrix, ...]:
+        """Weights before and after the layers."""
         hidden = self.hidden_size
         found = [
             Matrix("embedding", Part.EMBEDDING, self.vocab_size, hidden),
             vector("vectors", self.vectors),
+            *self.encoders,
         ]
         if self.positions:
             found.append(Matrix("positions", Part.EMBEDDING, self.positions, hidden, shares=1))
         if not self.tied:
             found.append(Matrix("head", Part.HEAD, self.vocab_size, hidden))
-        for layer, times in Counter(self.layers).items():
-            for one in layer.matrices(hidden):
-                repeated = one.count * times
-                found.append(
-                    Matrix(one.name, one.part, one.rows, one.columns, repeated, one.shares)
-                )
         return tuple(found)

@@ -6,8 +6,16 @@ from typing import Any
 
 from plimsoll_planner.models.fields import Fields, UnknownModelError
 from plimsoll_planner.models.formats import EXPERTS, FORMATS, WHOLE, Format
+from plimsoll_planner.models.weights import Part
 
 _DTYPES = {"float32": "FP32", "float": "FP32", "bfloat16": "BF16", "float16": "FP16"}
+_LEFT_OUT = ("modules_to_not_convert", "ignore", "exclude_modules", "ignored_layers")
+_NAMES = {
+    Part.ATTENTION: ("attn", "attention"),
+    Part.MLP: ("shared_expert", "mlp.(gate|", "mlp.gate_proj", "mlp.down_proj"),
+    Part.EXPERT: (".experts",),
+}
+"""What modules of a part are called in the lists of those that are left as they were."""
 
 
 def checkpoint_format(config: Mapping[str, Any], text: Fields) -> Format:
@@ -16,15 +24,14 @@ def checkpoint_format(config: Mapping[str, Any], text: Fields) -> Format:
     `config` is the whole config.json, `text` the fields of the language model in it. Raises
     UnknownModelError where it names a way of quantizing that the planner does not know.
     """
-    dtype = text.text("dtype") or text.text("torch_dtype")
-    dtype = dtype or Fields(config).text("dtype") or Fields(config).text("torch_dtype")
-    plain = FORMATS[_DTYPES.get(dtype, "BF16")]
-    quantized = Fields(config).nested("quantization_config")
-    if not quantized.values:
-        quantized = text.nested("quantization_config")
-    if not quantized.values:
-        quantized = text.nested("compression_config")
-    return _quantized(quantized) if quantized.values else plain
+    sources = (text, Fields(config))
+    for source in sources:
+        for name in ("quantization_config", "compression_config"):
+            fields = source.nested(name)
+            if fields.values:
+                return _without_left_out(_quantized(fields), fields)
+    named = (source.text(key) for source in sources for key in ("dtype", "torch_dtype"))
+    return FORMATS[_DTYPES.get(next(filter(None, named), ""), "BF16")]
 
 
 def _quantized(fields: Fields) -> Format:
@@ -37,6 +44,29 @@ def _quantized(fields: Fields) -> Format:
             "and set precision.weights"
         )
     return reader(fields)
+
+
+def _without_left_out(form: Format, fields: Fields) -> Format:
+    """Without the parts that are left as they were in all layers or most: lists name either a
+    pattern or every single module, so that a part counts as left out from the second entry on."""
+    left = [str(item) for name in _LEFT_OUT for item in fields.items(name)]
+    parts = {
+        part
+        for part in form.parts
+        if not any("*" in item or "re:" in item for item in _of_part(part, left))
+        and len(_of_part(part, left)) < 2
+    }
+    return replace(form, parts=frozenset(parts))
+
+
+def _of_part(part: Part, modules: list[str]) -> list[str]:
+    small = ("norm", "gate.", ".gate", "bias", "indexer", "_conv", "embed")
+    return [
+        module
+        for module in modules
+        if any(name in module for name in _NAMES[part])
+        and not any(word in module.replace(".gate_proj", "") for word in small)
+    ]
 
 
 def _fp8(fields: Fields) -> Format:
@@ -54,34 +84,44 @@ def _packed(fields: Fields) -> Format:
     return _grouped(fields.size("bits", "w_bit", default=4), fields)
 
 
-def _bitsandbytes(fields: Fields) -> Format:
-    four = fields.flag("load_in_4bit") or fields.flag("_load_in_4bit")
-    return Format("INT4", 4, 32, group_columns=64) if four else FORMATS["INT8"]
-
-
 def _grouped(bits: int, fields: Fields) -> Format:
     """Integers of `bits` in groups with a 16-bit scale and a zero point as wide as a weight."""
-    group = fields.values.get("group_size", fields.values.get("q_group_size", 128))
-    columns = group if isinstance(group, int) and group > 0 else WHOLE
     if bits not in (2, 3, 4, 8):
         raise UnknownModelError(f"config.json: quantization_config.bits is {bits}; known: 2 3 4 8")
-    return Format(f"INT{bits}", bits, 16 + bits, group_columns=columns)
+    size = fields.size_or_none("group_size", "q_group_size", least=-1)
+    group = 128 if size is None else max(size, WHOLE)
+    symmetric = fields.flag("symmetric")
+    return Format(f"INT{bits}", bits, 16 + (0 if symmetric else bits), group_columns=group)
 
 
 def _compressed(fields: Fields) -> Format:
-    """compressed-tensors: the first group of layers decides."""
+    """The first group of layers decides."""
     groups = fields.nested("config_groups").values
     first = next((one for one in groups.values() if isinstance(one, Mapping)), {})
     weights = Fields(first).nested("weights")
     bits = weights.size("num_bits", default=8)
-    if weights.text("type") == "float":
-        return FORMATS["FP8" if bits == 8 else "NVFP4"]
-    return FORMATS["INT8"] if bits == 8 else _grouped(bits, weights)
+    if weights.text("type") != "float":
+        return _grouped(bits, weights) if weights.text("strategy") == "group" else FORMATS["INT8"]
+    packing = f"{fields.text('format')} {Fields(first).text('format')}"
+    if bits == 4:
+        return FORMATS["MXFP4" if "mxfp4" in packing else "NVFP4"]
+    return FORMATS["FP8"]
 
 
 def _modelopt(fields: Fields) -> Format:
     algorithm = fields.text("quant_algo").upper()
-    return FORMATS["NVFP4" if "FP4" in algorithm else "FP8"]
+    if algorithm not in ("FP8", "NVFP4"):
+        raise UnknownModelError(
+            f"config.json: quantization_config.quant_algo {algorithm!r:.80} is not known; known "
+            "are FP8 and NVFP4: give the config.json of the unquantized model and set "
+            "precision.weights"
+        )
+    return FORMATS[algorithm]
+
+
+def _bitsandbytes(fields: Fields) -> Format:
+    four = fields.flag("load_in_4bit") or fields.flag("_load_in_4bit")
+    return Format("INT4", 4, 32, group_columns=64) if four else FORMATS["INT8"]
 
 
 _METHODS: Mapping[str, Callable[[Fields], Format]] = {

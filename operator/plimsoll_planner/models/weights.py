@@ -9,9 +9,12 @@ class Part(Enum):
 
     EMBEDDING = "a row of it per token"
     HEAD = "by every token that is emitted"
-    LAYER = "by every token"
+    ATTENTION = "by every token, before and after attention"
+    MLP = "by every token, in an MLP or shared experts"
     EXPERT = "by the tokens routed to it"
+    EXPERT_BIAS = "by the tokens routed to its expert, never quantized"
     ROUTER = "by every token, never quantized"
+    ENCODER = "by images, before the language model"
     VECTOR = "by every token, element by element: norms, biases and other small ones"
 
 
