@@ -3,7 +3,9 @@
 That is how engines are benchmarked (`vllm bench serve --max-concurrency`, aiperf, genai-perf,
 InferenceMAX), and what a full batch means. By Little's law a request is either running or waits:
 
-* `running = min(clients, KV cache / mean context)`; an engine admits what its cache holds;
+* running sequences are the clients, as far as the KV cache holds their mean context; and a step of
+  `budget` tokens that gives `n` sequences a token completes `(budget - n) / prompt` prompts, of
+  which each decodes `output` steps: no more than `budget · output / (prompt + output)` decode;
 * TPOT: while a request emits its tokens, every other running one is replaced once, so that its
   steps also take the prompts of `running - 1` others (`latency.full_batch_tpot`);
 * TTFT: the request's own way in, half a decode step, its own prompt and, on average, half of
@@ -44,7 +46,14 @@ def closed_loop(
     rounds: float = ROUNDS,
 ) -> ClosedLoop:
     """What `clients` see of one replica, and how much it serves them."""
-    running = max(1.0, min(clients, engine.max_num_seqs, kv_cache_tokens / traffic.context))
+    replaced = traffic.output / (traffic.prompt + traffic.output)
+    running = min(
+        clients,
+        engine.max_num_seqs,
+        kv_cache_tokens / traffic.context,
+        engine.max_num_batched_tokens * replaced,
+    )
+    running = max(1.0, running)
     tpot = full_batch_tpot(engine, traffic, running)
     decode = engine.step.decode(running, traffic.context)
     own = prompt_seconds(engine, traffic, running, traffic.prompt)

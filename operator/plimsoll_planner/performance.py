@@ -33,6 +33,8 @@ from plimsoll_planner.step_time import StepTime
 
 COMPUTE_EFFICIENCY = 0.72
 """Share of peak FLOP/s of large matrix products, in any precision that is computed natively."""
+FP4_EFFICIENCY = 0.6
+"""The same in FP4, whose blocks' scales are applied on the way: measured, 0.45 to 0.6."""
 ATTENTION_EFFICIENCY = 0.54
 """Share of peak BF16 FLOP/s of prefill attention."""
 EXPERT_EFFICIENCY = 0.3
@@ -58,7 +60,10 @@ HEADS_PASSES = 4
 """The same for its queries, keys and values: projection out, positions in and out, attention in."""
 MLP_PASSES = 3
 """The same for its MLP's columns: gate and up in, product out."""
-_COMPUTED_IN = {
+_UNQUANTIZED = "FP16"
+"""What the head and attention are computed in beside quantized weights: FP16 or BF16."""
+_COMPUTED_IN: dict[str, tuple[str, ...]] = {
+    "FP16": ("FP16", "BF16"),
     "FP8": ("FP8", "BF16", "FP16"),
     "INT8": ("INT8", "BF16", "FP16"),
     "INT4": ("BF16", "FP16"),
@@ -85,25 +90,26 @@ def step_time(facts: ModelFacts, shape: Shape) -> StepTime:
     return _on_cpu(facts, shape) if shape.is_cpu else _on_gpu(facts, shape)
 
 
-def peak_flops(accelerator: Accelerator, weights: str) -> float:
-    """Peak FLOP/s of products with such weights. Raises ValueError where it has none."""
+def product_flops(accelerator: Accelerator, weights: str) -> float:
+    """FLOP/s that large products with such weights reach. Raises ValueError where it computes in
+    no format that they can be multiplied in."""
+    measured = accelerator.efficiency.compute
+    relative = 1.0 if measured is None else measured / COMPUTE_EFFICIENCY
     for form in _COMPUTED_IN.get(weights, ()):
         peak = accelerator.peaks.of(form)
         if peak is not None:
-            return peak
-    return accelerator.flops(weights)
+            share = FP4_EFFICIENCY if form == "FP4" else COMPUTE_EFFICIENCY
+            return peak * share * relative
+    return accelerator.flops(weights) * COMPUTE_EFFICIENCY * relative
 
 
 def _on_gpu(facts: ModelFacts, shape: Shape) -> StepTime:
     gpu, size, stages = shape.accelerator, shape.tensor_parallel_size, shape.pipeline_parallel_size
     form = FORMATS[shape.weights]
-    efficiency = gpu.efficiency.compute or COMPUTE_EFFICIENCY
-    relative = efficiency / COMPUTE_EFFICIENCY
-    dense = peak_flops(gpu, shape.weights) * efficiency * size
-    plain_peak = peak_flops(gpu, "FP32" if shape.weights == "FP32" else "BF16")
-    plain = plain_peak * efficiency * size
-    attention = plain_peak * ATTENTION_EFFICIENCY * relative * size
-    experts = peak_flops(gpu, shape.weights) * EXPERT_EFFICIENCY * relative * size
+    dense = product_flops(gpu, shape.weights) * size
+    plain = product_flops(gpu, "FP32" if shape.weights == "FP32" else _UNQUANTIZED) * size
+    attention = plain * ATTENTION_EFFICIENCY / COMPUTE_EFFICIENCY
+    experts = dense * EXPERT_EFFICIENCY / COMPUTE_EFFICIENCY
     bandwidth = gpu.bandwidth * (gpu.efficiency.bandwidth or BANDWIDTH_EFFICIENCY)
     kv_bandwidth = bandwidth * KV_CACHE_EFFICIENCY / BANDWIDTH_EFFICIENCY
     width = form.activation_bytes

@@ -11,7 +11,7 @@ from plimsoll_planner.accelerator import Accelerator, Efficiency
 from plimsoll_planner.accelerators import CATALOGUE, find
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.models.reader import read_model
-from plimsoll_planner.performance import peak_flops, step_time
+from plimsoll_planner.performance import product_flops, step_time
 from plimsoll_planner.shape import Shape
 from tests.unit.plimsoll_planner import models
 
@@ -147,13 +147,15 @@ def test_int4_reads_less_and_computes_as_bf16() -> None:
 
 
 def test_fp8_on_a_gpu_without_it_computes_as_bf16() -> None:
-    a100, h100 = find("A100"), find("H100")
+    a100, h100, b200 = find("A100"), find("H100"), find("B200")
     assert a100 is not None
     assert h100 is not None
-    assert peak_flops(a100, "FP8") == a100.peaks.bf16
-    assert peak_flops(h100, "FP8") == h100.peaks.fp8
+    assert b200 is not None
+    assert product_flops(a100, "FP8") == product_flops(a100, "BF16")
+    assert product_flops(h100, "FP8") == pytest.approx(2 * product_flops(h100, "BF16"), rel=1e-3)
+    assert product_flops(b200, "NVFP4") == pytest.approx(9e15 * 0.6)
     with pytest.raises(ValueError, match="does not compute in BF16"):
-        peak_flops(replace(a100, peaks=replace(a100.peaks, bf16=None, fp16=None)), "BF16")
+        product_flops(replace(a100, peaks=replace(a100.peaks, bf16=None, fp16=None)), "BF16")
 
 
 def test_few_tokens_read_few_experts() -> None:
