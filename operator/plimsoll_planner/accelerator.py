@@ -104,11 +104,15 @@ class Mig:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Shares of the peaks that a calibration has measured; None where it says nothing."""
+    """Shares of the peaks that a calibration has measured; None where it says nothing.
+
+    `error` is the median relative error of step times with them.
+    """
 
     compute: float | None = None
     bandwidth: float | None = None
     link: float | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)

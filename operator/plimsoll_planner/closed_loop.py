@@ -57,10 +57,11 @@ def closed_loop(
     tpot = full_batch_tpot(engine, traffic, running)
     decode = engine.step.decode(running, traffic.context)
     own = prompt_seconds(engine, traffic, running, traffic.prompt)
-    added = max(0.0, own - decode)
-    first = decode / 2 + own + PROMPTS_MET * added
+    budget = float(engine.max_num_batched_tokens)
+    prompt = engine.filled(0.0, budget, 0.0, traffic.prompt) * traffic.prompt / budget
+    first = decode / 2 + own + PROMPTS_MET * prompt
     life = first + (traffic.output - 1) * tpot
     wait = (clients / running - 1) * life
-    ttft = engine.step.per_request + first + wait + running * added / 2 / rounds
+    ttft = engine.step.per_request + first + wait + running * prompt / 2 / rounds
     rate = clients / (wait + life + engine.step.per_request)
     return ClosedLoop(ttft, tpot, running, rate, rate * traffic.output)

@@ -31,7 +31,9 @@ HOP_SECONDS = 2e-5
 """Handing a step's activations to the next pipeline stage, with nothing to hand over."""
 HOST_BANDWIDTH = 64e9
 """Bytes/s one way through the host, PCIe 5.0 ×16, for GPUs that a bridge does not join."""
-_SWITCHED_SINCE = 4
+_SWITCHED = 400e9
+"""NVLink 4 and later over switches, 450 GB/s one way and more; a bridge joins fewer GPUs."""
+_NODE = 8
 _BRIDGED = 2
 
 
@@ -73,7 +75,7 @@ def _reached(accelerator: Accelerator, size: int) -> float:
     if link.kind is LinkKind.PCIE or size > link.joins:
         bandwidth = min(bandwidth, HOST_BANDWIDTH)
         share = PCIE_EFFICIENCY * min(1.0, _BRIDGED / size)
-    elif link.kind is LinkKind.NVLINK and link.generation >= _SWITCHED_SINCE:
+    elif link.kind is LinkKind.NVLINK and bandwidth >= _SWITCHED and link.joins >= _NODE:
         share = SWITCH_EFFICIENCY
     else:
         share = MESH_EFFICIENCY

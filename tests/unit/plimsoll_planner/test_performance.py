@@ -84,7 +84,7 @@ def written_again(
     return layers_time + head_time + read + attended + activations + reduces + rest
 
 
-@settings(max_examples=50)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([1, 2, 4, 8]),
     st.sampled_from([("BF16", 2, 989e12), ("FP8", 1, 1979e12)]),
@@ -108,7 +108,7 @@ def test_a_step_is_the_formula(
     assert found == pytest.approx(again, rel=1e-9)
 
 
-@settings(max_examples=50)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1024), st.integers(1, 2048), st.integers(1, 64), st.sampled_from([0.5, 1, 4]))
 def test_on_cpu_the_larger_of_computing_and_reading_counts(
     tokens: int, each: int, sequences: int, cores: float
@@ -210,7 +210,7 @@ def test_a_calibration_goes_before_the_constants() -> None:
 work = st.tuples(st.floats(1, 8192), st.floats(1, 512), st.floats(1, 1e6), st.floats(1, 1e8))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(EVERY), st.sampled_from(GPUS), work, st.floats(1.0, 4.0))
 def test_a_better_accelerator_is_never_slower(
     facts: ModelFacts, gpu: Accelerator, step: Step, factor: float
@@ -227,7 +227,7 @@ def test_a_better_accelerator_is_never_slower(
         assert step_time(facts, replace(base, accelerator=improved))(*step) <= plain
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(EVERY), st.sampled_from(GPUS), work, work)
 def test_more_work_never_takes_less_time(
     facts: ModelFacts, gpu: Accelerator, step: Step, more: Step
