@@ -5,6 +5,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.closed_loop import ClosedLoop, closed_loop
 from plimsoll_planner.inputs import Lengths, Workload
@@ -22,6 +23,7 @@ CONFIGS = {
     "Llama-3.1-70B": models.LLAMA_31_70B,
     "Llama-3.1-8B-Instruct": models.LLAMA_31_8B,
 }
+FACTS = {name: model_facts(config) for name, config in CONFIGS.items()}
 BUDGET = 8192
 """Token budget of both engines on these GPUs, unless told otherwise."""
 _PROMPTS_ALONE = 10**6
@@ -59,7 +61,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 def points() -> list[Point]:
     """Every measured serving point."""
-    return [Point(row, _predict(row)) for row in rows("serving_measured.csv")]
+    return [Point(row, predict(row)) for row in rows("serving_measured.csv")]
 
 
 def rank_correlation(left: list[float], right: list[float]) -> float:
@@ -75,10 +77,17 @@ def _ranks(values: list[float]) -> list[float]:
     return ranks
 
 
-def _predict(row: dict[str, str]) -> ClosedLoop:
+def accelerator(row: dict[str, str]) -> Accelerator:
+    """The product of a row."""
     gpu = find(row["system"].removesuffix("_sxm"))
     assert gpu is not None
-    facts, size = model_facts(CONFIGS[row["model"]]), int(row["tp"])
+    return gpu
+
+
+def predict(row: dict[str, str], gpu: Accelerator | None = None) -> ClosedLoop:
+    """What the model says of a row, on its accelerator or on the one given."""
+    gpu = gpu or accelerator(row)
+    facts, size = FACTS[row["model"]], int(row["tp"])
     shape = Shape(gpu, gpu.name, row["precision"].upper(), "BF16", size)
     batch, prompt, output = (int(row[k]) for k in ("batch", "prompt_tokens", "output_tokens"))
     memory = without_kv_cache(facts, shape, BUDGET, batch)
