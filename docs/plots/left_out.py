@@ -31,7 +31,8 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The TPOT error of `model` (of all, for `nothing`) with constants fitted on the others."""
+    """The TPOT error of `model`, which may be a system (of all, for `nothing`), with constants
+    fitted on the others."""
 
     model: str
     points: int
@@ -65,10 +66,16 @@ def fit(known: Sequence[Row]) -> list[float]:
         for i in range(len(now)):
             moved = [v + (_DIFFERENCE if k == i else 0.0) for k, v in enumerate(now)]
             slopes.append(
-                [(error(row, moved) - r) / _DIFFERENCE for row, r in zip(known, residuals, strict=True)]
+                [
+                    (error(row, moved) - r) / _DIFFERENCE
+                    for row, r in zip(known, residuals, strict=True)
+                ]
             )
         sums = [
-            [sum(w * a * b for w, a, b in zip(weights, x, y, strict=True)) / NOISE**2 for y in slopes]
+            [
+                sum(w * a * b for w, a, b in zip(weights, x, y, strict=True)) / NOISE**2
+                for y in slopes
+            ]
             for x in slopes
         ]
         down = [
@@ -102,10 +109,10 @@ def loss(residuals: Sequence[float], now: Sequence[float], before: Sequence[floa
 
 
 def leave_out(model: str) -> LeftOut:
-    """Fits on all points of other models."""
+    """Fits on all points of other models, or of other systems."""
     every = rows("serving_measured.csv")
-    known = [row for row in every if row["model"] != model]
-    judged = [row for row in every if row["model"] == model] or every
+    known = [row for row in every if model not in (row["model"], row["system"])]
+    judged = [row for row in every if model in (row["model"], row["system"])] or every
     found = fit(known)
     errors = sorted(abs(math.expm1(error(row, found))) for row in judged)
     return LeftOut(
@@ -137,7 +144,7 @@ def main() -> None:
     with CSV.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["left_out", "points", "median", "p90", *NAMES])
-        for model in (*CONFIGS, "nothing"):
+        for model in (*CONFIGS, "h100_sxm", "nothing"):
             found = leave_out(model)
             figures = [f"{value:.4g}" for value in (found.median, found.p90, *found.constants)]
             writer.writerow([model, found.points, *figures])

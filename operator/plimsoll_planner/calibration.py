@@ -33,6 +33,8 @@ OUTLIER = 4.0
 MOST_REJECTED = 0.3
 """Share of the steps that may be rejected before the fit says that the model does not describe
 them."""
+LARGEST_ERROR = 0.5
+"""Median relative error from which on a fit says that it is none."""
 _HUBER = 1.5
 _PRIOR = 1.0
 """Standard deviation of a parameter's logarithm before anything is measured: a factor of e."""
@@ -41,6 +43,10 @@ _DETERMINED = 0.35
 _NOISE = 0.01
 """Least relative noise of a measured step."""
 _ROUNDS, _STEPS, _DIFFERENCE = 6, 12, 1e-4
+_NOT_MEASURED = (
+    "the model, the accelerator or the parallelism given are not what was measured, or others used "
+    "the machine"
+)
 COMPUTE, BANDWIDTH, STEP, SEQUENCE = "compute", "bandwidth", "step_seconds", "sequence_seconds"
 PARAMETERS = (COMPUTE, BANDWIDTH, STEP, SEQUENCE)
 BOUNDS = {
@@ -119,10 +125,13 @@ def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Cal
     rejected = len(usable) - len(kept)
     if rejected > MOST_REJECTED * len(usable):
         raise CalibrationError(
-            f"{rejected} of {len(usable)} steps are far from any fit: the model, the accelerator "
-            "or the parallelism given are not what was measured, or others used the machine"
+            f"{rejected} of {len(usable)} steps are far from any fit: {_NOT_MEASURED}"
         )
     errors = sorted(abs(math.expm1(r)) for r in fit.residuals(values, kept))
+    if statistics.median(errors) > LARGEST_ERROR:
+        raise CalibrationError(
+            f"the best fit is off by {statistics.median(errors):.0%}: {_NOT_MEASURED}"
+        )
     compute, bandwidth, step, sequence = (math.exp(value) for value in values)
     return Calibration(
         compute=compute,
@@ -190,7 +199,9 @@ class _Fit:
     def residuals(self, values: Sequence[float], samples: Sequence[Sample]) -> list[float]:
         """Logarithms of predicted over measured seconds."""
         step = self.step(values)
-        return [math.log(step(s.tokens, s.sequences, s.context, s.pairs) / s.seconds) for s in samples]
+        return [
+            math.log(step(s.tokens, s.sequences, s.context, s.pairs) / s.seconds) for s in samples
+        ]
 
     def improved(self, values: Sequence[float], samples: Sequence[Sample]) -> list[float]:
         """`values` after some damped steps towards the least weighted squares."""

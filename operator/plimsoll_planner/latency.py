@@ -14,7 +14,7 @@ of the squared distances of their percentiles from their means.
 import math
 from dataclasses import dataclass
 
-from plimsoll_planner.performance import StepTime
+from plimsoll_planner.step_time import StepTime
 from plimsoll_planner.traffic import Z95, Traffic
 
 SKEWED_DEVIATIONS = 2.0

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 
 def solve(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
-    """`x` of `matrix · x = right`, by elimination with row pivots. Raises ValueError if singular."""
+    """`x` of `matrix · x = right`, by elimination with row pivots.
+
+    Raises ValueError if there is no single one.
+    """
     size = len(right)
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     for column in range(size):

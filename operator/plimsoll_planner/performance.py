@@ -114,7 +114,7 @@ def _on_gpu(facts: ModelFacts, shape: Shape) -> StepTime:
     kv_bandwidth = bandwidth * KV_CACHE_EFFICIENCY / BANDWIDTH_EFFICIENCY
     width = form.activation_bytes
     heads = (facts.attention_heads + 2 * facts.kv_heads) * facts.head_dim
-    passes = HIDDEN_PASSES * facts.hidden_size
+    passes = float(HIDDEN_PASSES * facts.hidden_size)
     passes += (HEADS_PASSES * heads + MLP_PASSES * facts.intermediate_size) / size
     context, pair, window, window_context, window_pair = _attention(
         facts, shape, kv_bandwidth * stages, attention * stages
@@ -136,11 +136,7 @@ def _on_gpu(facts: ModelFacts, shape: Shape) -> StepTime:
         head_read=stages * facts.head_bytes(shape.weights) / size / bandwidth,
         per_context=context,
         per_pair=pair,
-        expert_compute_per_token=imbalance
-        * 2
-        * facts.active_expert_parameters
-        / experts
-        / stages,
+        expert_compute_per_token=imbalance * 2 * facts.active_expert_parameters / experts / stages,
         expert_read=imbalance * facts.expert_bytes(shape.weights) / size / bandwidth,
         expert_log_miss=_log_miss(facts) / stages,
         window=window,

@@ -63,9 +63,7 @@ class StepTime:
             )
             if self.expert_read:
                 touched = -expm1(self.expert_log_miss * tokens)
-                seconds += hypot(
-                    self.expert_compute_per_token * tokens, self.expert_read * touched
-                )
+                seconds += hypot(self.expert_compute_per_token * tokens, self.expert_read * touched)
             if self.per_window_context:
                 seconds += self._windowed(tokens, sequences, context, beyond)
         return seconds + self.fixed + self.per_sequence * sequences + self.per_token * tokens

@@ -1,5 +1,6 @@
 """What a calibration says, as text and as an Accelerator resource."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -23,8 +24,17 @@ _TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What was measured, by what, and when (UTC, RFC 3339)."""
+
+    model: str
+    engine: str
+    measured_at: str
+
+
 def accelerator_resource(
-    found: Calibration, shape: Shape, name: str, *, model: str, engine: str, measured_at: str
+    found: Calibration, shape: Shape, name: str, origin: Origin
 ) -> dict[str, Any]:
     """The manifest. What the steps did not determine is left to the catalogue.
 
@@ -50,10 +60,10 @@ def accelerator_resource(
         calibration["sequenceOverhead"] = _decimal(found.sequence_seconds * 1e3) + "ms"
     calibration["error"] = _decimal(min(1.0, found.error))
     calibration["samples"] = found.samples
-    calibration["model"] = model
-    if engine:
-        calibration["engine"] = engine
-    calibration["measuredAt"] = measured_at
+    calibration["model"] = origin.model
+    if origin.engine:
+        calibration["engine"] = origin.engine
+    calibration["measuredAt"] = origin.measured_at
     return {
         "apiVersion": API_VERSION,
         "kind": "Accelerator",

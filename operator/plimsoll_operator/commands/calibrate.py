@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from plimsoll_operator.calibration.resource import accelerator_resource, summary
+from plimsoll_operator.calibration.resource import Origin, accelerator_resource, summary
 from plimsoll_operator.calibration.steps import StepsError, poll, read_file
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
@@ -55,9 +55,7 @@ def main(argv: list[str]) -> int:
         found,
         shape,
         options.name or shape.accelerator.name.lower(),
-        model=model,
-        engine=options.engine,
-        measured_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        Origin(model, options.engine, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
     )
     for line in (f"{model} on {shape}", *summary(found, prior_values(facts, shape))):
         print(f"# {line}".rstrip())
@@ -88,10 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tensor-parallel-size", type=int, default=1, metavar="N")
     parser.add_argument("--cores", type=float, help="CPU cores of the engine, for cpu")
     parser.add_argument(
-        "--weights", choices=sorted(FORMATS), help="number format; the accelerator's first if absent"
+        "--weights",
+        choices=sorted(FORMATS),
+        help="number format; the accelerator's first if absent",
     )
     parser.add_argument(
-        "--kv-cache", choices=sorted(BYTES), help="of the KV cache; 16 bits beside quantized weights"
+        "--kv-cache",
+        choices=sorted(BYTES),
+        help="of the KV cache; 16 bits beside quantized weights",
     )
     parser.add_argument("--engine", default="", help="engine and version, to keep with the figures")
     parser.add_argument("--name", help="name of the resource; the product's if absent")
@@ -112,7 +114,9 @@ def _shape(options: argparse.Namespace) -> Shape:
             "nodes are labelled, such as NVIDIA-L40S, or cpu"
         )
     if options.tensor_parallel_size < 1:
-        raise InputError(f"--tensor-parallel-size {options.tensor_parallel_size}: must be 1 or more")
+        raise InputError(
+            f"--tensor-parallel-size {options.tensor_parallel_size}: must be 1 or more"
+        )
     is_cpu = accelerator.name == CPU
     if is_cpu != (options.cores is not None):
         raise InputError("--cores is how many cores the engine has: give it with --accelerator cpu")

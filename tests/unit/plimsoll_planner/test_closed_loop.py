@@ -35,9 +35,7 @@ def test_one_client_waits_for_nobody() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.integers(1, 4000), st.integers(2, 2000), st.integers(1, 600), st.floats(1e4, 1e7)
-)
+@given(st.integers(1, 4000), st.integers(2, 2000), st.integers(1, 600), st.floats(1e4, 1e7))
 def test_littles_law_holds(prompt: int, output: int, clients: int, cache: float) -> None:
     """Clients = rate · (time to first token + the other tokens), without the start of the run."""
     found = closed_loop(ENGINE, traffic(prompt, output), clients, cache, rounds=math.inf)

@@ -10,7 +10,9 @@ numbers = st.floats(-10, 10)
 @settings(max_examples=20)
 @given(st.lists(st.lists(numbers, min_size=3, max_size=3), min_size=3, max_size=3))
 def test_an_inverse_undoes(rows: list[list[float]]) -> None:
-    matrix = [[value + (40 if i == k else 0) for k, value in enumerate(row)] for i, row in enumerate(rows)]
+    matrix = [
+        [value + (40 if i == k else 0) for k, value in enumerate(row)] for i, row in enumerate(rows)
+    ]
     inverse = invert(matrix)
     for i in range(3):
         product = [sum(matrix[i][k] * inverse[k][j] for k in range(3)) for j in range(3)]

@@ -61,7 +61,9 @@ def written_again(
     """Llama-3.1-8B on H200 (4.8 TB/s, 989 TFLOP/s BF16, NVLink 450 GB/s one way): `sequences`
     with one new token each after `each - 1`, and one prompt of `tokens` from its beginning."""
     hidden, width, layers, heads, kv_heads, dim, vocabulary = 4096, 14336, 32, 32, 8, 128, 128256
-    matrices = layers * (2 * hidden * heads * dim + 2 * hidden * kv_heads * dim + 3 * hidden * width)
+    matrices = layers * (
+        2 * hidden * heads * dim + 2 * hidden * kv_heads * dim + 3 * hidden * width
+    )
     scales = layers * (heads * dim + 2 * kv_heads * dim + hidden + 2 * width + hidden) * 4
     new, emitted = sequences + tokens, sequences + (1 if tokens else 0)
     memory = 4.8e12 * 0.91
@@ -69,7 +71,9 @@ def written_again(
     weights = (matrices * weight_bytes + (scales if weight_bytes == 1 else 0)) / size / memory
     layers_time = math.sqrt(products**2 + weights**2)
     head = 2 * hidden * vocabulary
-    head_time = math.sqrt((head * emitted / size / (989e12 * 0.72)) ** 2 + (head / size / memory) ** 2)
+    head_time = math.sqrt(
+        (head * emitted / size / (989e12 * 0.72)) ** 2 + (head / size / memory) ** 2
+    )
     context = sequences * each + tokens
     cached = 2 * layers * max(1, kv_heads // size) * dim * 2
     read = context * cached / (4.8e12 * 0.87)

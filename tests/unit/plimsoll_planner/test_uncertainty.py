@@ -25,9 +25,7 @@ def test_where_the_constants_were_fitted() -> None:
 
 
 def test_everywhere_else() -> None:
-    times = [
-        row.ratio if row.row["metric"] == "tokens/s" else 1 / row.ratio for row in published()
-    ]
+    times = [row.ratio if row.row["metric"] == "tokens/s" else 1 / row.ratio for row in published()]
     first = [
         time
         for time, row in zip(times, published(), strict=True)
