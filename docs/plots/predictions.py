@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from docs.plots.left_out import saved
 from plimsoll_planner.uncertainty import FITTED, OTHERS, Range
 from tests.unit.plimsoll_planner.measured import Point, points, rank_correlation
-from tests.unit.plimsoll_planner.published import Published, published
+from tests.unit.plimsoll_planner.published_serving import Published, published
 
 DOCS = Path(__file__).parents[1]
 PAGE, SVG = DOCS / "predictions.md", DOCS / "predictions.svg"

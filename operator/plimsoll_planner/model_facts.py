@@ -146,8 +146,9 @@ class ModelFacts:
 
     @cached_property
     def active_parameters(self) -> int:
-        """All but those of the experts that one token does not go through."""
-        return self.parameters - self.expert_parameters + self.active_expert_parameters
+        """All but encoders and the experts that one token does not go through."""
+        idle = self.expert_parameters - self.active_expert_parameters
+        return self.parameters - idle - self._count(Part.ENCODER)
 
     @property
     def flops_per_token(self) -> int:

@@ -37,6 +37,8 @@ class Report:
         """The lines, without a trailing newline."""
         facts = model_facts(self.request.model)
         size = f"{_count(facts.parameters)} parameters"
+        if facts.experts:
+            size += f", {_count(facts.active_parameters)} of them active"
         lines = [f"{self.name}   {self.source}, {size}", ""]
         verdict = f"{_KEPT} feasible" if self.result.feasible else f"{_BROKEN} not feasible"
         plan, limit = self.result.plan, self.engine_limit()

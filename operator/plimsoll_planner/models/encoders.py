@@ -47,8 +47,19 @@ def _qwen3(vision: Fields, hidden: int) -> int:
     return encoder + embedding + projection + 2 * width + early * (projection + 2 * merged)
 
 
+def _gemma4(vision: Fields, hidden: int) -> int:
+    """Gemma 4's: gated, without biases, four norms and two of heads, positions of two axes."""
+    width, patch = vision.size("hidden_size"), vision.size("patch_size")
+    inner, layers = vision.size("intermediate_size"), vision.size("num_hidden_layers")
+    layer = 4 * width * width + 3 * width * inner + 4 * width + 2 * vision.size("head_dim")
+    embedding = 3 * patch * patch * width + 2 * vision.size("position_embedding_size") * width
+    standardized = 2 * width if vision.flag("standardize") else 0
+    return layers * layer + embedding + standardized + width * hidden
+
+
 _KINDS: Mapping[str, Callable[[Fields, int], int]] = {
     "siglip_vision_model": _siglip,
+    "gemma4_vision": _gemma4,
     "qwen3_vl": _qwen3,
     "qwen3_vl_moe": _qwen3,
     "qwen3_5": _qwen3,

@@ -26,7 +26,9 @@ class Family:
     layer. `full_every` says which layers attend to everything where there is a window: each so
     many-th one, 0 for none, 1 for all. Rows of a learned position embedding beyond the longest
     context are `extra_positions`, None where positions are not learned. `expert_bias` holds for
-    the biases of the experts, `router_vectors` counts numbers per expert in the router. Where
+    the biases of the experts, `router_vectors` counts numbers per expert in the router,
+    `expert_norms` vectors as wide as the residual stream that come with experts, such as further
+    norms or the gate of shared ones, `scalars` single numbers in a layer. Where
     `qk_norm_field` names a field of config.json, `qk_norm` holds if that is true.
     """
 
@@ -47,7 +49,9 @@ class Family:
     full_every: int = 1
     extra_positions: int | None = None
     experts: bool = False
-    shared_gate: bool = False
+    dense_beside_experts: bool = False
+    expert_norms: int = 0
+    scalars: int = 0
     expert_bias: bool = False
     router_vectors: int = 0
 
@@ -76,12 +80,12 @@ FAMILIES: Mapping[str, Family] = {
     "ministral3": Family(**_NO_BIAS, full_every=0),
     "mixtral": Family(**_NO_BIAS, full_every=0, experts=True),
     "qwen2": Family(qkv_bias=True, out_bias=False),
-    "qwen2moe": Family(qkv_bias=True, out_bias=False, experts=True, shared_gate=True),
+    "qwen2moe": Family(qkv_bias=True, out_bias=False, experts=True, expert_norms=1),
     "qwen3": Family(qk_norm=QkNorm.HEAD),
     "qwen3moe": Family(qk_norm=QkNorm.HEAD, experts=True),
-    "qwen3next": Family(qk_norm=QkNorm.HEAD, experts=True, shared_gate=True, attention_gate=True),
+    "qwen3next": Family(qk_norm=QkNorm.HEAD, experts=True, expert_norms=1, attention_gate=True),
     "qwen35": Family(qk_norm=QkNorm.HEAD, attention_gate=True),
-    "qwen35moe": Family(qk_norm=QkNorm.HEAD, experts=True, shared_gate=True, attention_gate=True),
+    "qwen35moe": Family(qk_norm=QkNorm.HEAD, experts=True, expert_norms=1, attention_gate=True),
     "qwen2vl": Family(qkv_bias=True, out_bias=False),
     "qwen25vl": Family(qkv_bias=True, out_bias=False),
     "qwen3vl": Family(qk_norm=QkNorm.HEAD),
@@ -89,6 +93,17 @@ FAMILIES: Mapping[str, Family] = {
     "gemma": Family(_GEMMA),
     "gemma2": Family({**_GEMMA, "sliding_window": 4096}, norms=4, full_every=2),
     "gemma3": Family(_GEMMA_3, norms=4, qk_norm=QkNorm.HEAD, full_every=6),
+    "gemma4": Family(
+        {**_GEMMA, "vocab_size": 262144, "max_position_embeddings": 131072},
+        norms=4,
+        qk_norm=QkNorm.HEAD,
+        full_every=6,
+        experts=True,
+        dense_beside_experts=True,
+        expert_norms=4,
+        router_vectors=1,
+        scalars=1,
+    ),
     "phi": Family(
         **_LAYER_NORM,
         **_ALL_BIASES,

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from plimsoll_planner.models.weights import Matrix, Part
 
-LAYERS = frozenset({Part.ATTENTION, Part.MLP, Part.EXPERT})
-EXPERTS = frozenset({Part.EXPERT})
+LAYERS = (Part.ATTENTION, Part.MLP, Part.EXPERT)
+EXPERTS = (Part.EXPERT,)
 WHOLE = 0
 """As the side of a group: the whole row or column."""
 
@@ -23,7 +23,7 @@ class Format:
     scale_bits: int = 0
     group_rows: int = 1
     group_columns: int = WHOLE
-    parts: frozenset[Part] = LAYERS
+    parts: tuple[Part, ...] = LAYERS
     other_bits: int = 16
 
     @property

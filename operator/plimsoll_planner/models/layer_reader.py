@@ -15,7 +15,8 @@ from plimsoll_planner.models.model import Layer
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
 _WIDTH = ("intermediate_size_mlp", "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
-_PER_TOKEN = ("num_experts_per_tok", "experts_per_token", "moe_k")
+_PER_TOKEN = ("num_experts_per_tok", "experts_per_token", "moe_k", "top_k_experts")
+_OF_OTHERS = ("hidden_size_per_layer_input", "num_kv_shared_layers")
 _EXPERT_WIDTH = ("moe_intermediate_size", "intermediate_size")
 _SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
 
@@ -34,17 +35,16 @@ def read_layer(family: Family, fields: Fields, hidden: int, kind: LayerKind) -> 
     else:
         attention, vectors = _attention(family, fields, hidden, kind.attention)
     norms = 2 if fields.flag("new_decoder_architecture") else family.norms
-    vectors += norms * family.norm_vectors * hidden
+    vectors += norms * family.norm_vectors * hidden + family.scalars
+    dense = Mlp(fields.size(*_WIDTH, default=4 * hidden), family.gated)
     if not kind.sparse:
-        mlp = Mlp(fields.size(*_WIDTH, default=4 * hidden), family.gated)
         if has_bias(family.mlp_bias, fields):
-            vectors += (1 + family.gated) * mlp.width + hidden
-        return Layer(attention, mlp, None, vectors)
+            vectors += (1 + family.gated) * dense.width + hidden
+        return Layer(attention, dense, None, vectors)
     experts = _experts(family, fields, hidden)
-    shared = _shared(family, fields, experts)
-    vectors += family.router_vectors * experts.count
-    vectors += hidden if family.shared_gate and shared else 0
-    return Layer(attention, shared, experts, vectors)
+    beside = dense if family.dense_beside_experts else _shared(family, fields, experts)
+    vectors += family.router_vectors * experts.count + family.expert_norms * hidden
+    return Layer(attention, beside, experts, vectors)
 
 
 def _experts(family: Family, fields: Fields, hidden: int) -> Experts:
@@ -76,13 +76,28 @@ def _shared(family: Family, fields: Fields, experts: Experts) -> Mlp | None:
 
 def _attention(family: Family, fields: Fields, hidden: int, kind: str) -> tuple[AnyAttention, int]:
     """Attention, and how many numbers its biases, norms and sinks are."""
+    for name in _OF_OTHERS:
+        if fields.size(name, default=0, least=0):
+            raise UnknownModelError(
+                f"config.json: {name} is set: the planner does not know models with inputs of "
+                "their own for each layer, or layers that share a KV cache"
+            )
     heads = fields.size(*HEADS)
-    kv_heads = _kv_heads(fields, heads)
-    head_dim = fields.size("head_dim", default=max(1, hidden // heads))
+    of_full = "global_" if kind == FULL and fields.has("global_head_dim") else ""
+    kv_heads = _kv_heads(fields, heads, of_full)
+    head_dim = fields.size(f"{of_full}head_dim", default=max(1, hidden // heads))
     window = None
     if kind != FULL:
         window = fields.size_or_none("sliding_window", "attention_chunk_size")
-    attention = Attention(heads, kv_heads, head_dim, head_dim, window, gated=family.attention_gate)
+    attention = Attention(
+        heads,
+        kv_heads,
+        head_dim,
+        head_dim,
+        window,
+        gated=family.attention_gate,
+        values_are_keys=bool(of_full) and fields.flag("attention_k_eq_v"),
+    )
     vectors = heads if family.sinks else 0
     if has_bias(family.qkv_bias, fields):
         vectors += (heads + 2 * kv_heads) * head_dim
@@ -100,10 +115,11 @@ def _norm_vectors(family: Family, fields: Fields, heads: int, kv_heads: int) -> 
     return 2 if family.qk_norm is QkNorm.HEAD else heads + kv_heads
 
 
-def _kv_heads(fields: Fields, heads: int) -> int:
+def _kv_heads(fields: Fields, heads: int, of_full: str) -> int:
     if fields.flag("multi_query") and not fields.flag("new_decoder_architecture"):
         return 1
-    kv_heads = fields.size(*_KV_HEADS, default=heads)
+    own = (f"num_{of_full}key_value_heads",) if of_full else ()
+    kv_heads = fields.size(*own, *_KV_HEADS, default=heads)
     if heads % kv_heads:
         raise UnknownModelError(
             f"config.json: num_attention_heads {heads} is not a multiple of "

@@ -51,7 +51,8 @@ def _attention_kinds(family: Family, fields: Fields, layers: int) -> list[str]:
 
 
 def _sparse_layers(family: Family, fields: Fields, layers: int) -> list[bool]:
-    if not family.experts or not any(fields.has(name) for name in EXPERTS):
+    has_experts = any(fields.has(name) for name in EXPERTS)
+    if not family.experts or not has_experts or not fields.flag("enable_moe_block", default=True):
         return [False] * layers
     named = fields.items("mlp_layer_types")
     if named:

@@ -50,13 +50,13 @@ def _without_left_out(form: Format, fields: Fields) -> Format:
     """Without the parts that are left as they were in all layers or most: lists name either a
     pattern or every single module, so that a part counts as left out from the second entry on."""
     left = [str(item) for name in _LEFT_OUT for item in fields.items(name)]
-    parts = {
-        part
-        for part in form.parts
-        if not any("*" in item or "re:" in item for item in _of_part(part, left))
-        and len(_of_part(part, left)) < 2
-    }
-    return replace(form, parts=frozenset(parts))
+    parts = tuple(part for part in form.parts if not _is_left_out(part, left))
+    return replace(form, parts=parts)
+
+
+def _is_left_out(part: Part, modules: list[str]) -> bool:
+    named = _of_part(part, modules)
+    return len(named) > 1 or any("*" in module or "re:" in module for module in named)
 
 
 def _of_part(part: Part, modules: list[str]) -> list[str]:

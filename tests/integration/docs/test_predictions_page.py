@@ -4,7 +4,7 @@ import pytest
 
 from docs.plots import left_out, predictions
 from tests.unit.plimsoll_planner.measured import Point, points
-from tests.unit.plimsoll_planner.published import Published, published
+from tests.unit.plimsoll_planner.published_serving import Published, published
 
 AGAIN = f"run: {predictions.AGAIN}"
 

@@ -7,7 +7,7 @@ import pytest
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.uncertainty import FITTED, OTHERS, Range, uncertainty
 from tests.unit.plimsoll_planner.measured import points
-from tests.unit.plimsoll_planner.published import published
+from tests.unit.plimsoll_planner.published_serving import published
 
 
 def share_within(ratios: list[float], found: Range) -> float:

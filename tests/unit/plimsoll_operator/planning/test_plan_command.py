@@ -83,6 +83,32 @@ def test_a_plan_that_the_engine_cannot_run_is_marked(
     assert ("needs tensorParallelSize 2" in " ".join(out.split())) == said
 
 
+def test_a_model_that_the_engine_does_not_serve_is_planned_and_marked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixtral = {
+        "architectures": ["MixtralForCausalLM"],
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+        "vocab_size": 100,
+        "max_position_embeddings": 1024,
+    }
+    (folder / "config.json").write_text(json.dumps(mixtral))
+    assert run("--model-config", ".") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "of them active" in out
+    assert "cannot run the plan cpu" in out
+    assert "does not serve: config.json: architectures ['MixtralForCausalLM']" in out
+    assert run("--model-config", ".", "-o", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "supported: LlamaForCausalLM" in found["engineLimit"]
+    assert found["feasible"] is True
+
+
 def test_several_documents_and_other_kinds(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
