@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plimsoll_planner.linear import solve
-from tests.unit.plimsoll_planner.measured import CONFIGS, accelerator, predict, rows
+from tests.unit.plimsoll_planner.measured import CONFIGS, accelerator, predict
+from tests.unit.plimsoll_planner.published import rows
 
 CSV = Path(__file__).with_name("left_out.csv")
 NAMES = ("compute", "bandwidth", "link", "step_seconds", "layer_seconds", "sequence_seconds")

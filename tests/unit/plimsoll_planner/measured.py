@@ -1,9 +1,7 @@
 """Published measurements, and what the performance model says of the same configurations."""
 
-import csv
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
@@ -16,8 +14,8 @@ from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.traffic import Traffic
 from tests.unit.plimsoll_planner import models
+from tests.unit.plimsoll_planner.published import rows
 
-DATA = Path(__file__).parents[2] / "data"
 CONFIGS = {
     "Qwen3-32B": models.QWEN3_32B,
     "Llama-3.1-70B": models.LLAMA_31_70B,
@@ -51,12 +49,6 @@ class Point:
     @property
     def ttft_error(self) -> float:
         return abs(self.predicted.ttft / self.ttft - 1)
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    """The rows of a file of tests/data, without its comments."""
-    lines = (DATA / name).read_text().splitlines()
-    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
 def points() -> list[Point]:

@@ -1,22 +1,31 @@
 """What others publish of serving on GPUs, and what the performance model says of the same."""
 
-import json
 import math
 from dataclasses import dataclass
-from functools import cache
 
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.closed_loop import closed_loop
 from plimsoll_planner.inputs import Lengths, Workload
 from plimsoll_planner.latency import Engine
 from plimsoll_planner.memory import BLOCK_SIZE, block_bytes, usable_bytes, without_kv_cache
-from plimsoll_planner.model_facts import ModelFacts, model_facts
-from plimsoll_planner.models.reader import read_model
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.traffic import Traffic
-from tests.unit.plimsoll_planner.measured import DATA, rows
+from tests.unit.plimsoll_planner.published import facts, rows
 
+CONFIGS = {
+    "Llama-2-7B": "meta-llama/Llama-2-7b-hf",
+    "Llama-2-13B": "meta-llama/Llama-2-13b-hf",
+    "Llama-2-70B": "meta-llama/Llama-2-70b-hf",
+    "Llama-3.1-8B": "meta-llama/Meta-Llama-3.1-8B",
+    "Llama-3.1-70B": "meta-llama/Meta-Llama-3.1-70B",
+    "Llama-3.1-405B": "meta-llama/Meta-Llama-3.1-405B",
+    "Qwen3-30B-A3B": "Qwen/Qwen3-30B-A3B",
+    "Qwen3-235B-A22B": "Qwen/Qwen3-235B-A22B",
+    "gpt-oss-20b": "openai/gpt-oss-20b",
+    "gpt-oss-120b": "openai/gpt-oss-120b",
+}
+"""The configuration of each model in tests/data/models."""
 BUDGET = 8192
 MOST_SEQUENCES = 2048
 """What TensorRT-LLM runs at once unless told otherwise."""
@@ -44,12 +53,6 @@ class Published:
         return self.ratio - 1
 
 
-@cache
-def facts_of(name: str) -> ModelFacts:
-    configs = json.loads((DATA / "serving_models.json").read_text())
-    return model_facts(read_model(configs[name]))
-
-
 def published() -> list[Published]:
     """Every published row."""
     return [Published(row, _predict(row)) for row in rows("serving_published.csv")]
@@ -58,7 +61,7 @@ def published() -> list[Published]:
 def _predict(row: dict[str, str]) -> float:
     gpu = find(row["gpu"])
     assert gpu is not None, row["gpu"]
-    facts = facts_of(row["model"])
+    known = facts(CONFIGS[row["model"]])
     shape = Shape(
         gpu,
         gpu.name,
@@ -71,12 +74,12 @@ def _predict(row: dict[str, str]) -> float:
     lengths = Workload(1.0, Lengths(prompt, prompt), Lengths(output, output))
     traffic = Traffic.of(lengths, 10**6)
     if row["kind"] == "batch":
-        return _batch(row, Engine(step_time(facts, shape), MOST_SEQUENCES, BUDGET))
+        return _batch(row, Engine(step_time(known, shape), MOST_SEQUENCES, BUDGET))
     sequences = int(row["batch"]) if row["batch"] else MOST_SEQUENCES
-    engine = Engine(step_time(facts, shape), sequences, BUDGET)
-    memory = without_kv_cache(facts, shape, BUDGET, sequences)
+    engine = Engine(step_time(known, shape), sequences, BUDGET)
+    memory = without_kv_cache(known, shape, BUDGET, sequences)
     room = usable_bytes(shape, gpu.memory_bytes) - memory.total
-    tokens = room // block_bytes(facts, shape) * BLOCK_SIZE
+    tokens = room // block_bytes(known, shape) * BLOCK_SIZE
     if row["kind"] == "full":
         found = closed_loop(engine, traffic, sequences, tokens, rounds=math.inf)
         return found.output_tokens_per_second
