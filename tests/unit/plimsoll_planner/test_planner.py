@@ -156,7 +156,7 @@ def test_weights_that_do_not_fit_are_named_with_figures() -> None:
     result = refusal(request_for(models.LLAMA_31_70B, t4s))
     assert result.plan is None
     assert result.binding_constraint == (
-        "the model needs 262.8Gi of weights in FP32, NVIDIA-T4×8 offer 108.0Gi"
+        "the model needs 262.9Gi of weights in FP32, NVIDIA-T4×8 offer 108.0Gi"
     )
 
 
