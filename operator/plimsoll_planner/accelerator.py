@@ -139,10 +139,10 @@ class Accelerator:
     resource: str = "nvidia.com/gpu"
     aliases: tuple[str, ...] = ()
     mig: Mig | None = None
-    step_seconds: float = 3.2e-3
-    layer_seconds: float = 0.0
-    sequence_seconds: float = 2.6e-5
-    request_seconds: float = 0.01
+    step_seconds: float = 1.2e-3
+    layer_seconds: float = 4.3e-5
+    sequence_seconds: float = 2.1e-5
+    request_seconds: float = 0.015
     efficiency: Efficiency = Efficiency()
     prefers_fp32: bool = False
     price_per_hour: float | None = None

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the performance model says of a plan. Seconds; rates per second."""
+    """What the performance model says of a plan. Seconds; rates per second.
+
+    8 of 10 measurements of either percentile lie within its range; see `uncertainty`.
+    """
 
     ttft_p95: float
     tpot_p95: float
     requests_per_second_per_replica: float
     cost_per_million_tokens: float | None
+    ttft_p95_range: tuple[float, float] | None = None
+    tpot_p95_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def test_an_idle_replica_answers_in_the_time_of_the_prompt() -> None:
     one = engine("L4")
     found = latency(one, Traffic.of(EVEN, 8192), 1e-6)
     prompt = one.mixed(0, 500, 0, 0)
-    assert prompt < found.ttft_p95 < prompt + 0.01 + one.step.decode(1, 600)
+    assert prompt < found.ttft_p95 < prompt + one.step.per_request + one.step.decode(1, 600)
     assert found.tpot_p95 == pytest.approx(one.step.decode(1, 600), rel=0.02)
 
 

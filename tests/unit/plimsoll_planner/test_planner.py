@@ -135,7 +135,7 @@ def refusal(request: PlanRequest) -> PlanResult:
 
 def test_slow_hardware_is_named_with_figures() -> None:
     result = refusal(request_for(ttft=0.05, tpot=None))
-    assert result.binding_constraint.startswith("timeToFirstToken p95 50ms: NVIDIA-L4×4 reaches ")
+    assert result.binding_constraint.startswith("timeToFirstToken p95 50ms: NVIDIA-L4×2 reaches ")
     assert result.plan is not None
 
 
@@ -157,7 +157,7 @@ def test_weights_that_do_not_fit_are_named_with_figures() -> None:
     result = refusal(request_for(models.LLAMA_31_70B, t4s))
     assert result.plan is None
     assert result.binding_constraint == (
-        "the model needs 262.8Gi of weights in FP32, NVIDIA-T4×8 offer 108.0Gi"
+        "the model needs 262.9Gi of weights in FP32, NVIDIA-T4×8 offer 108.0Gi"
     )
 
 
