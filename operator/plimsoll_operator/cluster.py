@@ -140,6 +140,14 @@ class Cluster:
         path = kind.path(metadata["namespace"], metadata["name"]) + "/scale"
         await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
+    async def renumber(
+        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+    ) -> Object:
+        """Gives a revision another number, if the object still is the same one."""
+        body = {"metadata": {"uid": uid}, "revision": number}
+        path, query = kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}
+        return await self._call("PATCH", path, query, body, "application/merge-patch+json")
+
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Creates an object. Raises ClusterError."""
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
@@ -163,11 +171,17 @@ class Cluster:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        patch: str = "application/apply-patch+yaml",
     ) -> Object:
-        return await self.run(lambda: self._request(method, path, query or {}, body))
+        return await self.run(lambda: self._request(method, path, query or {}, body, patch))
 
     def _request(
-        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        patch: str,
     ) -> Object:
         configuration = self._client.configuration
         url = configuration.host + path + (f"?{urlencode(query)}" if query else "")
@@ -177,7 +191,7 @@ class Cluster:
                 headers[setting["key"]] = setting["value"]
         payload: object = body
         if method == "PATCH":
-            headers["Content-Type"] = "application/apply-patch+yaml"
+            headers["Content-Type"] = patch
             payload = json.dumps(body)
         elif body is not None:
             headers["Content-Type"] = "application/json"

@@ -16,7 +16,7 @@ from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.planner_service import PlannerService
 from plimsoll_operator.queue import KeyedQueue
-from plimsoll_operator.reconcile import Desired, Outcome, reconcile
+from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
@@ -97,7 +97,9 @@ class Controller:
             raw = self.store.get(RESOURCE.name, *key) or raw
             resource = parse_resource(raw)
         standing = await self._planner.standing(resource)
-        observed = await observe(self.store, self._cluster, resource)
+        observed = await observe(
+            self.store, self._cluster, resource, keys_of(resource.name, standing)
+        )
         decision = self._decide(resource, standing, observed)
         desired = Desired(resource, standing, decision, self._settings.image)
         outcome = reconcile(desired, observed, _now())

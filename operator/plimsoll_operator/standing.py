@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
+from plimsoll_operator.planning.record import Record
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.resources import runs_engine
 from plimsoll_planner.inputs import PlanRequest
@@ -32,7 +33,8 @@ class Standing:
     """What should run. `plan` is the plan to apply, or None to leave everything as it is.
 
     `feasibility` says why the SLO cannot be met, `trouble` why nothing can be applied. `inputs` is
-    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run.
+    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run. `record`
+    says what a plan was made from, where that is not kept in the cluster yet.
     """
 
     plan: PlanStatus | None = None
@@ -40,6 +42,7 @@ class Standing:
     feasibility: Feasibility | None = None
     trouble: Trouble | None = None
     beyond: PlanStatus | None = None
+    record: Record | None = None
 
 
 def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:

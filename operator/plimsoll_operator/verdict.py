@@ -16,6 +16,7 @@ from plimsoll_operator.readiness import readiness
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
 from plimsoll_operator.render.labels import selector_text
+from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
 from plimsoll_operator.standing import Standing
@@ -58,11 +59,19 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
                 "plan_generation": resource.generation,
                 "plan_feasible": standing.feasibility is None,
                 "plan_inputs": standing.inputs,
+                "current_revision": None
+                if standing.plan is None
+                else revision_name(resource.name, standing.plan, standing.inputs),
             }
         )
     elif status.plan is None:
         status = status.model_copy(
-            update={"plan_generation": None, "plan_feasible": None, "plan_inputs": None}
+            update={
+                "plan_generation": None,
+                "plan_feasible": None,
+                "plan_inputs": None,
+                "current_revision": None,
+            }
         )
     return _with(status, resource.generation, findings, now)
 

@@ -108,6 +108,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     endpoint: str | None = Field(default=None, description="Base URL for clients in the cluster.")
     plan: PlanStatus | None = Field(default=None, description="The plan that is in force.")
+    current_revision: str | None = Field(
+        default=None, description="Name of the ControllerRevision that keeps the plan in force."
+    )
     plan_generation: int | None = Field(
         default=None, description="Newest generation that the plan in force was made or kept for."
     )

@@ -1,0 +1,141 @@
+"""What a plan was made from and what it promises, as plain data that a later look can plan again.
+
+A record holds all that the planner was asked, config.json included, so that it needs neither the
+nodes nor the hub of that day.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic.alias_generators import to_camel, to_snake
+
+from plimsoll_operator.api.quantity import format_duration
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
+from plimsoll_operator.planning.accelerators import overrides, verdicts
+from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel, parse_config
+from plimsoll_operator.planning.request import plan_request
+from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.result import PlanResult
+
+MAX_CONFIG_BYTES = 1 << 16
+"""Of a config.json that is kept whole; of a larger one only the hash is."""
+
+Data = dict[str, Any]
+
+
+class RecordError(Exception):
+    """A record cannot be planned again; the message says why."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that a plan is made from, as it was read. `accelerators` are Accelerator resources that
+    were used, `planner` is the version of the planner."""
+
+    spec: LLMDeploymentSpec
+    generation: int
+    model: SourceModel
+    pools: tuple[AcceleratorPool, ...]
+    accelerators: tuple[Mapping[str, Any], ...]
+    planner: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """`inputs` and `prediction` as a revision keeps them."""
+
+    inputs: Data
+    prediction: Data
+
+
+def record(sources: Sources, result: PlanResult, *, later: bool = False) -> Record:
+    """The record of what the planner answered.
+
+    `later` marks one that was made for a plan that stood already: its nodes are those of now.
+    """
+    spec, model = sources.spec, sources.model
+    config = model.config.encode()
+    identity: Data = {
+        "source": spec.model.source,
+        "architecture": model.model.architecture,
+        "configSha256": hashlib.sha256(config).hexdigest(),
+    }
+    if spec.model.revision is not None:
+        identity["revision"] = spec.model.revision
+    if 0 < len(config) <= MAX_CONFIG_BYTES:
+        identity["config"] = json.loads(model.config)
+    inputs: Data = {
+        "generation": sources.generation,
+        "spec": spec.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude={"replicas"}
+        ),
+        "model": identity,
+        "inventory": [_fields(pool) for pool in sources.pools],
+        "accelerators": [_accelerator(item) for item in sources.accelerators],
+        "planner": sources.planner,
+    }
+    if later:
+        inputs["recordedLater"] = True
+    return Record(inputs, _prediction(result))
+
+
+def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
+    """What the planner was asked, from a record's inputs. Raises RecordError."""
+    try:
+        spec = parse_spec(inputs["spec"])
+        model = inputs["model"]
+        if "config" not in model:
+            raise RecordError(
+                f"config.json of {spec.model.source} is larger than {MAX_CONFIG_BYTES} bytes and "
+                "was not kept: give the folder that holds it (--model-config DIR)"
+            )
+        found = parse_config(json.dumps(model["config"]), str(model["source"]))
+        pools = tuple(
+            AcceleratorPool(**{to_snake(key): value for key, value in pool.items()})
+            for pool in inputs["inventory"]
+        )
+        accelerators = overrides(verdicts(inputs["accelerators"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"not a record of a plan's inputs: {error!r}") from error
+    except (InvalidSpecError, ModelSourceError) as error:
+        raise RecordError(f"this version cannot read what was recorded: {error}") from error
+    return plan_request(spec, found.model, pools, accelerators)
+
+
+def _prediction(result: PlanResult) -> Data:
+    """p95 and the range that 8 of 10 measurements are expected in."""
+    if result.plan is None:
+        return {}
+    said = result.plan.predicted
+    return {
+        "timeToFirstToken": _latency(said.ttft_p95, said.ttft_p95_range),
+        "timePerOutputToken": _latency(said.tpot_p95, said.tpot_p95_range),
+    }
+
+
+def _latency(p95: float, span: tuple[float, float] | None) -> Data:
+    found: Data = {"p95": format_duration(p95)}
+    if span is not None:
+        found |= {"low": format_duration(span[0]), "high": format_duration(span[1])}
+    return found
+
+
+def _fields(pool: AcceleratorPool) -> Data:
+    found = asdict(pool).items()
+    return {to_camel(key): value for key, value in found if value not in (None, False)}
+
+
+def _accelerator(item: Mapping[str, Any]) -> Data:
+    return {"metadata": {"name": item["metadata"]["name"]}, "spec": item["spec"]}
+
+
+def used(items: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """The Accelerator resources that plans use, in name order."""
+    found = list(items)
+    accepted = {verdict.name for verdict in verdicts(found) if verdict.accelerator is not None}
+    chosen = [item for item in found if str(item["metadata"]["name"]) in accepted]
+    return tuple(sorted(chosen, key=lambda item: str(item["metadata"]["name"])))

@@ -1,0 +1,92 @@
+"""A record plans again, alone, to what was planned; and is nothing but data."""
+
+import json
+from typing import Any
+
+import pytest
+
+from plimsoll_operator.api.validate import parse_spec
+from plimsoll_operator.planning import record as records
+from plimsoll_operator.planning.accelerators import overrides, verdicts
+from plimsoll_operator.planning.model_source import parse_config, read_model_config
+from plimsoll_operator.planning.record import RecordError, Sources, record, request_of, used
+from plimsoll_operator.planning.request import plan_request
+from plimsoll_planner.inputs import AcceleratorPool
+from plimsoll_planner.planner import plan
+
+POOLS = (
+    AcceleratorPool("cpu", 4, 2, 16 * 2**30, 0.04, spot=True),
+    AcceleratorPool("NVIDIA-L40S", 8, 1, shared=True),
+)
+RESOURCES: tuple[dict[str, Any], ...] = (
+    {"metadata": {"name": "cpu"}, "spec": {"products": ["cpu"], "pricePerHour": "0.03"}},
+    {"metadata": {"name": "bad"}, "spec": {"products": ["a product without figures"]}},
+)
+SPEC = {
+    "model": {"source": "builtin://tiny"},
+    "workload": {"requestsPerSecond": "500m"},
+    "slo": {"timeToFirstToken": {"p95": "5s"}, "timePerOutputToken": {"p95": "500ms"}},
+    "accelerators": {"allow": ["cpu"]},
+    "replicas": 3,
+    "scaling": {"mode": "External", "maxReplicas": 3},
+}
+
+
+def sources() -> Sources:
+    found = used(RESOURCES)
+    model = read_model_config("builtin://tiny")
+    return Sources(parse_spec(SPEC), 7, model, POOLS, found, "0.1.0")
+
+
+def test_a_record_is_asked_again_as_it_was() -> None:
+    given = sources()
+    known = overrides(verdicts(given.accelerators))
+    request = plan_request(given.spec, given.model.model, POOLS, known)
+    result = plan(request)
+    kept = record(given, result)
+    back = json.loads(json.dumps(kept.inputs))
+    assert request_of(back) == request
+    assert plan(request_of(back)) == result
+    assert [item["metadata"]["name"] for item in back["accelerators"]] == ["cpu"]
+    assert (back["generation"], back["planner"]) == (7, "0.1.0")
+    assert "recordedLater" not in back
+    # What an autoscaler writes is not what was planned for.
+    assert "replicas" not in back["spec"]
+    assert set(kept.prediction) == {"timeToFirstToken", "timePerOutputToken"}
+    assert {"p95", "low", "high"} <= set(kept.prediction["timeToFirstToken"])
+
+
+def test_a_large_config_is_only_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_CONFIG_BYTES", 100)
+    given = sources()
+    request = plan_request(given.spec, given.model.model, POOLS)
+    kept = record(given, plan(request)).inputs
+    assert "config" not in kept["model"]
+    assert len(kept["model"]["configSha256"]) == 64
+    with pytest.raises(RecordError, match="--model-config"):
+        request_of(kept)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.pop("spec"),
+        lambda data: data["spec"].update(unheardOf=1),
+        lambda data: data["inventory"].append({"unheardOf": 1}),
+        lambda data: data["model"].update(config={"model_type": "unheard of"}),
+        lambda data: data.update(model=None),
+    ],
+)
+def test_what_cannot_be_read_is_said(damage: Any) -> None:
+    given = sources()
+    kept = record(given, plan(plan_request(given.spec, given.model.model, POOLS))).inputs
+    data = json.loads(json.dumps(kept))
+    damage(data)
+    with pytest.raises(RecordError):
+        request_of(data)
+
+
+def test_equal_configs_have_equal_records() -> None:
+    model = read_model_config("builtin://tiny")
+    shuffled = dict(reversed(json.loads(model.config).items()))
+    assert parse_config(json.dumps(shuffled, indent=1), "x").config == model.config
