@@ -230,7 +230,7 @@ class Scheduler:
             budget -= more
         return chunks
 
-    def update(  # noqa: PLR0913 - the last by name
+    def update(  # noqa: PLR0913 - what a model can make of a step
         self,
         output: SchedulerOutput,
         sampled: Mapping[str, int],
@@ -238,14 +238,16 @@ class Scheduler:
         logprobs: Mapping[str, TokenLogprobs] | None = None,
         prompt_logprobs: Mapping[str, tuple[TokenLogprobs, ...]] | None = None,
         *,
+        pooled: Mapping[str, bytes] | None = None,
         accepted: Mapping[str, AcceptedDrafts] | None = None,
     ) -> list[RequestOutput]:
         """Takes in what the model made of a step; says what each request that moved got.
 
         `sampled` has a token for every request of `output` with `samples`, except for those in
         `errors`, which end with that message, and those aborted since. `logprobs` are those of the
-        sampled tokens, `prompt_logprobs` those of the `targets`; `accepted` are the drafts that
-        come before the sampled token. Raises ValueError when a token is missing.
+        sampled tokens, `prompt_logprobs` those of the `targets`, `pooled` the sums of the `pooled`
+        spans; `accepted` are the drafts that come before the sampled token. Raises ValueError when
+        a token or a sum is missing.
         """
         outputs = []
         tokens: tuple[int, ...]
@@ -270,7 +272,8 @@ class Scheduler:
             scored = prompt_logprobs.get(item.request_id, ()) if prompt_logprobs else ()
             request.num_scored_tokens += len(scored)
             if not item.samples:
-                outputs += self._take_prompt(request, scored)
+                vector = _take_pooled(request, item, pooled)
+                outputs += self._take_prompt(request, scored, vector)
                 continue
             if reason is None:
                 token = sampled.get(item.request_id)
@@ -288,16 +291,16 @@ class Scheduler:
         return outputs
 
     def _take_prompt(
-        self, request: Request, scored: tuple[TokenLogprobs, ...]
+        self, request: Request, scored: tuple[TokenLogprobs, ...], vector: bytes
     ) -> list[RequestOutput]:
         """What a step brought a request for which it sampled nothing, and which may have ended."""
         reason = None
         if request.num_computed_tokens == request.num_tokens:
             reason = FinishReason.LENGTH
             self._release(request, reason)
-        if not scored and reason is None:
+        if not scored and not vector and reason is None:
             return []
-        return [_output(request, (), reason, None, None, scored)]
+        return [_output(request, (), reason, None, None, scored)._replace(pooled=vector)]
 
     def _append(self, request: Request, token: int) -> FinishReason | None:
         """Adds a token to a request's output, and says whether it is the last one."""
@@ -439,3 +442,14 @@ def _output(  # noqa: PLR0913, PLR0917 - in the order of RequestOutput, for ever
         logprobs,
         prompt_logprobs,
     )
+
+
+def _take_pooled(
+    request: Request, item: ScheduledRequest, pooled: Mapping[str, bytes] | None
+) -> bytes:
+    if item.pooled is None:
+        return b""
+    if pooled is None or item.request_id not in pooled:
+        raise ValueError(f"no hidden states were summed for request {item.request_id!r}")
+    request.num_pooled_tokens += item.pooled.stop - item.pooled.start
+    return pooled[item.request_id]

@@ -274,6 +274,7 @@ class Engine:
                 result.logprobs,
                 result.prompt_logprobs,
                 accepted=result.accepted,
+                pooled=result.pooled,
             ):
                 self._deliver(item)
             self._record(output, result, seconds)

@@ -14,6 +14,7 @@ from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.drafts import Drafter, Proposer
 from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.pooling import Pooled, pool_prompts
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.scoring import Scores, head_chunks, score_prompts, target_rows
 from plimsoll_runtime.model.llama import LlamaForCausalLM
@@ -57,15 +58,16 @@ class ModelRunner:
         return result
 
     def _run(self, output: SchedulerOutput) -> StepResult:
-        logits, scores = self._compute(output, plan_step(output))
+        logits, scores, pooled = self._compute(output, plan_step(output))
         sampling = [item for item in output.scheduled if item.samples]
         choices = self._chooser.choose(logits, sampling)
         return StepResult(
             choices.sampled,
-            choices.errors | dict.fromkeys(scores.not_finite, NOT_FINITE),
+            choices.errors | dict.fromkeys(scores.not_finite, NOT_FINITE) | pooled.errors,
             choices.refused,
             choices.logprobs,
             scores.prompt_logprobs,
+            pooled.vectors,
             choices.accepted,
             {item.request_id: item.num_drafts for item in sampling if item.num_drafts},
         )
@@ -77,13 +79,13 @@ class ModelRunner:
         for rows in head_chunks(step.target_rows, self.model.config.vocab_size):
             self.model.logits(hidden[torch.tensor(rows, device=self.device)])
 
-    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores]:
+    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores, Pooled]:
         """All of a step in which ranks need each other; none is left when tokens are chosen."""
         hidden, logits = self.forward(step)
         model = self.model
-        return logits, score_prompts(
-            hidden, output.scheduled, model.logits, model.config.vocab_size
-        )
+        items = output.scheduled
+        scores = score_prompts(hidden, items, model.logits, model.config.vocab_size)
+        return logits, scores, pool_prompts(hidden, items, model.norm)
 
     def forward(self, step: Step) -> tuple[Tensor, Tensor]:
         """Hidden states `[T, hidden]` and logits `[sample_rows, vocab]` fp32."""

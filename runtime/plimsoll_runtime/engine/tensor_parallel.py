@@ -8,6 +8,7 @@ from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.drafts import Proposer
 from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.pooling import Pooled
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.ranks import Ranks
 from plimsoll_runtime.engine.runner import ModelRunner
@@ -43,7 +44,7 @@ class TensorParallelRunner(ModelRunner):
         self._ranks.check()
         return result
 
-    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores]:
+    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores, Pooled]:
         self._ranks.send(step)
         try:
             return super()._compute(output, step)

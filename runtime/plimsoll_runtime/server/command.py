@@ -25,6 +25,7 @@ from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine
 from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
+from plimsoll_runtime.server.pooling_config import read_pooling
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
 from plimsoll_runtime.server.speculative_config import read_speculative_config
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
@@ -238,6 +239,7 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
             api_key_file=arguments.api_key_file,
             admission=_admission_rules(arguments),
             tool_call_parser=arguments.tool_call_parser,
+            pooling=read_pooling(source.folder),
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:

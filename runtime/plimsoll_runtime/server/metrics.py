@@ -75,7 +75,9 @@ class Metrics:
             GAPS,
         )
         self.e2e_latency = histogram(
-            "vllm:e2e_request_latency_seconds", "From arrival to the last token.", LATENCIES
+            "vllm:e2e_request_latency_seconds",
+            "From arrival to the last token, or to the vector.",
+            LATENCIES,
         )
         self.queue_time = histogram(
             "vllm:request_queue_time_seconds", "From arrival to the first step.", LATENCIES
