@@ -42,7 +42,7 @@ check: setup ## lint, types, import layers, generated files, unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/plimsoll crd --check crds/plimsoll.dev_llmdeployments.yaml
+	$(BIN)/plimsoll crd --check crds
 	$(BIN)/pytest tests
 
 .PHONY: equality
@@ -80,7 +80,7 @@ images: setup ## build the operator's and the runtime's image (first time: 7 min
 
 .PHONY: manifests
 manifests: setup ## write crds/ and manifests/install.yaml from the types
-	$(BIN)/plimsoll crd > crds/plimsoll.dev_llmdeployments.yaml
+	$(BIN)/plimsoll crd --write crds
 	@command -v kubectl > /dev/null || $(CLUSTER) build
 	$$(command -v kubectl || echo $(CACHE)/bin/kubernetes-*/kubectl) kustomize \
 		manifests/overlays/default > manifests/install.yaml
