@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,9 @@ from plimsoll_runtime.core.request import (
 )
 from plimsoll_runtime.engine import collectives
 from plimsoll_runtime.engine import ranks as ranks_module
-from plimsoll_runtime.engine.engine import Engine, EngineFailedError, RunnerLostError
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.errors import EngineFailedError
+from plimsoll_runtime.engine.execution import RunnerLostError
 from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.ranks import Rank
@@ -44,6 +47,7 @@ TIMEOUT = 60.0
 BLOCKS = 40
 GQA = {"num_key_value_heads": 2, "tie_word_embeddings": False, "attention_bias": True}
 MQA = {"num_key_value_heads": 1, "tie_word_embeddings": True, "mlp_bias": True}
+SHAPES: dict[str, tuple[dict[str, object], int]] = {"gqa-2": (GQA, 2), "mqa-4": (MQA, 4)}
 
 Box = "queue.Queue[RequestOutput]"
 Load = Callable[..., Engine]
@@ -77,8 +81,8 @@ def save(folder: Path, **shape: object) -> Path:
     return folder
 
 
-@pytest.fixture
-def load() -> Iterator[Load]:
+@contextmanager
+def loading() -> Iterator[Load]:
     """`load(folder, size, option=…)`: a started engine in fp32."""
     engines: list[Engine] = []
 
@@ -92,6 +96,31 @@ def load() -> Iterator[Load]:
     yield make
     for engine in engines:
         engine.stop()
+
+
+@pytest.fixture
+def load() -> Iterator[Load]:
+    """Engines for one test."""
+    with loading() as make:
+        yield make
+
+
+class Pair(NamedTuple):
+    """One rank and several with the same model and limits."""
+
+    one: Engine
+    several: Engine
+
+
+@pytest.fixture(scope="class", params=list(SHAPES))
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    """Shared by tests that leave both as able to serve as before: ranks take seconds to start."""
+    shape, size = SHAPES[request.param]
+    folder = save(tmp_path_factory.mktemp(request.param), **shape)
+    with loading() as make:
+        yield Pair(*(make(folder, each, **tight(folder, each)) for each in (1, size)))
 
 
 def tight(folder: Path, size: int) -> dict[str, object]:
@@ -140,26 +169,6 @@ def answers(engine: Engine) -> list[list[int]]:
     return [tokens_of(box) for box in boxes]
 
 
-@pytest.mark.parametrize(("shape", "size"), [(GQA, 2), (MQA, 4)], ids=["gqa-2", "mqa-4"])
-def test_tokens_are_those_of_one_rank_under_load(
-    load: Load, tmp_path: Path, shape: dict[str, object], size: int
-) -> None:
-    folder = save(tmp_path, **shape)
-    one = load(folder, 1, **tight(folder, 1))
-    several = load(folder, size, **tight(folder, size))
-    expected = answers(one)
-    assert answers(several) == expected
-    assert len({tuple(each) for each in expected}) > 14
-    stats = several.stats()
-    assert stats.num_blocks == BLOCKS
-    assert stats.num_preemptions > 0
-    assert stats.prefix_cache_hits > 0
-    assert (stats.num_steps, stats.num_preemptions) == (
-        one.stats().num_steps,
-        one.stats().num_preemptions,
-    )
-
-
 def scored_questions() -> list[Question]:
     """Prompts to be scored, in several chunks, and what only rank 0 is told of."""
     wishes: list[dict[str, object]] = [
@@ -198,28 +207,6 @@ def scored_answer(box: Box) -> Answer:
             return answer
 
 
-@pytest.mark.parametrize(("shape", "size"), [(GQA, 2), (MQA, 4)], ids=["gqa-2", "mqa-4"])
-def test_prompts_are_scored_and_wishes_fulfilled_as_by_one_rank(
-    load: Load, tmp_path: Path, shape: dict[str, object], size: int
-) -> None:
-    folder = save(tmp_path, **shape)
-    asked = scored_questions()
-    found: list[list[Answer]] = []
-    for each in (1, size):
-        engine = load(folder, each, **tight(folder, each))
-        boxes = [submit(engine, i, question) for i, question in enumerate(asked)]
-        found.append([scored_answer(box) for box in boxes])
-    for question, one, several in zip(asked, *found, strict=True):
-        sampling = question.sampling
-        assert several.tokens == one.tokens
-        count = 0 if sampling.prompt_logprobs is None else len(question.prompt) - 1
-        assert len(one.prompt_logprobs) == count
-        assert len(one.logprobs) == (0 if sampling.logprobs is None else len(one.tokens))
-        for kind in ("logprobs", "prompt_logprobs"):
-            same(getattr(several, kind), getattr(one, kind))
-    assert {5, 7} <= {token for answer in found[0] for token in answer.tokens}
-
-
 def same(several: list[TokenLogprobs], one: list[TokenLogprobs]) -> None:
     for mine, expected in zip(several, one, strict=True):
         assert (mine.token_id, mine.rank) == (expected.token_id, expected.rank)
@@ -227,18 +214,54 @@ def same(several: list[TokenLogprobs], one: list[TokenLogprobs]) -> None:
         assert [each[0] for each in mine.top] == [each[0] for each in expected.top]
 
 
-def test_a_failure_to_choose_ends_requests_and_leaves_the_ranks_in_step(
-    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = load(save(tmp_path, **GQA), 2)
-    question = Question(list(range(2, 20)), SamplingParams(4, temperature=0.0, prompt_logprobs=1))
-    expected = scored_answer(submit(engine, 0, question))
-    with monkeypatch.context() as patch:
-        patch.setattr("plimsoll_runtime.engine.choice.sample", lambda *_: 1 / 0)
-        output = submit(engine, 1, question).get(timeout=TIMEOUT)
-        assert output.finish_reason is FinishReason.ERROR
-    assert scored_answer(submit(engine, 2, question)) == expected
-    assert engine.failed is None
+class TestOneRankAndSeveral:
+    """Both stay able to serve, and end before other tests look for processes."""
+
+    def test_tokens_are_those_of_one_rank_under_load(self, pair: Pair) -> None:
+        one, several = pair.one, pair.several
+        expected = answers(one)
+        assert answers(several) == expected
+        assert len({tuple(each) for each in expected}) > 14
+        stats = several.stats()
+        assert stats.num_blocks == BLOCKS
+        assert stats.num_preemptions > 0
+        assert stats.prefix_cache_hits > 0
+        assert (stats.num_steps, stats.num_preemptions) == (
+            one.stats().num_steps,
+            one.stats().num_preemptions,
+        )
+
+    def test_prompts_are_scored_and_wishes_fulfilled_as_by_one_rank(self, pair: Pair) -> None:
+        asked = scored_questions()
+        found: list[list[Answer]] = []
+        for engine in (pair.one, pair.several):
+            boxes = [submit(engine, i, question) for i, question in enumerate(asked)]
+            found.append([scored_answer(box) for box in boxes])
+        for question, one, several in zip(asked, *found, strict=True):
+            sampling = question.sampling
+            assert several.tokens == one.tokens
+            count = 0 if sampling.prompt_logprobs is None else len(question.prompt) - 1
+            assert len(one.prompt_logprobs) == count
+            assert len(one.logprobs) == (0 if sampling.logprobs is None else len(one.tokens))
+            for kind in ("logprobs", "prompt_logprobs"):
+                same(getattr(several, kind), getattr(one, kind))
+        assert {5, 7} <= {token for answer in found[0] for token in answer.tokens}
+
+    @pytest.mark.parametrize("pair", ["gqa-2"], indirect=True)
+    def test_a_failure_to_choose_ends_requests_and_leaves_the_ranks_in_step(
+        self, pair: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = pair.several
+        question = Question(
+            list(range(2, 20)), SamplingParams(4, temperature=0.0, prompt_logprobs=1)
+        )
+        expected = scored_answer(submit(engine, 0, question))
+        with monkeypatch.context() as patch:
+            patch.setattr("plimsoll_runtime.engine.choice.sample", lambda *_: 1 / 0)
+            output = submit(engine, 1, question).get(timeout=TIMEOUT)
+            assert output.finish_reason is FinishReason.ERROR
+        assert scored_answer(submit(engine, 2, question)) == expected
+        assert engine.failed is None
 
 
 def ranks_below(pid: int) -> list[int]:
@@ -397,7 +420,7 @@ def test_ranks_end_with_the_engines_process_and_that_with_the_server(
 
 def test_a_signal_to_all_processes_still_lets_requests_finish(server: ServerProcess) -> None:
     (rank,) = ranks_below(server.process.pid)
-    lines = stream(server, 300)
+    lines = stream(server, 120)
     next(lines)
     for pid in (rank, server.engine_pid, server.process.pid):
         os.kill(pid, signal.SIGTERM)

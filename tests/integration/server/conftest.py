@@ -15,6 +15,8 @@ import pytest
 READY = re.compile(r"^plimsoll: serving (\S+) on (http://\S+:\d+) ", re.MULTILINE)
 START_SECONDS = 120
 SPOKEN = str(Path(__file__).with_name("spoken_server.py"))
+HTTP = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+"""For all requests, each on a connection of its own: to make a client takes longer than to ask."""
 
 
 class ServerProcess:
@@ -70,7 +72,7 @@ class ServerProcess:
 
     def metric(self, name: str) -> float:
         """The sample of that name."""
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+        for line in HTTP.get(f"{self.url}/metrics").text.splitlines():
             if line.startswith(f"{name}{{"):
                 return float(line.rpartition(" ")[2])
         raise AssertionError(f"no metric {name}")

@@ -1,4 +1,5 @@
-"""`python spoken_server.py [--seconds-per-step S] [--fail-at-step N] [--shutdown-timeout S]`
+"""`python spoken_server.py [--seconds-per-step S] [--fail-at-step N] [--shutdown-timeout S]
+[--listen-while-draining S]`
 
 The real server, engine and scheduler, in their two processes, around a model that only talks: it
 can be slow or fail when the test wants it to.
@@ -16,12 +17,13 @@ from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine import service
 from plimsoll_runtime.engine.child import EngineProcess
-from plimsoll_runtime.engine.engine import Engine, StepResult
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine
+from plimsoll_runtime.server import process as server_process
 from plimsoll_runtime.server.app import create_app
-from plimsoll_runtime.server.process import serve
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import load_tokenizer
 
@@ -55,10 +57,13 @@ def main() -> int:
     parser.add_argument("--seconds-per-step", type=float, default=0.01)
     parser.add_argument("--fail-at-step", type=int)
     parser.add_argument("--shutdown-timeout", type=float, default=30)
+    parser.add_argument("--listen-while-draining", type=float)
     parser.add_argument("--engine-socket", help="for the engine's process alone")
     arguments = parser.parse_args()
     if arguments.engine_socket is not None:
         service.main([arguments.engine_socket], lambda _: make_engine(arguments))
+    if arguments.listen_while_draining is not None:
+        server_process.LISTEN_WHILE_DRAINING = arguments.listen_while_draining
     this = [sys.executable, *sys.argv, "--engine-socket"]
     process = EngineProcess(Load("", EngineOptions()), this)
     engine = RemoteEngine(process, process.receive(Loaded))
@@ -71,7 +76,7 @@ def main() -> int:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         ready = f"plimsoll: serving talking on http://127.0.0.1:{port} (test)"
-        return serve(app, listener, lambda: print(ready, flush=True))  # noqa: T201
+        return server_process.serve(app, listener, lambda: print(ready, flush=True))  # noqa: T201
 
 
 def make_engine(arguments: argparse.Namespace) -> Engine:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.server.conftest import ServerProcess, StartServer, children, gone
+from tests.integration.server.conftest import HTTP, ServerProcess, StartServer, children, gone
 from tests.integration.server.test_server_process import RUNNING, Stream
 
 AT_ONCE = 1.0
@@ -47,7 +47,7 @@ def test_an_engine_that_dies_is_told_to_everybody_at_once(
     whole: list[httpx.Response] = []
     body = {"prompt": [9], "max_tokens": 900}
     asking = threading.Thread(
-        target=lambda: whole.append(httpx.post(f"{server.url}/v1/completions", json=body))
+        target=lambda: whole.append(HTTP.post(f"{server.url}/v1/completions", json=body))
     )
     asking.start()
     server.until(lambda: server.metric(RUNNING) == 4)
@@ -59,10 +59,10 @@ def test_an_engine_that_dies_is_told_to_everybody_at_once(
     assert time.monotonic() - start < AT_ONCE
     assert whole[0].status_code == 500
     assert "the engine failed" in whole[0].json()["error"]["message"]
-    assert httpx.get(f"{server.url}/livez").status_code == 503
-    assert httpx.get(f"{server.url}/readyz").status_code == 503
-    assert httpx.get(f"{server.url}/metrics").status_code == 200
-    late = httpx.post(f"{server.url}/v1/completions", json=body)
+    assert HTTP.get(f"{server.url}/livez").status_code == 503
+    assert HTTP.get(f"{server.url}/readyz").status_code == 503
+    assert HTTP.get(f"{server.url}/metrics").status_code == 200
+    late = HTTP.post(f"{server.url}/v1/completions", json=body)
     assert late.status_code == 503
     assert server.wait(8) == 1
     assert f"the engine's process was ended by {number.name}" in server.log.read_text()
@@ -71,7 +71,7 @@ def test_an_engine_that_dies_is_told_to_everybody_at_once(
 def test_an_idle_engine_that_dies_ends_the_server(start_spoken: StartServer) -> None:
     server = start_spoken()
     os.kill(server.engine_pid, signal.SIGKILL)
-    server.until(lambda: httpx.get(f"{server.url}/livez").status_code == 503, AT_ONCE)
+    server.until(lambda: HTTP.get(f"{server.url}/livez").status_code == 503, AT_ONCE)
     assert server.wait(8) == 1
 
 
@@ -116,7 +116,7 @@ def test_an_engine_in_a_long_step_holds_nothing_up(
     os.kill(server.engine_pid, signal.SIGSTOP)
     for path in ("metrics", "livez", "readyz", "v1/models"):
         start = time.monotonic()
-        assert httpx.get(f"{server.url}/{path}").status_code == 200
+        assert HTTP.get(f"{server.url}/{path}").status_code == 200
         assert time.monotonic() - start < AT_ONCE
     waiting = [Stream(server.url, max_tokens=4) for _ in range(3)]
     server.until(lambda: server.metric("vllm:num_requests_waiting") == 3)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.server.conftest import SPOKEN, ServerProcess, StartServer
+from tests.integration.server.conftest import HTTP, SPOKEN, ServerProcess, StartServer
 
 LONG: dict[str, Any] = {"prompt": [9] * 20, "max_tokens": 100, "stream": True}
 RUNNING = "vllm:num_requests_running"
@@ -32,13 +32,18 @@ class Stream:
 
     def _read(self) -> None:
         try:
-            with httpx.stream("POST", f"{self._url}/v1/completions", json=self._body) as response:
+            with HTTP.stream("POST", f"{self._url}/v1/completions", json=self._body) as response:
                 self.headers = response.headers
                 for line in response.iter_lines():
                     if line:
                         self.lines.append(line)
         except httpx.HTTPError as error:
             self.error = error
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer has ended, as it should or not."""
+        return not self._thread.is_alive()
 
     def finished(self, seconds: float = 20) -> list[dict[str, Any]]:
         """Every event, once [DONE] has come."""
@@ -65,7 +70,7 @@ def raw_request(body: dict[str, Any]) -> bytes:
 
 def test_an_idle_server_ends_at_once_with_0(start_spoken: StartServer) -> None:
     server = start_spoken()
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
+    assert HTTP.get(f"{server.url}/readyz").status_code == 200
     start = time.monotonic()
     server.terminate()
     assert server.wait(5) == 0
@@ -77,9 +82,9 @@ def test_running_streams_finish_after_sigterm(start_spoken: StartServer) -> None
     streams = [Stream(server.url) for _ in range(3)]
     server.until(lambda: all(len(stream.lines) > 3 for stream in streams))
     server.terminate()
-    server.until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
-    assert httpx.get(f"{server.url}/livez").status_code == 200
-    late = httpx.post(f"{server.url}/v1/completions", json={"prompt": [9], "max_tokens": 2})
+    server.until(lambda: HTTP.get(f"{server.url}/readyz").status_code == 503)
+    assert HTTP.get(f"{server.url}/livez").status_code == 200
+    late = HTTP.post(f"{server.url}/v1/completions", json={"prompt": [9], "max_tokens": 2})
     assert late.status_code == 200
     assert late.headers["connection"] == "close"
     for stream in streams:
@@ -90,19 +95,21 @@ def test_running_streams_finish_after_sigterm(start_spoken: StartServer) -> None
 
 
 def test_what_outlasts_the_shutdown_timeout_gets_an_error(start_spoken: StartServer) -> None:
+    """In full the answer would take 50 s; how soon after the error the process ends is the
+    machine's affair."""
     server = start_spoken("--seconds-per-step=0.1", "--shutdown-timeout=1")
     stream = Stream(server.url, max_tokens=500)
     server.until(lambda: len(stream.lines) > 2)
     start = time.monotonic()
     server.terminate()
-    assert server.wait(8) == 0
-    assert 0.9 < time.monotonic() - start < 4
     assert "server stopped" in stream.finished()[-1]["error"]["message"]
+    assert time.monotonic() - start > 0.9
+    assert server.wait(20) == 0
 
 
 def test_the_listener_closes_while_a_long_answer_still_runs(start_spoken: StartServer) -> None:
-    server = start_spoken("--seconds-per-step=0.1")
-    stream = Stream(server.url, max_tokens=90)
+    server = start_spoken("--seconds-per-step=0.05", "--listen-while-draining=1.5")
+    stream = Stream(server.url, max_tokens=80)
     server.until(lambda: len(stream.lines) > 2)
     server.terminate()
 
@@ -113,7 +120,8 @@ def test_the_listener_closes_while_a_long_answer_still_runs(start_spoken: StartS
             return True
         return False
 
-    assert 3 < server.until(refused, 8) < 7
+    assert server.until(refused) > 1
+    assert not stream.is_over
     assert stream.finished()[-1]["choices"][0]["finish_reason"] == "length"
     assert server.wait(5) == 0
 
@@ -137,7 +145,7 @@ def test_a_client_that_leaves_frees_its_blocks(start_spoken: StartServer, stream
         assert server.metric("vllm:kv_cache_usage_perc") > 0
     assert server.until(lambda: server.metric(RUNNING) == 0) < 1
     assert server.metric("vllm:kv_cache_usage_perc") == 0
-    text = httpx.get(f"{server.url}/metrics").text
+    text = HTTP.get(f"{server.url}/metrics").text
     line = next(each for each in text.splitlines() if 'finished_reason="abort"' in each)
     assert float(line.rpartition(" ")[2]) == 4
 
@@ -169,7 +177,7 @@ def test_a_client_that_does_not_read_holds_no_blocks(start_spoken: StartServer) 
     with deaf_client(server.url):
         server.until(lambda: server.metric("vllm:generation_tokens_total") > 0)
         server.until(lambda: server.metric(RUNNING) == 0, 40)
-        answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": [9]})
+        answer = HTTP.post(f"{server.url}/v1/completions", json={"prompt": [9]})
         assert answer.status_code == 200
 
 
@@ -190,11 +198,11 @@ def test_an_engine_that_fails_ends_the_process(start_spoken: StartServer) -> Non
     assert stream.finished()[-1]["error"]["type"] == "InternalServerError"
     with ThreadPoolExecutor(2) as pool:
         answers = pool.map(
-            lambda _: httpx.post(f"{server.url}/v1/completions", json={"prompt": [9]}), range(2)
+            lambda _: HTTP.post(f"{server.url}/v1/completions", json={"prompt": [9]}), range(2)
         )
         assert {answer.status_code for answer in answers} <= {500, 503}
-    httpx.post(f"{server.url}/v1/completions", json={"prompt": [9]})
-    server.until(lambda: httpx.get(f"{server.url}/livez").status_code == 503)
+    HTTP.post(f"{server.url}/v1/completions", json={"prompt": [9]})
+    server.until(lambda: HTTP.get(f"{server.url}/livez").status_code == 503)
     assert server.wait(8) == 1
 
 
@@ -210,7 +218,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def served(shared: ServerProcess) -> Iterator[ServerProcess]:
     """A server that must still serve after the test."""
     yield shared
-    answer = httpx.post(f"{shared.url}/v1/completions", json={"prompt": [9], "max_tokens": 3})
+    answer = HTTP.post(f"{shared.url}/v1/completions", json={"prompt": [9], "max_tokens": 3})
     assert answer.json()["usage"]["completion_tokens"] == 3
     assert "Traceback" not in shared.log.read_text()
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.server.conftest import ServerProcess
+from tests.integration.server.conftest import HTTP, ServerProcess
 
 ADMIN = re.compile(r"^plimsoll: admin port on (http://\S+:\d+)$", re.MULTILINE)
 KEY, OTHER = "sk-chat-0001", "sk-chat-0002"
@@ -52,22 +52,24 @@ def test_limits_change_under_load_and_no_answer_does(server: ServerProcess) -> N
     admin = found[1]
     prompts = [f"{number} What is a thread" for number in range(12)]
     alone = [ask(server, prompt, max_tokens=230).json()["choices"][0]["text"] for prompt in prompts]
-    start = httpx.get(f"{admin}/admin/limits").json()
+    start = HTTP.get(f"{admin}/admin/limits").json()
+    # Four at a time, so that others wait, and four run, until long after the change is sent.
+    HTTP.put(f"{admin}/admin/limits", json=start["most"] | {"max_num_seqs": 4})
     with ThreadPoolExecutor(len(prompts)) as pool:
         answers = [pool.submit(ask, server, prompt, max_tokens=230) for prompt in prompts]
-        server.until(lambda: server.metric("vllm:num_requests_running") >= 4)
+        server.until(lambda: server.metric("vllm:num_requests_waiting") > 0)
         few = {"max_num_seqs": 2, "max_num_batched_tokens": 8, "num_usable_blocks": 16}
-        changed = httpx.put(f"{admin}/admin/limits", json=few)
+        changed = HTTP.put(f"{admin}/admin/limits", json=few)
         assert changed.status_code == 200
         server.until(lambda: server.metric("vllm:num_requests_running") <= 2)
-        httpx.put(f"{admin}/admin/limits", json=start["most"])
+        HTTP.put(f"{admin}/admin/limits", json=start["most"])
         together = [each.result().json()["choices"][0]["text"] for each in answers]
     assert together == alone
     assert server.metric("vllm:num_preemptions_total") >= 2
-    steps = httpx.get(f"{admin}/admin/steps").json()
+    steps = HTTP.get(f"{admin}/admin/steps").json()
     assert steps["num_steps"] >= len(steps["steps"]) > 60
     assert all(step["seconds"] > 0 for step in steps["steps"])
-    assert httpx.get(f"{server.url}/admin/limits").status_code == 401
+    assert HTTP.get(f"{server.url}/admin/limits").status_code == 401
 
 
 def test_a_key_is_replaced_without_a_restart(server: ServerProcess, keys: Path) -> None:
@@ -87,5 +89,5 @@ def test_both_ports_close_at_the_end(server: ServerProcess) -> None:
     server.terminate()
     assert server.wait(10) == 0
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{found[1]}/admin/limits")
+        HTTP.get(f"{found[1]}/admin/limits")
     assert "Traceback" not in server.log.read_text()
