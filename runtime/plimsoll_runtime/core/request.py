@@ -116,7 +116,8 @@ class Request:
     can be found by others, `block_keys` are the keys of the full ones as far as they are known;
     `num_cached_tokens` of the prompt were found when the request was first admitted. Where prompt
     logprobs are wanted, `num_scored_tokens` after the prompt's first have been given theirs; of the
-    positions that `pooling` takes, `num_pooled_tokens` have been summed.
+    positions that `pooling` takes, `num_pooled_tokens` have been summed. Of the output,
+    `num_accepted_drafts` took no step of their own.
     """
 
     request_id: str
@@ -135,6 +136,7 @@ class Request:
     num_cached_tokens: int = 0
     num_scored_tokens: int = 0
     num_pooled_tokens: int = 0
+    num_accepted_drafts: int = 0
     num_preemptions: int = 0
     sequence: int = 0
     admission: int = 0
@@ -145,6 +147,12 @@ class Request:
     def num_tokens(self) -> int:
         """Prompt and output tokens known so far."""
         return len(self.prompt_token_ids) + len(self.output_token_ids)
+
+    def num_outputs_left(self, max_model_len: int) -> int:
+        """How many tokens it may still be given, where no sequence may be longer than that."""
+        return min(
+            self.sampling.max_tokens - len(self.output_token_ids), max_model_len - self.num_tokens
+        )
 
     def token_ids(self, start: int, stop: int) -> list[int]:
         """The known tokens at positions `start` to `stop`, prompt and output as one sequence."""

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.engine.drafts import Proposer
 from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.pooling import Pooled
@@ -31,8 +32,9 @@ class TensorParallelRunner(ModelRunner):
         threads: int | None,
         grammars: GrammarCompiler | None,
         ranks: Ranks,
+        proposer: Proposer | None = None,
     ) -> None:
-        super().__init__(model, cache, device, threads, grammars)
+        super().__init__(model, cache, device, threads, grammars, proposer=proposer)
         self._ranks = ranks
 
     def execute(self, output: SchedulerOutput) -> StepResult:
