@@ -1,11 +1,12 @@
 """The engine's command line and container."""
 
+import json
 import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.spec import LLMDeploymentSpec, Speculation, SpeculationMethod
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.render.labels import PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
@@ -54,7 +55,20 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         options["tensor-parallel-size"] = plan.tensor_parallel_size
     if plan.cpu_cores is not None:
         options["threads"] = _threads(plan)
+    if spec.speculation.method is not SpeculationMethod.DISABLED:
+        options["speculative-config"] = _speculative_config(spec.speculation)
     return ["serve", mount.argument, *(f"--{key}={value}" for key, value in options.items())]
+
+
+def _speculative_config(speculation: Speculation) -> str:
+    """As JSON with the engine's, that is vLLM's, names."""
+    return json.dumps(
+        {
+            "method": "ngram",
+            "num_speculative_tokens": speculation.num_tokens,
+            "disable_by_batch_size": speculation.max_sequences,
+        }
+    )
 
 
 def container(

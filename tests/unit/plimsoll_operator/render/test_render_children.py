@@ -17,6 +17,8 @@ from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
+from plimsoll_runtime.server.speculative_config import read_speculative_config
 from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, gpu_plan, resource
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "render"
@@ -135,6 +137,36 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
         "requests": {"cpu": "500m", "memory": "700Mi"},
         "limits": {"memory": "700Mi"},
     }
+
+
+def speculation_argument(**speculation: object) -> list[str]:
+    owner = resource(spec={"model": {"source": "builtin://tiny"}, "speculation": speculation})
+    assert owner.spec is not None, owner.invalid
+    deployment = children(owner, owner.spec, cpu_plan(), IMAGE, 1)[-1]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return [each for each in container["args"] if each.startswith("--speculative-config")]
+
+
+def test_drafts_are_switched_on_with_what_the_engine_reads() -> None:
+    assert speculation_argument() == speculation_argument(method="Disabled", numTokens=3) == []
+    (argument,) = speculation_argument(method="NGram", numTokens=3)
+    config = read_speculative_config(argument.partition("=")[2])
+    assert config == SpeculativeConfig(SpeculativeMethod.NGRAM, 3, disable_by_batch_size=8)
+
+
+@pytest.mark.parametrize(
+    "speculation",
+    [
+        {"method": "EAGLE"},
+        {"method": False},  # what YAML makes of Off
+        {"method": "NGram", "numTokens": 0},
+        {"method": "NGram", "numTokens": 17},
+        {"method": "NGram", "maxSequences": 0},
+    ],
+)
+def test_drafts_that_cannot_be_are_refused(speculation: dict[str, Any]) -> None:
+    model = {"source": "builtin://tiny"}
+    assert resource(spec={"model": model, "speculation": speculation}).spec is None
 
 
 def test_threads_of_cpu_engines_give_way_to_their_neighbours() -> None:
