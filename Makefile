@@ -62,10 +62,6 @@ soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks a
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests
 
-.PHONY: soak
-soak: setup ## load for MINUTES=30, clients that leave, SIGTERM under load: memory flat, answers right
-	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)
-
 .PHONY: demo
 demo: setup ## from one YAML to a streamed answer, on a real cluster on this machine
 	@$(PYTHON) -m e2e.demo
