@@ -102,21 +102,20 @@ class CountingScheduler(Scheduler):
             self._settle()
             self._whole = self.schedule(now)
             return load_of(self._whole.scheduled)
-        for request in sorted(self._growing, key=self._waiting.place):
-            request.block_ids += self.pool.allocate(1)
-        self._growing.clear()
-        budget = self.limits.max_num_batched_tokens - len(self._since)
+        if self._growing:
+            for request in sorted(self._growing, key=self._waiting.place):
+                request.block_ids += self.pool.allocate(1)
+            self._growing.clear()
+        count, known = len(self._since), self._known
+        if len(self._requests) == count:
+            return StepLoad(count, count, known, known)
+        budget = self.limits.max_num_batched_tokens - count
         chunks = self._deal(self._prompts, budget, now, admitting=True)
         self._items = [
             scheduled_part(*chunk) for chunk in zip(self._prompts, chunks, strict=True) if chunk[1]
         ]
-        prompts = load_of(self._items)
-        return StepLoad(
-            prompts.tokens + len(self._since),
-            prompts.sampled + len(self._since),
-            prompts.context + self._known,
-            prompts.pairs + self._known,
-        )
+        tokens, sampled, context, pairs = load_of(self._items)
+        return StepLoad(tokens + count, sampled + count, context + known, pairs + known)
 
     def end_step(self) -> StepEvents:
         """Gives every request of the step its tokens, as `update` does."""
@@ -130,13 +129,17 @@ class CountingScheduler(Scheduler):
         for tenant, count in self._decoding.items():
             if count:
                 self.counters.charge(tenant, output=count)
-        for request in sorted(self._due.pop(self._step, ()), key=self._waiting.place):
-            self._catch_up(request, events)
-        self._update(self._items, events)
-        prompts, self._prompts = self._prompts, []
-        for request in sorted(prompts, key=self._waiting.place):
-            if request.finish_reason is None:
-                self._take(request)
+        due = self._due.pop(self._step, None)
+        if due is not None:
+            for request in sorted(due, key=self._waiting.place):
+                self._catch_up(request, events)
+        if self._prompts:
+            items, self._items = self._items, []
+            self._update(items, events)
+            prompts, self._prompts = self._prompts, []
+            for request in sorted(prompts, key=self._waiting.place):
+                if request.finish_reason is None:
+                    self._take(request)
         return events
 
     def set_limits(self, live: LiveLimits) -> None:
