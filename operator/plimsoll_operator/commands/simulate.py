@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from plimsoll_operator.commands.plan import InputError, _reports
+from plimsoll_operator.planning.latency_plot import latency_plot
 from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.simulation_report import Simulated, document, table
 from plimsoll_operator.traces.trace_file import TraceError, read_trace
@@ -187,7 +188,12 @@ def _simulated(
 
 
 def _plot(simulated: Simulated, path: Path) -> None:
-    raise NotImplementedError
+    if simulated.curve is None:
+        return
+    try:
+        path.write_text(latency_plot(simulated, simulated.curve), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _print(simulated: list[Simulated], output: str) -> None:

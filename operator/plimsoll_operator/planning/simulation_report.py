@@ -38,7 +38,8 @@ def table(simulated: Simulated) -> str:
         _row("traffic", _traffic(simulated)),
         _row("measured", f"{_count(found.requests, 'request')} after {WARM_UP:.0%} more"),
         "",
-        "  " + f"{'':<22}{'mean':>9}{'p50':>9}{'p90':>9}{'p95':>9}{'':<9}{'p99':>9}{'promised':>10}",
+        "  "
+        + f"{'':<22}{'mean':>9}{'p50':>9}{'p90':>9}{'p95':>9}{'':<9}{'p99':>9}{'promised':>10}",
         *_latencies(found, objectives),
         "",
         _row("goodput", _goodput(found)),
@@ -146,7 +147,7 @@ def _goodput(found: Summary) -> str:
 def _use(found: Summary) -> str:
     return (
         f"computes {found.utilisation:.0%} of the time, then on average "
-        f"{figure(found.running)} running and {figure(found.waiting)} waiting"
+        f"{found.running:.1f} running and {found.waiting:.1f} waiting"
     )
 
 
@@ -173,7 +174,7 @@ def _curve(curve: LoadCurve, objectives: Objectives) -> list[str]:
             f"  {figure(point.rate):>12}{duration(found.ttft.p50):>11}"
             f"{duration(found.ttft.p95):>11}{cells[0]:>11}{cells[1]:>11}"
             f"{found.goodput / found.offered if found.offered else 0:>10.1%}"
-            f"{figure(found.waiting, 2):>9} {_KEPT if keeps(found, objectives) else _BROKEN}"
+            f"{found.waiting:>9.1f} {_KEPT if keeps(found, objectives) else _BROKEN}"
         )
     knee = "not in this range" if curve.knee is None else f"{figure(curve.knee)} requests/s"
     lines += [

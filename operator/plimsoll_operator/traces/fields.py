@@ -119,7 +119,9 @@ def _seconds(name: str, value: Any, unit: str | None) -> float:
         raise RecordError(f"{name}: {_short(value)}: give a time that is not negative")
     if unit is None:
         # No trace lasts three thousand years, so larger numbers count less than seconds from 1970.
-        unit = next((u for u, most in (("s", 1e11), ("ms", 1e14), ("us", 1e17)) if number < most), "ns")
+        unit = next(
+            (u for u, most in (("s", 1e11), ("ms", 1e14), ("us", 1e17)) if number < most), "ns"
+        )
     return number * UNITS[unit]
 
 

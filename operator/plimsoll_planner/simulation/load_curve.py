@@ -50,6 +50,7 @@ def load_curve(
 ) -> LoadCurve:
     """Simulates every rate, and more between the last that keeps the objectives and the next."""
     points = [Point(rate, at_rate(rate)) for rate in sorted(set(rates))]
+    bend = knee(points)
     kept = [point for point in points if keeps(point.summary, objectives)]
     broken = [point for point in points if not keeps(point.summary, objectives)]
     low = 0.0
@@ -66,7 +67,7 @@ def load_curve(
     elif kept:
         low = kept[-1].rate
     points.sort(key=lambda point: point.rate)
-    return LoadCurve(tuple(points), capacity, low, knee(points))
+    return LoadCurve(tuple(points), capacity, low, bend)
 
 
 def keeps(found: Summary, objectives: Objectives) -> bool:

@@ -145,9 +145,7 @@ class Replica:
             self._stays[request.request_id].first_token = end
         served = [self._served(request, end) for request in events.ended]
         self.num_preemptions = self._scheduler.num_preemptions
-        step = Step(
-            begin, seconds, load, load.sampled - len(events.begun), used, running, waiting
-        )
+        step = Step(begin, seconds, load, load.sampled - len(events.begun), used, running, waiting)
         return step, served
 
     def _served(self, request: Request, end: float) -> Served:
