@@ -21,6 +21,7 @@ from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.experiment import Experiment
 from plimsoll_planner.simulation.load_curve import keeps
 from plimsoll_planner.simulation.planned import replica_model
+from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.simulator import Routing
 
 KEPT, BAD_INPUT, BROKEN = 0, 2, 3
@@ -41,11 +42,9 @@ def main(argv: list[str]) -> int:
     try:
         trace = () if options.trace is None else read_trace(options.trace, sys.stdin).requests
         reports = _reports(options)
-        if options.plot and len(reports) > 1:
-            raise InputError(f"--plot draws one deployment, and {options.filename} has several")
         simulated = [_simulated(report, options, trace) for report in reports]
         if options.plot:
-            _plot(simulated[0], options.plot)
+            _plot(simulated, options.plot)
     except (InputError, TraceError) as error:
         for line in str(error).splitlines():
             print(f"plimsoll simulate: {line}", file=sys.stderr)
@@ -165,10 +164,9 @@ def _simulated(
         model=replica_model(plan, request.model),
         replicas=options.replicas or plan.replicas,
         objectives=request.objectives,
-        workload=request.workload,
+        random=RandomTraffic(request.workload, max(0.0, options.gap_cv)),
         trace=trace,
         requests=options.requests,
-        gap_variation=max(0.0, options.gap_cv),
         routing=options.routing,
         seed=options.seed,
     )
@@ -187,11 +185,14 @@ def _simulated(
         raise InputError(f"{report.name}: {error}") from error
 
 
-def _plot(simulated: Simulated, path: Path) -> None:
-    if simulated.curve is None:
+def _plot(simulated: list[Simulated], path: Path) -> None:
+    if len(simulated) > 1:
+        raise InputError(f"--plot draws one deployment, not {len(simulated)}: give a file with one")
+    curve = simulated[0].curve
+    if curve is None:
         return
     try:
-        path.write_text(latency_plot(simulated, simulated.curve), encoding="utf-8")
+        path.write_text(latency_plot(simulated[0], curve), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 

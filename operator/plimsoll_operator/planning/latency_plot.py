@@ -1,7 +1,7 @@
 """Latency against load as an SVG, written by hand: pictures need no library in the operator."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -18,6 +18,18 @@ MEDIAN, TAIL, PROMISE, KNEE, LOAD = "#56b4e9", "#0072b2", "#d55e00", "#4d4d4d", 
 _HALO = ' stroke="#ffffff" stroke-width="3" paint-order="stroke"'
 _CEILING = 8.0
 """How far above the promise, or above the least p95, the axis goes: beyond, queues only grow."""
+
+
+_Found = tuple[tuple[float, Percentiles], ...]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What one is drawn from: figures by rising load, and what is promised of their p95."""
+
+    name: str
+    found: _Found
+    promised: float | None
 
 
 @dataclass(frozen=True)
@@ -53,16 +65,16 @@ def latency_plot(simulated: Simulated, curve: LoadCurve) -> str:
     ]
     ttft = [(point.rate, point.summary.ttft) for point in curve.points]
     tpot = [(point.rate, point.summary.tpot) for point in curve.points]
-    for number, (name, found, promised) in enumerate(
+    for number, panel in enumerate(
         (
-            ("Time to first token", ttft, objectives.ttft_p95),
-            ("Time per output token", tpot, objectives.tpot_p95),
+            _Panel("Time to first token", _known(ttft), objectives.ttft_p95),
+            _Panel("Time per output token", _known(tpot), objectives.tpot_p95),
         )
     ):
-        known = [(rate, figures) for rate, figures in found if figures is not None]
-        if len(known) > 1:
-            left = LEFT + number * (PANEL_WIDTH + GAP)
-            parts += _panel(left, name, known, promised, curve, simulated.rate)
+        if len(panel.found) > 1:
+            axes = _axes(LEFT + number * (PANEL_WIDTH + GAP), panel)
+            parts += _marks(axes, curve, simulated.rate)
+            parts += _panel(axes, panel)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -80,22 +92,19 @@ def _findings(curve: LoadCurve) -> str:
     )
 
 
-def _panel(
-    left: float,
-    name: str,
-    found: Sequence[tuple[float, Percentiles]],
-    promised: float | None,
-    curve: LoadCurve,
-    declared: float,
-) -> Iterator[str]:
-    axes = _axes(left, found, promised)
+def _known(found: Iterable[tuple[float, Percentiles | None]]) -> _Found:
+    return tuple((rate, figures) for rate, figures in found if figures is not None)
+
+
+def _panel(axes: _Axes, panel: _Panel) -> Iterator[str]:
+    left, found, promised = axes.left, panel.found, panel.promised
     right, bottom = left + PANEL_WIDTH, TOP + PANEL_HEIGHT
     clip = f"panel{left:.0f}"
     yield (
         f'<clipPath id="{clip}"><rect x="{left}" y="{TOP}" width="{PANEL_WIDTH}" '
         f'height="{PANEL_HEIGHT}"/></clipPath>'
     )
-    yield _text(left, TOP - 14, name, ' font-weight="bold"')
+    yield _text(left, TOP - 14, panel.name, ' font-weight="bold"')
     for seconds in _ticks(axes.low, axes.high):
         y = axes.y(seconds)
         yield _line(left, y, right, y, 'stroke="#e4e4e4"')
@@ -105,7 +114,6 @@ def _panel(
         yield _line(axes.x(rate), bottom, axes.x(rate), bottom + 5, 'stroke="#333333"')
         yield _text(axes.x(rate), bottom + 19, figure(rate), ' text-anchor="middle"')
     yield _text((left + right) / 2, bottom + 38, "requests per second", ' text-anchor="middle"')
-    yield from _marks(axes, curve, declared)
     yield f'<g clip-path="url(#{clip})">'
     yield _band(axes, found)
     tail = [(rate, figures.p95) for rate, figures in found]
@@ -121,7 +129,8 @@ def _panel(
         yield _text(left + 4, y - 5, words, f' fill="{PROMISE}"{_HALO}')
 
 
-def _axes(left: float, found: Sequence[tuple[float, Percentiles]], promised: float | None) -> _Axes:
+def _axes(left: float, panel: _Panel) -> _Axes:
+    found, promised = panel.found, panel.promised
     least = min(figures.p50 for _, figures in found)
     calm = min(figures.p95 for _, figures in found)
     tallest = max(figures.p95 for _, figures in found)
@@ -147,7 +156,7 @@ def _marks(axes: _Axes, curve: LoadCurve, declared: float) -> Iterator[str]:
             height += 16
 
 
-def _band(axes: _Axes, found: Sequence[tuple[float, Percentiles]]) -> str:
+def _band(axes: _Axes, found: _Found) -> str:
     known = [(rate, each.p95, each.p95_error) for rate, each in found]
     above = [(rate, p95 + (error or 0.0)) for rate, p95, error in known]
     below = [(rate, max(p95 - (error or 0.0), axes.low)) for rate, p95, error in known]

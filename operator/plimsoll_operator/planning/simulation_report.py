@@ -127,9 +127,9 @@ def _traffic(simulated: Simulated) -> str:
         stretch = experiment.declared_rate / simulated.rate
         how = "" if abs(stretch - 1) < 1e-9 else f", its time stretched by {figure(stretch)}"
         return f"{rate} of a trace of {len(experiment.trace)} requests{how}"
-    gaps = experiment.gap_variation
+    gaps, workload = experiment.random.gap_variation, experiment.random.workload
     process = "Poisson" if gaps == POISSON else f"gamma with a variation of {figure(gaps)}"
-    prompt, output = experiment.workload.prompt_tokens, experiment.workload.output_tokens
+    prompt, output = workload.prompt_tokens, workload.output_tokens
     return (
         f"{rate}, {process}; prompts of {prompt.mean} tokens (p95 {prompt.p95}), "
         f"answers of {output.mean} ({output.p95})"

@@ -5,7 +5,7 @@ Public traces and access logs name them differently; every name below stands for
 
 import math
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 TIME = ("t", "timestamp", "time", "ts", "@timestamp", "arrival_time", "start_time", "created")
@@ -136,7 +136,7 @@ def _date(name: str, value: str) -> float:
             f"{name}: {_short(value)}: give seconds or a date such as 2026-01-31T12:00:00.5Z"
         ) from error
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
+        moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()
 
 

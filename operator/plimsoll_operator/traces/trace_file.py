@@ -3,8 +3,10 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -40,11 +42,10 @@ def read_trace(source: str, stdin: TextIO, unit: str | None = None) -> Trace:
     path = Path(source)
     try:
         with path.open("rb") as file:
-            packed = file.read(2) == _GZIP
-        opened = gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8")
-        with opened as text:
-            return parse_trace(text, source, unit)
-    except (OSError, EOFError) as error:
+            packed = file.peek(2)[:2] == _GZIP
+            unpacked = gzip.GzipFile(fileobj=file) if packed else file
+            return parse_trace(TextIOWrapper(unpacked, encoding="utf-8"), source, unit)
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TraceError(f"{source}: cannot be read: {reason}") from error
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from plimsoll_planner.inputs import Objectives, Workload
+from plimsoll_planner.inputs import Objectives
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.load_curve import SHARES, LoadCurve, capacity, load_curve
-from plimsoll_planner.simulation.random_traffic import POISSON, Sender, random_traffic
+from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.simulation.simulator import Routing, Window, simulate
+from plimsoll_planner.simulation.simulator import Fleet, Routing, Window, simulate
 from plimsoll_planner.simulation.summary import Summary, summary
 from plimsoll_planner.simulation.trace import at_rate, mean_rate
 
@@ -18,41 +18,32 @@ WARM_UP = 0.2
 
 @dataclass(frozen=True)
 class Experiment:
-    """Replicas of one model under random traffic like `workload`, or under a trace if it has one.
+    """Replicas of one model under random traffic, or under a trace if there is one.
 
-    `requests` are measured, after WARM_UP of them; fewer where the trace is shorter. Random traffic
-    is as `random_traffic` makes it with the same arguments.
+    `requests` are measured, after WARM_UP of them; fewer where the trace is shorter.
     """
 
     model: ReplicaModel
-    replicas: int
     objectives: Objectives
-    workload: Workload
+    random: RandomTraffic
     trace: tuple[Arrival, ...] = ()
-    requests: int = 2000
-    gap_variation: float = POISSON
-    senders: tuple[Sender, ...] = (Sender(),)
+    replicas: int = 1
     routing: Routing = Routing.RANDOM
+    requests: int = 2000
     seed: int = 0
 
     @property
     def declared_rate(self) -> float:
         """Requests per second of the trace, or of the workload without one."""
-        return mean_rate(self.trace) if self.trace else self.workload.requests_per_second
+        return mean_rate(self.trace) if self.trace else self.random.workload.requests_per_second
 
     def at(self, rate: float) -> Summary:
         """What clients see at `rate` requests per second."""
         count = self.requests
         if self.trace:
             count = min(count, int(len(self.trace) / (1 + WARM_UP)))
-        run = simulate(
-            self.model,
-            self._traffic(rate),
-            replicas=self.replicas,
-            window=Window(int(count * WARM_UP), count),
-            routing=self.routing,
-            seed=self.seed,
-        )
+        fleet = Fleet(self.model, self.replicas, self.routing, self.seed)
+        run = simulate(fleet, self._traffic(rate), Window(int(count * WARM_UP), count))
         return summary(run, self.objectives)
 
     def capacity(self) -> float:
@@ -70,11 +61,4 @@ class Experiment:
     def _traffic(self, rate: float) -> Iterator[Arrival]:
         if self.trace:
             return iter(at_rate(self.trace, rate))
-        return random_traffic(
-            self.workload,
-            rate,
-            self.model.limits.max_model_len,
-            self.seed,
-            gap_variation=self.gap_variation,
-            senders=self.senders,
-        )
+        return self.random.arrivals(rate, self.model.limits.max_model_len, self.seed)

@@ -8,7 +8,7 @@ from itertools import islice
 from plimsoll_planner.inputs import Objectives
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.simulation.simulator import simulate
+from plimsoll_planner.simulation.simulator import Fleet, simulate
 from plimsoll_planner.simulation.summary import Summary
 
 SHARES = (0.1, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
@@ -108,7 +108,7 @@ def capacity(model: ReplicaModel, traffic: Iterable[Arrival]) -> float:
     """
     count = max(_LEAST_BURST, _BURST * model.limits.max_num_seqs)
     burst = [arrival._replace(at=0.0) for arrival in islice(traffic, count)]
-    ends = sorted(served.e2e for served in simulate(model, burst).served)
+    ends = sorted(served.e2e for served in simulate(Fleet(model), burst).served)
     first, last = len(ends) // 3, 2 * len(ends) // 3
     if last == first or ends[last] == ends[first]:
         raise ValueError(f"{len(ends)} requests are too few to measure a capacity with")

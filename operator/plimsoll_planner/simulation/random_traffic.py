@@ -1,6 +1,7 @@
 """Random traffic from a few figures: arrivals, lengths, tenants."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -27,44 +28,44 @@ class Sender:
     share: float = 1.0
 
 
-def random_traffic(
-    workload: Workload,
-    rate: float,
-    max_model_len: int,
-    seed: int,
-    *,
-    gap_variation: float = POISSON,
-    senders: tuple[Sender, ...] = (Sender(),),
-) -> Iterator[Arrival]:
-    """Endless requests, `rate` a second, with lengths of the workload's mean and 95th percentile.
+@dataclass(frozen=True)
+class RandomTraffic:
+    """What random requests are like.
 
     Gaps are gamma-distributed with the coefficient of variation `gap_variation`: 1 is Poisson,
-    more is bursty, 0 even. Lengths are lognormal, cut to the context. With the same seed another
-    rate gives the same requests at other times, so that loads are compared on equal traffic.
-    Raises ValueError for a rate that is not positive.
+    more is bursty, 0 even. Lengths are lognormal with the workload's means and 95th percentiles.
     """
-    if not 0 < rate < math.inf:
-        raise ValueError(f"the rate must be above 0 requests per second, not {rate}")
-    gaps = gamma_gaps(gap_variation, stream(seed, "gaps"))
-    prompts = lognormal_lengths(workload.prompt_tokens, stream(seed, "prompts"))
-    outputs = lognormal_lengths(workload.output_tokens, stream(seed, "outputs"))
-    chosen = stream(seed, "senders")
-    edges = list(accumulate(sender.share for sender in senders))
-    shared = workload.shared_prefix_tokens
-    at = 0.0
-    while True:
-        at += next(gaps) / rate
-        point = chosen.random() * edges[-1]
-        sender = next(each for each, edge in zip(senders, edges, strict=True) if point < edge)
-        yield Arrival(
-            at,
-            next(prompts),
-            next(outputs),
-            (SHARED_PREFIX,) if shared else (),
-            sender.tenant,
-            sender.priority,
-            max(1, shared),
-        ).within(max_model_len)
+
+    workload: Workload
+    gap_variation: float = POISSON
+    senders: tuple[Sender, ...] = (Sender(),)
+
+    def arrivals(self, rate: float, max_model_len: int, seed: int) -> Iterator[Arrival]:
+        """Endless requests, `rate` a second, cut to the context.
+
+        With the same seed another rate gives the same requests at other times, so that loads are
+        compared on equal traffic. Raises ValueError for a rate or a variation out of range.
+        """
+        if not 0 < rate < math.inf:
+            raise ValueError(f"the rate must be above 0 requests per second, not {rate}")
+        gaps = gamma_gaps(self.gap_variation, stream(seed, "gaps"))
+        prompts = lognormal_lengths(self.workload.prompt_tokens, stream(seed, "prompts"))
+        outputs = lognormal_lengths(self.workload.output_tokens, stream(seed, "outputs"))
+        senders = self._senders(stream(seed, "senders"))
+        shared = self.workload.shared_prefix_tokens
+        prefix_ids = (SHARED_PREFIX,) if shared else ()
+        at = 0.0
+        for gap, prompt, output, sender in zip(gaps, prompts, outputs, senders, strict=False):
+            at += gap / rate
+            yield Arrival(
+                at, prompt, output, prefix_ids, sender.tenant, sender.priority, max(1, shared)
+            ).within(max_model_len)
+
+    def _senders(self, rng: Random) -> Iterator[Sender]:
+        edges = list(accumulate(sender.share for sender in self.senders))
+        while True:
+            point = rng.random() * edges[-1]
+            yield self.senders[bisect_right(edges, point)]
 
 
 def gamma_gaps(variation: float, rng: Random) -> Iterator[float]:

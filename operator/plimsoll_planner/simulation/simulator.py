@@ -63,11 +63,18 @@ class Run:
 
 
 class Fleet:
-    """Equal replicas behind one address, each with a clock of its own."""
+    """Equal replicas behind one address, each with a clock of its own; `seed` is of the routing."""
 
-    def __init__(self, model: ReplicaModel, replicas: int, routing: Routing, seed: int) -> None:
+    def __init__(
+        self,
+        model: ReplicaModel,
+        replicas: int = 1,
+        routing: Routing = Routing.RANDOM,
+        seed: int = 0,
+    ) -> None:
         if replicas < 1:
             raise ValueError(f"replicas must be at least 1, not {replicas}")
+        self.model = model
         self._replicas = [Replica(model) for _ in range(replicas)]
         self._routing = routing
         self._random = stream(seed, "routing")
@@ -78,6 +85,11 @@ class Fleet:
     def next_end(self) -> float:
         """When the next step ends; infinite where none is computed."""
         return self._ends[0][0] if self._ends else math.inf
+
+    @property
+    def num_replicas(self) -> int:
+        """How many there are."""
+        return len(self._replicas)
 
     @property
     def num_preemptions(self) -> int:
@@ -118,21 +130,12 @@ class Fleet:
             heapq.heappush(self._ends, (end, index))
 
 
-def simulate(
-    model: ReplicaModel,
-    traffic: Iterable[Arrival],
-    *,
-    replicas: int = 1,
-    window: Window = ALL,
-    routing: Routing = Routing.LEAST_LOADED,
-    seed: int = 0,
-) -> Run:
+def simulate(fleet: Fleet, traffic: Iterable[Arrival], window: Window = ALL) -> Run:
     """Serves `traffic`, which comes in order of time, until all that is measured has ended.
 
     What is measured is served under load to its end: the traffic goes on until then, but for at
-    most `EXTRA` more requests. `seed` is of the routing alone.
+    most `EXTRA` more requests. The fleet must not have served before.
     """
-    fleet = Fleet(model, replicas, routing, seed)
     served: list[Served] = []
     totals = StepTotals()
     coming = iter(traffic)
@@ -162,4 +165,6 @@ def simulate(
             break
     served.sort()
     seconds = last - first if served else 0.0
-    return Run(model, replicas, tuple(served), seconds, totals, fleet.num_preemptions)
+    return Run(
+        fleet.model, fleet.num_replicas, tuple(served), seconds, totals, fleet.num_preemptions
+    )
