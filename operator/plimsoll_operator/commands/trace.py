@@ -105,8 +105,9 @@ def _from_trace(options: argparse.Namespace) -> None:
     source = options.files[0]
     trace = read_trace(source, sys.stdin, options.time_unit)
     if trace.skipped:
+        noun = "record" if trace.skipped == 1 else "records"
         print(
-            f"plimsoll trace: {source}: {trace.skipped} records without the tokens of an answer "
+            f"plimsoll trace: {source}: {trace.skipped} {noun} without the tokens of an answer "
             "skipped",
             file=sys.stderr,
         )

@@ -70,11 +70,10 @@ def parse_snapshot(text: str) -> Snapshot:
     found = {name: Histogram() for name in _NAMES}
     try:
         for family in text_string_to_metric_families(text):
-            histogram = found.get(family.name)
-            for sample in family.samples if histogram is not None else ():
-                _add(
-                    histogram or Histogram(), family.name, sample.name, sample.labels, sample.value
-                )
+            for sample in family.samples:
+                name, _, kind = sample.name.rpartition("_")
+                if name in found:
+                    _add(found[name], kind, sample.labels, sample.value)
     except (ValueError, KeyError) as error:
         raise SnapshotError(f"not in Prometheus' exposition format: {error}") from error
     for name, histogram in found.items():
@@ -98,15 +97,12 @@ def workload_between(earlier: Snapshot | None, later: Snapshot, seconds: float) 
     return Workload(prompts.count / seconds, _lengths(prompts), _lengths(outputs))
 
 
-def _add(
-    histogram: Histogram, family: str, name: str, labels: Mapping[str, str], value: float
-) -> None:
-    kind = name.removeprefix(family)
-    if kind == "_bucket":
+def _add(histogram: Histogram, kind: str, labels: Mapping[str, str], value: float) -> None:
+    if kind == "bucket":
         histogram.buckets[float(labels["le"])] += value
-    elif kind == "_sum":
+    elif kind == "sum":
         histogram.total += value
-    elif kind == "_count":
+    elif kind == "count":
         histogram.count += value
 
 

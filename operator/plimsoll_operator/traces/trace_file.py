@@ -44,7 +44,8 @@ def read_trace(source: str, stdin: TextIO, unit: str | None = None) -> Trace:
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == _GZIP
             unpacked = gzip.GzipFile(fileobj=file) if packed else file
-            return parse_trace(TextIOWrapper(unpacked, encoding="utf-8"), source, unit)
+            with TextIOWrapper(unpacked, encoding="utf-8") as text:
+                return parse_trace(text, source, unit)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TraceError(f"{source}: cannot be read: {reason}") from error

@@ -1,6 +1,5 @@
 """Latency against load: the curve, its knee, and the most load that keeps a promise."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -83,10 +82,11 @@ def knee(points: Sequence[Point]) -> float | None:
 
     That is where load over mean end-to-end latency is largest, which Kleinrock calls power ("Power
     and deterministic rules of thumb for probabilistic problems in computer communications", ICC
-    1979). Between points, the vertex of the parabola through the logarithms around the largest.
+    1979). Between points it is at the vertex of the parabola through the largest and its
+    neighbours; None where the largest is at an end.
     """
     powers = [
-        (math.log(point.rate), math.log(point.rate / point.summary.e2e.mean))
+        (point.rate, point.rate / point.summary.e2e.mean)
         for point in points
         if point.summary.e2e is not None
     ]
@@ -96,9 +96,8 @@ def knee(points: Sequence[Point]) -> float | None:
     (x0, y0), (x1, y1), (x2, y2) = powers[best - 1 : best + 2]
     left, right = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
     if left == right:
-        return math.exp(x1)
-    vertex = (x0 + x1) / 2 + left * (x2 - x0) / 2 / (left - right)
-    return math.exp(min(max(vertex, x0), x2))
+        return x1
+    return min(max((x0 + x1) / 2 + left * (x2 - x0) / 2 / (left - right), x0), x2)
 
 
 def capacity(model: ReplicaModel, traffic: Iterable[Arrival]) -> float:

@@ -136,9 +136,7 @@ def play(
     return played
 
 
-def state(
-    scheduler: Scheduler, events: StepEvents, requests: list[Request]
-) -> Iterator[object]:
+def state(scheduler: Scheduler, events: StepEvents, requests: list[Request]) -> Iterator[object]:
     """All that a later decision could depend on, or that is told."""
     yield sorted(each.request_id for each in events.begun)
     yield sorted(each.request_id for each in events.ended)
