@@ -173,7 +173,11 @@ class CountingScheduler(Scheduler):
         That is after the step that computes the last token of a block, the one that brings its
         first token of output, or its last.
         """
-        size, known, made = self.limits.block_size, request.num_tokens, len(request.output_token_ids)
+        size, known, made = (
+            self.limits.block_size,
+            request.num_tokens,
+            len(request.output_token_ids),
+        )
         self._since[request.request_id] = self._step
         if len(request.block_ids) * size < known:
             self._growing.append(request)
