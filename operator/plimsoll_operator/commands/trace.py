@@ -48,7 +48,7 @@ class InputError(Exception):
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         if _is_snapshot(options.files[0]):
             _from_snapshots(options)
@@ -60,8 +60,9 @@ def main(argv: list[str]) -> int:
     return WRITTEN
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of `plimsoll trace`."""
+    made = argparse.ArgumentParser(
         prog="plimsoll trace",
         description="Turn recorded traffic into a trace, or into the workload block of an "
         "LLMDeployment.",
@@ -69,24 +70,24 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
+    made.add_argument(
         "files", nargs="+", metavar="FILE", help="a trace or log, - for stdin; or two snapshots"
     )
-    parser.add_argument(
+    made.add_argument(
         "-o", "--output", choices=("trace", "workload"), default="trace", help="(default: trace)"
     )
-    parser.add_argument(
+    made.add_argument(
         "--time-unit",
         choices=tuple(UNITS),
         help="of times that are numbers (default: told by their size)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--interval",
         metavar="DURATION",
         help="time between two snapshots of /metrics, or from the engine's start to the only one, "
         "such as 10m",
     )
-    return parser
+    return made
 
 
 def _is_snapshot(source: str) -> bool:
