@@ -5,8 +5,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from plimsoll_planner.performance import StepTime
 from plimsoll_planner.simulation.arrival import Arrival
+from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.counting import CountingScheduler, StepLoad
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits

@@ -91,7 +91,8 @@ class CountingScheduler(Scheduler):
     def check(self, request: Request) -> None:
         super().check(request)
         sampling = request.sampling
-        if sampling.max_tokens < 1 or sampling.stop_token_ids or sampling.needs_history:
+        special = sampling.stop_token_ids or sampling.needs_history or sampling.pooling is not None
+        if sampling.max_tokens < 1 or special:
             raise ValueError(f"only lengths are simulated, at least 1 token, not {sampling}")
 
     def begin_step(self, now: float) -> StepLoad:
@@ -202,13 +203,13 @@ class CountingScheduler(Scheduler):
         request.output_token_ids.append(token)
         if len(request.output_token_ids) == 1:
             events.begun.append(request)
-        reason = self._finish_reason(request, token)
-        if reason is None:
+        limits, count = self.limits, len(request.output_token_ids)
+        if count < request.sampling.max_tokens and request.num_tokens < limits.max_model_len:
             self._note(request)
             return
         self._known -= request.num_tokens
         self._decoding[request.tenant] -= 1
-        self._release(request, reason)
+        self._release(request, FinishReason.LENGTH)
         events.ended.append(request)
 
     def _update(self, items: list[ScheduledRequest], events: StepEvents) -> None:

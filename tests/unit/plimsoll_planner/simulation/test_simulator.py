@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.inputs import Lengths, Objectives, Workload
-from plimsoll_planner.performance import StepTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, Routing, Run, Window, simulate
 from plimsoll_planner.simulation.summary import summary
+from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from tests.unit.plimsoll_planner.plain_simulation import serve
 
 SECOND_A_STEP = StepTime(0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-GPU = StepTime(0.01, 3e-3, 2e-5, 2e-5, 1e-6, 1e-9, 4e-3, 3e-8, 0.0, 0.0)
+GPU = StepTime(0.01, 3e-3, 2e-5, 1e-6, 2e-5, 4e-3, 1e-6, 1e-4, 3e-8, 1e-9)
 """Roughly Llama 3.1 8B on an H100."""
 LIMITS = EngineLimits(8, 256, 1024, num_blocks=160)
 SHORT = Workload(1, Lengths(60, 120), Lengths(20, 60))
@@ -64,7 +64,7 @@ def test_a_queue_of_one_place_is_that_of_the_textbook() -> None:
         assert load == pytest.approx(rate, rel=0.05)
         assert found.utilisation == pytest.approx(load, rel=0.01)
         assert found.queue is not None
-        assert found.queue.mean == pytest.approx(load / 2 / (1 - load), rel=0.08)
+        assert found.queue.mean == pytest.approx(load / 2 / (1 - load), rel=0.1)
 
 
 arrivals = st.lists(
