@@ -12,12 +12,14 @@ from typing import Any
 
 import yaml
 
-from plimsoll_operator.api import KIND
+from plimsoll_operator.api import ACCELERATOR_KIND, API_VERSION, KIND
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.validate import InvalidSpecError, parse_document
+from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
+    SourceModel,
     parse_config,
     read_model_config,
     read_model_directory,
@@ -25,8 +27,8 @@ from plimsoll_operator.planning.model_source import (
 from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import plan_status
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.planner import plan
-from plimsoll_runtime.core.model_config import ModelConfig
 
 FEASIBLE, BAD_INPUT, INFEASIBLE = 0, 2, 3
 _EXAMPLES = """\
@@ -66,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "-f", "--filename", required=True, metavar="FILE", help="LLMDeployments; - for stdin"
+        "-f",
+        "--filename",
+        required=True,
+        metavar="FILE",
+        help="LLMDeployments, with Accelerators and ConfigMaps that they need; - for stdin",
     )
     parser.add_argument(
         "--inventory",
@@ -93,6 +99,7 @@ def _reports(options: argparse.Namespace) -> list[Report]:
     except InventoryError as error:
         raise InputError(f"{_shown(options.inventory)}: {error}") from error
     documents = _documents(options.filename)
+    accelerators = _accelerators(documents, _shown(options.filename))
     config_maps = _config_maps(documents)
     wanted = [item for item in documents if not _is_other_kind(item)]
     if not wanted:
@@ -103,9 +110,9 @@ def _reports(options: argparse.Namespace) -> list[Report]:
         where = _shown(options.filename) + (f" (document {number})" if len(wanted) > 1 else "")
         try:
             name, spec = parse_document(document)
-            model = _model(spec, options.model_config, config_maps)
-            request = plan_request(spec, model, inventory)
-            reports.append(Report(name, spec.model.source, request, plan(request)))
+            found = _model(spec, options.model_config, config_maps)
+            request = plan_request(spec, found.model, inventory, accelerators)
+            reports.append(Report(name, spec.model.source, request, plan(request), found.unserved))
         except InvalidSpecError as error:
             problems += [f"{where}: {problem}" for problem in error.problems]
         except ModelSourceError as error:
@@ -117,7 +124,7 @@ def _reports(options: argparse.Namespace) -> list[Report]:
 
 def _model(
     spec: LLMDeploymentSpec, directory: Path | None, config_maps: Mapping[str, Mapping[str, Any]]
-) -> ModelConfig:
+) -> SourceModel:
     if directory is not None:
         return read_model_directory(directory)
     if spec.model.config_from is None:
@@ -156,6 +163,34 @@ def _shown(filename: str) -> str:
 def _is_other_kind(document: Any) -> bool:
     """Whether it is an object of Kubernetes, but none of ours, as files often hold several."""
     return isinstance(document, Mapping) and document.get("kind") not in (None, KIND)
+
+
+def _accelerators(documents: list[Any], where: str) -> tuple[Accelerator, ...]:
+    """What the Accelerators among them say. Raises InputError where one would not be used."""
+    ours = [item for item in documents if _is(item, ACCELERATOR_KIND)]
+    if not all(_name(item) for item in ours):
+        raise InputError(f"{where}: an {ACCELERATOR_KIND} without metadata.name: give it one")
+    found = verdicts(ours)
+    refused = [verdict for verdict in found if verdict.accelerator is None]
+    if refused:
+        raise InputError(
+            "\n".join(f"{where}: Accelerator {item.name}: {item.message}" for item in refused)
+        )
+    return overrides(found)
+
+
+def _is(document: Any, kind: str) -> bool:
+    """Whether it is an object of that kind of ours."""
+    return (
+        isinstance(document, Mapping)
+        and document.get("apiVersion") == API_VERSION
+        and document.get("kind") == kind
+    )
+
+
+def _name(document: Mapping[str, Any]) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get("name") or "") if isinstance(metadata, Mapping) else ""
 
 
 def _config_maps(documents: list[Any]) -> dict[str, Mapping[str, Any]]:

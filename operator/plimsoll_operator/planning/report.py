@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from plimsoll_operator.api.quantity import format_bytes, format_duration
 from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
 from plimsoll_operator.standing import engine_limit
-from plimsoll_planner.accelerators import find
+from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.memory import MemoryPlan, with_kv_cache, without_kv_cache
 from plimsoll_planner.model_facts import ModelFacts, model_facts
@@ -24,17 +24,21 @@ _PARTS = (("weights", "█"), ("KV cache", "▓"), ("activations", "▒"), ("res
 
 @dataclass(frozen=True)
 class Report:
-    """What a table is made of. `name` is the resource's, `source` where its model is."""
+    """What a table is made of. `name` is the resource's, `source` where its model is, `unserved`
+    why the engine cannot run that model, empty if it can."""
 
     name: str
     source: str
     request: PlanRequest
     result: PlanResult
+    unserved: str = ""
 
     def table(self) -> str:
         """The lines, without a trailing newline."""
         facts = model_facts(self.request.model)
         size = f"{_count(facts.parameters)} parameters"
+        if facts.experts:
+            size += f", {_count(facts.active_parameters)} of them active"
         lines = [f"{self.name}   {self.source}, {size}", ""]
         verdict = f"{_KEPT} feasible" if self.result.feasible else f"{_BROKEN} not feasible"
         plan, limit = self.result.plan, self.engine_limit()
@@ -49,7 +53,7 @@ class Report:
                 "",
                 *_promises(plan, self.request),
                 "",
-                *_memory(plan, facts),
+                *_memory(plan, facts, self.request.accelerators),
             ]
         lines += ["", *self._reasons()]
         return "\n".join(line.rstrip() for line in lines)
@@ -57,7 +61,7 @@ class Report:
     def engine_limit(self) -> str | None:
         """Why the engine cannot run the plan, in the operator's words; None where it can."""
         status = plan_status(self.result)
-        trouble = None if status is None else engine_limit(status)
+        trouble = None if status is None else engine_limit(status, self.unserved)
         return None if trouble is None else trouble.message
 
     def _reasons(self) -> list[str]:
@@ -132,12 +136,12 @@ def _compared(name: str, has: str, wanted: str, kept: bool | None) -> str:
     return f"  {name:<24}{has:>12}{wanted:>12}{mark}"
 
 
-def breakdown(plan: Plan, facts: ModelFacts) -> MemoryPlan:
+def breakdown(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...] = ()) -> MemoryPlan:
     """Where the memory of one rank goes.
 
-    Raises ValueError for an accelerator that is not in the catalogue.
+    Raises ValueError for an accelerator that is neither in `overrides` nor in the catalogue.
     """
-    accelerator = find(plan.accelerator)
+    accelerator = find(plan.accelerator, overrides)
     if accelerator is None:
         raise ValueError(f"no figures for {plan.accelerator}")
     shape = Shape(
@@ -153,8 +157,8 @@ def breakdown(plan: Plan, facts: ModelFacts) -> MemoryPlan:
     return with_kv_cache(base, plan.kv_cache_bytes // max(1, blocks), blocks)
 
 
-def _memory(plan: Plan, facts: ModelFacts) -> list[str]:
-    parts = breakdown(plan, facts)
+def _memory(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...]) -> list[str]:
+    parts = breakdown(plan, facts, overrides)
     sizes = (parts.weights, parts.kv_cache, parts.activations, parts.reserve)
     bar, drawn, so_far = "", 0, 0
     for (_, mark), size in zip(_PARTS, sizes, strict=True):

@@ -11,9 +11,9 @@ from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.render.labels import PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
+from plimsoll_operator.resources import GPU
 
 CPU = "cpu"
-GPU_RESOURCE = "nvidia.com/gpu"
 SHUTDOWN_SECONDS = 45
 PRE_STOP_SECONDS = 3
 GRACE_SECONDS = 60
@@ -111,6 +111,11 @@ def gpus_per_replica(plan: PlanStatus) -> int:
     return plan.tensor_parallel_size * plan.pipeline_parallel_size
 
 
+def resource_of(plan: PlanStatus) -> str:
+    """The extended resource that its pods ask for."""
+    return plan.resource_name or GPU
+
+
 def _environment(plan: PlanStatus) -> list[dict[str, str]]:
     environment = [
         {"name": "HOME", "value": CACHE_PATH},
@@ -137,14 +142,14 @@ def _resources(plan: PlanStatus) -> dict[str, dict[str, str]]:
             "requests": {"cpu": cpu_quantity(Decimal(plan.cpu_cores)), "memory": memory},
             "limits": {"memory": memory},
         }
-    gpus = gpus_per_replica(plan)
+    gpus, resource = gpus_per_replica(plan), resource_of(plan)
     return {
         "requests": {
             "cpu": cpu_quantity(Decimal(_HOST_CORES_PER_GPU * gpus)),
             "memory": memory_quantity(_HOST_MEMORY_PER_GPU * gpus),
-            GPU_RESOURCE: str(gpus),
+            resource: str(gpus),
         },
-        "limits": {GPU_RESOURCE: str(gpus)},
+        "limits": {resource: str(gpus)},
     }
 
 

@@ -83,6 +83,32 @@ def test_a_plan_that_the_engine_cannot_run_is_marked(
     assert ("needs tensorParallelSize 2" in " ".join(out.split())) == said
 
 
+def test_a_model_that_the_engine_does_not_serve_is_planned_and_marked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixtral = {
+        "architectures": ["MixtralForCausalLM"],
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+        "vocab_size": 100,
+        "max_position_embeddings": 1024,
+    }
+    (folder / "config.json").write_text(json.dumps(mixtral))
+    assert run("--model-config", ".") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "of them active" in out
+    assert "cannot run the plan cpu" in out
+    assert "does not serve: config.json: architectures ['MixtralForCausalLM']" in out
+    assert run("--model-config", ".", "-o", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "supported: LlamaForCausalLM" in found["engineLimit"]
+    assert found["feasible"] is True
+
+
 def test_several_documents_and_other_kinds(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,3 +179,40 @@ def test_a_file_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[st
 def test_both_from_stdin(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-f", "-", "--inventory", "-"]) == 2
     assert "cannot both be stdin" in capsys.readouterr().err
+
+
+PRICED = """
+apiVersion: plimsoll.dev/v1alpha1
+kind: Accelerator
+metadata: {name: cpu}
+spec: {products: [cpu], pricePerHour: "0.03"}
+---
+apiVersion: somebody.else/v1
+kind: Accelerator
+spec: what it will
+"""
+
+
+def test_accelerators_beside_it_are_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "chat.yaml").write_text(f"{PRICED}---{CHAT}")
+    assert run("-o", "json") == 0
+    assert "costPerMillionTokens" in json.loads(capsys.readouterr().out)["predicted"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("0.03", "0,03"), "Accelerator cpu: spec.pricePerHour: '0,03': must be a decimal number"),
+        (
+            ("[cpu]", "[Acme-X1]"),
+            "Accelerator cpu: Acme-X1 is not in the catalogue, so spec.memory",
+        ),
+        (("{name: cpu}", "{}"), "an Accelerator without metadata.name: give it one"),
+    ],
+)
+def test_accelerators_that_cannot_be_used_are_bad_input(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], words: str
+) -> None:
+    (folder / "chat.yaml").write_text(f"{PRICED.replace(*change)}---{CHAT}")
+    assert run() == 2
+    assert f"plimsoll plan: chat.yaml: {words}" in capsys.readouterr().err

@@ -34,6 +34,14 @@ CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
         {"source": "hf://org/model", "revision": "0123abc", "servedName": "org/model-8b"},
         gpu_plan(),
     ),
+    "gpu-mig": (
+        {"source": "pvc://claim/models/llama", "configFrom": CONFIG},
+        gpu_plan(
+            accelerator="NVIDIA-H100-80GB-HBM3-MIG-1g.10gb",
+            resource_name="nvidia.com/mig-1g.10gb",
+            tensor_parallel_size=1,
+        ),
+    ),
     "gpu-pvc": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
     "gpu-oci": (
         {"source": "oci://registry.example/models/llama:1", "configFrom": CONFIG},
@@ -187,6 +195,17 @@ def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     assert "--revision=0123abc" in container["args"]
     assert "--served-model-name=org/model-8b" in container["args"]
+    assert "--device=cuda" in container["args"]
+
+
+def test_a_slice_is_asked_for_by_its_own_resource_and_label() -> None:
+    spec, container = pod("gpu-mig"), engine("gpu-mig")
+    assert container["resources"]["limits"] == {"nvidia.com/mig-1g.10gb": "1"}
+    assert container["resources"]["requests"]["nvidia.com/mig-1g.10gb"] == "1"
+    assert spec["nodeSelector"] == {
+        "nvidia.com/mig-1g.10gb.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb"
+    }
+    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     assert "--device=cuda" in container["args"]
 
 
