@@ -27,9 +27,7 @@ class Product:
     @property
     def price_per_hour(self) -> float | None:
         """Of one accelerator on the dearest node; None where a price is missing."""
-        prices = [pool.price_per_hour for pool in self.pools]
-        known = [price for price in prices if price is not None]
-        return max(known) if known and len(known) == len(prices) else None
+        return _dearest(self.pools)
 
     def memory_bytes(self, shape: Shape) -> int:
         """Memory that a rank may use: of the smallest GPU, or of the largest node for `cpu`.
@@ -93,3 +91,13 @@ def offer(request: PlanRequest) -> Offer:
 def known_names() -> str:
     """The catalogue's products, for messages."""
     return ", ".join(accelerator.name for accelerator in CATALOGUE)
+
+
+def price_per_hour(label: str, inventory: tuple[AcceleratorPool, ...]) -> float | None:
+    """What the plan counts for one accelerator of that product; None where a price is missing."""
+    return _dearest(tuple(p for p in inventory if p.accelerator == label and not p.shared))
+
+
+def _dearest(pools: tuple[AcceleratorPool, ...]) -> float | None:
+    known = [pool.price_per_hour for pool in pools if pool.price_per_hour is not None]
+    return max(known) if known and len(known) == len(pools) else None

@@ -1,42 +1,49 @@
-"""`plimsoll plan`: what a resource needs and whether its promise can hold, without a cluster.
-
-Exit codes: 0 feasible, 3 infeasible, 2 bad input.
-"""
+"""`plimsoll plan`: what resources need and whether their promise can hold, without a cluster."""
 
 import argparse
+import io
 import json
+import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from plimsoll_operator.api import KIND
-from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.api.validate import InvalidSpecError, parse_document
+from plimsoll_operator.planning import checks
+from plimsoll_operator.planning.bundle import Bundle, BundleError, bundle_of
+from plimsoll_operator.planning.checks import MEANING, OF_A_CHANGE, checks_of, exit_code
+from plimsoll_operator.planning.comparison import Change, compare, costs_more
+from plimsoll_operator.planning.comparison_report import change_as_document, changes_as_text
+from plimsoll_operator.planning.documents import STDIN, DocumentError, read_documents
+from plimsoll_operator.planning.explanation import explanation
+from plimsoll_operator.planning.export import as_document
 from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
-from plimsoll_operator.planning.model_source import (
-    ModelSourceError,
-    parse_config,
-    read_model_config,
-    read_model_directory,
-)
+from plimsoll_operator.planning.offline import Planned, plan_bundle
 from plimsoll_operator.planning.report import Report
-from plimsoll_operator.planning.request import plan_request
-from plimsoll_operator.planning.status import plan_status
-from plimsoll_planner.planner import plan
-from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_operator.planning.together import together
+from plimsoll_planner.inputs import AcceleratorPool
 
-FEASIBLE, BAD_INPUT, INFEASIBLE = 0, 2, 3
+BAD_INPUT, INTERRUPTED = 2, 130
 _EXAMPLES = """\
 examples:
   plimsoll plan -f chat.yaml --inventory inventory.yaml
   kubectl get nodes -o yaml | plimsoll plan -f chat.yaml --inventory -
-  plimsoll plan -f chat.yaml --inventory inventory.yaml -o json | jq .bindingConstraint
+  kustomize build overlays/prod | plimsoll plan -f - --inventory nodes.yaml
+  plimsoll plan --diff before.yaml after.yaml --inventory nodes.yaml
+  kubectl get llm -A -o yaml | plimsoll plan --diff - deploy/ --inventory nodes.yaml
 
-exit code: 0 every promise can hold, 3 one cannot, 2 the input is not valid
+exit code, of the first that --fail-on names:
 """
+_CODES = "".join(
+    f"  {code}  {text}\n"
+    for code, text in (
+        (0, "every promise can hold"),
+        (BAD_INPUT, "the input is not valid"),
+        *((checks.EXIT_CODES[check], f"{check}: {text}") for check, text in MEANING.items()),
+    )
+)
 
 
 class InputError(Exception):
@@ -46,27 +53,42 @@ class InputError(Exception):
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
     options = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        reports = _reports(options)
-    except InputError as error:
+        text, code = _run(options)
+    except (InputError, DocumentError, BundleError) as error:
         for line in str(error).splitlines():
             print(f"plimsoll plan: {line}", file=sys.stderr)
         return BAD_INPUT
-    _print(reports, options.output)
-    feasible = all(report.result.feasible for report in reports)
-    return FEASIBLE if feasible else INFEASIBLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return _print(text, code)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="plimsoll plan",
         description="Say what LLMDeployments need and whether their SLO can hold.",
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES + _CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "-f", "--filename", required=True, metavar="FILE", help="LLMDeployments; - for stdin"
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "-f",
+        "--filename",
+        action="extend",
+        nargs="+",
+        metavar="FILE",
+        help="LLMDeployments: files, folders, or - for stdin; other kinds are skipped",
+    )
+    what.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="what changes from one file or folder to another; where OLD has status.plan, as "
+        "`kubectl get llm -o yaml` prints it, that is the old plan",
     )
     parser.add_argument(
         "--inventory",
@@ -82,129 +104,100 @@ def _parser() -> argparse.ArgumentParser:
         help="folder with the model's config.json, instead of reading it from spec.model.source",
     )
     parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="also say what each plan was made from, and why each candidate lost",
+    )
+    parser.add_argument(
+        "--fail-on",
+        type=_checks,
+        default=checks.DEFAULT,
+        metavar="CHECKS",
+        help="what makes the exit code differ from 0: none, or some of "
+        f"{', '.join(MEANING)}, with commas (slo,cost)",
+    )
     return parser
 
 
-def _reports(options: argparse.Namespace) -> list[Report]:
-    if options.filename == "-" and options.inventory == "-":
-        raise InputError("-f and --inventory cannot both be stdin: give a file for one of them")
+def _checks(text: str) -> tuple[checks.Check, ...]:
     try:
-        inventory = read_inventory(_documents(options.inventory))
+        return checks_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _run(options: argparse.Namespace) -> tuple[str, int]:
+    sources = options.filename or options.diff
+    if [*sources, options.inventory].count(STDIN) > 1:
+        raise InputError("only one input can be stdin: give files for the others")
+    if options.diff is None and OF_A_CHANGE & set(options.fail_on):
+        raise InputError(f"--fail-on {', '.join(sorted(OF_A_CHANGE))}: give --diff OLD NEW")
+    if options.diff is not None and options.explain:
+        raise InputError("--explain is of plans, not of a --diff: explain OLD and NEW with -f")
+    inventory = _inventory(options.inventory)
+    if options.diff is None:
+        planned = plan_bundle(_bundle(sources), inventory, options.model_config)
+        failed = checks.failed_promises(item.result for item in planned)
+        return _plans(planned, options), exit_code(failed, options.fail_on)
+    old, new = (_bundle([source], may_be_empty=True) for source in sources)
+    changes = compare(old, new, inventory, options.model_config)
+    failed = {check for change in changes for check in change.failed}
+    if costs_more(changes):
+        failed.add(checks.Check.COST_INCREASE)
+    return _changes(changes, options.output), exit_code(failed, options.fail_on)
+
+
+def _inventory(source: str) -> tuple[AcceleratorPool, ...]:
+    try:
+        return read_inventory(item.content for item in read_documents([source], sys.stdin))
     except InventoryError as error:
-        raise InputError(f"{_shown(options.inventory)}: {error}") from error
-    documents = _documents(options.filename)
-    config_maps = _config_maps(documents)
-    wanted = [item for item in documents if not _is_other_kind(item)]
-    if not wanted:
-        raise InputError(f"{_shown(options.filename)}: holds no {KIND}")
-    reports: list[Report] = []
-    problems: list[str] = []
-    for number, document in enumerate(wanted, start=1):
-        where = _shown(options.filename) + (f" (document {number})" if len(wanted) > 1 else "")
-        try:
-            name, spec = parse_document(document)
-            model = _model(spec, options.model_config, config_maps)
-            request = plan_request(spec, model, inventory)
-            reports.append(Report(name, spec.model.source, request, plan(request)))
-        except InvalidSpecError as error:
-            problems += [f"{where}: {problem}" for problem in error.problems]
-        except ModelSourceError as error:
-            problems.append(f"{where}: spec.model.source: {error}")
-    if problems:
-        raise InputError("\n".join(problems))
-    return reports
+        raise InputError(f"{'stdin' if source == STDIN else source}: {error}") from error
 
 
-def _model(
-    spec: LLMDeploymentSpec, directory: Path | None, config_maps: Mapping[str, Mapping[str, Any]]
-) -> ModelConfig:
-    if directory is not None:
-        return read_model_directory(directory)
-    if spec.model.config_from is None:
-        return read_model_config(spec.model.source, spec.model.revision)
-    reference = spec.model.config_from.config_map_key_ref
-    text = config_maps.get(reference.name, {}).get(reference.key)
-    if not isinstance(text, str):
-        raise ModelSourceError(
-            f"the ConfigMap {reference.name} with the key {reference.key} is not among the "
-            "documents given: add it to the file, or give --model-config DIR"
-        )
-    return parse_config(text, f"ConfigMap {reference.name}")
+def _bundle(sources: list[str], *, may_be_empty: bool = False) -> Bundle:
+    bundle = bundle_of(read_documents(sources, sys.stdin))
+    if not bundle.deployments and not may_be_empty:
+        shown = ", ".join("stdin" if source == STDIN else source for source in sources)
+        raise InputError(f"{shown}: no {KIND} in it")
+    return bundle
 
 
-def _documents(filename: str) -> list[Any]:
-    try:
-        text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
-        parsed = [item for item in yaml.safe_load_all(text) if item is not None]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{_shown(filename)}: cannot be read: {reason}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{_shown(filename)}: neither YAML nor JSON: {reason}") from error
-    documents: list[Any] = []
-    for item in parsed:
-        listed = isinstance(item, Mapping) and str(item.get("kind", "")).endswith("List")
-        documents += item["items"] if listed and isinstance(item.get("items"), list) else [item]
-    return documents
+def _plans(planned: list[Planned], options: argparse.Namespace) -> str:
+    if options.output != "table":
+        return _dump([as_document(item) for item in planned], options.output)
+    blocks = [Report.of(item).table() for item in planned]
+    if options.explain:
+        blocks = [
+            "\n".join([block, *explanation(item)])
+            for block, item in zip(blocks, planned, strict=True)
+        ]
+    if len(planned) > 1:
+        blocks.append("\n".join(together(planned)))
+    return "\n\n".join(blocks) + "\n"
 
 
-def _shown(filename: str) -> str:
-    return "stdin" if filename == "-" else filename
-
-
-def _is_other_kind(document: Any) -> bool:
-    """Whether it is an object of Kubernetes, but none of ours, as files often hold several."""
-    return isinstance(document, Mapping) and document.get("kind") not in (None, KIND)
-
-
-def _config_maps(documents: list[Any]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
-    for document in documents:
-        if isinstance(document, Mapping) and document.get("kind") == "ConfigMap":
-            metadata, data = document.get("metadata"), document.get("data")
-            if isinstance(metadata, Mapping) and isinstance(data, Mapping):
-                found[str(metadata.get("name"))] = data
-    return found
-
-
-def _print(reports: list[Report], output: str) -> None:
+def _changes(changes: list[Change], output: str) -> str:
     if output == "table":
-        print("\n\n".join(report.table() for report in reports))
-        return
-    documents = [as_document(report) for report in reports]
+        return changes_as_text(changes)
+    documents = [change_as_document(change) for change in changes]
+    return _dump(documents, output)
+
+
+def _dump(documents: Any, output: str) -> str:
     if output == "yaml":
-        print(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), end="")
-        return
+        text: str = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+        return text
     content: Any = documents[0] if len(documents) == 1 else documents
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_document(report: Report) -> dict[str, Any]:
-    """The keys of `status.plan` and the verdict; only the verdict where nothing fits.
-
-    `engineLimit` is there only where the engine cannot run the plan, and says why.
-    """
-    result = report.result
-    status = plan_status(result)
-    fields = {} if status is None else status.model_dump(by_alias=True, exclude_none=True)
-    limit = report.engine_limit()
-    return {
-        "name": report.name,
-        "feasible": result.feasible,
-        **fields,
-        **({} if limit is None else {"engineLimit": limit}),
-        "bindingConstraint": result.binding_constraint,
-        "alternatives": [
-            {"change": item.change, "effect": item.effect} for item in result.alternatives
-        ],
-        "candidates": [
-            {
-                "accelerator": item.accelerator,
-                "tensorParallelSize": item.tensor_parallel_size,
-                "weights": item.weights_precision,
-                "rejectedBecause": item.rejected_because,
-            }
-            for item in result.candidates
-        ],
-    }
+def _print(text: str, code: int) -> int:
+    """Prints, also into a pipe whose reader has gone, as with `| head`."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer must not be written when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

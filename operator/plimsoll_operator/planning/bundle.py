@@ -1,0 +1,105 @@
+"""What documents hold that concerns a plan; the rest of a Kubernetes bundle is skipped."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plimsoll_operator.api import KIND
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.validate import InvalidSpecError, parse_document
+from plimsoll_operator.planning.documents import Document
+from plimsoll_operator.resource import Key, Resource, parse_resource
+
+DEFAULT_NAMESPACE = "default"
+
+
+class BundleError(Exception):
+    """What is wrong with documents: one problem a line, each with file, line and field."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One LLMDeployment of a bundle; `namespace` is empty where the document names none."""
+
+    document: Document
+    namespace: str
+    spec: LLMDeploymentSpec
+    resource: Resource
+
+    @property
+    def title(self) -> str:
+        """`ml/chat`, or `chat` without a namespace."""
+        name = self.resource.name
+        return f"{self.namespace}/{name}" if self.namespace else name
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """LLMDeployments in the order of their documents, and what they refer to."""
+
+    deployments: tuple[Declared, ...]
+    config_maps: Mapping[Key, Mapping[str, Any]]
+
+    def config_map(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """The data of a ConfigMap; empty where the bundle has none of that name."""
+        return self.config_maps.get((namespace, name), {})
+
+
+def bundle_of(documents: Iterable[Document]) -> Bundle:
+    """Sorts documents by kind. Raises BundleError with every problem of every LLMDeployment."""
+    deployments: dict[Key, Declared] = {}
+    config_maps: dict[Key, Mapping[str, Any]] = {}
+    problems: list[str] = []
+    for document in documents:
+        kind = _kind(document)
+        if kind == "ConfigMap":
+            data = document.content.get("data")
+            if isinstance(data, Mapping):
+                config_maps[_key(document.content)] = data
+        elif kind == KIND:
+            declared = _declared(document, problems)
+            if declared is None:
+                continue
+            first = deployments.setdefault(declared.resource.key, declared)
+            if first is not declared:
+                problems.append(
+                    f"{document.where('metadata.name')}: metadata.name: {declared.title} is "
+                    f"declared at {first.document.where('metadata.name')} already: plan one of them"
+                )
+    if problems:
+        raise BundleError("\n".join(problems))
+    return Bundle(tuple(deployments.values()), config_maps)
+
+
+def _kind(document: Document) -> str | None:
+    """Its kind; one without, in a file that was named, was meant to be an LLMDeployment."""
+    content = document.content
+    kind = content.get("kind") if isinstance(content, Mapping) else None
+    if kind is None:
+        return KIND if document.named else None
+    return str(kind)
+
+
+def _declared(document: Document, problems: list[str]) -> Declared | None:
+    try:
+        name, spec = parse_document(document.content)
+    except InvalidSpecError as error:
+        problems += [f"{document.where(problem.path)}: {problem}" for problem in error.problems]
+        return None
+    content = document.content
+    metadata = content["metadata"]
+    namespace = str(metadata.get("namespace") or "")
+    generation = metadata.get("generation")
+    known = {
+        "namespace": namespace or DEFAULT_NAMESPACE,
+        "name": name,
+        "uid": str(metadata.get("uid", "")),
+        "generation": generation if isinstance(generation, int) else 0,
+    }
+    return Declared(document, namespace, spec, parse_resource({**content, "metadata": known}))
+
+
+def _key(content: Mapping[str, Any]) -> Key:
+    metadata = content.get("metadata")
+    known = metadata if isinstance(metadata, Mapping) else {}
+    return (str(known.get("namespace") or DEFAULT_NAMESPACE), str(known.get("name")))
