@@ -41,12 +41,15 @@ class KVCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> Self:
-        """Takes the memory of `num_blocks` blocks, uninitialised, and the null block."""
+        """Takes the memory of `num_blocks` blocks and the null block.
+
+        On CPU too it is taken now: an engine for which there is not enough ends at its start, and
+        not when the cache fills under load.
+        """
         heads = (config.num_kv_heads, config.head_dim)
         shape = (2, config.num_layers, num_blocks + 1, block_size, *heads)
-        pages = torch.empty(shape, dtype=dtype, device=device)
-        pages[:, :, -1].zero_()
-        return cls(pages)
+        # Written to: on CPU the kernel lends pages only then.
+        return cls(torch.zeros(shape, dtype=dtype, device=device))
 
     def store(self, layer: int, key: Tensor, value: Tensor, slots: Tensor) -> None:
         """Writes the keys and values `[tokens, kv_heads, head_dim]` of a layer to `slots`."""

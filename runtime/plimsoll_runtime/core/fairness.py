@@ -97,13 +97,16 @@ class TenantCounters:
         self._entered[tenant] = self._entries
         return tenant
 
-    def num_active(self) -> int:
-        """Tenants that have requests, or had some lately."""
+    def shares(self) -> dict[str, float]:
+        """What part of the service is due to each tenant that has requests, or had some lately."""
         oldest = self._entries - RECENT
-        return sum(
-            entered > oldest or tenant in self._unfinished
+        weights = {
+            tenant: self._weights.get(tenant, 1.0)
             for tenant, entered in self._entered.items()
-        )
+            if entered > oldest or tenant in self._unfinished
+        }
+        total = sum(weights.values())
+        return {tenant: weight / total for tenant, weight in weights.items()}
 
     def leave(self, tenant: str) -> None:
         """A request that entered has ended."""

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -118,32 +118,34 @@ class WaitingQueue:
             turns[group] += 1
         return [request for _, request in sorted(keyed, key=itemgetter(0))]
 
-    def goes_before(self, request: Request, served: Collection[str]) -> bool:
-        """Whether the first that waits has a turn before an admitted request.
+    def goes_before(self, waiting: Request, admitted: Request, served: Collection[str]) -> bool:
+        """Whether a request that waits has a turn before an admitted one.
 
         It has when that one's tenant was `served` in this step already and its own was not.
         """
-        if self.group(request) not in served:
+        if self.group(admitted) not in served or self.group(waiting) in served:
             return False
-        first = self.first()
-        if first is None or self.group(first) in served:
-            return False
-        return self._class(first) <= self._class(request)
+        return self._class(waiting) <= self._class(admitted)
 
-    def has_its_part(
-        self, request: Request, running: RankedQueue, places: int, num_blocks: int
-    ) -> bool:
-        """Whether a request's tenant has its part already of the places or blocks there are.
+    def have_their_part(
+        self, running: Iterable[Request], places: int, num_blocks: int
+    ) -> Container[str]:
+        """The tenants that have their part already of the places or blocks there are.
 
-        Never while it is the only one that is active.
+        A part is a tenant's weight among those that are active; who is alone has none.
         """
-        if self._policy is SchedulingPolicy.FCFS:
-            return False
-        tenants = self._counters.num_active()
-        if tenants < 2:
-            return False
-        own = [len(each.block_ids) for each in running if each.tenant == request.tenant]
-        return len(own) * tenants >= places or sum(own) * tenants >= num_blocks
+        shares = self._counters.shares()
+        if self._policy is SchedulingPolicy.FCFS or len(shares) < 2:
+            return ()
+        held: dict[str, tuple[int, int]] = {}
+        for request in running:
+            seqs, blocks = held.get(request.tenant, (0, 0))
+            held[request.tenant] = seqs + 1, blocks + len(request.block_ids)
+        return {
+            tenant
+            for tenant, (seqs, blocks) in held.items()
+            if seqs >= places * shares[tenant] or blocks >= num_blocks * shares[tenant]
+        }
 
     def add(self, request: Request) -> None:
         """Takes a request that comes, or that was preempted."""
@@ -170,12 +172,12 @@ class WaitingQueue:
                 self._counters.served_last(request.tenant)
         self._count(request, -1)
 
-    def first(self) -> Request | None:
-        """The request that is to be admitted next; None when nobody waits."""
+    def heads(self) -> list[Request]:
+        """The first of each tenant and of the preempted, the one to be admitted next first."""
         heads = [queue[0] for queue in self._tenants.values()]
         if self._preempted:
             heads.append(self._preempted[0])
-        return min(heads, key=self._urgency, default=None)
+        return sorted(heads, key=self._urgency)
 
     def summary(self) -> tuple[QueueCount, ...]:
         """Who waits, by tenant and priority; made anew only when that has changed."""

@@ -5,10 +5,12 @@ of it, decode and resuming after preemption are all "compute the next n tokens".
 the simulation that the planner is tested against drive this same class.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
-from plimsoll_runtime.core.blocks import BlockPool
+from plimsoll_runtime.core.blocks import BlockPool, CachedBlock
+from plimsoll_runtime.core.checks import check_limits
 from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
@@ -25,6 +27,14 @@ KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
+
+
+class _Candidate(NamedTuple):
+    """A waiting request, its blocks that are in the KV cache already, and how many it lacks."""
+
+    request: Request
+    found: list[CachedBlock]
+    needed: int
 
 
 class Scheduler:
@@ -170,20 +180,19 @@ class Scheduler:
         waiting = self._waiting
         prompts[:] = waiting.by_turns(prompts)
         tenants = {waiting.group(request) for request in prompts}
-        head = waiting.first() if admitting else None
-        if head is not None:
-            tenants.add(waiting.group(head))
+        candidate = self._candidate() if admitting else None
+        if candidate is not None:
+            tenants.add(waiting.group(candidate.request))
         share = min(self.limits.prefill_share, -(-budget // max(1, len(tenants))))
         served: set[str] = set()
         chunks: list[int] = []
         while budget:
             following = prompts[len(chunks)] if len(chunks) < len(prompts) else None
-            if admitting and (following is None or waiting.goes_before(following, served)):
-                admitted = self._admit(now)
-                if admitted is None:
-                    admitting = False
-                else:
-                    prompts.insert(len(chunks), admitted)
+            if candidate is not None and (
+                following is None or waiting.goes_before(candidate.request, following, served)
+            ):
+                prompts.insert(len(chunks), self._admit(candidate, now))
+                candidate = self._candidate()
             if len(chunks) == len(prompts):
                 break
             request = prompts[len(chunks)]
@@ -273,31 +282,37 @@ class Scheduler:
         self.num_preemptions += 1
         self._waiting.add(victim)
 
-    def _admit(self, now: float) -> Request | None:
-        """Moves the first waiting request to the running ones if it fits.
+    def _candidate(self) -> _Candidate | None:
+        """The waiting request that is to be admitted next; None when there is no room for it.
 
-        It gets the blocks of all its known tokens at once, so that no prompt is preempted half
+        It is to get the blocks of all its known tokens at once, so that no prompt is preempted half
         way; those that hold its first tokens already are shared, and count only if they were free.
         One block for each running request stays free: admitting into the last blocks would only
         mean preempting a step later. While several tenants are active, one that has its part
         leaves the last places and blocks to those that have less, so that they need not wait
         until a request of its flood has ended.
         """
-        room = self.pool.num_free - len(self._running)
-        if room < 1 or len(self._running) >= self.limits.max_num_seqs:
-            return None
-        request = self._waiting.first()
-        if request is None:
-            return None
-        found = self.prefixes.lookup(request)
-        needed = -(-request.num_tokens // self.limits.block_size) - len(found)
-        room -= needed + self.prefixes.num_revived(found)
-        if room < 0:
-            return None
+        free = self.pool.num_free - len(self._running)
         places, blocks = self.limits.max_num_seqs, self.pool.num_usable
-        last = len(self._running) >= places - int(places * KEPT) or room < int(blocks * KEPT)
-        if last and self._waiting.has_its_part(request, self._running, places, blocks):
+        if free < 1 or len(self._running) >= places:
             return None
+        last_places = len(self._running) >= places - int(places * KEPT)
+        sated: Container[str] | None = None
+        for request in self._waiting.heads():
+            found = self.prefixes.lookup(request)
+            needed = -(-request.num_tokens // self.limits.block_size) - len(found)
+            room = free - needed - self.prefixes.num_revived(found)
+            if last_places or room < int(blocks * KEPT):
+                if sated is None:
+                    sated = self._waiting.have_their_part(self._running, places, blocks)
+                if request.tenant in sated:
+                    continue
+            return _Candidate(request, found, needed) if room >= 0 else None
+        return None
+
+    def _admit(self, candidate: _Candidate, now: float) -> Request:
+        """Moves a candidate of this very moment to the running requests."""
+        request, found, needed = candidate
         self._waiting.remove(request)
         self.prefixes.attach(request, found)
         request.block_ids += self.pool.allocate(needed)
@@ -363,17 +378,3 @@ def _output(
         request.num_preemptions,
         request.num_cached_tokens,
     )
-
-
-def check_limits(request: Request, limits: EngineLimits) -> None:
-    """Raises ValueError when an engine with these limits could never serve the request."""
-    length = len(request.prompt_token_ids)
-    if length < 1:
-        raise ValueError("the prompt has no tokens")
-    if length >= limits.max_model_len:
-        raise ValueError(
-            f"the prompt has {length} tokens; with max_model_len {limits.max_model_len} "
-            f"at most {limits.max_model_len - 1} leave room for an answer"
-        )
-    if request.sampling.max_tokens < 0:
-        raise ValueError(f"max_tokens must be at least 0, not {request.sampling.max_tokens}")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from plimsoll_runtime.engine.channel import Channel
-from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.frames import FrameError
 from plimsoll_runtime.engine.messages import (
     Failed,

@@ -7,65 +7,28 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
+from itertools import islice
 
-from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
+from plimsoll_runtime.core.checks import check_request
+from plimsoll_runtime.core.limits import LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.queue import QueueCount
-from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, TokenLogprobs
-from plimsoll_runtime.core.scheduler import Scheduler, check_limits
+from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
+from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
-from plimsoll_runtime.engine.grammar import GrammarCompiler, GrammarError
-from plimsoll_runtime.engine.stats import EngineStats, StepSample
+from plimsoll_runtime.engine.errors import ENGINE_FAILED, INTERNAL_ERROR, EngineFailedError
+from plimsoll_runtime.engine.execution import Runner, RunnerLostError
+from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.grammar_intake import GrammarIntake
+from plimsoll_runtime.engine.handle import OutputCallback
+from plimsoll_runtime.engine.stats import MAX_STEP_SAMPLES, EngineStats, StepSample
 
 logger = logging.getLogger(__name__)
 
-OutputCallback = Callable[[RequestOutput], None]
-
 MAX_CONSECUTIVE_FAILURES = 3
-MAX_STEP_SAMPLES = 1024
-INTERNAL_ERROR = "internal error: the model step failed; the request can be sent again"
-ENGINE_FAILED = "the engine failed; send the request again"
 FAIL_SECONDS = 5.0
 """How long a step that hangs may keep requests from their error once the engine has failed."""
-
-
-class RunnerLostError(RuntimeError):
-    """The runner cannot run another step, whatever is asked of it."""
-
-
-class EngineFailedError(RuntimeError):
-    """The engine has stopped or has failed for good and takes no requests."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """A token, or an error message fit for the client, for each request that samples.
-
-    Those in `refused` cannot go on by what they ask for themselves; they have neither of the other
-    two. `logprobs` are those of the tokens, `prompt_logprobs` those of the `targets`, where wanted.
-    """
-
-    sampled: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    logprobs: dict[str, TokenLogprobs] = field(default_factory=dict)
-    prompt_logprobs: dict[str, tuple[TokenLogprobs, ...]] = field(default_factory=dict)
-
-
-class Runner(Protocol):
-    """Runs the model for one step. Called only from the engine's thread."""
-
-    def execute(self, output: SchedulerOutput) -> StepResult:
-        """Computes every scheduled token and samples.
-
-        An exception ends all of the step's requests, RunnerLostError the engine.
-        """
-
-    def warm_up(self) -> None:
-        """Runs a step that leaves nothing behind, so that the first request finds all ready."""
 
 
 class Engine:
@@ -79,12 +42,13 @@ class Engine:
     `grammars` requests that bring one are refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - most by name
         self,
         scheduler: Scheduler,
         runner: Runner,
         model_config: ModelConfig,
         *,
+        grammars: GrammarCompiler | None = None,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -93,11 +57,10 @@ class Engine:
         self.failed: BaseException | None = None
         self.on_step: Callable[[], None] = _nothing
         self.on_end: Callable[[], None] = _nothing
-        self.grammars: GrammarCompiler | None = None
         self._scheduler = scheduler
         self._runner = runner
         self._clock = clock
-        self._compiling = ThreadPoolExecutor(1, thread_name_prefix="plimsoll-grammar")
+        self._grammars = GrammarIntake(grammars)
         self._seeds = random.Random(seed)  # noqa: S311 - reproducible on purpose
         self._changed = threading.Condition()
         self._callbacks: dict[str, OutputCallback] = {}
@@ -147,7 +110,7 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-            self._compiling.shutdown(wait=False, cancel_futures=True)
+            self._grammars.close()
         if self._thread is None:
             self._end_all()
             self.on_end()
@@ -175,8 +138,9 @@ class Engine:
         when the engine has failed or stopped.
         """
         check_request(request, self.limits, self.model_config.vocab_size)
-        if request.sampling.grammar is not None:
-            self._check_grammar(request)
+        grammar = request.sampling.grammar
+        if grammar is not None:
+            self._grammars.check(request.sampling)
         with self._changed:
             if self.failed is not None or self._stopping:
                 raise EngineFailedError(f"the engine takes no requests: {self.failed or 'stopped'}")
@@ -188,11 +152,11 @@ class Engine:
             if not self._callbacks:
                 self._last_step_time = self._clock()
             self._callbacks[request.request_id] = on_output
-            if request.sampling.grammar is None:
+            if grammar is None:
                 self._submitted.append(request)
                 self._changed.notify()
             else:
-                self._compiling.submit(self._compile, request)
+                self._grammars.compile(grammar, lambda: self._compiled(request))
 
     def abort(self, request_id: str) -> None:
         """Ends a request before the next step, with reason `abort`; any thread, any id."""
@@ -214,11 +178,12 @@ class Engine:
             self._new_limits = live
             self._changed.notify()
 
-    def stats(self) -> EngineStats:
-        """A snapshot, from any thread."""
+    def stats(self, after: int = 0) -> EngineStats:
+        """A snapshot, from any thread; its samples only of steps after that many."""
         scheduler = self._scheduler
         with self._changed:
-            samples = tuple(self._samples)
+            new = max(0, self._num_steps - after)
+            samples = tuple(islice(reversed(self._samples), new))[::-1]
             busy = bool(self._callbacks)
             last_step_time = self._last_step_time
             waiting = self._waiting + tuple(map(QueueCount.of, self._submitted))
@@ -242,28 +207,11 @@ class Engine:
             mean_output_tokens=scheduler.mean_output_tokens,
         )
 
-    def _check_grammar(self, request: Request) -> None:
-        if self.grammars is None:
-            raise ValueError("this engine has no tokenizer to follow a grammar with")
-        missing = self.grammars.eos_token_ids - request.sampling.stop_token_ids
-        if missing:
-            raise ValueError(
-                f"a request with a grammar must stop at the model's end-of-sequence tokens; "
-                f"stop_token_ids lacks {min(missing)}"
-            )
-
-    def _compile(self, request: Request) -> None:
-        """Queues a request once its grammar is ready, on a thread where that may take its time."""
-        try:
-            if self.grammars is not None and request.sampling.grammar is not None:
-                self.grammars.compile(request.sampling.grammar)
-        except GrammarError:
-            pass  # the step that would follow the grammar says so
-        finally:
-            with self._changed:
-                if request.request_id in self._callbacks:
-                    self._submitted.append(request)
-                    self._changed.notify()
+    def _compiled(self, request: Request) -> None:
+        with self._changed:
+            if request.request_id in self._callbacks:
+                self._submitted.append(request)
+                self._changed.notify()
 
     # Everything below runs on the engine's thread.
 
@@ -408,16 +356,6 @@ class Engine:
             reason, error = FinishReason.ERROR, ENGINE_FAILED
         for request_id in left:
             self._deliver(RequestOutput(request_id, (), reason, error))
-
-
-def check_request(request: Request, limits: EngineLimits, vocab_size: int) -> None:
-    """Raises ValueError for what no engine with these limits and this vocabulary could serve."""
-    check_limits(request, limits)
-    lowest, highest = min(request.prompt_token_ids), max(request.prompt_token_ids)
-    if lowest < 0 or highest >= vocab_size:
-        wrong = lowest if lowest < 0 else highest
-        raise ValueError(f"token id {wrong} is not in the vocabulary of {vocab_size} tokens")
-    request.sampling.check_tokens(vocab_size)
 
 
 def _nothing() -> None:

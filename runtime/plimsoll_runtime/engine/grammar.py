@@ -1,7 +1,7 @@
 """Grammars that an answer must follow, compiled by llguidance; which tokens may come next."""
 
 import threading
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 MAX_REASON = 200
 """Characters of a message that may quote the client's schema."""
-MAX_KEPT = 32
-"""Compiled grammars that are kept for the next request that brings the same."""
+MAX_PREPARED = 32
+"""Compiled grammars that wait for their answer to begin; beyond, the oldest is compiled again."""
 
 # Fuel is work: at tens of thousands of units a millisecond, compiling takes at most some tens of
 # milliseconds and a step's mask some ten, whatever the grammar. A lexer's state has 1 to 2 kB.
@@ -27,7 +27,10 @@ class GrammarError(ValueError):
 
 
 class GrammarCompiler:
-    """Compiles grammars for one tokenizer, and remembers the last ones. Thread-safe.
+    """Compiles grammars for one tokenizer, anew for every answer. Thread-safe.
+
+    The library's copies of a compiled grammar share its lexer, whose states have a bound: one
+    answer that uses them up would end all others that follow the same grammar, now and later.
 
     `read_tokenizer` gives the text of tokenizer.json; it is called at the first grammar, which can
     take a second. `eos_token_ids` are what may come where a grammar may end.
@@ -40,26 +43,27 @@ class GrammarCompiler:
         self.eos_token_ids = frozenset(each for each in eos_token_ids if 0 <= each < vocab_size)
         self._read_tokenizer = read_tokenizer
         self._tokenizer: LLTokenizer | None = None
-        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._prepared: deque[tuple[str, LLMatcher]] = deque(maxlen=MAX_PREPARED)
         self._lock = threading.Lock()
         self._one_at_a_time = threading.Lock()
 
-    def compile(self, grammar: str) -> "GrammarState":
-        """An answer's state before its first token. Raises GrammarError.
+    def prepare(self, grammar: str) -> None:
+        """Compiles, so that one `compile` of the same grammar returns at once.
 
-        Returns at once when the grammar is known, even while another is being compiled.
+        Raises GrammarError.
         """
-        matcher = self._find(grammar)
+        with self._one_at_a_time:
+            matcher = self._compile(grammar)
+        with self._lock:
+            self._prepared.append((grammar, matcher))
+
+    def compile(self, grammar: str) -> "GrammarState":
+        """An answer's state before its first token. Raises GrammarError."""
+        matcher = self._take_prepared(grammar)
         if matcher is None:
             with self._one_at_a_time:
-                matcher = self._find(grammar)
-                if matcher is None:
-                    matcher = self._compile(grammar)
-                    with self._lock:
-                        self._kept[grammar] = matcher
-                        while len(self._kept) > MAX_KEPT:
-                            self._kept.popitem(last=False)
-        return GrammarState(matcher.deep_copy())
+                matcher = self._compile(grammar)
+        return GrammarState(matcher)
 
     def load(self) -> None:
         """Reads the tokenizer now. A fault in it is told by `compile`."""
@@ -69,11 +73,13 @@ class GrammarCompiler:
             except GrammarError:
                 self._tokenizer = None
 
-    def _find(self, grammar: str) -> LLMatcher | None:
+    def _take_prepared(self, grammar: str) -> LLMatcher | None:
         with self._lock:
-            if grammar in self._kept:
-                self._kept.move_to_end(grammar)
-            return self._kept.get(grammar)
+            for index, (text, matcher) in enumerate(self._prepared):
+                if text == grammar:
+                    del self._prepared[index]
+                    return matcher
+        return None
 
     def _compile(self, grammar: str) -> LLMatcher:
         if self._tokenizer is None:

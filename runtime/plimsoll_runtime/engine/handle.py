@@ -1,13 +1,15 @@
 """What a server needs of an engine, be it in this process or in one of its own."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
-from plimsoll_runtime.core.request import Request
-from plimsoll_runtime.engine.engine import OutputCallback
+from plimsoll_runtime.core.request import Request, RequestOutput
 from plimsoll_runtime.engine.stats import EngineStats
+
+OutputCallback = Callable[[RequestOutput], None]
 
 
 class EngineHandle(Protocol):

@@ -95,8 +95,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
                 grammars=grammars,
                 ranks=ranks,
             )
-        engine = Engine(scheduler, runner, config, seed=options.seed)
-        engine.grammars = grammars
+        engine = Engine(scheduler, runner, config, grammars=grammars, seed=options.seed)
         engine.on_end = ranks.close
         on_error.pop_all()
     ranks.watch(engine.fail)

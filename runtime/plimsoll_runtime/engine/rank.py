@@ -20,6 +20,7 @@ import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.core.partition import shard_config
+from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.collectives import CollectiveError, connect
 from plimsoll_runtime.engine.lifeline import ignore_terminal_signals
 from plimsoll_runtime.engine.loader import (
@@ -109,6 +110,7 @@ def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
     blocks = _checked(message, Allocate).num_blocks
     cache = KVCache.allocate(shard, blocks, options.block_size, dtype, device)
     runner = ModelRunner(model, cache, device)
+    garbage.settle()
     channel.send(Allocated())
     while True:
         runner.follow(_checked(_next(channel), Step))

@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 
 from plimsoll_runtime.engine.collectives import CollectiveError, DistributedGroup, connect
-from plimsoll_runtime.engine.engine import RunnerLostError
+from plimsoll_runtime.engine.execution import RunnerLostError
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.rank_channel import (
     EXIT_LEFT_ALONE,

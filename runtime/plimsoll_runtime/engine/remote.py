@@ -7,18 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from plimsoll_runtime.core.checks import check_request
 from plimsoll_runtime.core.limits import LiveLimits
 from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
 from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineProcess
-from plimsoll_runtime.engine.engine import (
-    ENGINE_FAILED,
-    MAX_STEP_SAMPLES,
-    EngineFailedError,
-    OutputCallback,
-    check_request,
-)
+from plimsoll_runtime.engine.errors import ENGINE_FAILED, EngineFailedError
 from plimsoll_runtime.engine.frames import FrameError
+from plimsoll_runtime.engine.handle import OutputCallback
 from plimsoll_runtime.engine.messages import (
     Abort,
     Failed,
@@ -33,7 +29,7 @@ from plimsoll_runtime.engine.messages import (
     decode_from_engine,
     encode,
 )
-from plimsoll_runtime.engine.stats import EngineStats, StepSample
+from plimsoll_runtime.engine.stats import MAX_STEP_SAMPLES, EngineStats, StepSample
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,14 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from plimsoll_runtime.core.request import FinishReason, RequestOutput
+from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.channel import Channel
-from plimsoll_runtime.engine.engine import Engine, EngineFailedError
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.lifeline import die_with_parent, ignore_terminal_signals, peer_gone
 from plimsoll_runtime.engine.messages import (
     Abort,
@@ -107,7 +108,8 @@ class Service:
         outputs = self._outputs.copy()
         self._outputs.clear()
         num_submitted = self._num_submitted  # before the figures, which must know of all of these
-        stats = self._new_stats()
+        stats = self._engine.stats(after=self._num_steps_told)
+        self._num_steps_told = stats.num_steps
         queue = _queue(stats, num_submitted)
         if not outputs and not stats.step_samples and queue == self._queue_told:
             return
@@ -127,12 +129,6 @@ class Service:
             logger.exception("the output of request %s cannot be sent", output.request_id)
             self._engine.abort(output.request_id)
             self._refuse(output.request_id, UNSENDABLE)
-
-    def _new_stats(self) -> EngineStats:
-        stats = self._engine.stats()
-        new = stats.num_steps - self._num_steps_told
-        self._num_steps_told = stats.num_steps
-        return replace(stats, step_samples=stats.step_samples[-new:] if new else ())
 
     def _refuse(self, request_id: str, error: str, *, refused: bool = False) -> None:
         ended = RequestOutput(request_id, (), FinishReason.ERROR, error, refused=refused)
@@ -212,7 +208,9 @@ def _exit(code: int) -> NoReturn:
 def _load(load: Load) -> Engine:
     from plimsoll_runtime.engine.loader import load_engine
 
-    return load_engine(Path(load.model_dir), load.options)
+    engine = load_engine(Path(load.model_dir), load.options)
+    garbage.settle()
+    return engine
 
 
 def main(argv: list[str], make_engine: Callable[[Load], Engine] = _load) -> NoReturn:

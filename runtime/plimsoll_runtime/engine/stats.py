@@ -7,6 +7,9 @@ from plimsoll_runtime.core.admission import Load
 from plimsoll_runtime.core.limits import LiveLimits
 from plimsoll_runtime.core.queue import QueueCount
 
+MAX_STEP_SAMPLES = 1024
+"""The latest steps that are remembered."""
+
 RECENT_STEPS = 32
 """Steps whose mean duration says how long the next ones take."""
 

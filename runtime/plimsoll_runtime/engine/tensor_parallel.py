@@ -5,7 +5,7 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.core.step import SchedulerOutput
-from plimsoll_runtime.engine.engine import StepResult
+from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.ranks import Ranks

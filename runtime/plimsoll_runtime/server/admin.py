@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.app import handle_errors
 from plimsoll_runtime.server.body import read_object

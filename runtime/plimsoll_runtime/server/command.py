@@ -15,8 +15,9 @@ from typing import NamedTuple, NoReturn
 
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
-from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine
@@ -206,6 +207,7 @@ def _serve_engine(
     engine.start()
 
     def ready() -> None:
+        garbage.settle()
         seconds = time.monotonic() - started
         _say(f"serving {settings.name} on {_url(listeners.api)} (ready in {seconds:.1f} s)")
         if listeners.admin is not None:

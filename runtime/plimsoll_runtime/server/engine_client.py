@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
-from plimsoll_runtime.engine.engine import EngineFailedError
+from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.errors import APIError, bad_request

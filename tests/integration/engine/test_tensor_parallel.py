@@ -31,7 +31,9 @@ from plimsoll_runtime.core.request import (
 )
 from plimsoll_runtime.engine import collectives
 from plimsoll_runtime.engine import ranks as ranks_module
-from plimsoll_runtime.engine.engine import Engine, EngineFailedError, RunnerLostError
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.errors import EngineFailedError
+from plimsoll_runtime.engine.execution import RunnerLostError
 from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.ranks import Rank

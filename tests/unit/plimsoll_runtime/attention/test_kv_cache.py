@@ -1,5 +1,8 @@
 """The cache's size is what was planned, and tokens come back from where they were put."""
 
+import os
+from pathlib import Path
+
 import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
@@ -38,3 +41,15 @@ def test_what_is_stored_is_loaded() -> None:
     assert torch.equal(values[1, :, 0], value[1])
     assert (keys[1, :, 1] == 0).all()
     assert torch.equal(cache.pages[0, 1, 4, 1], key[0])  # slot 17 is block 4, offset 1
+
+
+def test_the_memory_is_taken_at_the_start() -> None:
+    before = resident_bytes()
+    cache = KVCache.allocate(CONFIG, 20_000, 16, torch.float32, torch.device("cpu"))
+    assert cache.pages.nbytes > 100e6
+    assert resident_bytes() - before > 0.9 * cache.pages.nbytes
+
+
+def resident_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

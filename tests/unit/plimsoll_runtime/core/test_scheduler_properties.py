@@ -402,5 +402,5 @@ def test_a_thousand_requests_of_tenants_while_limits_change(policy: SchedulingPo
         changes[step] = LiveLimits(seqs, rng.randint(seqs, 40), rng.randint(16, 40))
     outputs, steps = serve(limit, workload, policy=policy, changes=changes)
     check_tokens(limit, workload, outputs)
-    assert sum(len(each.preempted) for each in steps) > 50
+    assert sum(len(each.preempted) for each in steps) > 25
     assert len(steps) > 400

@@ -1,5 +1,7 @@
 """Tenants in the scheduler's steps, case by case."""
 
+from collections import Counter
+
 import pytest
 
 from plimsoll_runtime.core.fairness import RECENT, SchedulingPolicy, TenantCounters
@@ -113,6 +115,31 @@ def test_the_last_places_are_left_to_who_has_less() -> None:
     assert (target.num_running, target.num_waiting) == (16, 5)
 
 
+def test_who_has_less_passes_the_first_in_order_in_the_last_places() -> None:
+    target = scheduler(seqs=32, tokens=256, blocks=512)
+    target.add(request("before", "light", prompt=20, max_tokens=1))
+    step(target)
+    for number in range(40):
+        target.add(request(f"flood{number}", "flood", prompt=1, max_tokens=20))
+    step(target)
+    assert (target.num_running, target.num_waiting) == (30, 10)
+    target.counters.charge("light", prompt=10_000)
+    target.add(request("light", "light", max_tokens=20))
+    assert target.counters["flood"] < target.counters["light"]
+    assert "light" in dealt(step(target))
+    assert (target.num_running, target.num_waiting) == (31, 10)
+
+
+def test_the_last_places_are_shared_by_weight() -> None:
+    limits = EngineLimits(32, 256, 32, 512, 4)
+    target = Scheduler(limits, tenant_weights={"heavy": 3.0})
+    for number in range(200):
+        for tenant in ("heavy", "usual"):
+            target.add(request(f"{tenant}{number}", tenant, prompt=1, max_tokens=20))
+    served = Counter(name.rstrip("0123456789") for _ in range(100) for name in dealt(step(target)))
+    assert served["heavy"] == pytest.approx(3 * served["usual"], rel=0.1)
+
+
 @pytest.mark.parametrize("policy", [FCFS, FAIR])
 def test_no_place_is_left_by_arrival_or_by_one_who_is_alone(policy: SchedulingPolicy) -> None:
     target = scheduler(seqs=16, tokens=256, blocks=512, policy=policy)
@@ -140,12 +167,12 @@ def test_a_tenant_is_active_for_a_while_after_its_last_request() -> None:
     counters = TenantCounters()
     counters.leave(counters.enter("a", ()))
     counters.enter("b", ())
-    assert counters.num_active() == 2
+    assert len(counters.shares()) == 2
     for _ in range(RECENT - 2):
         counters.leave(counters.enter("c", ()))
-    assert counters.num_active() == 3
+    assert len(counters.shares()) == 3
     counters.leave(counters.enter("c", ()))
-    assert counters.num_active() == 2, "b has a request that is unfinished"
+    assert len(counters.shares()) == 2, "b has a request that is unfinished"
 
 
 def test_new_limits_preempt_the_last_in_place_and_drop_nobody() -> None:

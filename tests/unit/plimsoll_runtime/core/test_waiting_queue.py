@@ -26,8 +26,7 @@ class Queue:
         return request
 
     def pop(self) -> str:
-        request = self.queue.first()
-        assert request is not None
+        request = self.queue.heads()[0]
         self.queue.remove(request)
         if not request.admission:
             self.admitted += 1
@@ -122,7 +121,7 @@ def test_who_waits_is_told_by_tenant_and_priority() -> None:
     assert queue.queue.summary()[0] == QueueCount("a", 0, 1, 7)
     queue.pop_all()
     assert queue.queue.summary() == ()
-    assert queue.queue.first() is None
+    assert queue.queue.heads() == []
 
 
 def test_removing_what_does_not_wait_is_an_error() -> None:

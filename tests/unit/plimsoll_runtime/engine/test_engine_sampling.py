@@ -23,7 +23,7 @@ from plimsoll_runtime.core.request import (
 )
 from plimsoll_runtime.engine import scoring
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.engine.grammar import GrammarCompiler, GrammarState
+from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.server.structured import response_grammar
@@ -298,14 +298,14 @@ def test_a_grammar_is_compiled_while_others_go_on_and_can_be_aborted(
     tiny: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, go = threading.Event(), threading.Event()
-    compile_now = GrammarCompiler.compile
+    prepare_now = GrammarCompiler.prepare
 
-    def slow(self: GrammarCompiler, grammar: str) -> GrammarState:
+    def slow(self: GrammarCompiler, grammar: str) -> None:
         entered.set()
         assert go.wait(TIMEOUT)
-        return compile_now(self, grammar)
+        prepare_now(self, grammar)
 
-    monkeypatch.setattr(GrammarCompiler, "compile", slow)
+    monkeypatch.setattr(GrammarCompiler, "prepare", slow)
     aborted, stays = ask(tiny, ([7], wish(PERSON, seed=0)), ([7], wish(PERSON, seed=1)))
     assert entered.wait(TIMEOUT)
     other = Answer()
@@ -341,13 +341,13 @@ def test_an_engine_that_stops_ends_those_whose_grammar_is_compiled(
     tiny: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    compile_now = GrammarCompiler.compile
+    prepare_now = GrammarCompiler.prepare
 
-    def slow(self: GrammarCompiler, grammar: str) -> GrammarState:
+    def slow(self: GrammarCompiler, grammar: str) -> None:
         assert go.wait(TIMEOUT)
-        return compile_now(self, grammar)
+        prepare_now(self, grammar)
 
-    monkeypatch.setattr(GrammarCompiler, "compile", slow)
+    monkeypatch.setattr(GrammarCompiler, "prepare", slow)
     answers = ask(tiny, ([7], wish(PERSON, seed=0)), ([7], wish(PERSON, seed=1)))
     tiny.stop()
     assert {each.wait().finish_reason for each in answers} == {FinishReason.ABORT}

@@ -16,7 +16,8 @@ from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, 
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.channel import Channel
-from plimsoll_runtime.engine.engine import Engine, StepResult
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.frames import FrameError
 from plimsoll_runtime.engine.messages import (
     Abort,

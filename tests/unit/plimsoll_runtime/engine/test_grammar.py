@@ -15,7 +15,7 @@ from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.step import ScheduledRequest, TokenHistory
 from plimsoll_runtime.engine.choice import TokenChooser
 from plimsoll_runtime.engine.grammar import (
-    MAX_KEPT,
+    MAX_PREPARED,
     GrammarCompiler,
     GrammarError,
     GrammarState,
@@ -30,6 +30,7 @@ FOLDER = builtin.path("tiny")
 TOKENIZER = load_tokenizer(FOLDER)
 READ = (FOLDER / "tokenizer.json").read_text
 COMPILER = GrammarCompiler(READ, VOCAB, EOS)
+LETTERS = [each for each in range(VOCAB) if TOKENIZER.decode([each]).isalpha()]
 
 
 def grammar(schema: dict[str, Any]) -> str:
@@ -296,30 +297,53 @@ def test_a_model_with_more_logits_than_tokens_never_says_the_rest() -> None:
     assert not bits[VOCAB:].any()
 
 
-def test_only_the_last_grammars_are_kept() -> None:
+def test_what_was_prepared_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = GrammarCompiler(READ, VOCAB, EOS)
-    texts = [grammar({"enum": [f"x{index}"]}) for index in range(MAX_KEPT + 5)]
-    for text in texts:
+    compiled: list[str] = []
+    compile_now = GrammarCompiler._compile
+
+    def told(self: GrammarCompiler, text: str) -> LLMatcher:
+        compiled.append(text)
+        return compile_now(self, text)
+
+    monkeypatch.setattr(GrammarCompiler, "_compile", told)
+    one, other = grammar({"enum": ["x"]}), grammar({"enum": ["y"]})
+    for text in (one, other, one):
+        compiler.prepare(text)
+    for text in (one, one, other):
         compiler.compile(text)
-    assert list(compiler._kept) == texts[5:]
-    compiler.compile(texts[5])
-    compiler.compile(grammar({"enum": ["new"]}))
-    assert texts[5] in compiler._kept
-    assert texts[6] not in compiler._kept
+    assert compiled == [one, other, one]
+    compiler.compile(one)
+    assert compiled == [one, other, one, one]
 
 
-def test_states_of_one_grammar_are_independent() -> None:
-    made = LLMatcher.grammar_from_regex("(ab)+")
-    ids = TOKENIZER.encode("a", add_special_tokens=False)
-    first, second = COMPILER.compile(made), COMPILER.compile(made)
-    first.take(ids)
-    second.take([])
-    assert (
-        allowed_tokens([first, second], VOCAB).tolist()[0]
-        != (allowed_tokens([first, second], VOCAB).tolist()[1])
-    )
-    assert first.error is None
-    assert second.error is None
+def test_what_is_prepared_and_never_used_is_bounded() -> None:
+    compiler = GrammarCompiler(READ, VOCAB, EOS)
+    for index in range(MAX_PREPARED + 5):
+        compiler.prepare(grammar({"enum": [f"x{index}"]}))
+    assert len(compiler._prepared) == MAX_PREPARED
+
+
+def test_an_answer_that_uses_up_its_grammar_takes_nothing_from_others() -> None:
+    """The library bounds a lexer's states, and its copies of a grammar share one lexer."""
+    compiler = GrammarCompiler(READ, VOCAB, EOS)
+    costly = grammar({"type": "string", "pattern": "^[a-z ]*[a-m][a-z ]{14}$"})
+    neighbour = compiler.compile(costly)
+    assert "too many states" in (rambles(compiler.compile(costly)) or "")
+    assert allowed_tokens([neighbour, compiler.compile(costly)], VOCAB).any(axis=1).all()
+    assert neighbour.error is None
+
+
+def rambles(state: GrammarState) -> str | None:
+    """The error that a string of random letters ends with."""
+    state.take(TOKENIZER.encode('"', add_special_tokens=False))
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        bits = np.unpackbits(allowed_tokens([state], VOCAB).view(np.uint8), bitorder="little")
+        if state.error is not None:
+            break
+        state.take([int(rng.choice(np.intersect1d(bits.nonzero()[0], LETTERS)))])
+    return state.error
 
 
 class PanicException(BaseException):

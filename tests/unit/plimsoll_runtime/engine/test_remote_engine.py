@@ -16,7 +16,7 @@ from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, 
 from plimsoll_runtime.engine import remote
 from plimsoll_runtime.engine.channel import Channel
 from plimsoll_runtime.engine.child import EngineInputError, EngineProcess
-from plimsoll_runtime.engine.engine import ENGINE_FAILED, EngineFailedError
+from plimsoll_runtime.engine.errors import ENGINE_FAILED, EngineFailedError
 from plimsoll_runtime.engine.messages import (
     Abort,
     Failed,

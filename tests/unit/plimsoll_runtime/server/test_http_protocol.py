@@ -1,10 +1,14 @@
 import asyncio
+import gc
 import socket
+import struct
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from fastapi import FastAPI
 
+from plimsoll_runtime.server.http_protocol import BoundedHttpProtocol
 from plimsoll_runtime.server.process import ServerProcess
 
 Address = tuple[str, int]
@@ -65,6 +69,29 @@ async def test_a_connection_that_only_waits_after_a_request_is_kept(
         assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200 ")
         await asyncio.sleep(0.15)
     writer.close()
+
+
+async def test_nothing_is_kept_of_a_connection_that_the_client_reset(address: Address) -> None:
+    """Not even until the keep-alive's end, which would be 75 s."""
+    kept: weakref.WeakSet[BoundedHttpProtocol] = weakref.WeakSet()
+    begin = BoundedHttpProtocol.connection_made
+
+    def seen(self: BoundedHttpProtocol, transport: asyncio.Transport) -> None:
+        kept.add(self)
+        begin(self, transport)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BoundedHttpProtocol, "connection_made", seen)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(REQUEST)
+        await reader.readuntil(b"ok\n")
+    assert kept
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+    gc.collect()
+    assert not kept
 
 
 async def test_a_head_of_64_kib_passes_and_a_larger_one_does_not(address: Address) -> None:
