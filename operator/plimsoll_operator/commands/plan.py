@@ -13,7 +13,13 @@ import yaml
 from plimsoll_operator.api import KIND
 from plimsoll_operator.planning import checks
 from plimsoll_operator.planning.bundle import Bundle, BundleError, bundle_of
-from plimsoll_operator.planning.checks import MEANING, OF_A_CHANGE, checks_of, exit_code
+from plimsoll_operator.planning.checks import (
+    EXIT_CODES,
+    MEANING,
+    OF_A_CHANGE,
+    checks_of,
+    exit_code,
+)
 from plimsoll_operator.planning.comparison import Change, compare, costs_more
 from plimsoll_operator.planning.comparison_report import change_as_document, changes_as_text
 from plimsoll_operator.planning.documents import STDIN, DocumentError, read_documents
@@ -25,7 +31,8 @@ from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.together import together
 from plimsoll_planner.inputs import AcceleratorPool
 
-BAD_INPUT, INTERRUPTED = 2, 130
+FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+DEBUG = "PLIMSOLL_DEBUG"
 _EXAMPLES = """\
 examples:
   plimsoll plan -f chat.yaml --inventory inventory.yaml
@@ -41,7 +48,7 @@ _CODES = "".join(
     for code, text in (
         (0, "every promise can hold"),
         (BAD_INPUT, "the input is not valid"),
-        *((checks.EXIT_CODES[check], f"{check}: {text}") for check, text in MEANING.items()),
+        *((EXIT_CODES[check], f"{check}: {text}") for check, text in MEANING.items()),
     )
 )
 
@@ -51,8 +58,8 @@ class InputError(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command and returns its exit code."""
-    options = _parser().parse_args(argv)
+    """Runs the command and returns its exit code; 1 for what should never happen."""
+    options = parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -63,18 +70,29 @@ def main(argv: list[str]) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        kind = type(error).__name__
+        print(
+            f"plimsoll plan: a fault of Plimsoll's own, {kind}: {error}; please report it with "
+            f"what {DEBUG}=1 in the environment prints",
+            file=sys.stderr,
+        )
+        return FAULT
     return _print(text, code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = argparse.ArgumentParser(
         prog="plimsoll plan",
         description="Say what LLMDeployments need and whether their SLO can hold.",
         epilog=_EXAMPLES + _CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = result.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "-f",
         "--filename",
@@ -90,26 +108,26 @@ def _parser() -> argparse.ArgumentParser:
         help="what changes from one file or folder to another; where OLD has status.plan, as "
         "`kubectl get llm -o yaml` prints it, that is the old plan",
     )
-    parser.add_argument(
+    result.add_argument(
         "--inventory",
         required=True,
         metavar="FILE",
         help="nodes as `kubectl get nodes -o yaml` prints them, or a list of "
         "{accelerator, count, nodes}; - for stdin",
     )
-    parser.add_argument(
+    result.add_argument(
         "--model-config",
         type=Path,
         metavar="DIR",
         help="folder with the model's config.json, instead of reading it from spec.model.source",
     )
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
-    parser.add_argument(
+    result.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
+    result.add_argument(
         "--explain",
         action="store_true",
         help="also say what each plan was made from, and why each candidate lost",
     )
-    parser.add_argument(
+    result.add_argument(
         "--fail-on",
         type=_checks,
         default=checks.DEFAULT,
@@ -117,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what makes the exit code differ from 0: none, or some of "
         f"{', '.join(MEANING)}, with commas (slo,cost)",
     )
-    return parser
+    return result
 
 
 def _checks(text: str) -> tuple[checks.Check, ...]:
@@ -165,7 +183,8 @@ def _bundle(sources: list[str], *, may_be_empty: bool = False) -> Bundle:
 
 def _plans(planned: list[Planned], options: argparse.Namespace) -> str:
     if options.output != "table":
-        return _dump([as_document(item) for item in planned], options.output)
+        documents = [as_document(item, explained=options.explain) for item in planned]
+        return _dump(documents, options.output)
     blocks = [Report.of(item).table() for item in planned]
     if options.explain:
         blocks = [

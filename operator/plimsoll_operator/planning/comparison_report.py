@@ -16,8 +16,9 @@ _HEADS = {
 
 
 def changes_as_text(changes: Sequence[Change]) -> str:
-    """A block for each LLMDeployment that changes, then what they come to."""
-    blocks = [_block(change) for change in changes if change.kind is not Kind.UNCHANGED]
+    """A block for each LLMDeployment that changes or breaks its promise, then what they come to."""
+    shown = [each for each in changes if each.kind is not Kind.UNCHANGED or each.failed]
+    blocks = [_block(change) for change in shown]
     return "\n\n".join([*map("\n".join, blocks), "\n".join(_summary(changes))]) + "\n"
 
 

@@ -61,8 +61,6 @@ def _files(folder: Path) -> list[Path]:
         files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     except OSError as error:
         raise DocumentError(f"{folder}: cannot be read: {error.strerror}") from error
-    if not files:
-        raise DocumentError(f"{folder}: the folder holds no {', '.join(SUFFIXES)} file")
     return [path for path in files if path.is_file()]
 
 
@@ -92,13 +90,13 @@ def _parse(text: str, origin: str) -> Iterator[Document]:
             if content is not None:
                 documents += _items(Document(content, node, origin))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DocumentError(_not_yaml(error, origin)) from error
+        raise DocumentError(_not_yaml(error, origin, text.count("\n", 0, -1) + 1)) from error
     return iter(documents)
 
 
-def _not_yaml(error: Exception, origin: str) -> str:
+def _not_yaml(error: Exception, origin: str, lines: int) -> str:
     mark = getattr(error, "problem_mark", None)
-    line = "" if mark is None else f":{mark.line + 1}"
+    line = "" if mark is None else f":{min(mark.line + 1, lines)}"
     problem = getattr(error, "problem", None)
     if problem is None:
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)

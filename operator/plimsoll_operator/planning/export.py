@@ -1,5 +1,6 @@
 """A plan as plain data, for `-o json` and `-o yaml`."""
 
+from dataclasses import asdict
 from typing import Any
 
 from plimsoll_operator.planning.offline import Planned
@@ -11,10 +12,11 @@ from plimsoll_planner.result import Candidate
 from plimsoll_planner.text import figure, round_up
 
 
-def as_document(planned: Planned) -> dict[str, Any]:
+def as_document(planned: Planned, *, explained: bool = False) -> dict[str, Any]:
     """The keys of `status.plan`, the verdict and what it rests on; no plan where nothing fits.
 
-    `engineLimit` is there only where the engine cannot run the plan, and says why.
+    `engineLimit` is there only where the engine cannot run the plan, and says why; `request`, all
+    that the planner was asked in SI units, only where it is to be `explained`.
     """
     result, declared = planned.result, planned.declared
     status = plan_status(result)
@@ -34,7 +36,17 @@ def as_document(planned: Planned) -> dict[str, Any]:
         ],
         "inputs": inputs_hash(planned.request),
         "candidates": [_candidate(item) for item in result.candidates],
+        **({"request": _plain(asdict(planned.request))} if explained else {}),
     }
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON and YAML have."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, int | float | None) else str(value)
 
 
 def _cost(cost: Cost) -> dict[str, Any]:

@@ -43,10 +43,8 @@ def rollout(before: Running | None, after: Declared, standing: Standing) -> Roll
     if before is None:
         return Rollout(restarts=False, text=f"starts {_pods(plan.replicas)}")
     old, new = _deployments(before, after, standing)
-    if new is None:
-        return Rollout(restarts=False, text="no pod restarts")
-    count = int(new["spec"]["replicas"])
-    if new["spec"]["template"] != old["spec"]["template"]:
+    count = before.replicas if new is None else int(new["spec"]["replicas"])
+    if new is not None and new["spec"]["template"] != old["spec"]["template"]:
         text = f"replaces {_pods(before.replicas)}: each ends after a new one serves"
         more = "" if count == before.replicas else f"; {count} in the end"
         return Rollout(restarts=True, text=text + more)

@@ -87,6 +87,31 @@ def test_a_plan_that_the_engine_cannot_run_is_marked(
     assert ("needs tensorParallelSize 2" in " ".join(out.split())) == said
 
 
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_explained_it_says_what_the_planner_was_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    assert run("-o", output, "--explain") == 0
+    asked = yaml.safe_load(capsys.readouterr().out)["request"]
+    assert asked["objectives"] == {
+        "ttft_p95": 2.0,
+        "tpot_p95": None,
+        "max_cost_per_million_tokens": None,
+    }
+    assert asked["inventory"][0]["memory_bytes"] == 8 * 2**30
+
+
+def test_a_fault_of_our_own_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plimsoll_operator.commands.plan.plan_bundle", lambda *_: 1 / 0)
+    assert run() == 1
+    assert "a fault of Plimsoll's own, ZeroDivisionError" in capsys.readouterr().err
+    monkeypatch.setenv("PLIMSOLL_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run()
+
+
 def test_several_documents_and_other_kinds(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,11 +163,13 @@ def test_the_config_of_a_volume_comes_from_a_config_map_beside_it(folder: Path) 
             "chat.yaml:7: spec.slo.timeToFirstToken.p95: 'soon': ",
         ),
         ("chat.yaml", CHAT.replace("tiny", "huge"), "builtin://huge: no such model ships"),
-        ("chat.yaml", "{", "chat.yaml:2: neither YAML nor JSON"),
+        ("chat.yaml", "{", "chat.yaml:1: neither YAML nor JSON"),
         ("chat.yaml", "", "chat.yaml: no LLMDeployment in it"),
         ("chat.yaml", "just words", "chat.yaml:1: document: must be an object"),
         ("nodes.yaml", "words", "nodes.yaml: neither nodes nor a list"),
         ("nodes.yaml", "[{accelerator: L4, count: -1}]", "nodes.yaml: [0].count: -1"),
+        ("nodes.yaml", "{kind: Node, status: {conditions: [1]}}", "nodes.yaml: not nodes"),
+        ("nodes.yaml", "{kind: Node, spec: {taints: 1}}", "nodes.yaml: not nodes"),
     ],
 )
 def test_bad_input_is_2_and_one_clear_line(
@@ -203,7 +230,8 @@ def test_the_same_name_twice_is_refused(folder: Path, capsys: pytest.CaptureFixt
 
 
 DEAR = CHAT.replace("slo: {", 'slo: {maxCostPerMillionTokens: "0.01", ')
-SLOW = CHAT.replace("2s", "1ms")
+# With a bound on cost, since then fewer ways out are looked for.
+SLOW = DEAR.replace("2s", "1ms").replace("0.01", "1000")
 PRICED = INVENTORY.replace("8Gi", '8Gi, pricePerHour: "1"')
 
 
