@@ -25,7 +25,7 @@ kind: LLMDeployment
 metadata: {name: chat}
 spec:
   model: {source: builtin://tiny}
-  slo: {timeToFirstToken: {p95: 2s}}
+  slo: {timeToFirstToken: {p95: 2s}, maxCostPerMillionTokens: "1000"}
 """
 
 
@@ -83,7 +83,7 @@ def checkout(tmp_path: Path) -> Path:
     for folder in ("deploy", "before/deploy", "bin"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "before" / "deploy" / "chat.yaml").write_text(CHAT)
-    (tmp_path / "nodes.yaml").write_text("[{accelerator: cpu, count: 2}]")
+    (tmp_path / "nodes.yaml").write_text("[{accelerator: cpu, count: 1, pricePerHour: '1'}]")
     code = (
         "import sys; from plimsoll_operator.commands.plan import main; sys.exit(main(sys.argv[2:]))"
     )
@@ -93,6 +93,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("script", "promise", "code", "said"),
     [
