@@ -42,8 +42,13 @@ check: setup ## lint, types, import layers, generated files, unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/plimsoll crd --check crds/plimsoll.dev_llmdeployments.yaml
+	$(BIN)/plimsoll crd --check crds
 	$(BIN)/pytest tests
+
+.PHONY: equality
+equality: setup ## 5,400 answers of 12 random models against transformers, token by token (10 minutes)
+	PLIMSOLL_EQUALITY_MODELS=12 PLIMSOLL_EQUALITY_REQUESTS=150 \
+		$(BIN)/pytest tests/integration/engine/test_equality.py
 
 .PHONY: e2e
 e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here)
@@ -52,6 +57,10 @@ e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here
 
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests
+
+.PHONY: soak
+soak: setup ## load for MINUTES=30, clients that leave, SIGTERM under load: memory flat, answers right
+	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)
 
 .PHONY: demo
 demo: setup ## from one YAML to a streamed answer, on a real cluster on this machine
@@ -71,7 +80,7 @@ images: setup ## build the operator's and the runtime's image (first time: 7 min
 
 .PHONY: manifests
 manifests: setup ## write crds/ and manifests/install.yaml from the types
-	$(BIN)/plimsoll crd > crds/plimsoll.dev_llmdeployments.yaml
+	$(BIN)/plimsoll crd --write crds
 	@command -v kubectl > /dev/null || $(CLUSTER) build
 	$$(command -v kubectl || echo $(CACHE)/bin/kubernetes-*/kubectl) kustomize \
 		manifests/overlays/default > manifests/install.yaml

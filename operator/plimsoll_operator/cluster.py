@@ -123,7 +123,7 @@ class Cluster:
             "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
             "status": status,
         }
-        path = kind.path(metadata["namespace"], metadata["name"]) + "/status"
+        path = kind.path(metadata.get("namespace"), metadata["name"]) + "/status"
         query = {"fieldManager": STATUS_MANAGER, "force": "true"}
         return await self._call("PATCH", path, query, body)
 

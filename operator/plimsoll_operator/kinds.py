@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from plimsoll_operator.api import GROUP, KIND, PLURAL, VERSION
+from plimsoll_operator.api import (
+    ACCELERATOR_KIND,
+    ACCELERATOR_PLURAL,
+    GROUP,
+    KIND,
+    PLURAL,
+    VERSION,
+)
 from plimsoll_operator.render.labels import APP, MANAGED_BY_LABEL, MANAGER, NAME_LABEL
 
 
@@ -32,6 +39,7 @@ class Kind:
 _OURS = f"{MANAGED_BY_LABEL}={MANAGER},{NAME_LABEL}={APP}"
 
 RESOURCE = Kind(KIND, GROUP, VERSION, PLURAL)
+ACCELERATOR = Kind(ACCELERATOR_KIND, GROUP, VERSION, ACCELERATOR_PLURAL, namespaced=False)
 NODE = Kind("Node", "", "v1", "nodes", namespaced=False)
 POD = Kind("Pod", "", "v1", "pods", selector=_OURS)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
@@ -43,5 +51,5 @@ CHILDREN = (
     Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", selector=_OURS),
     Kind("Deployment", "apps", "v1", "deployments", selector=_OURS),
 )
-WATCHED = (RESOURCE, NODE, POD, *CHILDREN)
+WATCHED = (RESOURCE, ACCELERATOR, NODE, POD, *CHILDREN)
 BY_NAME = {kind.name: kind for kind in (*WATCHED, CONFIG_MAP, EVENT)}

@@ -5,15 +5,17 @@ import logging
 import random
 import socket
 from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from plimsoll_operator import metrics
+from plimsoll_operator.accelerators import Accelerators
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.controller import Controller
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.gather import ready_replicas, scales_automatically
 from plimsoll_operator.health import HealthServer
-from plimsoll_operator.kinds import NODE, RESOURCE, WATCHED, Kind
+from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.resource import Key, parse_resource
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
@@ -21,10 +23,14 @@ from plimsoll_operator.store import Store, instance_of
 
 logger = logging.getLogger(__name__)
 
-NODES_SETTLE_SECONDS = 2.0
-"""Nodes often come and go together; what waits for nodes is looked at once they are quiet."""
+INVENTORY_SETTLE_SECONDS = 2.0
+"""Nodes often come and go together; what waits for them is looked at once they are quiet."""
+TELL_AGAIN_SECONDS = 30.0
 
-NO_CRD = "the cluster does not know LLMDeployments: apply crds/ (or manifests/install.yaml) first"
+NO_CRD = (
+    "the cluster does not know LLMDeployments and Accelerators: apply crds/ (or "
+    "manifests/install.yaml) first"
+)
 
 
 class Manager:
@@ -41,7 +47,9 @@ class Manager:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = asyncio.Event()
-        self._nodes_timer: asyncio.TimerHandle | None = None
+        self._inventory_timer: asyncio.TimerHandle | None = None
+        self._accelerators = Accelerators(self._store, cluster, _now)
+        self._untold = asyncio.Event()
         self._health = HealthServer(settings.http_port, self._alive)
         self._synced = False
         self._stopping = False
@@ -59,6 +67,8 @@ class Manager:
         self._spawn(self._resync(), "resync")
         self._spawn(self._relist(), "relist")
         self._spawn(self._scrape(), "scrape")
+        self._untold.set()
+        self._spawn(self._tell_accelerators(), "accelerators")
         count = len(self._store.resource_keys())
         logger.info("serving %d resources with %d workers", count, self._settings.workers)
 
@@ -88,8 +98,10 @@ class Manager:
 
     def _concern(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
         metadata = item["metadata"]
-        if kind == NODE.name:
-            self._nodes_changed()
+        if kind in (NODE.name, ACCELERATOR.name):
+            self._inventory_changed()
+            if kind == ACCELERATOR.name:
+                self._untold.set()
             return
         namespace = str(metadata["namespace"])
         if kind == RESOURCE.name:
@@ -105,13 +117,13 @@ class Manager:
     def _wake(self, key: Key) -> None:
         self._controller.queue.add(key)
 
-    def _nodes_changed(self) -> None:
-        if self._nodes_timer is None and self._synced:
+    def _inventory_changed(self) -> None:
+        if self._inventory_timer is None and self._synced:
             loop = asyncio.get_running_loop()
-            self._nodes_timer = loop.call_later(NODES_SETTLE_SECONDS, self._wake_unplanned)
+            self._inventory_timer = loop.call_later(INVENTORY_SETTLE_SECONDS, self._wake_unplanned)
 
     def _wake_unplanned(self) -> None:
-        self._nodes_timer = None
+        self._inventory_timer = None
         for key in self._store.resource_keys():
             raw = self._store.get(RESOURCE.name, *key)
             if raw is not None and not (raw.get("status") or {}).get("planFeasible"):
@@ -123,7 +135,7 @@ class Manager:
             try:
                 items, version = await self._cluster.list(kind, namespace)
             except ClusterError as error:
-                if kind == RESOURCE and error.status == 404:
+                if kind in (RESOURCE, ACCELERATOR) and error.status == 404:
                     raise ClusterError(404, "NotFound", NO_CRD) from error
                 raise
             changed = self._store.replace(kind.name, items, version)
@@ -163,6 +175,18 @@ class Manager:
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
 
+    async def _tell_accelerators(self) -> None:
+        """Says of every Accelerator whether plans use it, whenever one has changed."""
+        while True:
+            await self._untold.wait()
+            self._untold.clear()
+            try:
+                await self._accelerators.tell()
+            except ClusterError as error:
+                logger.warning("accelerators not told", extra={"error": str(error)})
+                await asyncio.sleep(TELL_AGAIN_SECONDS)
+                self._untold.set()
+
     def _on_end(self, _: asyncio.Task[None]) -> None:
         if not self._stopping:
             self._ended.set()
@@ -176,3 +200,7 @@ class Manager:
         task = asyncio.create_task(coroutine, name=name)
         task.add_done_callback(self._on_end)
         self._tasks.append(task)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

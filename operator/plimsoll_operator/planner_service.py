@@ -8,9 +8,12 @@ from typing import Generic, TypeVar
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, WhenInfeasible
+from plimsoll_operator.kinds import ACCELERATOR, NODE
+from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
+    SourceModel,
     parse_config,
     read_model_config,
 )
@@ -18,12 +21,19 @@ from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.setbacks import Setbacks
-from plimsoll_operator.standing import Standing, Trouble, inputs_hash, settled, standing
+from plimsoll_operator.standing import (
+    Standing,
+    Trouble,
+    inputs_hash,
+    settled,
+    standing,
+    within_engine,
+)
 from plimsoll_operator.store import Store
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
-from plimsoll_runtime.core.model_config import ModelConfig
 
 REMEMBERED = 512
 MOVING_SECONDS = 600.0
@@ -72,11 +82,13 @@ class PlannerService:
         self._store = store
         self._read_config_map = read_config_map
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
-        self._models: Remembered[tuple[str, str | None, int], ModelConfig] = Remembered()
+        self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
         self._unreadable: Setbacks[str] = Setbacks(
             UNREADABLE_BASE_SECONDS, UNREADABLE_LIMIT_SECONDS
         )
-        self._inventory: tuple[int, tuple[AcceleratorPool, ...]] = (-1, ())
+        self._seen = -1
+        self._pools: tuple[AcceleratorPool, ...] = ()
+        self._accelerators: tuple[Accelerator, ...] = ()
 
     async def standing(self, resource: Resource) -> Standing:
         """The plan in force, or the trouble that keeps it from being made. Does not raise for
@@ -87,26 +99,28 @@ class PlannerService:
         if known is not None:
             return known
         try:
-            model = await self._model(resource, resource.spec)
+            found = await self._model(resource, resource.spec)
         except ModelSourceError as error:
             return Standing(trouble=Trouble("ModelConfigUnavailable", str(error), error.transient))
-        request = plan_request(resource.spec, model, self._pools())
+        self._look()
+        request = plan_request(resource.spec, found.model, self._pools, self._accelerators)
         result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
         if isinstance(result, Trouble):
             return Standing(trouble=result)
-        return standing(
+        answer = standing(
             resource,
             inputs_hash(request),
             plan_status(result),
             feasibility(result),
             best_effort=resource.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
         )
+        return within_engine(answer, found.unserved)
 
     def forget(self, uid: str) -> None:
         """Drops what was noted of a resource that is gone."""
         self._unreadable.forget(uid)
 
-    async def _model(self, resource: Resource, spec: LLMDeploymentSpec) -> ModelConfig:
+    async def _model(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModel:
         if spec.model.config_from is not None:
             reference = spec.model.config_from.config_map_key_ref
             origin = f"ConfigMap {reference.name}, key {reference.key}"
@@ -120,7 +134,7 @@ class PlannerService:
             return parse_config(text, origin)
         return await self._published_model(resource, spec)
 
-    async def _published_model(self, resource: Resource, spec: LLMDeploymentSpec) -> ModelConfig:
+    async def _published_model(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModel:
         source, revision = spec.model.source, spec.model.revision
         now = monotonic()
         known = self._unreadable.get(resource.uid, _CONFIG, resource.generation)
@@ -137,12 +151,12 @@ class PlannerService:
                 self._unreadable.record(resource.uid, _CONFIG, resource.generation, str(error), now)
             raise
 
-    def _pools(self) -> tuple[AcceleratorPool, ...]:
-        version, pools = self._inventory
-        if version != self._store.nodes_version:
-            pools = pools_from_nodes(self._store.all("Node"))
-            self._inventory = (self._store.nodes_version, pools)
-        return pools
+    def _look(self) -> None:
+        """Reads nodes and accelerators where any has changed."""
+        if self._seen != self._store.inventory_version:
+            self._pools = pools_from_nodes(self._store.all(NODE.name))
+            self._accelerators = overrides(verdicts(self._store.all(ACCELERATOR.name)))
+            self._seen = self._store.inventory_version
 
 
 def _timed_plan(request: PlanRequest) -> PlanResult | Trouble:

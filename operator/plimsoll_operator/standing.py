@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.resource import Resource
+from plimsoll_operator.resources import runs_engine
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 
@@ -41,8 +42,24 @@ class Standing:
     beyond: PlanStatus | None = None
 
 
-def engine_limit(plan: PlanStatus) -> Trouble | None:
-    """Why the engine cannot run `plan`; None where it can."""
+def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
+    """Why the engine cannot run `plan`; None where it can.
+
+    `unserved` is why it cannot run the model whatever the plan, empty if it can.
+    """
+    if unserved:
+        return Trouble(
+            reason="EngineLimit",
+            message=f"the plan {plan.summary} is for a model that the engine does not serve: "
+            f"{unserved}",
+        )
+    if plan.resource_name is not None and not runs_engine(plan.resource_name):
+        return Trouble(
+            reason="EngineLimit",
+            message=f"the plan {plan.summary} is for {plan.accelerator} ({plan.resource_name}), "
+            "and the engine runs on NVIDIA GPUs and on CPU only: name such products in "
+            "spec.accelerators.allow",
+        )
     size = plan.tensor_parallel_size
     if size <= MAX_TENSOR_PARALLEL_SIZE:
         return None
@@ -56,8 +73,8 @@ def engine_limit(plan: PlanStatus) -> Trouble | None:
 
 
 def inputs_hash(request: PlanRequest) -> str:
-    """Hash of all that a plan is made from except the nodes."""
-    facts = repr(replace(request, inventory=()))
+    """Hash of all that a plan is made from except the nodes and what is known of accelerators."""
+    facts = repr(replace(request, inventory=(), accelerators=()))
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
@@ -88,7 +105,12 @@ def standing(
     `fresh` is the planner's plan, the nearest one if `infeasible` says that none is feasible.
     """
     answer = _in_force(resource, inputs, fresh, infeasible, best_effort=best_effort)
-    limit = None if answer.plan is None else engine_limit(answer.plan)
+    return within_engine(answer)
+
+
+def within_engine(answer: Standing, unserved: str = "") -> Standing:
+    """`answer`, unless the engine cannot run its plan; `unserved` as for `engine_limit`."""
+    limit = None if answer.plan is None else engine_limit(answer.plan, unserved)
     if limit is None:
         return answer
     return Standing(feasibility=answer.feasibility, trouble=limit, beyond=answer.plan)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from plimsoll_operator.kinds import CHILDREN, NODE, POD, RESOURCE
+from plimsoll_operator.kinds import ACCELERATOR, CHILDREN, NODE, POD, RESOURCE
 from plimsoll_operator.pruning import prune, without_version
 from plimsoll_operator.render.labels import INSTANCE_LABEL
 from plimsoll_operator.resource import Key
@@ -19,6 +19,8 @@ _MAX_GONE = 10_000
 _CHILD_KINDS = frozenset(kind.name for kind in CHILDREN)
 _PRUNED_KINDS = frozenset({NODE.name, POD.name})
 """Kinds of which much changes that nobody here reads, such as heartbeats."""
+_INVENTORY_KINDS = frozenset({NODE.name, ACCELERATOR.name})
+"""Kinds that say what plans may use."""
 
 
 class Store:
@@ -32,7 +34,7 @@ class Store:
         self._instances: dict[str, dict[Key, dict[str, Object]]] = {}
         self._belongs: dict[tuple[str, _Id], Key] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self.nodes_version = 0
+        self.inventory_version = 0
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None."""
@@ -69,7 +71,7 @@ class Store:
                 return False
         self._objects.setdefault(kind, {})[identity] = pruned
         self._index(kind, identity, pruned)
-        self.nodes_version += kind == "Node"
+        self.inventory_version += kind in _INVENTORY_KINDS
         return True
 
     def remove(self, kind: str, item: Object) -> bool:
@@ -86,7 +88,7 @@ class Store:
             return False
         del self._objects[kind][identity]
         self._index(kind, identity, None)
-        self.nodes_version += kind == "Node"
+        self.inventory_version += kind in _INVENTORY_KINDS
         return True
 
     def replace(self, kind: str, items: Iterable[Object], version: str) -> list[Object]:

@@ -10,6 +10,22 @@ from plimsoll_planner.result import Alternative
 from plimsoll_planner.search import Bid, Market, best_bid, demand_of, search
 from plimsoll_planner.text import duration, figure, round_down, round_up
 
+_SUGGESTED = frozenset(
+    {
+        "Tesla-T4",
+        "NVIDIA-A10G",
+        "NVIDIA-L4",
+        "NVIDIA-L40S",
+        "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition",
+        "NVIDIA-A100-SXM4-40GB",
+        "NVIDIA-A100-SXM4-80GB",
+        "NVIDIA-H100-80GB-HBM3",
+        "NVIDIA-H200",
+        "NVIDIA-B200",
+        "NVIDIA-B300-SXM6-AC",
+    }
+)
+"""Products that clouds rent out and the engine runs on: each costs a whole search."""
 _LARGEST_NODE = 8
 _MOST_REPLICAS = 1000
 _SHORTEST_CONTEXT = 16
@@ -292,7 +308,7 @@ def _catalogue(market: Market) -> Iterator[Change]:
     lacking = [
         item
         for item in CATALOGUE
-        if item.memory_bytes and not any(same_product(item.name, label) for label in present)
+        if item.name in _SUGGESTED and not any(same_product(item.name, label) for label in present)
     ]
     for item in sorted(lacking, key=lambda a: (a.bandwidth, a.name)):
         plenty = AcceleratorPool(item.name, _LARGEST_NODE, max(1, request.max_replicas))

@@ -51,7 +51,8 @@ def why_it_lost(market: Market, bid: Bid) -> str:
     if bid.broken is Broken.PRICE:
         return (
             f"maxCostPerMillionTokens is set but the price of {bid.shape.label} is unknown: "
-            "annotate its nodes with plimsoll.dev/price-per-hour"
+            "give its Accelerator a pricePerHour, or its nodes the annotation "
+            "plimsoll.dev/price-per-hour"
         )
     cost = bid.cost_per_million_tokens or 0.0
     promised = request.objectives.max_cost_per_million_tokens or 0.0

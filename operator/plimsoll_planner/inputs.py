@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_planner.accelerator import Accelerator
+from plimsoll_planner.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ class AcceleratorPool:
 
     For the product `cpu`, `count` is the whole CPU cores that a node has free, `memory_bytes`
     the free memory of one node. For GPUs `memory_bytes` is that of one accelerator, or None to
-    take the catalogue's. `price_per_hour` is per accelerator (per core for `cpu`). `shared` says
-    that what the nodes count are not whole GPUs: several pods get the same one.
+    take the catalogue's. `price_per_hour` is per accelerator (per core for `cpu`), or None to take
+    the product's. `shared` says that what the nodes count are not whole GPUs: several pods get the
+    same one. `resource` is what pods ask for, or None for what the product has. `spot` nodes may be
+    taken away, and cost the product's spot price.
     """
 
     accelerator: str
@@ -58,13 +61,18 @@ class AcceleratorPool:
     memory_bytes: int | None = None
     price_per_hour: float | None = None
     shared: bool = False
+    resource: str | None = None
+    spot: bool = False
 
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """Everything that a plan depends on; equal requests give byte-equal plans."""
+    """Everything that a plan depends on; equal requests give byte-equal plans.
 
-    model: ModelConfig
+    `accelerators` go before the catalogue: products that it lacks, or has other figures for.
+    """
+
+    model: Model
     workload: Workload
     objectives: Objectives
     inventory: tuple[AcceleratorPool, ...]
@@ -77,3 +85,4 @@ class PlanRequest:
     max_replicas: int = 1
     best_effort: bool = False
     pin: Pin = field(default_factory=Pin)
+    accelerators: tuple[Accelerator, ...] = ()

@@ -14,14 +14,14 @@ of the squared distances of their percentiles from their means.
 import math
 from dataclasses import dataclass
 
-from plimsoll_planner.performance import StepTime
+from plimsoll_planner.step_time import StepTime
 from plimsoll_planner.traffic import Z95, Traffic
 
 SKEWED_DEVIATIONS = 2.0
 """Standard deviations from mean to p95 of skewed times: 1.64 for normal, 2.0 for exponential."""
 _ITERATIONS = 200
 _SETTLING = 3
-_MOST_JOINING = 64
+_FEWEST_CHUNKS = 1e-12
 _TOLERANCE = 1e-4
 
 
@@ -62,6 +62,17 @@ class Engine:
             decoding + prompt_tokens * (before + prompt_tokens / 2),
         )
 
+    def filled(self, running: float, chunk: float, context: float, prompt: float) -> float:
+        """Seconds of a step with `chunk` tokens of prompts that are `prompt` long: of several, or
+        a part of one. A prompt's token meets half of it on average."""
+        decoding = running * context
+        return self.step(
+            running + chunk,
+            running + max(1.0, chunk / prompt),
+            decoding + chunk + max(0.0, prompt - chunk) / 2,
+            decoding + chunk * prompt / 2,
+        )
+
 
 def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     """Latency at `rate` requests per second; OVERLOADED where that cannot be kept up."""
@@ -74,8 +85,8 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     running_p95 = _crowd(engine, traffic, rate, flow)
     crowd = _settled(engine, traffic, rate, min(running_p95, float(engine.max_num_seqs)), flow.gap)
     crowded = max(0.0, crowd.gap - flow.gap)
-    own = _prefill(engine, traffic, flow.running, queue.joining + traffic.prompt)
-    own_p95 = _prefill(engine, traffic, flow.running, queue.joining + traffic.prompt_p95)
+    own = prompt_seconds(engine, traffic, flow.running, queue.joining + traffic.prompt)
+    own_p95 = prompt_seconds(engine, traffic, flow.running, queue.joining + traffic.prompt_p95)
     wait_p95 = queue.behind * math.log(max(1.0, queue.utilisation / 0.05))
     spread = math.hypot(
         max(0.0, wait_p95 - queue.wait),
@@ -102,7 +113,7 @@ def prompt_share(engine: Engine, traffic: Traffic, rate: float) -> float | None:
     flow = _steady(engine, traffic, rate)
     if flow is None:
         return None
-    prompt = _prefill(engine, traffic, 0.0, traffic.prompt)
+    prompt = prompt_seconds(engine, traffic, 0.0, traffic.prompt)
     answer = traffic.output * flow.decode / max(1.0, flow.running)
     return prompt / (prompt + answer)
 
@@ -144,7 +155,7 @@ class _Stalls:
 
 def _queue(engine: Engine, traffic: Traffic, rate: float, flow: _Flow) -> _Queue:
     room = engine.max_num_batched_tokens - flow.running
-    full = engine.mixed(flow.running, room, traffic.context, traffic.prompt / 2)
+    full = engine.filled(flow.running, room, traffic.context, traffic.prompt)
     service = full * traffic.prompt / room
     utilisation = rate * service
     behind = service * (1 + traffic.prompt_variation) / 2 / max(1e-9, 1 - utilisation)
@@ -198,7 +209,7 @@ def _crowd(engine: Engine, traffic: Traffic, rate: float, flow: _Flow) -> float:
     return flow.running + Z95 * math.sqrt(variance)
 
 
-def full_batch_tpot(engine: Engine, traffic: Traffic, running: int) -> float:
+def full_batch_tpot(engine: Engine, traffic: Traffic, running: float) -> float:
     """Mean TPOT while always `running` sequences run, each that ends replaced by a new prompt.
 
     While a sequence emits its tokens, each of the others is replaced once, so that its steps also
@@ -212,7 +223,7 @@ def full_batch_tpot(engine: Engine, traffic: Traffic, running: int) -> float:
     others = (running - 1) * traffic.prompt
     chunk = min(float(room), max(traffic.prompt, others / traffic.output))
     steps = others / chunk
-    mixed = engine.mixed(running, chunk, traffic.context, traffic.prompt / 2)
+    mixed = engine.filled(running, chunk, traffic.context, traffic.prompt)
     if steps >= traffic.output:
         return mixed
     return decode + steps / traffic.output * (mixed - decode)
@@ -252,61 +263,38 @@ def _settled(engine: Engine, traffic: Traffic, rate: float, running: float, gap:
 def _flow(engine: Engine, traffic: Traffic, rate: float, running: float, gap: float) -> _Flow:
     """The steps with `running` sequences after steps of `gap` seconds.
 
-    As many prompts join a step as arrive during the one before it, a Poisson number. A prompt
-    beyond the token budget comes as several chunks, one a step.
+    As many prompts join a step as arrive during the one before it, a Poisson number `k`. A prompt
+    beyond the token budget comes as several chunks, one a step. The mean of a step over `k` is
+    taken as `P(0) · step(0) + P(k > 0) · step(E[k | k > 0])`, which is exact where steps are linear
+    in `k > 0`, for few prompts and for many.
     """
     room = max(1.0, engine.max_num_batched_tokens - running)
     chunk = min(traffic.prompt, room)
-    before = 0.0 if chunk == traffic.prompt else traffic.prompt / 2
+    whole = chunk == traffic.prompt
+    before = 0.0 if whole else traffic.prompt / 2
     decoding = running * traffic.context
-    plain = engine.step.parts(running, max(1.0, running), decoding, decoding)
-    mixed = engine.step.parts(
-        running + chunk,
-        max(1.0, running) + chunk / traffic.prompt,
-        decoding + before + chunk,
-        decoding + chunk * (before + chunk / 2),
-    )
-    chunks = rate * traffic.prompt / chunk
-    gap = _mean_step(plain, mixed, chunks * gap)
-    many = max(1.0, chunks * gap) if chunk == traffic.prompt else 1.0
-    compute = plain[1] + many * (mixed[1] - plain[1])
-    memory = plain[2] + many * (mixed[2] - plain[2])
-    return _Flow(
-        running=running,
-        gap=gap,
-        decode=plain[0] + max(plain[1], plain[2]),
-        mixed=plain[0] + many * (mixed[0] - plain[0]) + max(compute, memory),
-        joining=chunks * gap,
-    )
+
+    def mixed(chunks: float) -> float:
+        return engine.step(
+            running + chunks * chunk,
+            max(1.0, running) + chunks * chunk / traffic.prompt,
+            decoding + chunks * (before + chunk),
+            decoding + chunks * chunk * (before + chunk / 2),
+        )
+
+    chunks = rate * traffic.prompt / chunk * gap
+    plain = math.exp(-chunks)
+    decode = engine.step(running, max(1.0, running), decoding, decoding)
+    if chunks > _FEWEST_CHUNKS:
+        joined = -math.expm1(-chunks)
+        mean = plain * decode + joined * mixed(chunks / joined)
+    else:
+        mean = decode
+    many = max(1.0, chunks) if whole else 1.0
+    return _Flow(running=running, gap=mean, decode=decode, mixed=mixed(many), joining=chunks)
 
 
-Parts = tuple[float, float, float]
-
-
-def _mean_step(plain: Parts, mixed: Parts, mean: float) -> float:
-    """Mean seconds of a step that a Poisson number of chunks with this mean joins.
-
-    With `k` of them the step takes `rest(k) + max(compute(k), memory(k))`, all linear in `k`. From
-    the number `k*` on where compute overtakes memory, `E[max] = E[memory] + d · E[(k - k*)⁺]`, and
-    `E[(k - k*)⁺] = mean - k* + Σ_{k<k*} (k* - k) P(k)`.
-    """
-    rest = plain[0] + mean * (mixed[0] - plain[0])
-    compute = plain[1] + mean * (mixed[1] - plain[1])
-    memory = plain[2] + mean * (mixed[2] - plain[2])
-    ahead = plain[1] - plain[2]
-    gain = (mixed[1] - mixed[2]) - ahead
-    if gain <= 0 or ahead >= 0:
-        return rest + max(compute, memory)
-    threshold = -ahead / gain
-    excess, probability, k = mean - threshold, math.exp(-mean), 0
-    while k < threshold and k <= _MOST_JOINING:
-        excess += (threshold - k) * probability
-        k += 1
-        probability *= mean / k
-    return rest + memory + gain * max(0.0, excess)
-
-
-def _prefill(engine: Engine, traffic: Traffic, running: float, prompt: float) -> float:
+def prompt_seconds(engine: Engine, traffic: Traffic, running: float, prompt: float) -> float:
     """Seconds of the steps that a prompt of its own takes among `running` other sequences."""
     room = engine.max_num_batched_tokens - running
     whole = math.floor(prompt / room)

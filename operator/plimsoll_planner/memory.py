@@ -1,12 +1,14 @@
 """Where the memory of one accelerator goes.
 
-`KV cache = memory × utilisation - weights / tp - activations at the token budget - reserve`, as
-vLLM's and KAITO's estimators do; on `cpu` the sum, of all ranks, is what the pod requests.
+`KV cache = memory × utilisation - weights / ranks - activations at the token budget - reserve`, as
+vLLM's and KAITO's estimators do; the reserve of a GPU holds captured graphs, communication buffers
+and workspaces. On `cpu` the sum, of all ranks, is what the pod requests.
 """
 
 from dataclasses import dataclass, replace
 
 from plimsoll_planner.model_facts import BYTES, ModelFacts
+from plimsoll_planner.models.formats import FORMATS
 from plimsoll_planner.shape import Shape
 
 BLOCK_SIZE = 16
@@ -14,8 +16,13 @@ BLOCK_SIZE = 16
 GPU_UTILISATION = 0.9
 """Share of a GPU's memory that the engine claims, as its --gpu-memory-utilization; the rest is for
 the driver, other contexts and fragmentation."""
-GPU_RESERVE_BYTES = 2**30
-"""Workspaces of matrix products and collectives, captured graphs."""
+GPU_RESERVE_BYTES = 3 * 2**28
+"""Workspaces of matrix products and attention, and what the allocator cannot use."""
+GRAPH_BYTES_PER_LAYER = 2**23
+"""Captured graphs of all batch sizes: a quarter GiB for 32 layers, as engines log."""
+COMMUNICATION_BYTES = 3 * 2**27
+"""Buffers of the collectives of one rank among several: NCCL's take 340 to 390 MiB on 2 to 8 GPUs
+(aiconfigurator's system files)."""
 CPU_RESERVE_BYTES = 3 * 2**29
 """Python, PyTorch's libraries, tokenizer and the HTTP server of one engine process."""
 LOGITS_COPIES = 3
@@ -58,15 +65,26 @@ def activation_bytes(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
     heads = facts.attention_heads / size + 2 * max(1.0, facts.kv_heads / size)
     width = 4 * facts.hidden_size + 3 * facts.intermediate_size / size + heads * facts.head_dim
     logits = sequences * facts.vocab_size * BYTES["FP32"] * LOGITS_COPIES
-    return int(tokens * width * BYTES[shape.weights]) + logits
+    return int(tokens * width * FORMATS[shape.weights].activation_bytes) + logits
+
+
+def reserve_bytes(facts: ModelFacts, shape: Shape) -> int:
+    """What a rank needs besides weights, activations and KV cache."""
+    if shape.is_cpu:
+        return CPU_RESERVE_BYTES
+    stages = shape.pipeline_parallel_size
+    graphs = GRAPH_BYTES_PER_LAYER * -(-facts.layers // stages)
+    alone = shape.tensor_parallel_size * stages == 1
+    return GPU_RESERVE_BYTES + graphs + (0 if alone else COMMUNICATION_BYTES)
 
 
 def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: int) -> MemoryPlan:
     """The memory of a replica with a token budget of `tokens` before any KV cache."""
+    weights = facts.weights_bytes(shape.weights, shape.tensor_parallel_size)
     return MemoryPlan(
-        weights=-(-facts.weights_bytes(shape.weights) // shape.tensor_parallel_size),
+        weights=-(-weights // shape.pipeline_parallel_size),
         activations=activation_bytes(facts, shape, tokens, sequences),
-        reserve=CPU_RESERVE_BYTES if shape.is_cpu else GPU_RESERVE_BYTES,
+        reserve=reserve_bytes(facts, shape),
         kv_cache=0,
         kv_cache_tokens=0,
     )
@@ -74,7 +92,8 @@ def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
 
 def block_bytes(facts: ModelFacts, shape: Shape) -> int:
     """Bytes of one block of KV cache on one accelerator."""
-    return BLOCK_SIZE * facts.kv_bytes_per_token(shape.kv_cache, shape.tensor_parallel_size)
+    token = facts.kv_bytes_per_token(shape.kv_cache, shape.tensor_parallel_size)
+    return -(-BLOCK_SIZE * token // shape.pipeline_parallel_size)
 
 
 def with_kv_cache(memory: MemoryPlan, bytes_of_block: int, blocks: int) -> MemoryPlan:

@@ -5,96 +5,253 @@ for 2 FLOP per parameter and token; Pope et al., "Efficiently Scaling Transforme
 2211.05102) for the KV cache and its sharing under tensor parallelism.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
-from plimsoll_runtime.core.model_config import ModelConfig
-from plimsoll_runtime.core.partition import divides_into
+from plimsoll_planner.models.attention import AnyAttention
+from plimsoll_planner.models.formats import FORMATS
+from plimsoll_planner.models.gguf import MIXTURES, sized_tensors
+from plimsoll_planner.models.mlp import Experts
+from plimsoll_planner.models.model import Model
+from plimsoll_planner.models.weights import Matrix, Part
 
-BYTES = {"BF16": 2, "FP32": 4, "FP8": 1}
-"""Bytes per value of a number format."""
+BYTES = {"BF16": 2, "FP16": 2, "FP32": 4, "FP8": 1, "INT8": 1}
+"""Bytes per value of a number format that activations and KV caches are kept in."""
+
+CHECKPOINT = "Checkpoint"
+"""As a precision: the number format in which a model's weights are published."""
+_LINEAR = (Part.ATTENTION, Part.MLP, Part.ROUTER)
+_EXPERTS = (Part.EXPERT, Part.EXPERT_BIAS)
+
+
+@dataclass(frozen=True)
+class AttentionLayers:
+    """`count` layers with the same attention."""
+
+    attention: AnyAttention
+    count: int
 
 
 @dataclass(frozen=True)
 class ModelFacts:
     """Derived sizes of one model.
 
-    `linear_parameters` are those that every token is multiplied with in the layers,
-    `head_parameters` those of the output projection, which only sequences that emit a token need;
-    `other_parameters` (input embedding, norms, biases) are stored but cost no matrix product.
+    Parameters are `linear_parameters`, that every token is multiplied with in the layers,
+    `expert_parameters`, of which a token is multiplied with those of its experts,
+    `head_parameters`, of the output projection, which only sequences that emit a token need, and
+    `other_parameters` (input embedding, norms, biases, encoders of images), stored but without a
+    matrix product here. A tied output projection counts as `head_parameters` alone.
     """
 
-    layers: int
-    hidden_size: int
-    intermediate_size: int
-    vocab_size: int
-    attention_heads: int
-    kv_heads: int
-    head_dim: int
-    linear_parameters: int
-    head_parameters: int
-    other_parameters: int
+    model: Model
+
+    @property
+    def layers(self) -> int:
+        """How many."""
+        return len(self.model.layers)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+        return self.model.hidden_size
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the output projection."""
+        return self.model.vocab_size
+
+    @cached_property
+    def intermediate_size(self) -> int:
+        """Most MLP columns that one token uses in a layer, of all its experts together."""
+        return max(
+            (layer.mlp.width if layer.mlp else 0)
+            + (layer.experts.per_token * layer.experts.width if layer.experts else 0)
+            for layer in self.model.layers
+        )
+
+    @property
+    def attention_heads(self) -> int:
+        """Query heads of the layer with most."""
+        return max(kind.attention.heads for kind in self.attention)
+
+    @property
+    def kv_heads(self) -> int:
+        """KV heads of the layer with most."""
+        return max(kind.attention.kv_heads for kind in self.attention)
+
+    @property
+    def head_dim(self) -> int:
+        """Of the layer with the largest."""
+        return max(kind.attention.head_dim for kind in self.attention)
+
+    @cached_property
+    def attention(self) -> tuple[AttentionLayers, ...]:
+        """The layers by their attention."""
+        kinds = Counter(layer.attention for layer in self.model.layers)
+        return tuple(AttentionLayers(kind, count) for kind, count in kinds.items())
+
+    @cached_property
+    def experts(self) -> tuple[tuple[Experts, int], ...]:
+        """Kinds of routed experts with the number of layers that have them; none if dense."""
+        kinds = Counter(layer.experts for layer in self.model.layers if layer.experts)
+        return tuple(kinds.items())
+
+    @cached_property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """All weights."""
+        return self.model.matrices()
+
+    @cached_property
+    def linear_parameters(self) -> int:
+        """Of the layers' matrices that every token is multiplied with, routers included."""
+        return self._count(*_LINEAR)
+
+    @cached_property
+    def expert_parameters(self) -> int:
+        """Of all routed experts."""
+        return self._count(*_EXPERTS)
+
+    @cached_property
+    def active_expert_parameters(self) -> int:
+        """Of the routed experts that one token goes through."""
+        return sum(
+            layers * experts.per_token * matrix.rows * matrix.columns
+            for experts, layers in self.experts
+            for matrix in experts.matrices(self.hidden_size)
+            if matrix.part in _EXPERTS
+        )
+
+    @cached_property
+    def head_parameters(self) -> int:
+        """Of the output projection, tied or not."""
+        return self.hidden_size * self.vocab_size
+
+    @cached_property
+    def other_parameters(self) -> int:
+        """Of what costs no matrix product."""
+        tied = self.head_parameters if self.model.tied else 0
+        return self._count(Part.EMBEDDING, Part.VECTOR, Part.ENCODER) - tied
 
     @property
     def parameters(self) -> int:
         """All parameters; a tied output projection counts once."""
-        return self.linear_parameters + self.head_parameters + self.other_parameters
+        return (
+            self.linear_parameters
+            + self.expert_parameters
+            + self.head_parameters
+            + self.other_parameters
+        )
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """All but encoders and the experts that one token does not go through."""
+        idle = self.expert_parameters - self.active_expert_parameters
+        return self.parameters - idle - self._count(Part.ENCODER)
 
     @property
     def flops_per_token(self) -> int:
         """FLOP that the layers' matrix products cost per new token: one multiply, one add."""
-        return 2 * self.linear_parameters
+        return 2 * (self.linear_parameters + self.active_expert_parameters)
 
     @property
     def flops_per_logits(self) -> int:
         """FLOP of the output projection per emitted token."""
         return 2 * self.hidden_size * self.vocab_size
 
-    @property
+    @cached_property
     def attention_flops_per_pair(self) -> int:
-        """FLOP per new token and context token it attends to: q·k and the weighted sum of v."""
-        return 4 * self.layers * self.attention_heads * self.head_dim
+        """FLOP per new token and context token it attends to in all layers, as in prefill."""
+        return sum(kind.count * kind.attention.flops_per_pair for kind in self.attention)
 
-    def weights_bytes(self, precision: str) -> int:
-        """Bytes of all weights in `precision` (a key of BYTES)."""
-        return self.parameters * BYTES[precision]
+    @cached_property
+    def decode_attention_flops_per_pair(self) -> int:
+        """The same in decode, where latent attention works on the latent itself."""
+        return sum(kind.count * kind.attention.decode_flops_per_pair for kind in self.attention)
 
-    def kv_bytes_per_token(self, precision: str, tensor_parallel_size: int = 1) -> int:
-        """Bytes of one token's keys and values on one of `tensor_parallel_size` accelerators.
+    def experts_touched(self, tokens: float) -> float:
+        """Expected share of all routed experts that a step over `tokens` reads, from 0 to 1; 0
+        where there are none."""
+        everything = sum(experts.count * layers for experts, layers in self.experts)
+        touched = sum(experts.touched(tokens) * layers for experts, layers in self.experts)
+        return touched / everything if everything else 0.0
 
-        Where there are more accelerators than KV heads, each holds a copy of one head.
+    def weights_bytes(self, precision: str, tensor_parallel_size: int = 1) -> int:
+        """Bytes of all weights on one of `tensor_parallel_size` accelerators.
+
+        `precision` is a key of FORMATS or of GGUF's MIXTURES, or CHECKPOINT for the format that
+        the model is published in. What tensor parallelism does not divide, such as norms, routers
+        and KV heads fewer than accelerators, is held by each. Raises ValueError for any other.
         """
-        heads = max(1, self.kv_heads // tensor_parallel_size)
-        return 2 * self.layers * heads * self.head_dim * BYTES[precision]
-
-    def divides_into(self, tensor_parallel_size: int) -> bool:
-        """Whether heads and MLP divide evenly over so many accelerators."""
-        return divides_into(
-            self.attention_heads, self.kv_heads, self.intermediate_size, tensor_parallel_size
+        return sum(
+            -(-size // matrix.share(tensor_parallel_size))
+            for matrix, size in self._sized(precision)
         )
 
+    def linear_bytes(self, precision: str) -> int:
+        """Bytes of the weights in the layers that every step reads: all but routed experts."""
+        return self._bytes(precision, *_LINEAR)
 
-def model_facts(config: ModelConfig) -> ModelFacts:
-    """The sizes of a Llama-like model: grouped-query attention and a gated MLP."""
-    hidden, layers = config.hidden_size, config.num_layers
-    queries = config.num_attention_heads * config.head_dim
-    keys = config.num_kv_heads * config.head_dim
-    attention = hidden * (queries + 2 * keys) + queries * hidden
-    mlp = 3 * hidden * config.intermediate_size
-    biases = layers * (
-        (queries + 2 * keys + hidden if config.attention_bias else 0)
-        + (2 * config.intermediate_size + hidden if config.mlp_bias else 0)
-    )
-    norms = (2 * layers + 1) * hidden
-    embedding = config.vocab_size * hidden
-    return ModelFacts(
-        layers=layers,
-        hidden_size=hidden,
-        intermediate_size=config.intermediate_size,
-        vocab_size=config.vocab_size,
-        attention_heads=config.num_attention_heads,
-        kv_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
-        linear_parameters=layers * (attention + mlp),
-        head_parameters=embedding,
-        other_parameters=(0 if config.tie_word_embeddings else embedding) + norms + biases,
-    )
+    def expert_bytes(self, precision: str) -> int:
+        """Bytes of all routed experts, of which a step reads the share `experts_touched`."""
+        return self._bytes(precision, *_EXPERTS)
+
+    def head_bytes(self, precision: str) -> int:
+        """Bytes of the output projection, tied or not."""
+        return self._bytes(precision, Part.EMBEDDING if self.model.tied else Part.HEAD)
+
+    def kv_bytes_per_token(self, precision: str, tensor_parallel_size: int = 1) -> int:
+        """Bytes that one more token caches on one of `tensor_parallel_size` accelerators, while
+        the context is within every window.
+
+        Where there are more accelerators than KV heads, each holds a copy of one head; latent
+        attention's cache is whole on each.
+        """
+        values = sum(
+            kind.count * kind.attention.cached_values(tensor_parallel_size)
+            for kind in self.attention
+        )
+        return values * BYTES[precision]
+
+    def kv_bytes(self, tokens: int, precision: str, tensor_parallel_size: int = 1) -> int:
+        """Bytes that a sequence of `tokens` needs cached on one accelerator: windows forget what
+        they slid past, and linear attention keeps a state in FP32 instead."""
+        total = 0
+        for kind in self.attention:
+            window, attention = kind.attention.window, kind.attention
+            kept = tokens if window is None else min(tokens, window)
+            values = attention.cached_values(tensor_parallel_size)
+            state = attention.state_values // tensor_parallel_size * BYTES["FP32"]
+            total += kind.count * (kept * values * BYTES[precision] + state)
+        return total
+
+    def divides_into(self, tensor_parallel_size: int) -> bool:
+        """Whether heads and MLPs divide evenly over so many accelerators."""
+        widths = {
+            part.width for layer in self.model.layers for part in (layer.mlp, layer.experts) if part
+        }
+        return all(width % tensor_parallel_size == 0 for width in widths) and all(
+            kind.attention.divides_into(tensor_parallel_size) for kind in self.attention
+        )
+
+    def _count(self, *parts: Part) -> int:
+        return sum(matrix.parameters for matrix in self.matrices if matrix.part in parts)
+
+    def _bytes(self, precision: str, *parts: Part) -> int:
+        return sum(size for matrix, size in self._sized(precision) if matrix.part in parts)
+
+    def _sized(self, precision: str) -> Iterable[tuple[Matrix, int]]:
+        if precision in MIXTURES:
+            return sized_tensors(self.model, precision)
+        known = self.model.checkpoint if precision == CHECKPOINT else FORMATS.get(precision)
+        if known is None:
+            raise ValueError(
+                f"no number format {precision!r}; there are {', '.join((*FORMATS, *MIXTURES))}"
+            )
+        return ((matrix, known.bytes_of(matrix)) for matrix in self.matrices)
+
+
+def model_facts(model: Model) -> ModelFacts:
+    """The sizes of a model."""
+    return ModelFacts(model)

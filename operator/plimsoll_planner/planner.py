@@ -8,6 +8,7 @@ from plimsoll_planner.result import Alternative, Candidate, Figures, Plan, PlanR
 from plimsoll_planner.search import Bid, Broken, Market, Refusal, ranking, search
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import round_up
+from plimsoll_planner.uncertainty import uncertainty
 
 
 def plan(request: PlanRequest) -> PlanResult:
@@ -41,6 +42,7 @@ def plan(request: PlanRequest) -> PlanResult:
 def _plan(market: Market, bid: Bid, binding: str) -> Plan:
     shape, engine, memory = bid.shape, bid.option.engine, bid.option.memory
     cost = bid.cost_per_million_tokens
+    sure = uncertainty(shape.accelerator)
     return Plan(
         accelerator=shape.label,
         cpu_cores=shape.cpu_cores,
@@ -60,8 +62,11 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
             tpot_p95=round_up(bid.predicted.tpot_p95),
             requests_per_second_per_replica=bid.option.sustained,
             cost_per_million_tokens=None if cost is None else round_up(cost),
+            ttft_p95_range=sure.ttft.of(bid.predicted.ttft_p95),
+            tpot_p95_range=sure.tpot.of(bid.predicted.tpot_p95),
         ),
         binding_constraint=binding,
+        resource=shape.accelerator.resource,
         cost=cost_of(market, bid),
     )
 

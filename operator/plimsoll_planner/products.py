@@ -1,6 +1,6 @@
 """The inventory by product: what one replica may be built from, and how many fit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plimsoll_planner.accelerators import CATALOGUE, Accelerator, find, same_product
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
@@ -25,9 +25,16 @@ class Product:
         return max(pool.count for pool in self.pools)
 
     @property
+    def most_per_replica(self) -> int:
+        """How many of them one replica can use."""
+        return min(self.most_per_node, self.accelerator.most_in_replica or self.most_per_node)
+
+    @property
     def price_per_hour(self) -> float | None:
         """Of one accelerator on the dearest node; None where a price is missing."""
-        return _dearest(self.pools)
+        prices = [self._price(pool) for pool in self.pools]
+        known = [price for price in prices if price is not None]
+        return max(known) if known and len(known) == len(prices) else None
 
     def memory_bytes(self, shape: Shape) -> int:
         """Memory that a rank may use: of the smallest GPU, or of the largest node for `cpu`.
@@ -46,6 +53,12 @@ class Product:
                 fit = min(fit, self._memory(pool) // max(1, memory_bytes * shape.ranks_in_memory))
             total += fit * pool.nodes
         return total
+
+    def _price(self, pool: AcceleratorPool) -> float | None:
+        if pool.price_per_hour is not None:
+            return pool.price_per_hour
+        spot = self.accelerator.spot_price_per_hour
+        return spot if pool.spot and spot is not None else self.accelerator.price_per_hour
 
     def _memory(self, pool: AcceleratorPool) -> int:
         if pool.memory_bytes is not None:
@@ -73,18 +86,20 @@ def offer(request: PlanRequest) -> Offer:
     shared: list[Product] = []
     disallowed: list[str] = []
     unknown: list[str] = []
+    known = request.accelerators
     for label in sorted({pool.accelerator for pool in usable}):
-        if request.allow and not any(same_product(label, name) for name in request.allow):
+        if request.allow and not any(same_product(label, name, known) for name in request.allow):
             disallowed.append(label)
             continue
-        accelerator = find(label)
+        accelerator = find(label, known)
         if accelerator is None:
             unknown.append(label)
             continue
         for kind, found in ((False, products), (True, shared)):
-            pools = tuple(p for p in usable if p.accelerator == label and p.shared is kind)
-            if pools:
-                found.append(Product(label, accelerator, pools))
+            pools = [p for p in usable if p.accelerator == label and p.shared is kind]
+            for resource in sorted({p.resource or accelerator.resource for p in pools}):
+                alike = tuple(p for p in pools if (p.resource or accelerator.resource) == resource)
+                found.append(Product(label, replace(accelerator, resource=resource), alike))
     return Offer(tuple(products), tuple(shared), tuple(disallowed), tuple(unknown))
 
 
@@ -93,11 +108,12 @@ def known_names() -> str:
     return ", ".join(accelerator.name for accelerator in CATALOGUE)
 
 
-def price_per_hour(label: str, inventory: tuple[AcceleratorPool, ...]) -> float | None:
-    """What the plan counts for one accelerator of that product; None where a price is missing."""
-    return _dearest(tuple(p for p in inventory if p.accelerator == label and not p.shared))
-
-
-def _dearest(pools: tuple[AcceleratorPool, ...]) -> float | None:
-    known = [pool.price_per_hour for pool in pools if pool.price_per_hour is not None]
-    return max(known) if known and len(known) == len(pools) else None
+def price_per_hour(
+    label: str,
+    inventory: tuple[AcceleratorPool, ...],
+    accelerators: tuple[Accelerator, ...] = (),
+) -> float | None:
+    """What a plan counts for one accelerator of that product; None where a price is missing."""
+    found = find(label, accelerators)
+    pools = tuple(pool for pool in inventory if pool.accelerator == label and not pool.shared)
+    return None if found is None or not pools else Product(label, found, pools).price_per_hour

@@ -7,12 +7,17 @@ from plimsoll_planner.cost import Cost
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the performance model says of a plan. Seconds; rates per second."""
+    """What the performance model says of a plan. Seconds; rates per second.
+
+    8 of 10 measurements of either percentile lie within its range; see `uncertainty`.
+    """
 
     ttft_p95: float
     tpot_p95: float
     requests_per_second_per_replica: float
     cost_per_million_tokens: float | None
+    ttft_p95_range: tuple[float, float] | None = None
+    tpot_p95_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class Plan:
     """One way to run the model. `kv_cache_bytes` and `memory_bytes` are per accelerator.
 
     `cpu_cores` is None unless the accelerator is `cpu`; it may be a fraction, such as 0.5.
-    `binding_constraint` says in one sentence what stopped the plan from being cheaper. `cost` is
-    None where a price is unknown.
+    `resource` is what pods ask for. `binding_constraint` says in one sentence what stopped the plan
+    from being cheaper. `cost` is None where a price is unknown.
     """
 
     accelerator: str
@@ -39,6 +44,7 @@ class Plan:
     replicas: int
     predicted: Prediction
     binding_constraint: str
+    resource: str
     cost: Cost | None = None
 
 

@@ -170,7 +170,7 @@ def best_bid(market: Market) -> Bid | None:
 
 
 def _shapes(request: PlanRequest, facts: ModelFacts, product: Product) -> Iterator[Shape]:
-    most = min(product.most_per_node, request.max_accelerators_per_replica)
+    most = min(product.most_per_replica, request.max_accelerators_per_replica)
     pinned = request.pin.tensor_parallel_size
     precision = _precision(request, product)
     if precision is None:
@@ -239,6 +239,11 @@ def _unusable(request: PlanRequest, facts: ModelFacts, product: Product) -> Refu
         reason = (
             f"pin.tensorParallelSize {size} does not divide {facts.attention_heads} attention "
             f"heads, {facts.kv_heads} KV heads and {facts.intermediate_size} MLP columns"
+        )
+    elif product.most_per_replica < product.most_per_node:
+        reason = (
+            f"pin.tensorParallelSize {size}: {product.label} is a part of a GPU, which cannot work "
+            "together with others: pin 1"
         )
     else:
         reason = (

@@ -12,6 +12,8 @@ class Shape:
     On `cpu` the ranks of a replica share its cores and the memory of its node.
 
     `label` is the product as the nodes are labelled, which a catalogue's alias may differ from.
+    Pipeline stages are on nodes of their own. With `expert_parallel` the tensor-parallel ranks
+    hold whole experts instead of a part of each.
     """
 
     accelerator: Accelerator
@@ -20,6 +22,8 @@ class Shape:
     kv_cache: str
     tensor_parallel_size: int = 1
     cpu_cores: float | None = None
+    pipeline_parallel_size: int = 1
+    expert_parallel: bool = False
 
     @property
     def is_cpu(self) -> bool:
@@ -28,7 +32,9 @@ class Shape:
     @property
     def accelerators(self) -> float:
         """GPUs, or cores, of one replica: what prices and limits count."""
-        return self.tensor_parallel_size if self.cpu_cores is None else self.cpu_cores
+        if self.cpu_cores is not None:
+            return self.cpu_cores
+        return self.tensor_parallel_size * self.pipeline_parallel_size
 
     @property
     def ranks_in_memory(self) -> int:

@@ -70,6 +70,26 @@ ACCELERATOR = Format(
     "NVIDIA-H200",
     max_length=63,
 )
+RESOURCE_NAME = Format(
+    pattern=rf"^{_SUBDOMAIN}/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+    message="must be an extended resource as nodes offer it, such as nvidia.com/gpu",
+    max_length=253,
+)
+PRICE = Format(
+    pattern=r"^[0-9]+(\.[0-9]+)?$",
+    message="must be a decimal number, not negative, such as 4.20",
+    max_length=16,
+)
+SHARE = Format(
+    pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$",
+    message="must be a share from 0 to 1 with a point, such as 0.63",
+    max_length=16,
+)
+TIME = Format(
+    pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$",
+    message="must be a time in UTC, such as 2026-01-31T12:00:00Z",
+    max_length=32,
+)
 OBJECT_NAME = Format(
     pattern=rf"^{_SUBDOMAIN}$",
     message="must be the name of an object: lower case letters, digits, '-' and '.', starting and "
@@ -91,6 +111,10 @@ BY_PATTERN = {
         REVISION,
         SERVED_NAME,
         ACCELERATOR,
+        RESOURCE_NAME,
+        PRICE,
+        SHARE,
+        TIME,
         OBJECT_NAME,
         CONFIG_MAP_KEY,
     )

@@ -1,4 +1,4 @@
-"""Rules across fields of LLMDeployment.spec, each stated once.
+"""Rules across fields of specs, each stated once.
 
 The CRD generator puts `cel` into `x-kubernetes-validations` of the schema node at `path`, so that
 `kubectl apply` refuses; `validate.py` evaluates `holds` for whoever has no API server to ask. Both
@@ -163,4 +163,25 @@ RULES: tuple[Rule, ...] = (
     _positive("spec.slo.maxCostPerMillionTokens", "0.60"),
     _positive("spec.scaling.scaleDownStabilization", "300s"),
     _positive("spec.pin.kvCacheMemory", "20Gi"),
+)
+
+ACCELERATOR_RULES: tuple[Rule, ...] = (
+    Rule(
+        path="spec",
+        field=".products",
+        cel="!has(self.link) || !self.products.exists(name, name.contains('-MIG-'))",
+        message="a MIG slice reaches no other: remove link",
+        holds=lambda spec: spec.link is None or not any("-MIG-" in name for name in spec.products),
+    ),
+    _positive("spec.memory", "80Gi"),
+    _positive("spec.bandwidth", "3.35T"),
+    _positive("spec.link.bandwidth", "450G"),
+    *(
+        _positive(f"spec.compute.{name}", "989T")
+        for name in ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
+    ),
+    *(
+        _positive(f"spec.calibration.{name}Efficiency", "0.63")
+        for name in ("compute", "bandwidth", "link")
+    ),
 )

@@ -1,39 +1,20 @@
-"""The CustomResourceDefinition, made from the pydantic types.
+"""CustomResourceDefinitions, made from the pydantic types.
 
 A structural schema may not hold `$ref`, `anyOf` with null or `additionalProperties: false`: what
 is optional is simply not required, and references are written out.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel
 
-from plimsoll_operator.api import GROUP, KIND, PLURAL, VERSION
+from plimsoll_operator.api import GROUP, VERSION
 from plimsoll_operator.api.formats import BY_PATTERN
-from plimsoll_operator.api.rules import RULES, Rule
-from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.api.status import LLMDeploymentStatus
+from plimsoll_operator.api.rules import Rule
 
-NAME_RULES = (
-    {
-        "rule": "size(self.metadata.name) <= 53",
-        "message": "metadata.name must have at most 53 characters, so that the names of pods fit",
-    },
-    {
-        "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "message": "metadata.name must be lower case letters, digits and '-', starting with a "
-        "letter, since a Service bears it",
-    },
-)
-COLUMNS = (
-    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status"),
-    ("Plan", "string", ".status.plan.summary"),
-    ("Replicas", "integer", ".status.readyReplicas"),
-    ("TTFT", "string", ".status.plan.predicted.timeToFirstToken.p95"),
-    ("Age", "date", ".metadata.creationTimestamp"),
-)
 _KEPT = (
     "description",
     "type",
@@ -58,75 +39,96 @@ class _WithoutAliases(yaml.SafeDumper):
         return True
 
 
-def custom_resource_definition() -> dict[str, Any]:
-    """The CRD of LLMDeployment as the API server takes it."""
-    spec = structural(LLMDeploymentSpec, with_defaults=True)
-    for rule in RULES:
-        _add_rule(spec, rule)
-    status = structural(LLMDeploymentStatus, with_defaults=False)
-    schema = {
-        "description": "LLMDeployment declares a language model, the traffic it gets and the "
-        "latency it promises; Plimsoll sizes it, runs it and scales it.",
-        "type": "object",
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"description": "Version of this schema.", "type": "string"},
-            "kind": {"description": f"Always {KIND}.", "type": "string"},
-            "metadata": {"type": "object"},
-            "spec": spec,
-            "status": status,
-        },
-        "x-kubernetes-validations": [dict(rule) for rule in NAME_RULES],
-    }
-    version = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "subresources": {
-            "status": {},
-            "scale": {
-                "specReplicasPath": ".spec.replicas",
-                "statusReplicasPath": ".status.replicas",
-                "labelSelectorPath": ".status.selector",
-            },
-        },
-        "additionalPrinterColumns": [
-            {"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS
-        ],
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": ["llm"],
-                "categories": ["all"],
-            },
-            "scope": "Namespaced",
-            "versions": [version],
-        },
-    }
+@dataclass(frozen=True)
+class CustomResource:
+    """What a CustomResourceDefinition is made of.
 
+    `columns` are name, type and path of what `kubectl get` prints, `name_rules` are CEL rules on
+    the whole object.
+    """
 
-def custom_resource_definition_yaml() -> str:
-    """The CRD as the text of the file in crds/, byte-stable."""
-    return (
-        "# Generated from operator/plimsoll_operator/api by `plimsoll crd`; do not edit.\n"
-        + yaml.dump(
-            custom_resource_definition(),
-            Dumper=_WithoutAliases,
-            sort_keys=False,
-            allow_unicode=True,
-            width=100,
+    kind: str
+    plural: str
+    short_name: str
+    scope: str
+    description: str
+    spec: type[BaseModel]
+    status: type[BaseModel]
+    rules: tuple[Rule, ...]
+    columns: tuple[tuple[str, str, str], ...]
+    subresources: Mapping[str, Any]
+    categories: tuple[str, ...] = ()
+    name_rules: tuple[Mapping[str, str], ...] = ()
+
+    def definition(self) -> dict[str, Any]:
+        """The CRD as the API server takes it."""
+        return {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{self.plural}.{GROUP}"},
+            "spec": {
+                "group": GROUP,
+                "names": {
+                    "kind": self.kind,
+                    "listKind": f"{self.kind}List",
+                    "plural": self.plural,
+                    "singular": self.kind.lower(),
+                    "shortNames": [self.short_name],
+                    **({"categories": list(self.categories)} if self.categories else {}),
+                },
+                "scope": self.scope,
+                "versions": [
+                    {
+                        "name": VERSION,
+                        "served": True,
+                        "storage": True,
+                        "schema": {"openAPIV3Schema": self._schema()},
+                        "subresources": dict(self.subresources),
+                        "additionalPrinterColumns": [
+                            {"name": name, "type": kind, "jsonPath": path}
+                            for name, kind, path in self.columns
+                        ],
+                    }
+                ],
+            },
+        }
+
+    def text(self) -> str:
+        """The CRD as the text of its file in crds/, byte-stable."""
+        return (
+            "# Generated from operator/plimsoll_operator/api by `plimsoll crd`; do not edit.\n"
+            + yaml.dump(
+                self.definition(),
+                Dumper=_WithoutAliases,
+                sort_keys=False,
+                allow_unicode=True,
+                width=100,
+            )
         )
-    )
+
+    @property
+    def file_name(self) -> str:
+        """Of its file in crds/."""
+        return f"{GROUP}_{self.plural}.yaml"
+
+    def _schema(self) -> dict[str, Any]:
+        spec = structural(self.spec, with_defaults=True)
+        for rule in self.rules:
+            _add_rule(spec, rule)
+        name_rules = [dict(rule) for rule in self.name_rules]
+        return {
+            "description": self.description,
+            "type": "object",
+            "required": ["spec"],
+            "properties": {
+                "apiVersion": {"description": "Version of this schema.", "type": "string"},
+                "kind": {"description": f"Always {self.kind}.", "type": "string"},
+                "metadata": {"type": "object"},
+                "spec": spec,
+                "status": structural(self.status, with_defaults=False),
+            },
+            **({"x-kubernetes-validations": name_rules} if name_rules else {}),
+        }
 
 
 def structural(model: type[BaseModel], *, with_defaults: bool) -> dict[str, Any]:

@@ -48,6 +48,13 @@ class ScalingMode(StrEnum):
     EXTERNAL = "External"
 
 
+class SpeculationMethod(StrEnum):
+    """Not `Off`, which YAML reads as false."""
+
+    DISABLED = "Disabled"
+    N_GRAM = "NGram"
+
+
 class ConfigMapKeyRef(ApiModel):
     """A key of a ConfigMap in the same namespace."""
 
@@ -215,6 +222,26 @@ class Pin(ApiModel):
     )
 
 
+class Speculation(ApiModel):
+    """Tokens that are drafted ahead and checked by the model in one step. Answers stay the same."""
+
+    method: SpeculationMethod = Field(
+        default=SpeculationMethod.DISABLED,
+        description="NGram drafts what followed the last tokens when they came up before, in the "
+        "prompt or the answer: good for summaries, edits and JSON.",
+    )
+    num_tokens: int = Field(
+        default=4, description="Most tokens drafted for a request in a step.", ge=1, le=16
+    )
+    max_sequences: int = Field(
+        default=8,
+        description="Most sequences that a step with drafts may have. Beyond, drafts would cost "
+        "more time than they save; plans count on no drafts.",
+        ge=1,
+        le=4096,
+    )
+
+
 class LLMDeploymentSpec(ApiModel):
     """The desired state of an LLMDeployment."""
 
@@ -234,3 +261,6 @@ class LLMDeploymentSpec(ApiModel):
         le=1000,
     )
     pin: Pin = Field(default=Pin(), description="Planned values to keep as given.")
+    speculation: Speculation = Field(
+        default=Speculation(), description="Whether tokens are drafted ahead, and how many."
+    )

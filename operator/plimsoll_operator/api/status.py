@@ -37,6 +37,11 @@ class PlanStatus(ApiModel):
     summary: str = Field(description="Short form, such as H200x2 bs64.")
     revision: str = Field(description="Hash of the plan; pods carry it as a label.")
     accelerator: str = Field(description="Accelerator product, or cpu.")
+    resource_name: str | None = Field(
+        default=None,
+        description="Extended resource that pods ask for, where it is not nvidia.com/gpu, such as "
+        "nvidia.com/mig-1g.10gb.",
+    )
     cpu_cores: str | None = Field(
         default=None, description="CPU cores per replica, for the accelerator cpu."
     )

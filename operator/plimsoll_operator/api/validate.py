@@ -1,17 +1,19 @@
 """Reads an LLMDeployment as the API server would: schema, defaults, and the rules across fields."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from plimsoll_operator.api import API_VERSION, KIND
+from plimsoll_operator.api.accelerator import AcceleratorSpec
 from plimsoll_operator.api.formats import BY_PATTERN
-from plimsoll_operator.api.rules import RULES, Rule
+from plimsoll_operator.api.rules import ACCELERATOR_RULES, RULES, Rule
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 
+M = TypeVar("M", bound=BaseModel)
 MAX_NAME_LENGTH = 53
 _NAME_PATTERN = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _HINTS = {
@@ -32,7 +34,7 @@ class Problem:
 
 
 class InvalidSpecError(ValueError):
-    """The input is not a valid LLMDeployment; `problems` says where and why."""
+    """The input is not a valid object; `problems` says where and why."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -71,17 +73,28 @@ def parse_spec(raw: object) -> LLMDeploymentSpec:
     """The typed spec with defaults filled in. Raises InvalidSpecError listing every problem."""
     if not isinstance(raw, Mapping):
         raise InvalidSpecError((Problem("spec", "is required and must be an object"),))
+    return _checked(LLMDeploymentSpec, raw, RULES)
+
+
+def parse_accelerator(raw: object) -> AcceleratorSpec:
+    """The typed spec of an Accelerator. Raises InvalidSpecError listing every problem."""
+    if not isinstance(raw, Mapping):
+        raise InvalidSpecError((Problem("spec", "is required and must be an object"),))
+    return _checked(AcceleratorSpec, raw, ACCELERATOR_RULES)
+
+
+def _checked(model: type[M], raw: Mapping[str, Any], rules: Iterable[Rule]) -> M:
     try:
-        spec = LLMDeploymentSpec.model_validate(raw)
+        spec = model.model_validate(raw)
     except ValidationError as error:
         raise InvalidSpecError(tuple(_schema_problems(error))) from error
-    broken = tuple(problem for rule in RULES if (problem := check(rule, spec)) is not None)
+    broken = tuple(problem for rule in rules if (problem := check(rule, spec)) is not None)
     if broken:
         raise InvalidSpecError(broken)
     return spec
 
 
-def check(rule: Rule, spec: LLMDeploymentSpec) -> Problem | None:
+def check(rule: Rule, spec: BaseModel) -> Problem | None:
     """What `rule` finds wrong with `spec`; None where it holds or its node is absent."""
     present, node = _follow(spec, rule.path.removeprefix("spec"))
     if not present or rule.holds(node):

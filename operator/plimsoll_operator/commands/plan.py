@@ -99,7 +99,8 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         nargs="+",
         metavar="FILE",
-        help="LLMDeployments: files, folders, or - for stdin; other kinds are skipped",
+        help="files, folders, or - for stdin: LLMDeployments, with the Accelerators and ConfigMaps "
+        "that they need; other kinds are skipped",
     )
     what.add_argument(
         "--diff",

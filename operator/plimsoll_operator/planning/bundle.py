@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plimsoll_operator.api import KIND
+from plimsoll_operator.api import ACCELERATOR_KIND, API_VERSION, KIND
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.validate import InvalidSpecError, parse_document
+from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.documents import Document
 from plimsoll_operator.resource import Key, Resource, parse_resource
+from plimsoll_planner.accelerator import Accelerator
 
 DEFAULT_NAMESPACE = "default"
 
@@ -35,10 +37,12 @@ class Declared:
 
 @dataclass(frozen=True)
 class Bundle:
-    """LLMDeployments in the order of their documents, and what they refer to."""
+    """LLMDeployments in the order of their documents, what they refer to, and the Accelerators,
+    which go before the catalogue."""
 
     deployments: tuple[Declared, ...]
     config_maps: Mapping[Key, Mapping[str, Any]]
+    accelerators: tuple[Accelerator, ...] = ()
 
     def config_map(self, namespace: str, name: str) -> Mapping[str, Any]:
         """The data of a ConfigMap; empty where the bundle has none of that name."""
@@ -46,9 +50,10 @@ class Bundle:
 
 
 def bundle_of(documents: Iterable[Document]) -> Bundle:
-    """Sorts documents by kind. Raises BundleError with every problem of every LLMDeployment."""
+    """Sorts documents by kind. Raises BundleError with every problem of what is ours."""
     deployments: dict[Key, Declared] = {}
     config_maps: dict[Key, Mapping[str, Any]] = {}
+    accelerators: list[Document] = []
     problems: list[str] = []
     for document in documents:
         kind = _kind(document)
@@ -56,6 +61,8 @@ def bundle_of(documents: Iterable[Document]) -> Bundle:
             data = document.content.get("data")
             if isinstance(data, Mapping):
                 config_maps[_key(document.content)] = data
+        elif kind == ACCELERATOR_KIND and document.content.get("apiVersion") == API_VERSION:
+            accelerators.append(document)
         elif kind == KIND:
             declared = _declared(document, problems)
             if declared is None:
@@ -66,9 +73,28 @@ def bundle_of(documents: Iterable[Document]) -> Bundle:
                     f"{document.where('metadata.name')}: metadata.name: {declared.title} is "
                     f"declared at {first.document.where('metadata.name')} already: plan one of them"
                 )
+    known = _accelerators(accelerators, problems)
     if problems:
         raise BundleError("\n".join(problems))
-    return Bundle(tuple(deployments.values()), config_maps)
+    return Bundle(tuple(deployments.values()), config_maps, known)
+
+
+def _accelerators(documents: list[Document], problems: list[str]) -> tuple[Accelerator, ...]:
+    """What they say of products; one that would not be used is a problem."""
+    named: dict[str, Document] = {}
+    for document in documents:
+        name = _key(document.content)[1]
+        if not name:
+            where = document.where("metadata")
+            problems.append(f"{where}: an {ACCELERATOR_KIND} without metadata.name: give it one")
+        named[name] = document
+    found = verdicts(document.content for name, document in named.items() if name)
+    problems += [
+        f"{named[item.name].where('spec')}: Accelerator {item.name}: {item.message}"
+        for item in found
+        if item.accelerator is None
+    ]
+    return overrides(found)
 
 
 def _kind(document: Document) -> str | None:
@@ -102,4 +128,4 @@ def _declared(document: Document, problems: list[str]) -> Declared | None:
 def _key(content: Mapping[str, Any]) -> Key:
     metadata = content.get("metadata")
     known = metadata if isinstance(metadata, Mapping) else {}
-    return (str(known.get("namespace") or DEFAULT_NAMESPACE), str(known.get("name")))
+    return (str(known.get("namespace") or DEFAULT_NAMESPACE), str(known.get("name") or ""))

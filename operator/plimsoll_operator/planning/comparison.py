@@ -14,7 +14,8 @@ from plimsoll_operator.planning.offline import Planned, plan_bundle
 from plimsoll_operator.planning.rollout import Rollout, Running, removal, rollout
 from plimsoll_operator.planning.status import feasibility, plan_status
 from plimsoll_operator.resource import Key, Resource
-from plimsoll_operator.standing import Standing, inputs_hash, standing
+from plimsoll_operator.standing import Standing, inputs_hash, standing, within_engine
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.products import price_per_hour
 
@@ -66,6 +67,23 @@ class Side:
     standing: Standing
 
 
+@dataclass(frozen=True)
+class Prices:
+    """What accelerators cost: by the nodes, else by the Accelerators of either side."""
+
+    inventory: tuple[AcceleratorPool, ...]
+    before: tuple[Accelerator, ...]
+    after: tuple[Accelerator, ...]
+
+    def old(self, plan: PlanStatus | None) -> float | None:
+        """Per hour, of a plan of the old side."""
+        return _cost(plan, self.inventory, self.before)
+
+    def new(self, plan: PlanStatus | None) -> float | None:
+        """Per hour, of a plan of the new side."""
+        return _cost(plan, self.inventory, self.after)
+
+
 def compare(
     old: Bundle,
     new: Bundle,
@@ -85,11 +103,12 @@ def compare(
     for planned in plan_bundle(replace(old, deployments=rest), inventory, model_directory):
         resource = planned.declared.resource
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
+    prices = Prices(inventory, old.accelerators, new.accelerators)
     changes = []
     for planned in plan_bundle(new, inventory, model_directory):
         key = _counterpart(planned.declared, before)
-        changes.append(_change(before.pop(key) if key else None, planned, inventory))
-    return changes + [_removed(side, inventory) for side in before.values()]
+        changes.append(_change(before.pop(key) if key else None, planned, prices))
+    return changes + [_removed(side, prices) for side in before.values()]
 
 
 def total(costs: Iterable[float | None]) -> float | None:
@@ -121,16 +140,17 @@ def _counterpart(declared: Declared, before: Mapping[Key, Side]) -> Key | None:
 
 def _standing(resource: Resource, planned: Planned) -> Standing:
     best_effort = planned.declared.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT
-    return standing(
+    answer = standing(
         resource,
         inputs_hash(planned.request),
         plan_status(planned.result),
         feasibility(planned.result),
         best_effort=best_effort,
     )
+    return within_engine(answer, planned.unserved)
 
 
-def _change(side: Side | None, planned: Planned, inventory: tuple[AcceleratorPool, ...]) -> Change:
+def _change(side: Side | None, planned: Planned, prices: Prices) -> Change:
     declared, result = planned.declared, planned.result
     running = _running(side)
     resource = declared.resource
@@ -152,7 +172,7 @@ def _change(side: Side | None, planned: Planned, inventory: tuple[AcceleratorPoo
     spec = None if side is None else side.declared.spec
     edits = tuple(_differences(_spec_fields(spec), _spec_fields(declared.spec))) if spec else ()
     follows = rollout(running, declared, after)
-    old_cost, new_cost = (_cost(plan, inventory) for plan in (old_plan, after.plan))
+    old_cost, new_cost = prices.old(old_plan), prices.new(after.plan)
     if after.plan is None:  # what runs stays
         new_cost = old_cost
         fields = ()
@@ -173,7 +193,7 @@ def _change(side: Side | None, planned: Planned, inventory: tuple[AcceleratorPoo
     )
 
 
-def _removed(side: Side, inventory: tuple[AcceleratorPool, ...]) -> Change:
+def _removed(side: Side, prices: Prices) -> Change:
     running = _running(side)
     plan = None if running is None else running.plan
     return Change(
@@ -182,7 +202,7 @@ def _removed(side: Side, inventory: tuple[AcceleratorPool, ...]) -> Change:
         plan=_summary(plan),
         declared=(),
         planned=tuple(_differences(_plan_fields(plan), {})),
-        old_cost=_cost(plan, inventory),
+        old_cost=prices.old(plan),
         new_cost=0.0,
         rollout=removal(running),
         problem="",
@@ -198,10 +218,14 @@ def _running(side: Side | None) -> Running | None:
     return Running(side.declared, plan, replicas)
 
 
-def _cost(plan: PlanStatus | None, inventory: tuple[AcceleratorPool, ...]) -> float | None:
+def _cost(
+    plan: PlanStatus | None,
+    inventory: tuple[AcceleratorPool, ...],
+    accelerators: tuple[Accelerator, ...],
+) -> float | None:
     if plan is None:
         return 0.0
-    price = price_per_hour(plan.accelerator, inventory)
+    price = price_per_hour(plan.accelerator, inventory, accelerators)
     if price is None:
         return None
     return price * float(plan.cpu_cores or plan.tensor_parallel_size) * plan.replicas

@@ -1,10 +1,12 @@
 """From nodes, as Kubernetes lists them, to the pools of equal accelerators that can be planned on.
 
-A GPU node counts by its labels of GPU feature discovery and its allocatable `nvidia.com/gpu`; a
-schedulable node without GPUs counts as `cpu` by its allocatable cores and memory. Where several
-pods share each GPU, `nvidia.com/gpu` counts their shares, and the pool says so.
+A node with accelerators counts by what it has allocatable of them, such as `nvidia.com/gpu`, and by
+the labels of what discovers them; of MIG each profile counts apart. A schedulable node without any
+counts as `cpu` by its allocatable cores and memory. Where several pods share each GPU,
+`nvidia.com/gpu` counts their shares, and the pool says so.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,17 +14,30 @@ from decimal import Decimal
 from typing import Any
 
 from plimsoll_operator.api.quantity import parse_quantity
+from plimsoll_operator.resources import (
+    ACCELERATOR_LABEL,
+    AMD_GPU,
+    GPU,
+    MIG_PREFIX,
+    is_accelerator,
+    product_label,
+    taint,
+)
 from plimsoll_planner.inputs import AcceleratorPool
 
-GPU_RESOURCE = "nvidia.com/gpu"
-GPU_TAINT = "nvidia.com/gpu"
-PRODUCT_LABEL = "nvidia.com/gpu.product"
-MEMORY_LABEL = "nvidia.com/gpu.memory"
 SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
 REPLICAS_LABEL = "nvidia.com/gpu.replicas"
 SHARED_SUFFIX = "-SHARED"
 PRICE_ANNOTATION = "plimsoll.dev/price-per-hour"
 CPU = "cpu"
+SPOT_LABELS = {
+    "karpenter.sh/capacity-type": "spot",
+    "eks.amazonaws.com/capacityType": "SPOT",
+    "cloud.google.com/gke-spot": "true",
+    "cloud.google.com/gke-provisioning": "spot",
+    "kubernetes.azure.com/scalesetpriority": "spot",
+}
+"""By what clouds and Karpenter label nodes that may be taken away."""
 _REPELLING_EFFECTS = ("NoSchedule", "NoExecute")
 
 Usage = Mapping[str, Mapping[str, Decimal]]
@@ -36,41 +51,59 @@ def pools_from_nodes(
     """Pools of equal nodes in a stable order; nodes that take no new pods are left out.
 
     Left out are cordoned and not-ready nodes, nodes with a taint that engine pods do not tolerate,
-    and GPU nodes without a product label. `used` is subtracted from what a node can allocate.
+    and accelerators that no label names. `used` is subtracted from what a node can allocate.
     """
     counted: Counter[AcceleratorPool] = Counter()
     for node in nodes:
         taken = (used or {}).get(str(_mapping(node, "metadata").get("name", "")), {})
-        pool = _pool(node, taken)
-        if pool is not None:
-            counted[pool] += 1
+        counted.update(_pools(node, taken))
     pools = [replace(pool, nodes=nodes_alike) for pool, nodes_alike in counted.items()]
     return tuple(sorted(pools, key=_order))
 
 
-def _pool(node: Mapping[str, Any], taken: Mapping[str, Decimal]) -> AcceleratorPool | None:
+def _pools(node: Mapping[str, Any], taken: Mapping[str, Decimal]) -> list[AcceleratorPool]:
     allocatable = _mapping(_mapping(node, "status"), "allocatable")
-    gpus = int(_free(allocatable, taken, GPU_RESOURCE))
-    has_gpu = GPU_RESOURCE in allocatable and _free(allocatable, {}, GPU_RESOURCE) > 0
-    if not _accepts_pods(node, tolerates_gpu_taint=has_gpu):
-        return None
+    resources = sorted(
+        name for name in allocatable if is_accelerator(name) and _free(allocatable, {}, name) > 0
+    )
+    if not resources:
+        return _cpu(node, allocatable, taken)
+    found = (_accelerators(node, name, _free(allocatable, taken, name)) for name in resources)
+    return [pool for pool in found if pool is not None]
+
+
+def _accelerators(node: Mapping[str, Any], resource: str, free: Decimal) -> AcceleratorPool | None:
     metadata = _mapping(node, "metadata")
     labels = _mapping(metadata, "labels")
-    price = _price(_mapping(metadata, "annotations").get(PRICE_ANNOTATION))
-    if has_gpu:
-        product = labels.get(PRODUCT_LABEL)
-        if not product or gpus < 1:
-            return None
-        memory_bytes = _gpu_memory(labels)
-        return AcceleratorPool(str(product), gpus, 1, memory_bytes, price, _is_shared(labels))
+    product = labels.get(product_label(resource)) or labels.get(ACCELERATOR_LABEL)
+    if not product or free < 1 or not _accepts_pods(node, taint(resource)):
+        return None
+    return AcceleratorPool(
+        str(product),
+        int(free),
+        1,
+        _memory(labels, resource),
+        _price_of(node, resource),
+        resource == GPU and _is_shared(labels),
+        None if resource == GPU else resource,
+        _is_spot(labels),
+    )
+
+
+def _cpu(
+    node: Mapping[str, Any], allocatable: Mapping[str, Any], taken: Mapping[str, Decimal]
+) -> list[AcceleratorPool]:
+    metadata = _mapping(node, "metadata")
     cores = int(_free(allocatable, taken, "cpu"))
     memory = int(_free(allocatable, taken, "memory"))
-    if cores < 1 or memory < 1:
-        return None
-    return AcceleratorPool(CPU, cores, 1, memory, price)
+    if cores < 1 or memory < 1 or not _accepts_pods(node, None):
+        return []
+    price = _price_of(node, CPU)
+    spot = _is_spot(_mapping(metadata, "labels"))
+    return [AcceleratorPool(CPU, cores, 1, memory, price, spot=spot)]
 
 
-def _accepts_pods(node: Mapping[str, Any], *, tolerates_gpu_taint: bool) -> bool:
+def _accepts_pods(node: Mapping[str, Any], tolerated: str | None) -> bool:
     spec = _mapping(node, "spec")
     if spec.get("unschedulable"):
         return False
@@ -79,7 +112,7 @@ def _accepts_pods(node: Mapping[str, Any], *, tolerates_gpu_taint: bool) -> bool
             return False
     return all(
         taint.get("effect") not in _REPELLING_EFFECTS
-        or (tolerates_gpu_taint and taint.get("key") == GPU_TAINT)
+        or (tolerated is not None and taint.get("key") == tolerated)
         for taint in spec.get("taints") or ()
     )
 
@@ -100,18 +133,28 @@ def _is_shared(labels: Mapping[str, Any]) -> bool:
     replicas = str(labels.get(REPLICAS_LABEL, ""))
     return (
         labels.get(SHARING_LABEL, "none") != "none"
-        or str(labels.get(PRODUCT_LABEL, "")).endswith(SHARED_SUFFIX)
+        or str(labels.get(product_label(GPU), "")).endswith(SHARED_SUFFIX)
         or (replicas.isdigit() and int(replicas) > 1)
     )
 
 
-def _gpu_memory(labels: Mapping[str, Any]) -> int | None:
-    text = str(labels.get(MEMORY_LABEL, ""))
+def _is_spot(labels: Mapping[str, Any]) -> bool:
+    return any(labels.get(key) == value for key, value in SPOT_LABELS.items())
+
+
+def _memory(labels: Mapping[str, Any], resource: str) -> int | None:
+    """Bytes of one accelerator: MiB by NVIDIA's label, `192G` (GiB) by AMD's."""
+    if resource == AMD_GPU:
+        match = re.fullmatch(r"([1-9][0-9]*)G", str(labels.get("amd.com/gpu.vram", "")))
+        return None if match is None else int(match[1]) * 2**30
+    text = str(labels.get(f"{resource}.memory", ""))
     return int(text) * 2**20 if text.isdigit() and int(text) > 0 else None
 
 
-def _price(text: object) -> float | None:
-    if text is None:
+def _price_of(node: Mapping[str, Any], resource: str) -> float | None:
+    """What the node's annotation says; a MIG profile beside others has no price of its own."""
+    text = _mapping(_mapping(node, "metadata"), "annotations").get(PRICE_ANNOTATION)
+    if text is None or resource.startswith(MIG_PREFIX):
         return None
     try:
         return float(parse_quantity(str(text)))
@@ -124,6 +167,7 @@ def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _order(pool: AcceleratorPool) -> tuple[str, int, int, float, bool]:
+def _order(pool: AcceleratorPool) -> tuple[object, ...]:
     price = -1.0 if pool.price_per_hour is None else pool.price_per_hour
-    return (pool.accelerator, -pool.count, -(pool.memory_bytes or 0), price, pool.shared)
+    marks = (pool.shared, pool.resource or "", pool.spot)
+    return (pool.accelerator, -pool.count, -(pool.memory_bytes or 0), price, *marks)

@@ -4,9 +4,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from plimsoll_planner.models.fields import UnknownModelError
+from plimsoll_planner.models.model import Model
+from plimsoll_planner.models.reader import read_model
 from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -25,7 +30,16 @@ class ModelSourceError(Exception):
         self.transient = transient
 
 
-def read_model_config(source: str, revision: str | None = None) -> ModelConfig:
+@dataclass(frozen=True)
+class SourceModel:
+    """A model that can be planned. `unserved` says why the engine cannot run it, empty if it
+    can."""
+
+    model: Model
+    unserved: str = ""
+
+
+def read_model_config(source: str, revision: str | None = None) -> SourceModel:
     """The facts of the model at `source` (builtin:// or hf://). Blocks on the network for hf://.
 
     Raises ModelSourceError, which says what to do instead.
@@ -41,7 +55,7 @@ def read_model_config(source: str, revision: str | None = None) -> ModelConfig:
     )
 
 
-def read_model_directory(directory: Path) -> ModelConfig:
+def read_model_directory(directory: Path) -> SourceModel:
     """The facts of the model whose config.json lies in `directory`. Raises ModelSourceError."""
     path = directory / "config.json"
     try:
@@ -55,7 +69,7 @@ def read_model_directory(directory: Path) -> ModelConfig:
         ) from error
 
 
-def parse_config(raw: bytes | str, origin: str) -> ModelConfig:
+def parse_config(raw: bytes | str, origin: str) -> SourceModel:
     """The facts in the text of a config.json that came from `origin`. Raises ModelSourceError."""
     try:
         parsed = json.loads(raw)
@@ -64,9 +78,17 @@ def parse_config(raw: bytes | str, origin: str) -> ModelConfig:
     if not isinstance(parsed, Mapping):
         raise ModelSourceError(f"{origin}: config.json is not a JSON object")
     try:
-        return ModelConfig.from_hf(parsed)
-    except (UnsupportedModelError, TypeError, ValueError) as error:
+        return SourceModel(read_model(parsed), _unserved(parsed))
+    except (UnknownModelError, TypeError, ValueError) as error:
         raise ModelSourceError(f"{origin}: {error}") from error
+
+
+def _unserved(config: Mapping[str, Any]) -> str:
+    try:
+        ModelConfig.from_hf(config)
+    except UnsupportedModelError as error:
+        return str(error)
+    return ""
 
 
 def _builtin_config(name: str) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
+    SourceModel,
     parse_config,
     read_model_config,
     read_model_directory,
@@ -16,16 +17,19 @@ from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
-from plimsoll_runtime.core.model_config import ModelConfig
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One LLMDeployment, what the planner was asked for it, and what it answered."""
+    """One LLMDeployment, what the planner was asked for it, and what it answered.
+
+    `unserved` is why the engine cannot run its model, empty if it can.
+    """
 
     declared: Declared
     request: PlanRequest
     result: PlanResult
+    unserved: str = ""
 
 
 def plan_bundle(
@@ -40,9 +44,9 @@ def plan_bundle(
     problems: list[str] = []
     for declared in bundle.deployments:
         try:
-            model = _model(declared, bundle, model_directory)
-            request = plan_request(declared.spec, model, inventory)
-            planned.append(Planned(declared, request, plan(request)))
+            found = _model(declared, bundle, model_directory)
+            request = plan_request(declared.spec, found.model, inventory, bundle.accelerators)
+            planned.append(Planned(declared, request, plan(request), found.unserved))
         except ModelSourceError as error:
             where = declared.document.where("spec.model.source")
             problems.append(f"{where}: spec.model.source: {error}")
@@ -53,7 +57,7 @@ def plan_bundle(
     return planned
 
 
-def _model(declared: Declared, bundle: Bundle, directory: Path | None) -> ModelConfig:
+def _model(declared: Declared, bundle: Bundle, directory: Path | None) -> SourceModel:
     model = declared.spec.model
     if directory is not None:
         return read_model_directory(directory)

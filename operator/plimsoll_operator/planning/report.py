@@ -7,7 +7,7 @@ from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
 from plimsoll_operator.standing import engine_limit
-from plimsoll_planner.accelerators import find
+from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.cost import Cost, TokenCost
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.memory import MemoryPlan, with_kv_cache, without_kv_cache
@@ -23,23 +23,28 @@ _PARTS = (("weights", "█"), ("KV cache", "▓"), ("activations", "▒"), ("res
 
 @dataclass(frozen=True)
 class Report:
-    """What a table is made of. `name` is the resource's title, `source` where its model is."""
+    """What a table is made of. `name` is the resource's title, `source` where its model is,
+    `unserved` why the engine cannot run that model, empty if it can."""
 
     name: str
     source: str
     request: PlanRequest
     result: PlanResult
+    unserved: str = ""
 
     @classmethod
     def of(cls, planned: Planned) -> "Report":
         """What there is to say of a planned LLMDeployment."""
         declared = planned.declared
-        return cls(declared.title, declared.spec.model.source, planned.request, planned.result)
+        source = declared.spec.model.source
+        return cls(declared.title, source, planned.request, planned.result, planned.unserved)
 
     def table(self) -> str:
         """The lines, without a trailing newline."""
         facts = model_facts(self.request.model)
         size = f"{_count(facts.parameters)} parameters"
+        if facts.experts:
+            size += f", {_count(facts.active_parameters)} of them active"
         lines = [f"{self.name}   {self.source}, {size}", ""]
         verdict = f"{KEPT} feasible" if self.result.feasible else f"{BROKEN} not feasible"
         plan, limit = self.result.plan, self.engine_limit()
@@ -57,7 +62,7 @@ class Report:
                 *_promises(plan, self.request),
                 "",
                 *([] if plan.cost is None else [*_costs(plan.cost), ""]),
-                *_memory(plan, facts),
+                *_memory(plan, facts, self.request.accelerators),
             ]
         lines += ["", *self._reasons()]
         return "\n".join(line.rstrip() for line in lines)
@@ -65,7 +70,7 @@ class Report:
     def engine_limit(self) -> str | None:
         """Why the engine cannot run the plan, in the operator's words; None where it can."""
         status = plan_status(self.result)
-        trouble = None if status is None else engine_limit(status)
+        trouble = None if status is None else engine_limit(status, self.unserved)
         return None if trouble is None else trouble.message
 
     def _reasons(self) -> list[str]:
@@ -155,12 +160,12 @@ def _money(cost: TokenCost) -> tuple[str, str, str]:
     return prompt, output, money(cost.output_alone)
 
 
-def breakdown(plan: Plan, facts: ModelFacts) -> MemoryPlan:
+def breakdown(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...] = ()) -> MemoryPlan:
     """Where the memory of one rank goes.
 
-    Raises ValueError for an accelerator that is not in the catalogue.
+    Raises ValueError for an accelerator that is neither in `overrides` nor in the catalogue.
     """
-    accelerator = find(plan.accelerator)
+    accelerator = find(plan.accelerator, overrides)
     if accelerator is None:
         raise ValueError(f"no figures for {plan.accelerator}")
     shape = Shape(
@@ -176,8 +181,8 @@ def breakdown(plan: Plan, facts: ModelFacts) -> MemoryPlan:
     return with_kv_cache(base, plan.kv_cache_bytes // max(1, blocks), blocks)
 
 
-def _memory(plan: Plan, facts: ModelFacts) -> list[str]:
-    parts = breakdown(plan, facts)
+def _memory(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...]) -> list[str]:
+    parts = breakdown(plan, facts, overrides)
     sizes = (parts.weights, parts.kv_cache, parts.activations, parts.reserve)
     bar, drawn, so_far = "", 0, 0
     for (_, mark), size in zip(_PARTS, sizes, strict=True):

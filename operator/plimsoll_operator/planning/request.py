@@ -2,6 +2,7 @@
 
 from plimsoll_operator.api.quantity import parse_bytes, parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec, Percentiles, TokenLengths, WhenInfeasible
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import (
     AcceleratorPool,
     Lengths,
@@ -10,7 +11,7 @@ from plimsoll_planner.inputs import (
     PlanRequest,
     Workload,
 )
-from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_planner.models.model import Model
 
 P95_OVER_MEAN = 2
 """Ratio of the 95th percentile to the mean where a spec gives only the mean: between that of fixed
@@ -18,9 +19,15 @@ lengths (1) and of exponentially distributed ones (3)."""
 
 
 def plan_request(
-    spec: LLMDeploymentSpec, model: ModelConfig, inventory: tuple[AcceleratorPool, ...]
+    spec: LLMDeploymentSpec,
+    model: Model,
+    inventory: tuple[AcceleratorPool, ...],
+    accelerators: tuple[Accelerator, ...] = (),
 ) -> PlanRequest:
-    """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned."""
+    """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned.
+
+    `accelerators` go before the catalogue.
+    """
     workload, slo, pin = spec.workload, spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
     kv_cache = pin.kv_cache_memory
@@ -52,6 +59,7 @@ def plan_request(
             max_num_batched_tokens=pin.max_num_batched_tokens,
             kv_cache_bytes=None if kv_cache is None else parse_bytes(kv_cache),
         ),
+        accelerators=accelerators,
     )
 
 

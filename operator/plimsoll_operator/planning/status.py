@@ -12,6 +12,8 @@ from plimsoll_operator.api.status import (
     PlanStatus,
     Predicted,
 )
+from plimsoll_operator.resources import GPU
+from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.result import Plan, PlanResult
 from plimsoll_planner.text import figure
 
@@ -25,6 +27,7 @@ def plan_status(result: PlanResult) -> PlanStatus | None:
         summary=summary(plan),
         revision=revision(plan),
         accelerator=plan.accelerator,
+        resource_name=None if plan.resource in (GPU, CPU) else plan.resource,
         cpu_cores=None if plan.cpu_cores is None else decimal_string(plan.cpu_cores),
         tensor_parallel_size=plan.tensor_parallel_size,
         pipeline_parallel_size=plan.pipeline_parallel_size,
@@ -57,7 +60,9 @@ def summary(plan: Plan) -> str:
     """`H200×2 bs64` for two accelerators a replica, `cpu×0.5 bs8` for half a core."""
     if plan.cpu_cores is not None:
         return f"cpu×{decimal_string(plan.cpu_cores)} bs{plan.max_num_seqs}"
-    name = plan.accelerator.removeprefix("NVIDIA-").removeprefix("Tesla-")
+    name = plan.accelerator
+    for prefix in ("NVIDIA-", "Tesla-", "AMD_Instinct_"):
+        name = name.removeprefix(prefix)
     return f"{name}×{plan.tensor_parallel_size} bs{plan.max_num_seqs}"
 
 
@@ -66,7 +71,7 @@ def revision(plan: Plan) -> str:
 
     Replicas and predictions are left out: scaling or a refitted model restarts no pod.
     """
-    facts = {
+    facts: dict[str, object] = {
         "accelerator": plan.accelerator,
         "cpuCores": None if plan.cpu_cores is None else decimal_string(plan.cpu_cores),
         "tensorParallelSize": plan.tensor_parallel_size,
@@ -79,6 +84,8 @@ def revision(plan: Plan) -> str:
         "kvCacheBytes": plan.kv_cache_bytes,
         "memoryBytes": plan.memory_bytes,
     }
+    if plan.resource not in (GPU, CPU):
+        facts["resource"] = plan.resource
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

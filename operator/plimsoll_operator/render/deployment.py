@@ -6,19 +6,19 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.render.engine import (
     CPU,
-    GPU_RESOURCE,
     GRACE_SECONDS,
     SHM_BYTES_PER_GPU,
     EngineImage,
     container,
     gpus_per_replica,
+    resource_of,
 )
 from plimsoll_operator.render.labels import child, pod_labels, selector
 from plimsoll_operator.render.model_mount import ModelMount, model_mount
 from plimsoll_operator.render.quantity import memory_quantity
 from plimsoll_operator.resource import Resource
+from plimsoll_operator.resources import product_label, taint
 
-PRODUCT_LABEL = "nvidia.com/gpu.product"
 USER = 65532
 _ROLLOUT_MARGIN_SECONDS = 60
 
@@ -84,7 +84,8 @@ def _pod(
     if plan.accelerator != CPU:
         size = memory_quantity(SHM_BYTES_PER_GPU * gpus_per_replica(plan))
         pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": size}})
-        pod["nodeSelector"] = {PRODUCT_LABEL: plan.accelerator}
+        asked = resource_of(plan)
+        pod["nodeSelector"] = {product_label(asked): plan.accelerator}
         # Whatever its effect, since the inventory counts nodes with this taint.
-        pod["tolerations"] = [{"key": GPU_RESOURCE, "operator": "Exists"}]
+        pod["tolerations"] = [{"key": taint(asked), "operator": "Exists"}]
     return pod

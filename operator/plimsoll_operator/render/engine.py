@@ -1,18 +1,19 @@
 """The engine's command line and container."""
 
+import json
 import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.spec import LLMDeploymentSpec, Speculation, SpeculationMethod
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.render.labels import PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
+from plimsoll_operator.resources import GPU
 
 CPU = "cpu"
-GPU_RESOURCE = "nvidia.com/gpu"
 SHUTDOWN_SECONDS = 45
 PRE_STOP_SECONDS = 3
 GRACE_SECONDS = 60
@@ -54,7 +55,20 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         options["tensor-parallel-size"] = plan.tensor_parallel_size
     if plan.cpu_cores is not None:
         options["threads"] = _threads(plan)
+    if spec.speculation.method is not SpeculationMethod.DISABLED:
+        options["speculative-config"] = _speculative_config(spec.speculation)
     return ["serve", mount.argument, *(f"--{key}={value}" for key, value in options.items())]
+
+
+def _speculative_config(speculation: Speculation) -> str:
+    """As JSON with the engine's, that is vLLM's, names."""
+    return json.dumps(
+        {
+            "method": "ngram",
+            "num_speculative_tokens": speculation.num_tokens,
+            "disable_by_batch_size": speculation.max_sequences,
+        }
+    )
 
 
 def container(
@@ -97,6 +111,11 @@ def gpus_per_replica(plan: PlanStatus) -> int:
     return plan.tensor_parallel_size * plan.pipeline_parallel_size
 
 
+def resource_of(plan: PlanStatus) -> str:
+    """The extended resource that its pods ask for."""
+    return plan.resource_name or GPU
+
+
 def _environment(plan: PlanStatus) -> list[dict[str, str]]:
     environment = [
         {"name": "HOME", "value": CACHE_PATH},
@@ -123,14 +142,14 @@ def _resources(plan: PlanStatus) -> dict[str, dict[str, str]]:
             "requests": {"cpu": cpu_quantity(Decimal(plan.cpu_cores)), "memory": memory},
             "limits": {"memory": memory},
         }
-    gpus = gpus_per_replica(plan)
+    gpus, resource = gpus_per_replica(plan), resource_of(plan)
     return {
         "requests": {
             "cpu": cpu_quantity(Decimal(_HOST_CORES_PER_GPU * gpus)),
             "memory": memory_quantity(_HOST_MEMORY_PER_GPU * gpus),
-            GPU_RESOURCE: str(gpus),
+            resource: str(gpus),
         },
-        "limits": {GPU_RESOURCE: str(gpus)},
+        "limits": {resource: str(gpus)},
     }
 
 

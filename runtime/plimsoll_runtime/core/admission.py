@@ -22,7 +22,8 @@ class Load(NamedTuple):
     """What the engine has to do, and how fast it has been lately.
 
     `waiting` counts every sequence that has no place yet. `mean_output_tokens` are of sequences
-    that ended, `seconds_per_step` of the latest steps; None until there are any.
+    that ended, `mean_output_steps` the steps in which these came, as many where nothing else is
+    told, `seconds_per_step` are of the latest steps; None until there are any.
     """
 
     limits: LiveLimits
@@ -31,6 +32,7 @@ class Load(NamedTuple):
     waiting: tuple[QueueCount, ...]
     mean_output_tokens: float | None
     seconds_per_step: float | None
+    mean_output_steps: float | None = None
 
 
 class Demand(NamedTuple):
@@ -121,7 +123,7 @@ def predicted_wait(load: Load, demand: Demand, rules: AdmissionRules) -> float:
 
     Counted in steps: those that compute the prompts ahead with what running sequences leave of
     the token budget, and those until enough places are given back. With S places and answers of O
-    tokens, a place is given back every O/S steps. A step takes as long as the latest did.
+    steps, a place is given back every O/S steps. A step takes as long as the latest did.
     """
     if load.seconds_per_step is None:
         return 0.0
@@ -131,7 +133,8 @@ def predicted_wait(load: Load, demand: Demand, rules: AdmissionRules) -> float:
     if load.mean_output_tokens is not None:
         places = _places(load, demand, load.mean_output_tokens)
         missing = ahead.num_sequences + demand.num_sequences - max(0, places - load.num_running)
-        steps += max(0.0, missing) * load.mean_output_tokens / places
+        output_steps = load.mean_output_steps or load.mean_output_tokens
+        steps += max(0.0, missing) * output_steps / places
     return steps * load.seconds_per_step
 
 

@@ -9,13 +9,17 @@ def check_limits(request: Request, limits: EngineLimits) -> None:
     length = len(request.prompt_token_ids)
     if length < 1:
         raise ValueError("the prompt has no tokens")
-    if length >= limits.max_model_len:
+    sampling = request.sampling
+    most = limits.max_model_len - (sampling.pooling is None)
+    if length > most:
         raise ValueError(
             f"the prompt has {length} tokens; with max_model_len {limits.max_model_len} "
-            f"at most {limits.max_model_len - 1} leave room for an answer"
+            f"at most {most} leave room for an answer"
         )
-    if request.sampling.max_tokens < 0:
-        raise ValueError(f"max_tokens must be at least 0, not {request.sampling.max_tokens}")
+    if sampling.max_tokens < 0:
+        raise ValueError(f"max_tokens must be at least 0, not {sampling.max_tokens}")
+    if sampling.pooling is not None and sampling.max_tokens:
+        raise ValueError(f"with pooling max_tokens must be 0, not {sampling.max_tokens}")
 
 
 def check_request(request: Request, limits: EngineLimits, vocab_size: int) -> None:

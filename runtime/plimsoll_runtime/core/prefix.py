@@ -50,11 +50,11 @@ class PrefixCache:
     def lookup(self, request: Request) -> list[CachedBlock]:
         """The longest run of blocks that hold the request's first tokens.
 
-        Never all of its tokens: the last one must be computed for its logits. None where the
-        logits of the whole prompt are wanted: the cache does not hold them.
+        Never all of its tokens: the last one must be computed for its logits. None where logits or
+        hidden states of the whole prompt are wanted: the cache does not hold them.
         """
         found: list[CachedBlock] = []
-        if not self._enabled or request.sampling.prompt_logprobs is not None:
+        if not self._enabled or request.sampling.needs_whole_prompt:
             return found
         parent: CachedBlock | str = request.cache_salt
         for index in range((request.num_tokens - 1) // self._block_size):

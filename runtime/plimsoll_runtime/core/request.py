@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from plimsoll_runtime.core.blocks import BlockKey, CachedBlock
+from plimsoll_runtime.core.pooling import Pooling
 
 
 class FinishReason(StrEnum):
@@ -29,7 +30,8 @@ class SamplingParams:
     Of `allowed_token_ids` the token must be one; empty allows all. `bad_words` are sequences of
     ids that must not be completed. `grammar` is one in llguidance's JSON form, which the output
     follows to its end. `logprobs` is how many of the likeliest tokens are told beside the chosen
-    one; None tells nothing. `prompt_logprobs` is the same for the prompt.
+    one; None tells nothing. `prompt_logprobs` is the same for the prompt. With `pooling`, which
+    takes `max_tokens` 0, the prompt becomes a vector.
     """
 
     max_tokens: int
@@ -49,6 +51,14 @@ class SamplingParams:
     grammar: str | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    pooling: Pooling | None = None
+
+    @property
+    def needs_whole_prompt(self) -> bool:
+        """Whether more is wanted of the prompt than its keys and values, which may be cached."""
+        return self.prompt_logprobs is not None or (
+            self.pooling is not None and self.pooling.needs_whole_prompt
+        )
 
     @property
     def has_penalties(self) -> bool:
@@ -105,7 +115,9 @@ class Request:
     are first admitted, 0 until then. `prefix` is the last of the blocks that
     can be found by others, `block_keys` are the keys of the full ones as far as they are known;
     `num_cached_tokens` of the prompt were found when the request was first admitted. Where prompt
-    logprobs are wanted, `num_scored_tokens` after the prompt's first have been given theirs.
+    logprobs are wanted, `num_scored_tokens` after the prompt's first have been given theirs; of the
+    positions that `pooling` takes, `num_pooled_tokens` have been summed. Of the output,
+    `num_accepted_drafts` took no step of their own.
     """
 
     request_id: str
@@ -123,6 +135,8 @@ class Request:
     block_keys: list[BlockKey] = field(default_factory=list, repr=False)
     num_cached_tokens: int = 0
     num_scored_tokens: int = 0
+    num_pooled_tokens: int = 0
+    num_accepted_drafts: int = 0
     num_preemptions: int = 0
     sequence: int = 0
     admission: int = 0
@@ -133,6 +147,12 @@ class Request:
     def num_tokens(self) -> int:
         """Prompt and output tokens known so far."""
         return len(self.prompt_token_ids) + len(self.output_token_ids)
+
+    def num_outputs_left(self, max_model_len: int) -> int:
+        """How many tokens it may still be given, where no sequence may be longer than that."""
+        return min(
+            self.sampling.max_tokens - len(self.output_token_ids), max_model_len - self.num_tokens
+        )
 
     def token_ids(self, start: int, stop: int) -> list[int]:
         """The known tokens at positions `start` to `stop`, prompt and output as one sequence."""
@@ -152,7 +172,8 @@ class RequestOutput(NamedTuple):
     clock in seconds: `first_scheduled_time` is when the request left the queue. `cached_tokens` of
     the prompt were in the KV cache then. `logprobs` has an entry for each new token where they
     were asked for. `prompt_logprobs` come in pieces, from the prompt's second token on: nothing
-    is before the first.
+    is before the first. `pooled` is a vector, fp32 and little-endian; the sum of them all is what
+    `pooling` makes of the prompt.
     """
 
     request_id: str
@@ -165,3 +186,4 @@ class RequestOutput(NamedTuple):
     logprobs: tuple[TokenLogprobs, ...] | None = None
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     refused: bool = False
+    pooled: bytes = b""

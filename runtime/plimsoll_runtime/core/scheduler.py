@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from plimsoll_runtime.core.blocks import BlockPool, CachedBlock
 from plimsoll_runtime.core.checks import check_limits
+from plimsoll_runtime.core.draft_allowance import DraftAllowance
 from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
@@ -21,7 +22,12 @@ from plimsoll_runtime.core.request import (
     RequestOutput,
     TokenLogprobs,
 )
-from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, scheduled_part
+from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig
+from plimsoll_runtime.core.step import (
+    ScheduledRequest,
+    SchedulerOutput,
+    scheduled_part,
+)
 
 KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
@@ -41,8 +47,9 @@ class Scheduler:
     """Continuous batching over a paged KV cache, within `limits`, in the order of `policy`.
 
     `tenant_weights` are shares of service under the policies that know tenants; 1 where a name is
-    missing. Not thread-safe. Every step is `schedule`, the model, `update`; `add` and `abort` may
-    come at any time between these calls, `set_limits` only before `schedule`.
+    missing. With `speculation` requests that decode may have drafts checked. Not thread-safe. Every
+    step is `schedule`, the model, `update`; `add` and `abort` may come at any time between these
+    calls, `set_limits` only before `schedule`.
     """
 
     def __init__(
@@ -52,8 +59,10 @@ class Scheduler:
         *,
         policy: SchedulingPolicy = SchedulingPolicy.FAIR,
         tenant_weights: Mapping[str, float] | None = None,
+        speculation: SpeculativeConfig | None = None,
     ) -> None:
         self.limits = limits
+        self.speculation = speculation
         self.counters = TenantCounters(tenant_weights)
         self.pool = BlockPool(limits.num_blocks)
         self.prefixes = PrefixCache(
@@ -62,8 +71,12 @@ class Scheduler:
             enabled=limits.enable_prefix_caching,
             hash_block=hash_block,
         )
+        self._drafts = (
+            None if speculation is None else DraftAllowance(speculation, limits, self.pool)
+        )
         self.num_preemptions = 0
         self.mean_output_tokens: float | None = None
+        self.mean_output_steps: float | None = None
         self._most = limits
         self._requests: dict[str, Request] = {}
         self._waiting = WaitingQueue(policy, self.counters)
@@ -160,12 +173,19 @@ class Scheduler:
         budget = self.limits.max_num_batched_tokens - len(scheduled)
         # A request that was just preempted must not come back in the same step.
         chunks = self._deal(prompts, budget, now, admitting=not preempted)
+        num_decoding = len(scheduled)
         scheduled += [
             scheduled_part(*chunk) for chunk in zip(prompts, chunks, strict=True) if chunk[1]
         ]
         num_tokens = sum([len(item.token_ids) for item in scheduled])
         num_context_tokens = num_tokens + sum([item.start for item in scheduled])
-        return SchedulerOutput(scheduled, preempted, num_tokens, num_context_tokens)
+        max_draft_tokens = 0
+        if self._drafts is not None:
+            left = self.limits.max_num_batched_tokens - num_tokens
+            max_draft_tokens = self._drafts.deal(scheduled, num_decoding, left, self._requests)
+        return SchedulerOutput(
+            scheduled, preempted, num_tokens, num_context_tokens, max_draft_tokens
+        )
 
     def _deal(
         self, prompts: list[Request], budget: int, now: float, *, admitting: bool
@@ -210,22 +230,28 @@ class Scheduler:
             budget -= more
         return chunks
 
-    def update(
+    def update(  # noqa: PLR0913 - what a model can make of a step
         self,
         output: SchedulerOutput,
         sampled: Mapping[str, int],
         errors: Mapping[str, str] | None = None,
         logprobs: Mapping[str, TokenLogprobs] | None = None,
         prompt_logprobs: Mapping[str, tuple[TokenLogprobs, ...]] | None = None,
+        *,
+        pooled: Mapping[str, bytes] | None = None,
+        accepted: Mapping[str, AcceptedDrafts] | None = None,
     ) -> list[RequestOutput]:
         """Takes in what the model made of a step; says what each request that moved got.
 
         `sampled` has a token for every request of `output` with `samples`, except for those in
         `errors`, which end with that message, and those aborted since. `logprobs` are those of the
-        sampled tokens, `prompt_logprobs` those of the `targets`. Raises ValueError when a token is
-        missing.
+        sampled tokens, `prompt_logprobs` those of the `targets`, `pooled` the sums of the `pooled`
+        spans; `accepted` are the drafts that come before the sampled token. Raises ValueError when
+        a token or a sum is missing.
         """
         outputs = []
+        tokens: tuple[int, ...]
+        told: tuple[TokenLogprobs, ...]
         block_size = self.limits.block_size
         for item in output.scheduled:
             request = self._requests.get(item.request_id)
@@ -235,32 +261,70 @@ class Scheduler:
                 ended = self._end(item.request_id, FinishReason.ERROR, errors[item.request_id])
                 outputs.extend([ended] if ended else [])
                 continue
-            computed = request.num_computed_tokens = item.start + len(item.token_ids)
+            tokens, told, reason = (), (), None
+            if accepted and item.request_id in accepted:
+                tokens, told, reason = self._take_drafts(request, accepted[item.request_id])
+            # Keys and values of drafts that were not accepted will be overwritten.
+            computed = item.start + len(item.token_ids) + len(tokens)
+            request.num_computed_tokens = computed
             if computed // block_size > item.start // block_size:
                 self.prefixes.register(request)
             scored = prompt_logprobs.get(item.request_id, ()) if prompt_logprobs else ()
             request.num_scored_tokens += len(scored)
             if not item.samples:
-                reason = FinishReason.LENGTH if computed == request.num_tokens else None
-                if reason is not None:
-                    self._release(request, reason)
-                if scored or reason is not None:
-                    outputs.append(_output(request, (), reason)._replace(prompt_logprobs=scored))
+                vector = _take_pooled(request, item, pooled)
+                outputs += self._take_prompt(request, scored, vector)
                 continue
-            token = sampled.get(item.request_id)
-            if token is None:
-                raise ValueError(f"no token was sampled for request {item.request_id!r}")
-            request.output_token_ids.append(token)
-            self.counters.charge(request.tenant, output=1)
-            reason = self._finish_reason(request, token)
+            if reason is None:
+                token = sampled.get(item.request_id)
+                if token is None:
+                    raise ValueError(f"no token was sampled for request {item.request_id!r}")
+                reason = self._append(request, token)
+                tokens += (token,)
+                if logprobs and item.request_id in logprobs:
+                    told += (logprobs[item.request_id],)
             if reason is not None:
                 self._release(request, reason)
-            made = _output(request, (token,), reason)
-            if scored or logprobs:
-                told = logprobs.get(item.request_id) if logprobs else None
-                made = made._replace(logprobs=told and (told,), prompt_logprobs=scored)
-            outputs.append(made)
+            elif self._drafts is not None and item.max_drafts:
+                self._drafts.settle(request)
+            outputs.append(_output(request, tokens, reason, None, told or None, scored))
         return outputs
+
+    def _take_prompt(
+        self, request: Request, scored: tuple[TokenLogprobs, ...], vector: bytes
+    ) -> list[RequestOutput]:
+        """What a step brought a request for which it sampled nothing, and which may have ended."""
+        reason = None
+        if request.num_computed_tokens == request.num_tokens:
+            reason = FinishReason.LENGTH
+            self._release(request, reason)
+        if not scored and not vector and reason is None:
+            return []
+        return [_output(request, (), reason, None, None, scored)._replace(pooled=vector)]
+
+    def _append(self, request: Request, token: int) -> FinishReason | None:
+        """Adds a token to a request's output, and says whether it is the last one."""
+        request.output_token_ids.append(token)
+        self.counters.charge(request.tenant, output=1)
+        sampling = request.sampling
+        count = len(request.output_token_ids)
+        if token in sampling.stop_token_ids and count >= sampling.min_tokens:
+            return FinishReason.STOP
+        if count >= sampling.max_tokens or request.num_tokens >= self.limits.max_model_len:
+            return FinishReason.LENGTH
+        return None
+
+    def _take_drafts(
+        self, request: Request, drafts: AcceptedDrafts
+    ) -> tuple[tuple[int, ...], tuple[TokenLogprobs, ...], FinishReason | None]:
+        """Adds accepted drafts up to one that ends the request; which were added, and its end."""
+        tokens, told = drafts
+        for count, token in enumerate(tokens, 1):
+            request.num_accepted_drafts += 1
+            reason = self._append(request, token)
+            if reason is not None:
+                return tokens[:count], told[:count], reason
+        return tokens, told, None
 
     def _has_next_block(self, request: Request, preempted: list[str]) -> bool:
         """Gives a decoding request the block of its next token; False when it was preempted."""
@@ -325,15 +389,6 @@ class Scheduler:
         self._running.add(request)
         return request
 
-    def _finish_reason(self, request: Request, token: int) -> FinishReason | None:
-        sampling = request.sampling
-        count = len(request.output_token_ids)
-        if token in sampling.stop_token_ids and count >= sampling.min_tokens:
-            return FinishReason.STOP
-        if count >= sampling.max_tokens or request.num_tokens >= self.limits.max_model_len:
-            return FinishReason.LENGTH
-        return None
-
     def _end(
         self, request_id: str, reason: FinishReason, error: str | None
     ) -> RequestOutput | None:
@@ -353,8 +408,9 @@ class Scheduler:
         self.counters.leave(request.tenant)
         count = len(request.output_token_ids)
         if count:
-            mean = self.mean_output_tokens
-            self.mean_output_tokens = count if mean is None else mean + (count - mean) * MEAN_DECAY
+            self.mean_output_tokens = _moved(self.mean_output_tokens, count)
+            steps = count - request.num_accepted_drafts
+            self.mean_output_steps = _moved(self.mean_output_steps, steps)
 
     def _free_blocks(self, request: Request) -> None:
         """Gives the tail back first: a prefix is worth more to others than an end."""
@@ -363,11 +419,17 @@ class Scheduler:
         request.prefix = None
 
 
-def _output(
+def _moved(mean: float | None, value: int) -> float:
+    return value if mean is None else mean + (value - mean) * MEAN_DECAY
+
+
+def _output(  # noqa: PLR0913, PLR0917 - in the order of RequestOutput, for every token
     request: Request,
     token_ids: tuple[int, ...],
     reason: FinishReason | None,
     error: str | None = None,
+    logprobs: tuple[TokenLogprobs, ...] | None = None,
+    prompt_logprobs: tuple[TokenLogprobs, ...] = (),
 ) -> RequestOutput:
     return RequestOutput(
         request.request_id,
@@ -377,4 +439,17 @@ def _output(
         request.first_scheduled_time,
         request.num_preemptions,
         request.num_cached_tokens,
+        logprobs,
+        prompt_logprobs,
     )
+
+
+def _take_pooled(
+    request: Request, item: ScheduledRequest, pooled: Mapping[str, bytes] | None
+) -> bytes:
+    if item.pooled is None:
+        return b""
+    if pooled is None or item.request_id not in pooled:
+        raise ValueError(f"no hidden states were summed for request {item.request_id!r}")
+    request.num_pooled_tokens += item.pooled.stop - item.pooled.start
+    return pooled[item.request_id]

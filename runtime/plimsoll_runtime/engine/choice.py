@@ -1,12 +1,15 @@
 """From the logits of one step to its tokens, with what was asked to be told about them."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from torch import Tensor
 
 from plimsoll_runtime.core.request import TokenLogprobs
+from plimsoll_runtime.core.speculation import AcceptedDrafts
 from plimsoll_runtime.core.step import ScheduledRequest
+from plimsoll_runtime.engine.drafts import num_accepted, rows_of
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.logprobs import token_logprobs
 from plimsoll_runtime.engine.processors import LogitProcessors
@@ -17,12 +20,13 @@ NOT_FINITE = "the model's logits are not finite for this request"
 
 class Choices(NamedTuple):
     """By request: a token, or an error message, or why what it asks for leaves no token; both
-    messages are fit for the client. And the token's logprobs."""
+    messages are fit for the client. And the token's logprobs, and the drafts before it."""
 
     sampled: dict[str, int]
     errors: dict[str, str]
     refused: dict[str, str]
     logprobs: dict[str, TokenLogprobs]
+    accepted: dict[str, AcceptedDrafts]
 
 
 class TokenChooser:
@@ -31,37 +35,70 @@ class TokenChooser:
     def __init__(self, grammars: GrammarCompiler | None = None) -> None:
         self._processors = LogitProcessors(grammars)
 
+    def num_possible(self, item: ScheduledRequest, drafts: list[int]) -> int:
+        """How many of these drafts an item could accept, as far as is known before the model."""
+        return self._processors.num_possible(item, drafts)
+
     def choose(self, logits: Tensor, items: Sequence[ScheduledRequest]) -> Choices:
-        """`logits` `[items, vocab]` fp32 are one row for each of `items`; they stay as they are."""
+        """`logits` `[rows, vocab]` fp32 are one row for each of `items`, and for each of its
+        drafts; they stay as they are."""
+        rows = [row for item in items for row in rows_of(item)]
         finite = finite_rows(logits)
-        processed, failed = self._processors.apply(logits, items)
-        errors = {
-            item.request_id: NOT_FINITE for item, ok in zip(items, finite, strict=True) if not ok
-        }
-        refused = {items[i].request_id: message for i, message in failed.items() if finite[i]}
-        rows = [SampleRow(item.sampling, item.output_index) for item in items]
+        processed, failed = self._processors.apply(logits, rows)
         usable = [ok and i not in failed for i, ok in enumerate(finite)]
-        chosen = sample(processed, rows, usable)
-        sampled = {
-            item.request_id: token
-            for item, token in zip(items, chosen, strict=True)
-            if token is not None
-        }
-        return Choices(sampled, errors, refused, _logprobs(logits, items, sampled))
+        samples = [SampleRow(row.sampling, row.output_index) for row in rows]
+        chosen = sample(processed, samples, usable)
+        errors: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        answers: list[_Answer] = []
+        first = 0
+        for item in items:
+            last = first + item.num_drafts
+            if chosen[first] is not None:
+                drafts = item.token_ids[len(item.token_ids) - item.num_drafts :]
+                count = num_accepted(drafts, chosen[first : last + 1])
+                tokens = [each for each in chosen[first : first + count + 1] if each is not None]
+                answers.append(_Answer(item, first, tokens))
+            elif finite[first]:
+                refused[item.request_id] = failed[first]
+            else:
+                errors[item.request_id] = NOT_FINITE
+            first = last + 1
+        told = _logprobs(logits, answers)
+        return Choices(
+            {each.item.request_id: each.tokens[-1] for each in answers},
+            errors,
+            refused,
+            {request_id: each[-1] for request_id, each in told.items()},
+            {
+                each.item.request_id: AcceptedDrafts(
+                    tuple(each.tokens[:-1]), told.get(each.item.request_id, ())[:-1]
+                )
+                for each in answers
+                if len(each.tokens) > 1
+            },
+        )
 
 
-def _logprobs(
-    logits: Tensor, items: Sequence[ScheduledRequest], sampled: dict[str, int]
-) -> dict[str, TokenLogprobs]:
+class _Answer(NamedTuple):
+    """The tokens that rows `first`, `first + 1`, … made for an item."""
+
+    item: ScheduledRequest
+    first: int
+    tokens: list[int]
+
+
+def _logprobs(logits: Tensor, answers: Sequence[_Answer]) -> dict[str, tuple[TokenLogprobs, ...]]:
     """Of the distribution as the model made it: the logits before any change."""
-    at = []
-    num_top = []
-    for i, item in enumerate(items):
-        if item.sampling.logprobs is not None and item.request_id in sampled:
-            at.append(i)
-            num_top.append(item.sampling.logprobs)
-    if not at:
+    rows: list[int] = []
+    tokens: list[int] = []
+    num_top: list[int] = []
+    wanted = [each for each in answers if each.item.sampling.logprobs is not None]
+    for item, first, made in wanted:
+        rows += range(first, first + len(made))
+        tokens += made
+        num_top += [item.sampling.logprobs or 0] * len(made)
+    if not rows:
         return {}
-    ids = [items[i].request_id for i in at]
-    told = token_logprobs(logits[at], [sampled[each] for each in ids], num_top)
-    return dict(zip(ids, told, strict=True))
+    told = iter(token_logprobs(logits[rows], tokens, num_top))
+    return {each.item.request_id: tuple(islice(told, len(each.tokens))) for each in wanted}

@@ -18,11 +18,16 @@ from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.errors import ENGINE_FAILED, INTERNAL_ERROR, EngineFailedError
-from plimsoll_runtime.engine.execution import Runner, RunnerLostError
+from plimsoll_runtime.engine.execution import Runner, RunnerLostError, StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.grammar_intake import GrammarIntake
 from plimsoll_runtime.engine.handle import OutputCallback
-from plimsoll_runtime.engine.stats import MAX_STEP_SAMPLES, EngineStats, StepSample
+from plimsoll_runtime.engine.stats import (
+    MAX_STEP_SAMPLES,
+    EngineStats,
+    SpeculationStats,
+    StepSample,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +81,7 @@ class Engine:
         self._last_step_time = clock()
         self._num_steps = 0
         self._samples: deque[StepSample] = deque(maxlen=MAX_STEP_SAMPLES)
+        self._speculation = SpeculationStats.start(scheduler.speculation)
 
     @property
     def ready(self) -> bool:
@@ -189,6 +195,7 @@ class Engine:
             waiting = self._waiting + tuple(map(QueueCount.of, self._submitted))
             limits = self._new_limits or scheduler.live_limits
             num_running = self._num_running
+            speculation = self._speculation
         return EngineStats(
             num_running=num_running,
             num_waiting=sum(each.num_requests for each in waiting),
@@ -205,6 +212,8 @@ class Engine:
             limits=limits,
             waiting=waiting,
             mean_output_tokens=scheduler.mean_output_tokens,
+            mean_output_steps=scheduler.mean_output_steps,
+            speculation=speculation,
         )
 
     def _compiled(self, request: Request) -> None:
@@ -259,10 +268,16 @@ class Engine:
                 if ended is not None:
                     self._deliver(ended._replace(refused=True))
             for item in self._scheduler.update(
-                output, result.sampled, result.errors, result.logprobs, result.prompt_logprobs
+                output,
+                result.sampled,
+                result.errors,
+                result.logprobs,
+                result.prompt_logprobs,
+                accepted=result.accepted,
+                pooled=result.pooled,
             ):
                 self._deliver(item)
-            self._record(output, seconds)
+            self._record(output, result, seconds)
             self._publish()
             self.on_step()
 
@@ -309,11 +324,17 @@ class Engine:
         with self._changed:
             self._last_step_time = self._clock()
 
-    def _record(self, output: SchedulerOutput, seconds: float) -> None:
+    def _record(self, output: SchedulerOutput, result: StepResult, seconds: float) -> None:
+        drafts = sum(result.num_drafts.values())
         sample = StepSample(
-            output.num_tokens, output.num_context_tokens, len(output.scheduled), seconds
+            output.num_tokens + drafts,
+            output.num_context_tokens + drafts,
+            len(output.scheduled),
+            seconds,
         )
         with self._changed:
+            if self._speculation is not None and drafts:
+                self._speculation = self._speculation.plus(result.num_drafts, result.accepted)
             self._num_steps += 1
             self._samples.append(sample)
             self._last_step_time = self._clock()

@@ -33,7 +33,7 @@ class FrameReader:
         """Whether the stream would end inside a frame, if it ended here."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """Takes the next bytes; returns the payloads that are complete now.
 
         Raises FrameError at a length above MAX_FRAME_BYTES; the stream is of no use after that.

@@ -1,7 +1,7 @@
 """What is kept of a request from one step to the next, and can always be made again."""
 
 from collections.abc import Callable, Iterable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from plimsoll_runtime.core.step import ScheduledRequest, TokenHistory
 
@@ -16,7 +16,27 @@ class Follower(Protocol):
         """Goes on by these output tokens."""
 
 
+class Forkable(Follower, Protocol):
+    """One that can be tried out."""
+
+    def fork(self) -> Self:
+        """A copy that goes its own way."""
+
+
 F = TypeVar("F", bound=Follower)
+K = TypeVar("K", bound=Forkable)
+
+
+def ahead(follower: K, item: ScheduledRequest) -> K:
+    """A copy of an item's follower that has taken its drafts as well; itself where there are none.
+
+    So the follower knows only what has come out, whatever becomes of the drafts.
+    """
+    if not item.num_drafts:
+        return follower
+    copy = follower.fork()
+    copy.take(item.token_ids[-item.num_drafts :])
+    return copy
 
 
 class Followers(Generic[F]):
@@ -30,13 +50,14 @@ class Followers(Generic[F]):
         self._kept: dict[str, F] = {}
 
     def follow(self, item: ScheduledRequest, make: Callable[[TokenHistory], F]) -> F:
-        """The follower of `item`, up to date. `item` must have a history."""
+        """The follower of `item`, up to date but for its drafts. `item` must have a history."""
         if item.history is None:
             raise ValueError(f"request {item.request_id!r} came without its tokens")
         # An id may be used again by another request, whose first token has the index 0.
         known = self._kept.get(item.request_id) if item.output_index else None
         follower = known or make(item.history)
-        follower.take(item.history.output_token_ids[follower.num_taken :])
+        output = item.history.output_token_ids
+        follower.take(output[follower.num_taken : len(output) - item.num_drafts])
         self._kept[item.request_id] = follower
         return follower
 

@@ -12,6 +12,7 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import shard_config
 from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.engine.drafting import Drafting
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.host import cpu_limit, free_memory
@@ -53,11 +54,14 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
     dtype = choose_dtype(options.dtype, config, device)
     shape = choose_limits(options, config, device)
     threads = rank_threads(options, device)
+    drafting = Drafting(options.speculative_config, config)
     block_bytes = bytes_per_block(shard, options.block_size, dtype)
-    available = options.kv_cache_memory_bytes
-    if available is not None:
+    own_block_bytes = block_bytes + drafting.block_bytes(options.block_size, dtype)
+    num_blocks = None
+    if options.kv_cache_memory_bytes is not None:
+        num_blocks = options.kv_cache_memory_bytes // own_block_bytes
         # Tell what is wrong before minutes go by with reading weights.
-        fit_limits(shape, options, available // block_bytes)
+        fit_limits(shape, options, num_blocks)
     with ExitStack() as on_error:
         ranks = Ranks(model_dir, options, device, threads)
         on_error.callback(ranks.close)
@@ -69,23 +73,29 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             max_model_len=shape.max_model_len,
             group=ranks.connect(),
         )
+        drafting.load(dtype, device, shape.max_model_len)
         ranks.collect(Loaded)
-        if available is None:
+        if num_blocks is None:
             ranks.send(Measure())
             own = available_bytes(options, model, shape, dtype, device)
-            available = min([own, *(each.available for each in ranks.collect(Budget))])
-        limits = fit_limits(shape, options, available // block_bytes)
+            others = [each.available // block_bytes for each in ranks.collect(Budget)]
+            num_blocks = min([own // own_block_bytes, *others])
+        limits = fit_limits(shape, options, num_blocks)
         ranks.send(Allocate(limits.num_blocks))
         cache = KVCache.allocate(shard, limits.num_blocks, limits.block_size, dtype, device)
         ranks.collect(Allocated)
         scheduler = Scheduler(
-            limits, policy=options.scheduling_policy, tenant_weights=options.tenant_weights
+            limits,
+            policy=options.scheduling_policy,
+            tenant_weights=options.tenant_weights,
+            speculation=options.speculative_config,
         )
+        proposer = drafting.proposer(limits.num_blocks, limits.block_size, dtype, device)
         grammars = GrammarCompiler(
             (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
         )
         if size == 1:
-            runner = ModelRunner(model, cache, device, threads, grammars)
+            runner = ModelRunner(model, cache, device, threads, grammars, proposer=proposer)
         else:
             runner = TensorParallelRunner(
                 model=model,
@@ -94,6 +104,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
                 threads=threads,
                 grammars=grammars,
                 ranks=ranks,
+                proposer=proposer,
             )
         engine = Engine(scheduler, runner, config, grammars=grammars, seed=options.seed)
         engine.on_end = ranks.close
@@ -107,7 +118,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         device.type,
         limits.num_blocks,
         limits.block_size,
-        limits.num_blocks * block_bytes / 2**30,
+        limits.num_blocks * own_block_bytes / 2**30,
         limits.max_model_len,
     )
     return engine
@@ -222,7 +233,7 @@ def available_bytes(
     limits = fit_limits(replace(shape, max_model_len=longest), options, blocks)
     torch.cuda.reset_peak_memory_stats(device)
     cache = KVCache.allocate(shard, blocks, options.block_size, dtype, device)
-    ModelRunner(model, cache, device).profile(limits)
+    ModelRunner(model, cache, device).profile(limits, options.speculative_config)
     torch.cuda.synchronize(device)
     cache_bytes = cache.pages.nbytes
     peak = torch.cuda.max_memory_reserved(device) - cache_bytes

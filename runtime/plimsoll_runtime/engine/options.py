@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
+from plimsoll_runtime.core.speculation import SpeculativeConfig
 
 DTYPES = ("auto", "bfloat16", "float32")
 DEVICES = ("auto", "cpu", "cuda")
@@ -17,7 +18,8 @@ class EngineOptions:
     `kv_cache_memory_bytes` sizes the KV cache directly; without it, the cache gets a share of the
     memory that is free after loading (`gpu_memory_utilization` of the whole on CUDA). `threads`
     is for CPU only; None means the CPU limit of the container. `long_prefill_token_threshold` is
-    explained at `EngineLimits`. Raises ValueError for a value that no model could take.
+    explained at `EngineLimits`. Without `speculative_config` there are no drafts. Raises
+    ValueError for a value that no model could take.
     """
 
     dtype: str = "auto"
@@ -35,6 +37,7 @@ class EngineOptions:
     threads: int | None = None
     scheduling_policy: SchedulingPolicy = SchedulingPolicy.FAIR
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
+    speculative_config: SpeculativeConfig | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

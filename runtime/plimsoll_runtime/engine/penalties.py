@@ -5,6 +5,7 @@ the vocabulary.
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -47,6 +48,14 @@ class TokenCounts:
                 place = self._append(token_id)
             self._counts[place] += 1
         self.num_taken += len(token_ids)
+
+    def fork(self) -> Self:
+        """A copy that goes its own way."""
+        copy = type(self)()
+        copy.num_taken, copy._size = self.num_taken, self._size
+        copy._ids, copy._counts = self._ids.copy(), self._counts.copy()
+        copy._place = self._place.copy()
+        return copy
 
     def _append(self, token_id: int) -> int:
         if self._size == len(self._ids):

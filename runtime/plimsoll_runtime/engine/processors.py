@@ -18,7 +18,7 @@ from plimsoll_runtime.engine.grammar import (
     GrammarState,
     allowed_tokens,
 )
-from plimsoll_runtime.engine.history import Followers
+from plimsoll_runtime.engine.history import Followers, ahead
 from plimsoll_runtime.engine.penalties import TokenCounts, penalize
 from plimsoll_runtime.engine.token_lists import TokenLists
 
@@ -63,11 +63,23 @@ class LogitProcessors:
         self._states.keep(item.request_id for item in items)
         return logits, errors
 
+    def num_possible(self, item: ScheduledRequest, drafts: list[int]) -> int:
+        """How many of its next tokens could be these, as far as its grammar says."""
+        if item.sampling.grammar is None:
+            return len(drafts)
+        try:
+            return self._state(item, item.sampling.grammar).num_possible(drafts)
+        except GrammarError:
+            return 0
+
     def _penalize(self, logits: Tensor, items: Items) -> None:
         rows = [i for i, item in enumerate(items) if item.sampling.has_penalties]
         if rows:
-            counts = [self._counts.follow(items[i], _counting(items[i].sampling)) for i in rows]
+            counts = [self._counts_of(items[i]) for i in rows]
             penalize(logits, rows, [items[i].sampling for i in rows], counts)
+
+    def _counts_of(self, item: ScheduledRequest) -> TokenCounts:
+        return ahead(self._counts.follow(item, _counting(item.sampling)), item)
 
     def _follow_grammars(self, logits: Tensor, items: Items) -> dict[int, str]:
         """Rules out what the grammars do not allow next; errors by row."""
@@ -77,7 +89,7 @@ class LogitProcessors:
             if item.sampling.grammar is None:
                 continue
             try:
-                states[i] = self._state(item, item.sampling.grammar)
+                states[i] = ahead(self._state(item, item.sampling.grammar), item)
             except GrammarError as error:
                 errors[i] = f"response_format: {error}"
         if states:

@@ -8,10 +8,13 @@ from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
 from plimsoll_runtime.attention.paged import PagedAttention
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
+from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
+from plimsoll_runtime.engine.drafts import Drafter, Proposer
 from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.pooling import Pooled, pool_prompts
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.scoring import Scores, head_chunks, score_prompts, target_rows
 from plimsoll_runtime.model.llama import LlamaForCausalLM
@@ -21,16 +24,18 @@ class ModelRunner:
     """Holds the model and its KV cache; see `Runner` in `engine.engine`.
 
     `threads` is how many threads compute on CPU; None leaves torch's setting. Without `grammars`
-    a request that brings one ends with an error.
+    a request that brings one ends with an error. Without a `proposer` nobody has drafts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last by name
         self,
         model: LlamaForCausalLM,
         cache: KVCache,
         device: torch.device,
         threads: int | None = None,
         grammars: GrammarCompiler | None = None,
+        *,
+        proposer: Proposer | None = None,
     ) -> None:
         self.model = model
         self.cache = cache
@@ -38,37 +43,51 @@ class ModelRunner:
         self._threads = threads
         self._attention = PagedAttention(cache)
         self._chooser = TokenChooser(grammars)
+        self._drafter = None if proposer is None else Drafter(proposer, self._chooser.num_possible)
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
         """Computes every scheduled token and samples where a request has caught up."""
-        logits, scores = self._compute(output, plan_step(output))
+        if self._drafter is None:
+            return self._run(output)
+        drafted = self._drafter.extend(output)
+        result = self._run(drafted)
+        # In attention a draft that makes NaN spoils the rows before it too: 0 times NaN is NaN.
+        if any(item.request_id in result.errors for item in drafted.scheduled if item.num_drafts):
+            result = self._run(output)
+        return result
+
+    def _run(self, output: SchedulerOutput) -> StepResult:
+        logits, scores, pooled = self._compute(output, plan_step(output))
         sampling = [item for item in output.scheduled if item.samples]
         choices = self._chooser.choose(logits, sampling)
         return StepResult(
             choices.sampled,
-            choices.errors | dict.fromkeys(scores.not_finite, NOT_FINITE),
+            choices.errors | dict.fromkeys(scores.not_finite, NOT_FINITE) | pooled.errors,
             choices.refused,
             choices.logprobs,
             scores.prompt_logprobs,
+            pooled.vectors,
+            choices.accepted,
+            {item.request_id: item.num_drafts for item in sampling if item.num_drafts},
         )
 
     @torch.inference_mode()
     def follow(self, step: Step) -> None:
         """Does a rank's share of what `execute` does on rank 0, call for call."""
-        hidden, _ = self._forward(step)
+        hidden, _ = self.forward(step)
         for rows in head_chunks(step.target_rows, self.model.config.vocab_size):
             self.model.logits(hidden[torch.tensor(rows, device=self.device)])
 
-    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores]:
+    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores, Pooled]:
         """All of a step in which ranks need each other; none is left when tokens are chosen."""
-        hidden, logits = self._forward(step)
+        hidden, logits = self.forward(step)
         model = self.model
-        return logits, score_prompts(
-            hidden, output.scheduled, model.logits, model.config.vocab_size
-        )
+        items = output.scheduled
+        scores = score_prompts(hidden, items, model.logits, model.config.vocab_size)
+        return logits, scores, pool_prompts(hidden, items, model.norm)
 
-    def _forward(self, step: Step) -> tuple[Tensor, Tensor]:
+    def forward(self, step: Step) -> tuple[Tensor, Tensor]:
         """Hidden states `[T, hidden]` and logits `[sample_rows, vocab]` fp32."""
         cache = self.cache
         metadata = build_metadata(step.spans, cache.block_size, cache.num_blocks, self.device)
@@ -91,21 +110,24 @@ class ModelRunner:
             torch.set_num_threads(self._threads)
         self.execute(_dummy_step([_dummy(1, [0]), _dummy(min(2, self.cache.block_size), [0])]))
 
-    def profile(self, limits: EngineLimits) -> None:
-        """The largest step that `limits` allow, to measure the memory that it needs.
+    def profile(self, limits: EngineLimits, drafts: SpeculativeConfig | None = None) -> None:
+        """The largest step that `limits` and `drafts` allow, to measure the memory that it needs.
 
         All sequences share the same few blocks: this runs before requests come. Of several ranks
         all must call it.
         """
         blocks = list(range(self.cache.num_blocks))
         decodes = limits.max_num_seqs - 1
+        spare = limits.max_num_batched_tokens - limits.max_num_seqs
+        count = 0 if drafts is None else drafts.drafts_each(limits.max_num_seqs, decodes, spare)
         length = min(
-            limits.max_num_batched_tokens - decodes,
+            limits.max_num_batched_tokens - decodes * (1 + count),
             limits.max_model_len,
             len(blocks) * self.cache.block_size,
         )
         prompt = _dummy(length, blocks)._replace(targets=PromptTargets(0, [0] * length))
-        output = _dummy_step([_dummy(1, blocks)] * decodes + [prompt])
+        decode = _dummy(1 + count, blocks)._replace(num_drafts=count)
+        output = _dummy_step([decode] * decodes + [prompt])
         if self.model.group.rank == 0:
             self.execute(output)
         else:
@@ -121,7 +143,7 @@ def plan_step(output: SchedulerOutput) -> Step:
         spans.append(SequenceSpan(item.start, len(item.token_ids), item.block_ids))
         token_ids += item.token_ids
         if item.samples:
-            sample_rows.append(len(token_ids) - 1)
+            sample_rows += range(len(token_ids) - 1 - item.num_drafts, len(token_ids))
     return Step(token_ids, spans, sample_rows, target_rows(output.scheduled))
 
 

@@ -5,8 +5,10 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.engine.drafts import Proposer
 from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.pooling import Pooled
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.ranks import Ranks
 from plimsoll_runtime.engine.runner import ModelRunner
@@ -30,8 +32,9 @@ class TensorParallelRunner(ModelRunner):
         threads: int | None,
         grammars: GrammarCompiler | None,
         ranks: Ranks,
+        proposer: Proposer | None = None,
     ) -> None:
-        super().__init__(model, cache, device, threads, grammars)
+        super().__init__(model, cache, device, threads, grammars, proposer=proposer)
         self._ranks = ranks
 
     def execute(self, output: SchedulerOutput) -> StepResult:
@@ -41,7 +44,7 @@ class TensorParallelRunner(ModelRunner):
         self._ranks.check()
         return result
 
-    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores]:
+    def _compute(self, output: SchedulerOutput, step: Step) -> tuple[Tensor, Scores, Pooled]:
         self._ranks.send(step)
         try:
             return super()._compute(output, step)

@@ -188,6 +188,30 @@ class ResponseAnswer(Answer):
     usage: ResponseUsageAnswer
 
 
+class EmbeddingAnswer(Answer):
+    """A vector of length 1, in base64 the fp32 numbers as little-endian bytes."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsageAnswer(Answer):
+    """Tokens of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(Answer):
+    """The answer of /v1/embeddings."""
+
+    object: Literal["list"]
+    model: str
+    data: list[EmbeddingAnswer]
+    usage: EmbeddingUsageAnswer
+
+
 class TokenizeAnswer(Answer):
     """The answer of /tokenize."""
 

@@ -9,7 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plimsoll_runtime.engine.handle import EngineHandle
-from plimsoll_runtime.server import chat, completions, health, models, openapi, responses, tokenize
+from plimsoll_runtime.server import (
+    chat,
+    completions,
+    embeddings,
+    health,
+    models,
+    openapi,
+    responses,
+    tokenize,
+)
 from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.errors import APIError
@@ -19,7 +28,7 @@ from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.streaming import ClientLeftError
 from plimsoll_runtime.server.tokenizer import Tokenizer
 
-ROUTES = (models, completions, chat, responses, tokenize, health, openapi)
+ROUTES = (models, completions, chat, responses, embeddings, tokenize, health, openapi)
 """Every module with paths."""
 
 

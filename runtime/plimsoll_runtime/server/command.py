@@ -9,12 +9,14 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
 from plimsoll_runtime.engine.errors import EngineFailedError
@@ -23,7 +25,9 @@ from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine
 from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
+from plimsoll_runtime.server.pooling_config import read_pooling
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
+from plimsoll_runtime.server.speculative_config import read_speculative_config
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 from plimsoll_runtime.server.tool_calls.formats import FORMATS
 
@@ -120,6 +124,12 @@ def parser() -> argparse.ArgumentParser:
         help="share of the GPU's memory to use (%(default)s)",
     )
     add("--tensor-parallel-size", type=int, default=1, metavar="N", help="GPUs in one replica")
+    add(
+        "--speculative-config",
+        type=_speculative_config,
+        metavar="JSON",
+        help='who drafts tokens ahead, such as {"method": "ngram", "num_speculative_tokens": 4}',
+    )
     add("--seed", type=int, default=0, help="seed of requests that bring none (%(default)s)")
     add(
         "--shutdown-timeout",
@@ -229,6 +239,7 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
             api_key_file=arguments.api_key_file,
             admission=_admission_rules(arguments),
             tool_call_parser=arguments.tool_call_parser,
+            pooling=read_pooling(source.folder),
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:
@@ -241,6 +252,9 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             f"--shutdown-timeout must be at least 0, not {arguments.shutdown_timeout}"
         )
     try:
+        drafting: SpeculativeConfig | None = arguments.speculative_config
+        if drafting is not None and drafting.model is not None:
+            drafting = replace(drafting, model=str(resolve_model(drafting.model).folder))
         return EngineOptions(
             dtype=arguments.dtype,
             device=arguments.device,
@@ -257,6 +271,7 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             threads=arguments.threads,
             scheduling_policy=arguments.scheduling_policy,
             tenant_weights=dict(arguments.tenant_weight),
+            speculative_config=drafting,
         )
     except ValueError as error:
         raise BadInputError(str(error)) from error
@@ -269,6 +284,13 @@ def _admission_rules(arguments: argparse.Namespace) -> AdmissionRules:
         policy=arguments.scheduling_policy,
         tenant_weights=dict(arguments.tenant_weight),
     )
+
+
+def _speculative_config(text: str) -> SpeculativeConfig:
+    try:
+        return read_speculative_config(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _weight(text: str) -> tuple[str, float]:

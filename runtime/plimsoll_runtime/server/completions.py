@@ -1,7 +1,6 @@
 """POST /v1/completions."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import orjson
@@ -14,8 +13,9 @@ from plimsoll_runtime.server.bad_words import bad_word_ids
 from plimsoll_runtime.server.body import read_object
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.echo import Echo, echo
-from plimsoll_runtime.server.errors import bad_request, shown
+from plimsoll_runtime.server.errors import APIError, bad_request
 from plimsoll_runtime.server.logprobs import LogprobsFormat, Scored
+from plimsoll_runtime.server.prompts import PromptField, Prompts, prompt_ids, prompt_list
 from plimsoll_runtime.server.protocol import (
     MAX_PROMPTS,
     UNSUPPORTED_COMPLETION,
@@ -27,9 +27,7 @@ from plimsoll_runtime.server.structured import grammar_of
 from plimsoll_runtime.server.submission import submit
 from plimsoll_runtime.server.validation import (
     Extras,
-    check_length,
     check_scored,
-    check_token_ids,
     context_too_long,
     parse_request,
 )
@@ -59,9 +57,10 @@ async def completions(request: Request) -> Response:
         grammar=await grammar_of(context, body.response_format),
         bad_words=bad_word_ids(context.tokenizer, body.bad_words or ()),
     )
-    prompts = await _token_ids(context, body)
+    listed = prompt_list(body.prompt, "prompt", MAX_PROMPTS)
+    prompts = await _token_ids(context, body, listed)
     check_scored((body.n or 1) * sum(map(len, prompts)), extras)
-    echoes = await _echoes(context, body, prompts) if body.echo else None
+    echoes = await _echoes(context, body, listed, prompts) if body.echo else None
     limits = [_max_tokens(body, len(each), context.limits.max_model_len) for each in prompts]
     generation = submit(request, body, prompts, limits, arrival_time=arrival_time, extras=extras)
     answer = CompletionFormat(
@@ -161,16 +160,15 @@ class CompletionFormat:
 
 
 async def _echoes(
-    context: Context, body: CompletionRequest, prompts: list[list[int]]
+    context: Context, body: CompletionRequest, listed: Prompts, prompts: list[list[int]]
 ) -> list[Echo]:
     """How each prompt is shown before its answers."""
     skip = body.skip_special_tokens is not False
-    texts = _prompts(body.prompt)
 
     def show() -> list[Echo]:
         return [
             echo(context.tokenizer, ids, text if isinstance(text, str) else None, skip)
-            for ids, text in zip(prompts, texts, strict=True)
+            for ids, text in zip(prompts, listed, strict=True)
         ]
 
     return await context.run_text(show, CHARACTERS_PER_TOKEN * sum(map(len, prompts)))
@@ -182,53 +180,11 @@ def _max_tokens(body: CompletionRequest, num_prompt_tokens: int, max_model_len: 
     return max(1, min(DEFAULT_MAX_TOKENS, max_model_len - num_prompt_tokens))
 
 
-async def _token_ids(context: Context, body: CompletionRequest) -> list[list[int]]:
-    """The prompts as token ids. Raises APIError 400 that says which prompt is at fault."""
-    prompts = _prompts(body.prompt)
-    add_special_tokens = body.add_special_tokens is not False
-    result: list[list[int]] = []
-    for prompt in prompts:
-        if isinstance(prompt, str):
-            check_length(context.tokenizer, prompt, context.limits.max_model_len)
-            encode = partial(context.tokenizer.encode, prompt, add_special_tokens)
-            ids = await context.run_text(encode, len(prompt))
-        else:
-            ids = prompt
-        if not ids:
-            raise bad_request("prompt: a prompt must have at least one token", param="prompt")
-        if len(ids) >= context.limits.max_model_len:
-            raise context_too_long(len(ids), context.limits.max_model_len)
-        check_token_ids(ids, context.limits.vocab_size, "prompt")
-        result.append(ids)
-    return result
+async def _token_ids(context: Context, body: CompletionRequest, listed: Prompts) -> list[list[int]]:
+    longest = context.limits.max_model_len - 1
 
+    def too_long(num_tokens: int | str) -> APIError:
+        return context_too_long(num_tokens, context.limits.max_model_len)
 
-def _prompts(value: object) -> list[str] | list[list[int]]:
-    """Text, a list of texts, token ids or a list of those, as a list of prompts."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list) and value:
-        if _is_ids(value):
-            return [value]
-        if isinstance(value[0], str | list):
-            _check_count(value)
-        if all(isinstance(each, str) for each in value):
-            return value
-        if all(isinstance(each, list) and _is_ids(each) for each in value):
-            return value
-    raise bad_request(
-        "prompt: must be text, a list of texts, a list of token ids or a list of such lists, "
-        f"none of them empty, not {shown(value)}",
-        param="prompt",
-    )
-
-
-def _is_ids(value: list[object]) -> bool:
-    return all(type(each) is int for each in value)
-
-
-def _check_count(prompts: list[Any]) -> None:
-    if len(prompts) > MAX_PROMPTS:
-        raise bad_request(
-            f"prompt: {len(prompts)} prompts; at most {MAX_PROMPTS} in one request", param="prompt"
-        )
+    field = PromptField("prompt", longest, too_long)
+    return await prompt_ids(context, listed, field, body.add_special_tokens is not False)

@@ -163,11 +163,7 @@ class Generation:
         choice = self._choices[output.request_id]
         choice.sequence.finish_reason = FinishReason.ERROR
         self._metrics.ended(FinishReason.ERROR)
-        if output.finish_reason is FinishReason.ABORT:
-            return APIError(503, "the server stopped before the answer was complete")
-        if output.refused and output.error:
-            return bad_request(output.error)
-        return APIError(500, output.error or "internal error; the request can be sent again")
+        return failure(output)
 
     def _observe(self, choice: _Choice, output: RequestOutput, time: float) -> None:
         metrics = self._metrics
@@ -211,6 +207,15 @@ class Generation:
         if choice.first_scheduled_time is not None:
             metrics.prefill_time.observe(first - choice.first_scheduled_time)
             metrics.inference_time.observe(last - choice.first_scheduled_time)
+
+
+def failure(output: RequestOutput) -> APIError:
+    """What a client is told of a sequence that the engine ended with an error or abandoned."""
+    if output.finish_reason is FinishReason.ABORT:
+        return APIError(503, "the server stopped before the answer was complete")
+    if output.refused and output.error:
+        return bad_request(output.error)
+    return APIError(500, output.error or "internal error; the request can be sent again")
 
 
 def _with_seed(sampling: SamplingParams, index: int) -> SamplingParams:

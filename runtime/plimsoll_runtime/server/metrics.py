@@ -75,7 +75,9 @@ class Metrics:
             GAPS,
         )
         self.e2e_latency = histogram(
-            "vllm:e2e_request_latency_seconds", "From arrival to the last token.", LATENCIES
+            "vllm:e2e_request_latency_seconds",
+            "From arrival to the last token, or to the vector.",
+            LATENCIES,
         )
         self.queue_time = histogram(
             "vllm:request_queue_time_seconds", "From arrival to the first step.", LATENCIES
@@ -171,6 +173,7 @@ class EngineCollector(Collector):
             counter = CounterMetricFamily(name, text, labels=LABELS)
             counter.add_metric(labels, value)
             yield counter
+        yield from self._speculation(stats)
         info = {
             "block_size": str(stats.block_size),
             "num_gpu_blocks": str(stats.num_blocks),
@@ -191,6 +194,29 @@ class EngineCollector(Collector):
         for (tenant, priority), count in by_tenant(stats.waiting, MAX_QUEUES_SHOWN).items():
             gauge.add_metric((self._model_name, ENGINE, tenant, priority), count)
         return gauge
+
+    def _speculation(self, stats: EngineStats) -> Iterator[Metric]:
+        told = stats.speculation
+        if told is None:
+            return
+        labels = (self._model_name, ENGINE)
+        counters = {
+            "drafts": ("Times that a request had drafts checked.", told.num_drafts),
+            "draft_tokens": ("Tokens drafted.", told.num_draft_tokens),
+            "accepted_tokens": ("Drafted tokens accepted.", told.num_accepted_tokens),
+        }
+        for name, (text, value) in counters.items():
+            counter = CounterMetricFamily(f"vllm:spec_decode_num_{name}", text, labels=LABELS)
+            counter.add_metric(labels, value)
+            yield counter
+        accepted = CounterMetricFamily(
+            "vllm:spec_decode_num_accepted_tokens_per_pos",
+            "Drafted tokens accepted, by position in the draft.",
+            labels=(*LABELS, "position"),
+        )
+        for position, count in enumerate(told.accepted_by_position):
+            accepted.add_metric((*labels, str(position)), count)
+        yield accepted
 
     def describe(self) -> Iterator[Metric]:
         """Names no metrics ahead, so that registering does not ask the engine."""

@@ -15,6 +15,8 @@ FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "modules.json",
+    "*_Pooling/config.json",
 )
 """What is fetched: no code and no pickles."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from plimsoll_runtime.server import answer_schemas as answers
+from plimsoll_runtime.server.embeddings_protocol import UNSUPPORTED_EMBEDDINGS, EmbeddingRequest
 from plimsoll_runtime.server.protocol import (
     UNSUPPORTED_CHAT,
     UNSUPPORTED_COMPLETION,
@@ -80,6 +81,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (Body(ResponsesRequest, UNSUPPORTED_RESPONSES, ("input",)),),
         GENERATING,
         streams=True,
+    ),
+    ("post", "/v1/embeddings"): Operation(
+        "A vector for each input.",
+        answers.EmbeddingsAnswer,
+        (Body(EmbeddingRequest, UNSUPPORTED_EMBEDDINGS, ("input",)),),
+        GENERATING,
     ),
     ("post", "/tokenize"): Operation(
         "The token ids of a text or a conversation.",

@@ -101,14 +101,18 @@ CONTENT_RULE: dict[str, Any] = {
 }
 """Only an assistant's message may be without content."""
 _TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-_PROMPT = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_PROMPTS},
-        _TOKEN_IDS,
-        {"type": "array", "items": _TOKEN_IDS, "minItems": 1, "maxItems": MAX_PROMPTS},
-    ]
-}
+
+
+def prompt_schema(most: int) -> dict[str, Any]:
+    """Text, a list of texts, token ids or a list of those; see `prompts`."""
+    return {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": most},
+            _TOKEN_IDS,
+            {"type": "array", "items": _TOKEN_IDS, "minItems": 1, "maxItems": most},
+        ]
+    }
 
 
 class StreamOptions(BaseModel):
@@ -163,7 +167,7 @@ class CompletionRequest(GenerationRequest):
     `max_tokens` may be 0 with `echo`: then only the prompt comes back.
     """
 
-    prompt: Annotated[Any, WithJsonSchema(_PROMPT)] = None
+    prompt: Annotated[Any, WithJsonSchema(prompt_schema(MAX_PROMPTS))] = None
     max_tokens: Annotated[int, Field(ge=0, lt=INT64)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plimsoll_runtime.core.admission import AdmissionRules
+from plimsoll_runtime.core.pooling import Pooling
 
 DEFAULT_MAX_QUEUE_LEN = 1024
 
@@ -14,7 +15,8 @@ class ServerSettings:
 
     `root` is where the model came from, as /v1/models shows it. Without `api_key` and
     `api_key_file` everybody may ask. `shutdown_timeout` is in seconds. `tool_call_parser` names how
-    the model writes tool calls; without it that is what the chat template shows.
+    the model writes tool calls; without it that is what the chat template shows. `pooling` is how
+    the model's embeddings are made.
     """
 
     served_names: tuple[str, ...]
@@ -24,6 +26,7 @@ class ServerSettings:
     api_key_file: Path | None = None
     admission: AdmissionRules = field(default_factory=lambda: AdmissionRules(DEFAULT_MAX_QUEUE_LEN))
     tool_call_parser: str | None = None
+    pooling: Pooling = Pooling.LAST
 
     def __post_init__(self) -> None:
         if not self.served_names or not all(self.served_names):

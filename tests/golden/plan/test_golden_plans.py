@@ -15,19 +15,31 @@ from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 HERE = Path(__file__).parent
 SAMPLES = HERE.parents[2] / "manifests" / "samples"
 LLAMA = HERE / "llama-3.1-8b"
+SMOLLM = HERE / "smollm2-1.7b"
 CASES = {
-    "chat": (SAMPLES / "chat.yaml", "inventory-cpu.yaml", None, 0),
-    "infeasible": (SAMPLES / "infeasible.yaml", "inventory-cpu.yaml", None, 3),
-    "smollm2-1.7b": (SAMPLES / "smollm2-1.7b.yaml", "inventory-gpu.yaml", HERE / "smollm2-1.7b", 0),
-    "llama-3.1-8b": (LLAMA / "llmdeployment.yaml", "inventory-gpu.yaml", LLAMA, 0),
+    "chat": ("chat.yaml", "inventory-cpu.yaml", None, 0),
+    "infeasible": ("infeasible.yaml", "inventory-cpu.yaml", None, 3),
+    "smollm2-1.7b": ("smollm2-1.7b.yaml", "inventory-gpu.yaml", SMOLLM, 0),
+    "smollm2-1.7b-slices": (
+        "smollm2-1.7b.yaml accelerators.yaml",
+        "../../tests/golden/plan/inventory-slices.yaml",
+        SMOLLM,
+        0,
+    ),
+    "llama-3.1-8b": (str(LLAMA / "llmdeployment.yaml"), "inventory-gpu.yaml", LLAMA, 0),
 }
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_output_of_the_samples(case: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
-    resource, inventory, config, code = CASES[case]
-    arguments = ["-f", str(resource), "--inventory", str(SAMPLES / inventory)]
+def test_output_of_the_samples(
+    case: str, output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resources, inventory, config, code = CASES[case]
+    together = tmp_path / "resources.yaml"
+    texts = [(SAMPLES / name).read_text(encoding="utf-8") for name in resources.split()]
+    together.write_text("---\n".join(texts), encoding="utf-8")
+    arguments = ["-f", str(together), "--inventory", str(SAMPLES / inventory)]
     if config is not None:
         arguments += ["--model-config", str(config)]
     assert main([*arguments, "-o", output]) == code
@@ -70,8 +82,9 @@ def test_all_tables_fit_a_terminal() -> None:
 
 
 def test_every_sample_is_held() -> None:
-    resources = {path for path in SAMPLES.glob("*.yaml") if not path.name.startswith("inventory-")}
-    assert resources <= {resource for resource, *_ in CASES.values()}
+    samples = {path.name for path in SAMPLES.glob("*.yaml")}
+    resources = {name for name in samples if not name.startswith("inventory-")}
+    assert resources <= {name for together, *_ in CASES.values() for name in together.split()}
 
 
 def test_the_engine_can_run_every_plan_of_a_sample() -> None:

@@ -29,6 +29,7 @@ from plimsoll_runtime.core.request import (
     SamplingParams,
     TokenLogprobs,
 )
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.engine import collectives
 from plimsoll_runtime.engine import ranks as ranks_module
 from plimsoll_runtime.engine.engine import Engine
@@ -167,6 +168,18 @@ def tokens_of(box: Box) -> list[int]:
 def answers(engine: Engine) -> list[list[int]]:
     boxes = [submit(engine, i, question) for i, question in enumerate(questions())]
     return [tokens_of(box) for box in boxes]
+
+
+def test_drafts_are_rank_0s_own_and_change_no_token(load: Load, tmp_path: Path) -> None:
+    folder = save(tmp_path, **GQA)
+    config = SpeculativeConfig(SpeculativeMethod.DRAFT_MODEL, 3, model=str(folder))
+    options = tight(folder, 1) | {"max_num_batched_tokens": 24}
+    drafting = load(folder, 2, **options, speculative_config=config)
+    assert answers(drafting) == answers(load(folder, 1, **tight(folder, 1)))
+    told = drafting.stats().speculation
+    assert told is not None
+    assert 0 < told.num_accepted_tokens < told.num_draft_tokens
+    assert drafting.stats().num_preemptions > 0
 
 
 def scored_questions() -> list[Question]:

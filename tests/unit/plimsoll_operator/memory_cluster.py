@@ -68,7 +68,7 @@ class MemoryCluster:
     ) -> dict[str, Any]:
         metadata = raw["metadata"]
         self._write("status", kind.name, metadata["name"])
-        stored = self.objects.get((kind.name, metadata["namespace"], metadata["name"]))
+        stored = self.objects.get((kind.name, metadata.get("namespace", ""), metadata["name"]))
         if stored is None:
             raise ClusterError(404, "NotFound", "gone")
         return self.put(kind.name, {**stored, "status": status})

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from plimsoll_operator.commands.operator import DEFAULT_IMAGE, parse
-from plimsoll_operator.kinds import CHILDREN, CONFIG_MAP, EVENT, NODE, POD, RESOURCE
+from plimsoll_operator.kinds import ACCELERATOR, CHILDREN, CONFIG_MAP, EVENT, NODE, POD, RESOURCE
 
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "manifests" / "base"
@@ -53,7 +53,8 @@ def test_operator_role_is_exactly_what_the_code_uses() -> None:
     used = {(RESOURCE.group, f"{RESOURCE.plural}/status", "patch")}
     used.add((RESOURCE.group, f"{RESOURCE.plural}/scale", "update"))
     used.add((RESOURCE.group, RESOURCE.plural, "get"))
-    for kind in (RESOURCE, NODE, POD):
+    used.add((ACCELERATOR.group, f"{ACCELERATOR.plural}/status", "patch"))
+    for kind in (RESOURCE, ACCELERATOR, NODE, POD):
         used |= {(kind.group, kind.plural, verb) for verb in ("list", "watch")}
     for kind in CHILDREN:
         verbs = ("get", "list", "watch", "create", "patch", "delete")

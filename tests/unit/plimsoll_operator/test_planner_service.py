@@ -7,12 +7,11 @@ import pytest
 
 from plimsoll_operator import planner_service
 from plimsoll_operator.planner_service import PlannerService
-from plimsoll_operator.planning.model_source import ModelSourceError
+from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.result import PlanResult
-from plimsoll_runtime.core.model_config import ModelConfig
 from tests.unit.plimsoll_operator.samples import raw_resource, resource
 
 
@@ -24,7 +23,7 @@ class Hub:
     now: float = 1000.0
     asked: list[float] = field(default_factory=list)
 
-    def read(self, source: str, revision: str | None) -> ModelConfig:
+    def read(self, source: str, revision: str | None) -> SourceModel:
         self.asked.append(self.now)
         raise self.failure
 
@@ -103,3 +102,26 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
         assert (answer.trouble.reason, answer.trouble.transient) == ("PlanningFailed", False)
         assert "attention kernels" in answer.trouble.message
     assert len(asked) == 1
+
+
+async def test_a_price_that_comes_later_is_planned_with() -> None:
+    store = Store()
+    node = {
+        "metadata": {"name": "n", "uid": "n", "resourceVersion": "1"},
+        "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}},
+    }
+    store.put("Node", node)
+    service = PlannerService(store, no_config_map)
+    first = await service.standing(resource())
+    assert first.plan is not None
+    assert first.plan.predicted.cost_per_million_tokens is None
+    accelerator = {
+        "metadata": {"name": "cpu", "uid": "c", "resourceVersion": "2"},
+        "spec": {"products": ["cpu"], "pricePerHour": "0.03"},
+    }
+    store.put("Accelerator", accelerator)
+    second = await service.standing(resource())
+    assert second.plan is not None
+    assert second.plan.predicted.cost_per_million_tokens is not None
+    # What a plan stands by is the same, so that one in force would not have moved.
+    assert first.inputs == second.inputs

@@ -6,7 +6,7 @@ import pytest
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.standing import Standing, engine_limit, settled, standing
+from plimsoll_operator.standing import Standing, engine_limit, settled, standing, within_engine
 from tests.unit.plimsoll_operator.samples import cpu_plan, gpu_plan, resource
 
 PLAN, OTHER = cpu_plan(), gpu_plan()
@@ -87,6 +87,15 @@ def test_a_plan_that_the_engine_cannot_run_is_told_and_not_taken(
     assert answer == Standing(feasibility=infeasible, trouble=limit, beyond=TOO_WIDE)
 
 
+@pytest.mark.parametrize("resource_name", ["amd.com/gpu", "habana.ai/gaudi", "acme.com/x"])
+def test_a_plan_for_what_the_image_has_no_software_for_is_told(resource_name: str) -> None:
+    limit = engine_limit(PLAN.model_copy(update={"resource_name": resource_name}))
+    assert limit is not None
+    assert limit.reason == "EngineLimit"
+    assert f"({resource_name}), and the engine runs on NVIDIA GPUs and on CPU" in limit.message
+    assert engine_limit(PLAN.model_copy(update={"resource_name": "nvidia.com/mig-1g.5gb"})) is None
+
+
 @pytest.mark.parametrize("plan", [PLAN, OTHER])
 def test_a_plan_that_the_engine_can_run_has_no_limit(plan: PlanStatus) -> None:
     assert engine_limit(plan) is None
@@ -96,3 +105,14 @@ def test_a_stored_plan_that_the_engine_cannot_run_does_not_stand() -> None:
     stored = with_status(**{**FEASIBLE, "plan": TOO_WIDE.model_dump(by_alias=True)})
     assert settled(stored) is None
     assert standing(stored, "a", PLAN, None, best_effort=False).beyond == TOO_WIDE
+
+
+def test_a_plan_for_a_model_that_the_engine_does_not_serve_is_told_and_not_taken() -> None:
+    possible = standing(resource(), "b", PLAN, None, best_effort=False)
+    answer = within_engine(possible, "architectures [X]")
+    assert within_engine(possible) == possible
+    assert answer.plan is None
+    assert answer.beyond == PLAN
+    assert answer.trouble is not None
+    assert answer.trouble.reason == "EngineLimit"
+    assert "does not serve: architectures [X]" in answer.trouble.message

@@ -101,11 +101,11 @@ def node(version: int, cpu: str, heartbeat: str) -> dict[str, Any]:
 def test_a_heartbeat_of_a_node_is_no_news() -> None:
     store = Store()
     assert store.put("Node", node(1, "4", "t1"))
-    version = store.nodes_version
+    version = store.inventory_version
     assert not store.put("Node", node(2, "4", "t2"))
-    assert store.nodes_version == version
+    assert store.inventory_version == version
     assert store.put("Node", node(3, "8", "t3"))
-    assert store.nodes_version == version + 1
+    assert store.inventory_version == version + 1
     (kept,) = store.all("Node")
     assert "images" not in kept["status"]
     assert kept["status"]["conditions"] == [{"type": "Ready", "status": "True"}]

@@ -1,7 +1,8 @@
 """Published configurations, typed from the config.json of each model on the Hugging Face hub."""
 
 from plimsoll_planner.inputs import AcceleratorPool, Lengths, Objectives, PlanRequest, Workload
-from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_planner.models.model import Model
+from plimsoll_planner.models.reader import read_model
 
 
 def llama(
@@ -15,27 +16,21 @@ def llama(
     *,
     tied: bool = False,
     positions: int = 131072,
-) -> ModelConfig:
+) -> Model:
     """A configuration of the Llama architecture with the given shape."""
-    return ModelConfig(
-        architecture="LlamaForCausalLM",
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_layers=layers,
-        num_attention_heads=heads,
-        num_kv_heads=kv_heads,
-        head_dim=head_dim,
-        vocab_size=vocabulary,
-        max_position_embeddings=positions,
-        rms_norm_eps=1e-5,
-        rope_theta=10000.0,
-        rope_scaling=None,
-        tie_word_embeddings=tied,
-        attention_bias=False,
-        mlp_bias=False,
-        bos_token_id=None,
-        eos_token_ids=(),
-        dtype="bfloat16",
+    return read_model(
+        {
+            "architectures": ["LlamaForCausalLM"],
+            "hidden_size": hidden,
+            "intermediate_size": intermediate,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "head_dim": head_dim,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": positions,
+            "tie_word_embeddings": tied,
+        }
     )
 
 
@@ -60,7 +55,7 @@ CPU_NODE = AcceleratorPool("cpu", 2, 1, 16 * 2**30)
 
 
 def request_for(
-    model: ModelConfig = LLAMA_31_8B,
+    model: Model = LLAMA_31_8B,
     *inventory: AcceleratorPool,
     rate: float = 4.0,
     ttft: float | None = 0.8,

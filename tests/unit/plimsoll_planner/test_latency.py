@@ -8,10 +8,10 @@ from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import Lengths, Workload
 from plimsoll_planner.latency import OVERLOADED, Engine, full_batch_tpot, latency
 from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.models.model import Model
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.traffic import Traffic
-from plimsoll_runtime.core.model_config import ModelConfig
 from tests.unit.plimsoll_planner import models
 from tests.unit.plimsoll_planner.simulation import lognormal_lengths, open_loop, p95
 
@@ -23,7 +23,7 @@ LONG_PROMPTS = Workload(1, Lengths(3000, 6000), Lengths(50, 100))
 
 def engine(
     name: str = "L4",
-    model: ModelConfig = models.LLAMA_31_8B,
+    model: Model = models.LLAMA_31_8B,
     budget: int = 2048,
     cores: float | None = None,
     slots: int = 512,
@@ -77,7 +77,7 @@ def test_an_idle_replica_answers_in_the_time_of_the_prompt() -> None:
     one = engine("L4")
     found = latency(one, Traffic.of(EVEN, 8192), 1e-6)
     prompt = one.mixed(0, 500, 0, 0)
-    assert prompt < found.ttft_p95 < prompt + 0.01 + one.step.decode(1, 600)
+    assert prompt < found.ttft_p95 < prompt + one.step.per_request + one.step.decode(1, 600)
     assert found.tpot_p95 == pytest.approx(one.step.decode(1, 600), rel=0.02)
 
 

@@ -1,10 +1,17 @@
+from dataclasses import replace
+
+import pytest
+
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.memory import (
     BLOCK_SIZE,
+    COMMUNICATION_BYTES,
     CPU_RESERVE_BYTES,
     GPU_RESERVE_BYTES,
+    GRAPH_BYTES_PER_LAYER,
     activation_bytes,
     block_bytes,
+    reserve_bytes,
     usable_bytes,
     with_kv_cache,
     without_kv_cache,
@@ -37,13 +44,33 @@ def test_parts_sum_up() -> None:
     memory = with_kv_cache(without_kv_cache(FACTS, gpu(), 2048, 64), block_bytes(FACTS, gpu()), 10)
     assert memory.total == memory.weights + memory.activations + memory.reserve + memory.kv_cache
     assert memory.weights == 2 * FACTS.parameters
-    assert memory.reserve == GPU_RESERVE_BYTES
+    assert memory.reserve == GPU_RESERVE_BYTES + 32 * GRAPH_BYTES_PER_LAYER
     assert memory.kv_cache == 10 * BLOCK_SIZE * 128 * 1024
     assert memory.kv_cache_tokens == 160
 
 
 def test_weights_are_shared_and_rounded_up() -> None:
-    assert without_kv_cache(FACTS, gpu(4), 2048, 64).weights == -(-2 * FACTS.parameters // 4)
+    shared = without_kv_cache(FACTS, gpu(4), 2048, 64)
+    assert shared.weights == FACTS.weights_bytes("BF16", 4)
+    assert shared.weights == pytest.approx(2 * FACTS.parameters / 4, rel=1e-3)
+    alone = without_kv_cache(FACTS, gpu(), 2048, 64)
+    assert shared.reserve - alone.reserve == COMMUNICATION_BYTES
+
+
+def test_stages_share_weights_cache_and_graphs() -> None:
+    one, two = gpu(2), replace(gpu(2), pipeline_parallel_size=2)
+    assert without_kv_cache(FACTS, two, 2048, 64).weights == pytest.approx(
+        without_kv_cache(FACTS, one, 2048, 64).weights / 2, abs=1
+    )
+    assert block_bytes(FACTS, two) == block_bytes(FACTS, one) / 2
+    fewer = reserve_bytes(FACTS, one) - reserve_bytes(FACTS, two)
+    assert fewer == 16 * GRAPH_BYTES_PER_LAYER
+
+
+def test_activations_beside_quantized_weights_are_as_wide_as_without() -> None:
+    plain = activation_bytes(FACTS, gpu(), 512, 1)
+    for weights in ("FP8", "INT4", "NVFP4"):
+        assert activation_bytes(FACTS, replace(gpu(), weights=weights), 512, 1) == plain
 
 
 def test_activations_grow_with_tokens_and_sequences() -> None:

@@ -1,101 +1,60 @@
-"""The performance model against published measurements; see the head of the data file."""
+"""The performance model against 184 published serving points; see the head of the data file."""
 
-import csv
 import statistics
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
-from plimsoll_planner.accelerators import find
-from plimsoll_planner.inputs import Lengths, Workload
-from plimsoll_planner.latency import Engine, full_batch_tpot
-from plimsoll_planner.memory import block_bytes, usable_bytes, without_kv_cache
-from plimsoll_planner.model_facts import model_facts
-from plimsoll_planner.performance import StepTime, step_time
-from plimsoll_planner.shape import Shape
-from plimsoll_planner.traffic import Traffic
-from tests.unit.plimsoll_planner import models
-
-DATA = Path(__file__).parents[2] / "data" / "serving_measured.csv"
-CONFIGS = {
-    "Qwen3-32B": models.QWEN3_32B,
-    "Llama-3.1-70B": models.LLAMA_31_70B,
-    "Llama-3.1-8B-Instruct": models.LLAMA_31_8B,
-}
-BUDGET = 8192
-"""Token budget of both engines on these GPUs, unless told otherwise."""
+from tests.unit.plimsoll_planner.measured import Point, points, rank_correlation
 
 
-@dataclass(frozen=True)
-class Point:
-    """A row, and what the model says of it."""
-
-    row: dict[str, str]
-    measured: float
-    predicted: float
-
-    @property
-    def error(self) -> float:
-        return abs(self.predicted / self.measured - 1)
-
-
-def points() -> list[Point]:
-    lines = [line for line in DATA.read_text().splitlines() if not line.startswith("#")]
-    found = []
-    for row in csv.DictReader(lines):
-        predicted = _predict(row)
-        if predicted is not None:
-            found.append(Point(row, float(row["tpot_ms"]) / 1e3, predicted))
+@pytest.fixture(scope="module")
+def all_points() -> list[Point]:
+    found = points()
+    assert len(found) == 184
     return found
 
 
-def _predict(row: dict[str, str]) -> float | None:
-    """TPOT of a closed loop of `batch` clients; None where their KV cache does not fit."""
-    gpu = find(row["system"].removesuffix("_sxm"))
-    assert gpu is not None
-    facts, size = model_facts(CONFIGS[row["model"]]), int(row["tp"])
-    shape = Shape(gpu, gpu.name, "BF16", "BF16", size)
-    batch, prompt, output = (int(row[k]) for k in ("batch", "prompt_tokens", "output_tokens"))
-    step, weights = step_time(facts, shape), without_kv_cache(facts, shape, BUDGET, batch)
-    total = weights.total
-    if row["precision"] == "fp8":
-        step = _fp8(step, facts.linear_parameters, facts.head_parameters)
-        total -= weights.weights // 2
-    tokens = (usable_bytes(shape, gpu.memory_bytes) - total) // block_bytes(facts, shape) * 16
-    if batch * (prompt + output) > tokens:
-        return None
-    lengths = Workload(1.0, Lengths(prompt, prompt), Lengths(output, output))
-    return full_batch_tpot(Engine(step, batch, BUDGET), Traffic.of(lengths, 10**6), batch)
+def percentile(errors: list[float], share: float) -> float:
+    return sorted(errors)[int(share * len(errors))]
 
 
-def _fp8(step: StepTime, layers: int, head: int) -> StepTime:
-    """The layers' products at twice the rate from half the bytes; head, cache, attention BF16."""
-    return replace(
-        step,
-        compute_per_token=step.compute_per_token / 2,
-        read_fixed=step.read_fixed * (layers / 2 + head) / (layers + head),
-    )
+def test_error_over_all(all_points: list[Point]) -> None:
+    tpot = [point.tpot_error for point in all_points]
+    assert statistics.median(tpot) <= 0.04
+    assert percentile(tpot, 0.9) <= 0.12
+    assert statistics.median(point.ttft_error for point in all_points) <= 0.25
+    assert abs(statistics.median(p.predicted.tpot / p.tpot - 1 for p in all_points)) <= 0.01
 
 
 @pytest.mark.parametrize(
-    ("model", "precision", "count", "median", "p90"),
+    ("model", "count", "tpot", "tpot_p90", "rank", "ttft"),
     [
-        ("Qwen3-32B", "bf16", 80, 0.06, 0.13),
-        ("Llama-3.1-70B", "fp8", 40, 0.06, 0.14),
-        ("Llama-3.1-8B-Instruct", "fp8", 45, 0.09, 0.19),
+        ("Qwen3-32B", 93, 0.05, 0.12, 0.95, 0.20),
+        ("Llama-3.1-70B", 45, 0.03, 0.11, 0.99, 0.30),
+        # SGLang streams some 20,000 tokens/s from one process here, whatever the GPUs: with 512
+        # clients that, which is not modelled, makes TTFT and mixes up near equal TPOTs.
+        ("Llama-3.1-8B-Instruct", 46, 0.05, 0.15, 0.80, 0.60),
     ],
 )
-def test_error_of_tpot(model: str, precision: str, count: int, median: float, p90: float) -> None:
-    errors = sorted(
-        p.error for p in points() if (p.row["model"], p.row["precision"]) == (model, precision)
-    )
-    assert len(errors) >= count
-    assert statistics.median(errors) <= median
-    assert errors[int(0.9 * len(errors))] <= p90
+def test_error_by_model(
+    all_points: list[Point],
+    model: str,
+    count: int,
+    tpot: float,
+    tpot_p90: float,
+    rank: float,
+    ttft: float,
+) -> None:
+    of = [point for point in all_points if point.row["model"] == model]
+    assert len(of) == count
+    errors = [point.tpot_error for point in of]
+    assert statistics.median(errors) <= tpot
+    assert percentile(errors, 0.9) <= tpot_p90
+    assert rank_correlation([p.predicted.tpot for p in of], [p.tpot for p in of]) >= rank
+    assert statistics.median(point.ttft_error for point in of) <= ttft
 
 
-def test_error_of_tpot_over_all() -> None:
-    errors = sorted(p.error for p in points())
-    assert statistics.median(errors) <= 0.05
-    assert errors[int(0.9 * len(errors))] <= 0.15
+@pytest.mark.parametrize("size", ["1", "2", "4", "8"])
+def test_no_tensor_parallelism_is_off(all_points: list[Point], size: str) -> None:
+    of = [point for point in all_points if point.row["tp"] == size]
+    assert statistics.median(point.tpot_error for point in of) <= 0.05

@@ -4,6 +4,7 @@ import pytest
 
 from plimsoll_planner.inputs import AcceleratorPool, Objectives, Pin, PlanRequest
 from plimsoll_planner.planner import plan
+from plimsoll_planner.products import offer
 from plimsoll_planner.result import Plan, PlanResult
 from tests.unit.plimsoll_planner import models
 from tests.unit.plimsoll_planner.models import CPU_NODE, H200_NODE, L4_NODES, request_for
@@ -134,7 +135,7 @@ def refusal(request: PlanRequest) -> PlanResult:
 
 def test_slow_hardware_is_named_with_figures() -> None:
     result = refusal(request_for(ttft=0.05, tpot=None))
-    assert result.binding_constraint.startswith("timeToFirstToken p95 50ms: NVIDIA-L4×4 reaches ")
+    assert result.binding_constraint.startswith("timeToFirstToken p95 50ms: NVIDIA-L4×2 reaches ")
     assert result.plan is not None
 
 
@@ -156,7 +157,7 @@ def test_weights_that_do_not_fit_are_named_with_figures() -> None:
     result = refusal(request_for(models.LLAMA_31_70B, t4s))
     assert result.plan is None
     assert result.binding_constraint == (
-        "the model needs 262.8Gi of weights in FP32, NVIDIA-T4×8 offer 108.0Gi"
+        "the model needs 262.9Gi of weights in FP32, NVIDIA-T4×8 offer 108.0Gi"
     )
 
 
@@ -311,3 +312,50 @@ def test_no_gpu_is_promised_what_its_memory_cannot_hold() -> None:
         assert result.plan is not None
         label = {"NVIDIA-L4": 23034, "NVIDIA-L40S": 46068, "NVIDIA-A100-SXM4-40GB": 40960}
         assert result.plan.memory_bytes <= 0.9 * label.get(gpu, 143771) * 2**20
+
+
+SLICES = AcceleratorPool("NVIDIA-H200-MIG-1g.18gb", 7, 2, resource="nvidia.com/mig-1g.18gb")
+
+
+def test_a_slice_serves_alone() -> None:
+    found = planned(request_for(models.TINY, SLICES, context=1024))
+    assert found.accelerator == "NVIDIA-H200-MIG-1g.18gb"
+    assert found.resource == "nvidia.com/mig-1g.18gb"
+    assert found.tensor_parallel_size == 1
+    pinned = replace(
+        request_for(models.TINY, SLICES, context=1024), pin=Pin(tensor_parallel_size=2)
+    )
+    result = plan(pinned)
+    assert not result.feasible
+    assert [item.rejected_because for item in result.candidates] == [
+        "pin.tensorParallelSize 2: NVIDIA-H200-MIG-1g.18gb is a part of a GPU, which cannot work "
+        "together with others: pin 1"
+    ]
+    # What is too large for one slice is not split over several.
+    assert not plan(request_for(models.LLAMA_31_70B, SLICES)).feasible
+
+
+def test_one_product_by_two_resources_is_two_products() -> None:
+    as_gpus = replace(SLICES, resource=None, nodes=1)
+    result = plan(request_for(models.TINY, SLICES, as_gpus, context=1024))
+    assert result.plan is not None
+    assert result.plan.resource in ("nvidia.com/gpu", "nvidia.com/mig-1g.18gb")
+    assert len(offer(request_for(models.TINY, SLICES, as_gpus)).products) == 2
+
+
+@pytest.mark.parametrize(
+    ("label", "resource"), [("MI300X", "amd.com/gpu"), ("Gaudi-3", "habana.ai/gaudi")]
+)
+def test_other_vendors_are_planned_on(label: str, resource: str) -> None:
+    found = planned(request_for(models.LLAMA_31_70B, AcceleratorPool(label, 8, 1), tpot=0.1))
+    assert found.resource == resource
+
+
+def test_what_engines_do_not_run_on_is_never_suggested() -> None:
+    tiny_node = AcceleratorPool("Tesla-T4", 1, 1)
+    result = plan(request_for(models.LLAMA_31_70B, tiny_node, max_replicas=2))
+    assert not result.feasible
+    said = " ".join(item.change for item in result.alternatives)
+    assert "NVIDIA" in said
+    assert "AMD" not in said
+    assert "Gaudi" not in said

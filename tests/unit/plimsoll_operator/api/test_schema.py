@@ -9,21 +9,18 @@ import yaml
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.definitions import ACCELERATOR, DEFINITIONS, LLM_DEPLOYMENT
 from plimsoll_operator.api.formats import BY_PATTERN, SOURCE
-from plimsoll_operator.api.rules import RULES
-from plimsoll_operator.api.schema import (
-    custom_resource_definition,
-    custom_resource_definition_yaml,
-    structural,
-)
+from plimsoll_operator.api.schema import CustomResource, structural
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.commands import crd
 from plimsoll_operator.resource import dump_status, parse_resource
 
-FILE = Path(__file__).parents[4] / "crds" / "plimsoll.dev_llmdeployments.yaml"
-CRD = custom_resource_definition()
+FOLDER = Path(__file__).parents[4] / "crds"
+CRD = LLM_DEPLOYMENT.definition()
 VERSION = CRD["spec"]["versions"][0]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+EACH = pytest.mark.parametrize("resource", DEFINITIONS, ids=lambda item: item.kind)
 
 
 def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -38,42 +35,56 @@ def node(path: str) -> dict[str, Any]:
     return dict(nodes(SCHEMA))[path]
 
 
-def test_file_is_generated() -> None:
-    assert FILE.read_text(encoding="utf-8") == custom_resource_definition_yaml()
-    assert yaml.safe_load(FILE.read_text(encoding="utf-8")) == CRD
+def schema_of(resource: CustomResource) -> dict[str, Any]:
+    (version,) = resource.definition()["spec"]["versions"]
+    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
+    return schema
 
 
-def test_command_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@EACH
+def test_file_is_generated(resource: CustomResource) -> None:
+    text = (FOLDER / resource.file_name).read_text(encoding="utf-8")
+    assert text == resource.text()
+    assert yaml.safe_load(text) == resource.definition()
+
+
+def test_command_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert crd.main(["--check", str(tmp_path)]) == 1
+    assert crd.main(["--write", str(tmp_path)]) == 0
+    assert crd.main(["--check", str(tmp_path)]) == 0
+    capsys.readouterr()
     assert crd.main([]) == 0
-    printed = capsys.readouterr().out
-    file = tmp_path / "crd.yaml"
-    file.write_text(printed, encoding="utf-8")
-    assert crd.main(["--check", str(file)]) == 0
-    file.write_text(printed.replace("llm", "lmm"), encoding="utf-8")
-    assert crd.main(["--check", str(file)]) == 1
-    assert crd.main(["--check", str(tmp_path / "absent")]) == 1
+    printed = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert printed == [item.definition() for item in DEFINITIONS]
+    file = tmp_path / LLM_DEPLOYMENT.file_name
+    file.write_text(file.read_text("utf-8").replace("llm", "lmm"), encoding="utf-8")
+    assert crd.main(["--check", str(tmp_path)]) == 1
+    assert f"run `plimsoll crd --write {tmp_path}`" in capsys.readouterr().err
 
 
-def test_schema_is_structural() -> None:
+@EACH
+def test_schema_is_structural(resource: CustomResource) -> None:
     allowed = {
         *("type", "format", "description", "properties", "required", "items", "default", "enum"),
-        *("minLength", "maxLength", "minimum", "maximum", "maxItems"),
+        *("minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"),
         *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
     }
-    for path, schema in nodes(SCHEMA):
+    for path, schema in nodes(schema_of(resource)):
         assert set(schema) <= allowed, path
         assert isinstance(schema["type"], str), path
 
 
-def test_every_field_is_described() -> None:
-    for path, schema in nodes(SCHEMA):
+@EACH
+def test_every_field_is_described(resource: CustomResource) -> None:
+    for path, schema in nodes(schema_of(resource)):
         if path != ".metadata" and not path.endswith("[]"):
             assert schema.get("description", "").endswith("."), path
 
 
-def test_every_string_and_list_of_the_spec_is_bounded() -> None:
+@EACH
+def test_every_string_and_list_of_the_spec_is_bounded(resource: CustomResource) -> None:
     # Else the API server refuses the rules as too costly.
-    for path, schema in nodes(node(".spec")):
+    for path, schema in nodes(schema_of(resource)["properties"]["spec"]):
         if schema["type"] == "string":
             assert "maxLength" in schema or "enum" in schema, path
         if schema["type"] == "array":
@@ -83,22 +94,33 @@ def test_every_string_and_list_of_the_spec_is_bounded() -> None:
             assert "maximum" in schema, path
 
 
-def test_all_rules_are_in_the_schema() -> None:
-    found = {
+def rules_in(resource: CustomResource) -> set[tuple[str, str, str]]:
+    return {
         (path.removeprefix("."), rule["rule"], rule.get("fieldPath", ""))
-        for path, schema in nodes(SCHEMA)
+        for path, schema in nodes(schema_of(resource))
         for rule in schema.get("x-kubernetes-validations", ())
     }
-    assert {(rule.path, rule.cel, rule.field) for rule in RULES} <= found
+
+
+@EACH
+def test_all_rules_are_in_the_schema(resource: CustomResource) -> None:
+    found = rules_in(resource)
+    assert {(rule.path, rule.cel, rule.field) for rule in resource.rules} <= found
     formats = {item.cel for item in BY_PATTERN.values()}
-    assert {cel for _, cel, _ in found} >= formats
-    assert len([cel for _, cel, _ in found if cel not in formats]) == len(RULES) + 2
+    others = [cel for _, cel, _ in found if cel not in formats]
+    assert len(others) == len(resource.rules) + len(resource.name_rules)
+
+
+def test_all_formats_are_used() -> None:
+    used = {cel for item in DEFINITIONS for _, cel, _ in rules_in(item)}
+    assert used >= {item.cel for item in BY_PATTERN.values()}
 
 
 def test_a_format_is_told_in_words() -> None:
     # A bare pattern would be answered with itself.
-    for path, schema in nodes(SCHEMA):
-        assert "pattern" not in schema, path
+    for resource in DEFINITIONS:
+        for path, schema in nodes(schema_of(resource)):
+            assert "pattern" not in schema, path
     source = node(".spec.model.source")["x-kubernetes-validations"]
     assert source == [{"rule": SOURCE.cel, "message": SOURCE.message}]
     (allowed,) = node(".spec.accelerators.allow[]")["x-kubernetes-validations"]
@@ -133,10 +155,14 @@ def test_defaults_are_what_the_types_say() -> None:
     assert "replicas" not in by_server
 
 
-def test_status_has_no_defaults_and_only_what_is_always_written_is_required() -> None:
-    for path, schema in nodes(node(".status")):
+@EACH
+def test_status_has_no_defaults_and_only_what_is_always_written_is_required(
+    resource: CustomResource,
+) -> None:
+    status = schema_of(resource)["properties"]["status"]
+    for path, schema in nodes(status):
         assert "default" not in schema, path
-    assert "required" not in node(".status")
+    assert "required" not in status
 
 
 def test_subresources_columns_and_names() -> None:
@@ -156,6 +182,21 @@ def test_subresources_columns_and_names() -> None:
             assert path in dict(nodes(SCHEMA))
     assert CRD["spec"]["names"]["shortNames"] == ["llm"]
     assert CRD["spec"]["names"]["categories"] == ["all"]
+    assert CRD["spec"]["scope"] == "Namespaced"
+
+
+def test_accelerators_are_of_the_cluster() -> None:
+    definition = ACCELERATOR.definition()
+    assert definition["metadata"]["name"] == "accelerators.plimsoll.dev"
+    assert definition["spec"]["scope"] == "Cluster"
+    # `kubectl get all` is of a namespace.
+    assert "categories" not in definition["spec"]["names"]
+    (version,) = definition["spec"]["versions"]
+    assert version["subresources"] == {"status": {}}
+    for column in version["additionalPrinterColumns"]:
+        path = column["jsonPath"].split("[")[0]
+        if not path.startswith(".metadata"):
+            assert path in dict(nodes(schema_of(ACCELERATOR)))
 
 
 def test_two_types_in_one_field_are_refused() -> None:

@@ -59,8 +59,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 
 
 def test_a_builtin_model_is_read_from_the_package() -> None:
-    config = read_model_config("builtin://tiny")
-    assert config.num_layers > 0
+    found = read_model_config("builtin://tiny")
+    assert len(found.model.layers) > 0
+    assert found.unserved == ""
 
 
 def test_an_unknown_builtin_names_those_there_are() -> None:
@@ -71,7 +72,7 @@ def test_an_unknown_builtin_names_those_there_are() -> None:
 def test_the_hub_is_asked_for_the_revision(hub: type[Hub]) -> None:
     path = "/org/model/resolve/0e9e39f/config.json"
     hub.answers = {path: (200, json.dumps(CONFIG).encode())}
-    assert read_model_config("hf://org/model", "0e9e39f").hidden_size == 64
+    assert read_model_config("hf://org/model", "0e9e39f").model.hidden_size == 64
     assert hub.asked == [(path, None)]
 
 
@@ -129,7 +130,7 @@ def test_volumes_and_images_need_a_config_map(source: str) -> None:
 
 def test_a_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    assert read_model_directory(tmp_path).vocab_size == 100
+    assert read_model_directory(tmp_path).model.vocab_size == 100
     with pytest.raises(ModelSourceError, match="No such file"):
         read_model_directory(tmp_path / "absent")
 
@@ -140,11 +141,17 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
         ("{}", "architectures is missing"),
-        ('{"architectures": ["GPT2LMHeadModel"]}', "supported: LlamaForCausalLM"),
-        (json.dumps({**CONFIG, "hidden_size": -1}), "hidden_size must be a positive integer"),
+        ('{"architectures": ["T5ForConditionalGeneration"]}', "families that the planner knows"),
+        (json.dumps({**CONFIG, "hidden_size": -1}), "hidden_size must be a whole number from 1"),
         (json.dumps({**CONFIG, "rms_norm_eps": "x"}), "could not convert"),
     ],
 )
 def test_what_cannot_be_planned_is_explained(text: str, said: str) -> None:
     with pytest.raises(ModelSourceError, match=said):
         parse_config(text, "here")
+
+
+def test_a_model_that_the_engine_does_not_serve_is_planned_and_told() -> None:
+    found = parse_config(json.dumps({**CONFIG, "architectures": ["Qwen2ForCausalLM"]}), "here")
+    assert found.model.architecture == "Qwen2ForCausalLM"
+    assert "supported: LlamaForCausalLM" in found.unserved

@@ -112,6 +112,32 @@ def test_a_fault_of_our_own_is_one_line(
         run()
 
 
+def test_a_model_that_the_engine_does_not_serve_is_planned_and_marked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixtral = {
+        "architectures": ["MixtralForCausalLM"],
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+        "vocab_size": 100,
+        "max_position_embeddings": 1024,
+    }
+    (folder / "config.json").write_text(json.dumps(mixtral))
+    assert run("--model-config", ".") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "of them active" in out
+    assert "cannot run the plan cpu" in out
+    assert "does not serve: config.json: architectures ['MixtralForCausalLM']" in out
+    assert run("--model-config", ".", "-o", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "supported: LlamaForCausalLM" in found["engineLimit"]
+    assert found["feasible"] is True
+
+
 def test_several_documents_and_other_kinds(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,8 +194,16 @@ def test_the_config_of_a_volume_comes_from_a_config_map_beside_it(folder: Path) 
         ("chat.yaml", "just words", "chat.yaml:1: document: must be an object"),
         ("nodes.yaml", "words", "nodes.yaml: neither nodes nor a list"),
         ("nodes.yaml", "[{accelerator: L4, count: -1}]", "nodes.yaml: [0].count: -1"),
-        ("nodes.yaml", "{kind: Node, status: {conditions: [1]}}", "nodes.yaml: not nodes"),
-        ("nodes.yaml", "{kind: Node, spec: {taints: 1}}", "nodes.yaml: not nodes"),
+        (
+            "nodes.yaml",
+            "{kind: Node, status: {allocatable: {cpu: 1, memory: 1Gi}, conditions: [1]}}",
+            "nodes.yaml: not nodes",
+        ),
+        (
+            "nodes.yaml",
+            "{kind: Node, spec: {taints: 1}, status: {allocatable: {cpu: 1, memory: 1Gi}}}",
+            "nodes.yaml: not nodes",
+        ),
     ],
 )
 def test_bad_input_is_2_and_one_clear_line(
@@ -303,3 +337,40 @@ def test_a_terminal_without_unicode_gets_the_rest(folder: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
     assert "? feasible" in done.stdout
+
+
+ACCELERATOR = """
+apiVersion: plimsoll.dev/v1alpha1
+kind: Accelerator
+metadata: {name: cpu}
+spec: {products: [cpu], pricePerHour: "0.03"}
+---
+apiVersion: somebody.else/v1
+kind: Accelerator
+spec: what it will
+"""
+
+
+def test_accelerators_beside_it_are_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "chat.yaml").write_text(f"{ACCELERATOR}---{CHAT}")
+    assert run("-o", "json") == 0
+    assert "costPerMillionTokens" in json.loads(capsys.readouterr().out)["predicted"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("0.03", "0,03"), "Accelerator cpu: spec.pricePerHour: '0,03': must be a decimal number"),
+        (
+            ("[cpu]", "[Acme-X1]"),
+            "Accelerator cpu: Acme-X1 is not in the catalogue, so spec.memory",
+        ),
+        (("{name: cpu}", "{}"), "an Accelerator without metadata.name: give it one"),
+    ],
+)
+def test_accelerators_that_cannot_be_used_are_bad_input(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], words: str
+) -> None:
+    (folder / "chat.yaml").write_text(f"{ACCELERATOR.replace(*change)}---{CHAT}")
+    assert run() == 2
+    assert words in capsys.readouterr().err

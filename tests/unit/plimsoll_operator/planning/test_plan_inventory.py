@@ -120,6 +120,104 @@ def test_gpus_that_nobody_shares_are_not(replicas: str) -> None:
     assert pools_from_nodes([node]) == pools_from_nodes([gpu_node()])
 
 
+MIG_LABELS = {
+    "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3",
+    "nvidia.com/gpu.memory": "81559",
+    "nvidia.com/mig.strategy": "mixed",
+    "nvidia.com/mig-1g.10gb.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb",
+    "nvidia.com/mig-1g.10gb.memory": "9984",
+    "nvidia.com/mig-3g.40gb.product": "NVIDIA-H100-80GB-HBM3-MIG-3g.40gb",
+    "nvidia.com/mig-3g.40gb.memory": "40448",
+}
+
+
+def mig_node(**allocatable: str) -> dict[str, Any]:
+    resources = {f"nvidia.com/{name}": count for name, count in allocatable.items()}
+    node = gpu_node(status={"allocatable": {"cpu": "96", "memory": "1Ti", **resources}})
+    node["metadata"]["labels"] = MIG_LABELS
+    return node
+
+
+def test_slices_of_the_mixed_strategy_are_pools_of_their_own() -> None:
+    node = mig_node(**{"gpu": "6", "mig-1g.10gb": "4", "mig-3g.40gb": "2"})
+    # The annotation is of whole GPUs: what slices cost, an Accelerator says.
+    assert pools_from_nodes([node]) == (
+        AcceleratorPool("NVIDIA-H100-80GB-HBM3", 6, 1, 81559 * 2**20, 4.2),
+        AcceleratorPool(
+            "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb",
+            4,
+            1,
+            9984 * 2**20,
+            resource="nvidia.com/mig-1g.10gb",
+        ),
+        AcceleratorPool(
+            "NVIDIA-H100-80GB-HBM3-MIG-3g.40gb",
+            2,
+            1,
+            40448 * 2**20,
+            resource="nvidia.com/mig-3g.40gb",
+        ),
+    )
+
+
+def test_a_node_of_slices_only_has_no_gpus_and_is_no_cpu_node() -> None:
+    (pool,) = pools_from_nodes([mig_node(**{"gpu": "0", "mig-1g.10gb": "7"})])
+    assert (pool.accelerator, pool.count) == ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", 7)
+
+
+def test_slices_of_the_single_strategy_are_gpus_of_another_product() -> None:
+    node = gpu_node(status={"allocatable": {"nvidia.com/gpu": "56"}})
+    node["metadata"]["labels"] = {
+        "nvidia.com/gpu.product": "NVIDIA-H200-MIG-1g.18gb",
+        "nvidia.com/gpu.memory": "16384",
+        "nvidia.com/mig.strategy": "single",
+    }
+    (pool,) = pools_from_nodes([node])
+    assert pool == AcceleratorPool("NVIDIA-H200-MIG-1g.18gb", 56, 1, 16384 * 2**20, 4.2)
+
+
+def other_node(resource: str, labels: dict[str, str], taint: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "other", "labels": labels},
+        "spec": {"taints": [{"key": taint, "effect": "NoSchedule"}]},
+        "status": {"allocatable": {"cpu": "96", "memory": "1Ti", resource: "8"}},
+    }
+
+
+def test_amds_gpus_and_gaudis_count_by_their_own_labels() -> None:
+    labels = {"amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM", "amd.com/gpu.vram": "192G"}
+    amd = other_node("amd.com/gpu", labels, "amd.com/gpu")
+    gaudi = other_node(
+        "habana.ai/gaudi", {"plimsoll.dev/accelerator": "Gaudi-3"}, "habana.ai/gaudi"
+    )
+    assert pools_from_nodes([amd, gaudi]) == (
+        AcceleratorPool("AMD_Instinct_MI300X_OAM", 8, 1, 192 * 2**30, resource="amd.com/gpu"),
+        AcceleratorPool("Gaudi-3", 8, 1, resource="habana.ai/gaudi"),
+    )
+    nameless = other_node("habana.ai/gaudi", {}, "habana.ai/gaudi")
+    strange = other_node("amd.com/gpu", labels, "nvidia.com/gpu")
+    assert pools_from_nodes([nameless, strange]) == ()
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        ("karpenter.sh/capacity-type", "spot"),
+        ("eks.amazonaws.com/capacityType", "SPOT"),
+        ("cloud.google.com/gke-spot", "true"),
+        ("kubernetes.azure.com/scalesetpriority", "spot"),
+    ],
+)
+def test_nodes_that_may_be_taken_away_are_marked(label: tuple[str, str]) -> None:
+    for node in (gpu_node(), cpu_node()):
+        node["metadata"].setdefault("labels", {})[label[0]] = label[1]
+        (pool,) = pools_from_nodes([node])
+        assert pool.spot
+        node["metadata"]["labels"][label[0]] = "on-demand"
+        (pool,) = pools_from_nodes([node])
+        assert not pool.spot
+
+
 def test_a_short_list_says_sharing_by_the_products_name() -> None:
     short = yaml.safe_load("[{accelerator: NVIDIA-L4-SHARED}, {accelerator: NVIDIA-L4}]")
     assert [pool.shared for pool in read_inventory([short])] == [True, False]

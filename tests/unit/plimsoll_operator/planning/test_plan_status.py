@@ -28,6 +28,7 @@ PLAN = Plan(
     replicas=2,
     predicted=Prediction(0.1234, 0.0087, 3.1, None),
     binding_constraint="nothing",
+    resource="nvidia.com/gpu",
 )
 
 

@@ -17,6 +17,8 @@ from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
+from plimsoll_runtime.server.speculative_config import read_speculative_config
 from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, gpu_plan, resource
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "render"
@@ -31,6 +33,14 @@ CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
     "gpu-hf": (
         {"source": "hf://org/model", "revision": "0123abc", "servedName": "org/model-8b"},
         gpu_plan(),
+    ),
+    "gpu-mig": (
+        {"source": "pvc://claim/models/llama", "configFrom": CONFIG},
+        gpu_plan(
+            accelerator="NVIDIA-H100-80GB-HBM3-MIG-1g.10gb",
+            resource_name="nvidia.com/mig-1g.10gb",
+            tensor_parallel_size=1,
+        ),
     ),
     "gpu-pvc": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
     "gpu-oci": (
@@ -137,6 +147,36 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
     }
 
 
+def speculation_argument(**speculation: object) -> list[str]:
+    owner = resource(spec={"model": {"source": "builtin://tiny"}, "speculation": speculation})
+    assert owner.spec is not None, owner.invalid
+    deployment = children(owner, owner.spec, cpu_plan(), IMAGE, 1)[-1]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return [each for each in container["args"] if each.startswith("--speculative-config")]
+
+
+def test_drafts_are_switched_on_with_what_the_engine_reads() -> None:
+    assert speculation_argument() == speculation_argument(method="Disabled", numTokens=3) == []
+    (argument,) = speculation_argument(method="NGram", numTokens=3)
+    config = read_speculative_config(argument.partition("=")[2])
+    assert config == SpeculativeConfig(SpeculativeMethod.NGRAM, 3, disable_by_batch_size=8)
+
+
+@pytest.mark.parametrize(
+    "speculation",
+    [
+        {"method": "EAGLE"},
+        {"method": False},  # what YAML makes of Off
+        {"method": "NGram", "numTokens": 0},
+        {"method": "NGram", "numTokens": 17},
+        {"method": "NGram", "maxSequences": 0},
+    ],
+)
+def test_drafts_that_cannot_be_are_refused(speculation: dict[str, Any]) -> None:
+    model = {"source": "builtin://tiny"}
+    assert resource(spec={"model": model, "speculation": speculation}).spec is None
+
+
 def test_threads_of_cpu_engines_give_way_to_their_neighbours() -> None:
     environment = {item["name"]: item["value"] for item in engine("cpu-builtin")["env"]}
     assert environment["OMP_NUM_THREADS"] == "1"
@@ -155,6 +195,17 @@ def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
     assert "--revision=0123abc" in container["args"]
     assert "--served-model-name=org/model-8b" in container["args"]
+    assert "--device=cuda" in container["args"]
+
+
+def test_a_slice_is_asked_for_by_its_own_resource_and_label() -> None:
+    spec, container = pod("gpu-mig"), engine("gpu-mig")
+    assert container["resources"]["limits"] == {"nvidia.com/mig-1g.10gb": "1"}
+    assert container["resources"]["requests"]["nvidia.com/mig-1g.10gb"] == "1"
+    assert spec["nodeSelector"] == {
+        "nvidia.com/mig-1g.10gb.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb"
+    }
+    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     assert "--device=cuda" in container["args"]
 
 

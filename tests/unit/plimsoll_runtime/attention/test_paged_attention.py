@@ -120,7 +120,7 @@ def test_decodes_of_like_length_share_one_padded_call() -> None:
     lengths = [33, 64, 40, 3, 4, 1]
     spans = [SequenceSpan(length - 1, 1, range(16)) for length in lengths]
     attention.plan(build_metadata(spans, 4, 100, CPU))
-    shapes = sorted(tuple(group.slots.shape) for group in attention._decodes)
+    shapes = sorted(tuple(group.slots.shape) for group in attention._groups)
     assert shapes == [(1, 1), (2, 4), (3, 64)]
 
 

@@ -64,6 +64,21 @@ def test_a_place_is_given_back_every_so_many_steps() -> None:
     assert predicted_wait(load(ahead), demand(), rules()) == pytest.approx(1.5)
 
 
+def test_accepted_drafts_make_answers_shorter_in_steps_only() -> None:
+    plain = predicted_wait(load(), demand(), rules())
+    drafting = predicted_wait(load(mean_output_steps=20.0), demand(), rules())
+    assert drafting == pytest.approx(plain / 2)
+    # But no shorter in the cache: fewer of them fit than there are places.
+    small = LIMITS._replace(num_usable_blocks=36)
+    few = load(mean_output_steps=20.0, num_running=0)._replace(limits=small)
+    one = predicted_wait(few, demand(sequences=8), rules())
+    assert (
+        one
+        == predicted_wait(few._replace(mean_output_steps=40.0), demand(sequences=8), rules()) / 2
+        > 0
+    )
+
+
 def test_the_prompts_ahead_take_what_running_sequences_leave_of_the_steps() -> None:
     """100 of 108 tokens: 1000 tokens are 10 steps."""
     ahead = QueueCount("me", 0, 1, 1000)

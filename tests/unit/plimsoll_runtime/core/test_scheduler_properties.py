@@ -14,6 +14,7 @@ from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, hash_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput
 
 FAIR, PRIORITY, FCFS = SchedulingPolicy
@@ -111,7 +112,46 @@ class Memory:
         return [token for _, token in read]
 
 
+def with_drafts(item: ScheduledRequest, guess: "Guess") -> ScheduledRequest:
+    """What a runner makes of an item that may have drafts."""
+    if not item.max_drafts:
+        return item
+    assert item.history is not None
+    known = item.history.prompt_token_ids + item.history.output_token_ids
+    drafts = guess(item.request_id, known, item.max_drafts)
+    assert len(drafts) <= item.max_drafts
+    return item._replace(token_ids=item.token_ids + drafts, num_drafts=len(drafts))
+
+
+def checked(tokens: list[int], num_drafts: int) -> list[int]:
+    """The model's own tokens as far as the last `num_drafts` of `tokens` are these."""
+    known = tokens[: len(tokens) - num_drafts]
+    chosen = [next_token(known)]
+    for draft in tokens[len(known) :]:
+        if draft != chosen[-1]:
+            break
+        known.append(draft)
+        chosen.append(next_token(known))
+    return chosen
+
+
+def chosen(
+    items: list[ScheduledRequest], memory: Memory, salts: dict[str, str]
+) -> tuple[dict[str, int], dict[str, AcceptedDrafts]]:
+    """The model's token for each that samples, and the drafts before it that are right."""
+    sampled, accepted = {}, {}
+    for item in items:
+        tokens = memory.read(item, salts[item.request_id])
+        if item.samples:
+            *drafts, sampled[item.request_id] = checked(tokens, item.num_drafts)
+            if drafts:
+                accepted[item.request_id] = AcceptedDrafts(tuple(drafts))
+    return sampled, accepted
+
+
 Check = Callable[[Scheduler, SchedulerOutput], None]
+Guess = Callable[[str, list[int], int], list[int]]
+"""From a request's id, its tokens so far and how many may be guessed to guesses."""
 Changes = dict[int, LiveLimits]
 """New limits, by the step that they come before."""
 
@@ -137,9 +177,11 @@ def serve(
     policy: SchedulingPolicy = FAIR,
     changes: Changes | None = None,
     requests: dict[str, Request] | None = None,
+    speculation: SpeculativeConfig | None = None,
+    guess: Guess = lambda *_: [],
 ) -> tuple[dict[str, list[RequestOutput]], list[SchedulerOutput]]:
     """Drives a scheduler until all is served; fails when that takes unreasonably many steps."""
-    scheduler = Scheduler(limit, hash_block, policy=policy)
+    scheduler = Scheduler(limit, hash_block, policy=policy, speculation=speculation)
     memory = Memory(limit.block_size)
     outputs: dict[str, list[RequestOutput]] = {}
     steps: list[SchedulerOutput] = []
@@ -177,14 +219,11 @@ def serve(
             check(scheduler, output)
         # As in the model: all of a step is written before anything is read.
         salts = {i.request_id: workload[int(i.request_id[1:])].salt for i in output.scheduled}
-        for item in output.scheduled:
+        items = [with_drafts(item, guess) for item in output.scheduled]
+        for item in items:
             memory.write(item, salts[item.request_id])
-        sampled = {}
-        for item in output.scheduled:
-            tokens = memory.read(item, salts[item.request_id])
-            if item.samples:
-                sampled[item.request_id] = next_token(tokens)
-        for out in scheduler.update(output, sampled):
+        sampled, accepted = chosen(items, memory, salts)
+        for out in scheduler.update(output, sampled, accepted=accepted):
             outputs.setdefault(out.request_id, []).append(out)
         index += 1
     assert scheduler.pool.num_used == 0

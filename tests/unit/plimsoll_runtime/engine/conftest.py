@@ -11,6 +11,8 @@ from transformers import LlamaForCausalLM as Oracle
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.speculation import SpeculativeConfig
+from plimsoll_runtime.engine.drafts import Proposer
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.runner import ModelRunner
 from plimsoll_runtime.model.loader import load_model, read_model_config
@@ -46,22 +48,22 @@ MakeEngine = Callable[..., Engine]
 
 
 @pytest.fixture
-def make_runner(oracle_and_folder: tuple[Oracle, Path]) -> Callable[[EngineLimits], ModelRunner]:
+def make_runner(oracle_and_folder: tuple[Oracle, Path]) -> Callable[..., ModelRunner]:
     """A runner of the model in fp32 with a cache for the limits."""
 
-    def make(limits: EngineLimits) -> ModelRunner:
+    def make(limits: EngineLimits, proposer: Proposer | None = None) -> ModelRunner:
         folder = oracle_and_folder[1]
         config = read_model_config(folder)
         model = load_model(folder, config, dtype=torch.float32, device=CPU, max_model_len=128)
         blocks, size = limits.num_blocks, limits.block_size
         cache = KVCache.allocate(config, blocks, size, torch.float32, CPU)
-        return ModelRunner(model, cache, CPU)
+        return ModelRunner(model, cache, CPU, proposer=proposer)
 
     return make
 
 
 @pytest.fixture
-def make_engine(make_runner: Callable[[EngineLimits], ModelRunner]) -> Iterator[MakeEngine]:
+def make_engine(make_runner: Callable[..., ModelRunner]) -> Iterator[MakeEngine]:
     """`make_engine(max_num_seqs=…, runner=…)`; engines are stopped at the end of the test."""
     engines: list[Engine] = []
 
@@ -71,12 +73,15 @@ def make_engine(make_runner: Callable[[EngineLimits], ModelRunner]) -> Iterator[
         tokens: int = 32,
         model_len: int = 64,
         blocks: int = 64,
+        speculation: SpeculativeConfig | None = None,
+        proposer: Proposer | None = None,
         **options: object,
     ) -> Engine:
         limits = EngineLimits(seqs, tokens, model_len, blocks, 4)
-        real = make_runner(limits)
+        real = make_runner(limits, proposer)
         used = runner(real) if callable(runner) else real
-        engine = Engine(Scheduler(limits), used, real.model.config, **options)  # type: ignore[arg-type]
+        scheduler = Scheduler(limits, speculation=speculation)
+        engine = Engine(scheduler, used, real.model.config, **options)  # type: ignore[arg-type]
         engines.append(engine)
         return engine
 

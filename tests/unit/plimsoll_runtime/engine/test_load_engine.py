@@ -11,6 +11,7 @@ from transformers import LlamaForCausalLM as Oracle
 import plimsoll_runtime
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.loader import (
     StepLimits,
@@ -145,7 +146,10 @@ def test_the_builtin_model_answers_as_transformers_does() -> None:
         engine.stop()
 
 
-def test_the_profiling_step_reaches_the_limits(oracle_and_folder: tuple[Oracle, Path]) -> None:
+@pytest.mark.parametrize("drafts", [None, SpeculativeConfig(SpeculativeMethod.NGRAM, 4)])
+def test_the_profiling_step_reaches_the_limits(
+    oracle_and_folder: tuple[Oracle, Path], drafts: SpeculativeConfig | None
+) -> None:
     options = EngineOptions(device="cpu", dtype="float32", max_num_seqs=3, threads=1)
     engine = load_engine(oracle_and_folder[1], options)
     runner = engine._runner
@@ -154,7 +158,7 @@ def test_the_profiling_step_reaches_the_limits(oracle_and_folder: tuple[Oracle, 
         seen: list[SchedulerOutput] = []
         original = runner.execute
         patch.setattr(runner, "execute", lambda output: (seen.append(output), original(output)))
-        runner.profile(engine.limits)
+        runner.profile(engine.limits, drafts)
     (output,) = seen
     assert len(output.scheduled) == 3
-    assert output.num_tokens == 2 + 128
+    assert output.num_tokens == 2 * (5 if drafts else 1) + 128

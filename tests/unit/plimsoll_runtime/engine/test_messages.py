@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.engine import frames
 from plimsoll_runtime.engine.frames import FrameError, FrameReader
 from plimsoll_runtime.engine.messages import (
@@ -56,6 +57,14 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
         max_model_len=st.none() | st.integers(1, 2**40),
         gpu_memory_utilization=st.floats(0.1, 1),
         seed=st.integers(-(2**63), 2**63),
+        speculative_config=st.none()
+        | st.builds(
+            SpeculativeConfig,
+            method=st.just(SpeculativeMethod.DRAFT_MODEL),
+            num_speculative_tokens=st.integers(1, 32),
+            model=st.text(),
+            disable_by_batch_size=st.none() | st.integers(1, 9),
+        ),
     ),
 }
 

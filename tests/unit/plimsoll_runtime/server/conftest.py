@@ -1,8 +1,10 @@
-"""A real engine and scheduler around a model that says what the test wants."""
+"""A real engine around a model that says what the test wants, or around builtin://tiny."""
 
 import threading
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -19,9 +21,13 @@ from plimsoll_runtime.server.app import create_app
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
 MODEL = "tiny"
 EOS = 5
 VOCAB_SIZE = 2048
+HIDDEN_SIZE = 8
 MAX_MODEL_LEN = 256
 
 
@@ -43,7 +49,7 @@ class SpokenModel:
         """Nothing to warm."""
 
     def execute(self, output: SchedulerOutput) -> StepResult:
-        """The next token of the answer for every sequence that samples."""
+        """The next token of the answer for every sequence that samples, and ones as vectors."""
         self.gate.wait()
         if self.broken:
             raise RuntimeError("the model is broken")
@@ -53,7 +59,9 @@ class SpokenModel:
                 index = item.output_index
                 known = index < len(self.token_ids)
                 sampled[item.request_id] = self.token_ids[index] if known else EOS
-        return StepResult(sampled)
+        ones = array("f", [1.0] * HIDDEN_SIZE).tobytes()
+        pooled = {item.request_id: ones for item in output.scheduled if item.pooled}
+        return StepResult(sampled, pooled=pooled)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +79,7 @@ def engine(spoken: SpokenModel) -> Iterator[Engine]:
     config = ModelConfig.from_hf(
         {
             "architectures": ["LlamaForCausalLM"],
-            "hidden_size": 8,
+            "hidden_size": HIDDEN_SIZE,
             "num_attention_heads": 1,
             "intermediate_size": 8,
             "num_hidden_layers": 1,
@@ -107,6 +115,34 @@ def say(spoken: SpokenModel, tokenizer: Tokenizer) -> Callable[[str], list[int]]
 @pytest.fixture
 def settings() -> ServerSettings:
     return ServerSettings(served_names=("tiny", "alias"), root="builtin://tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny_model() -> Iterator[Engine]:
+    """builtin://tiny; see `tiny_server`."""
+    from tests.unit.plimsoll_runtime.server.tiny_server import tiny_engine  # torch takes its time
+
+    with tiny_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def tiny(tiny_model: Engine) -> Iterator[FastAPI]:
+    """Its app. A module whose `http` shall reach it makes it its `app`."""
+    from tests.unit.plimsoll_runtime.server.tiny_server import tiny_app
+
+    with tiny_app(tiny_model) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def oracle() -> "LlamaForCausalLM":
+    """builtin://tiny as transformers computes it."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    folder = builtin.path(MODEL)
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.server.embeddings_protocol import EmbeddingRequest
 from plimsoll_runtime.server.protocol import (
     UNSUPPORTED_CHAT,
     UNSUPPORTED_COMPLETION,
@@ -28,6 +29,7 @@ FIELDS = sorted(
         *UNSUPPORTED_CHAT,
         *UNSUPPORTED_COMPLETION,
         *ResponsesRequest.model_fields,
+        *EmbeddingRequest.model_fields,
         *TokenizeTextRequest.model_fields,
     }
 )
@@ -104,6 +106,17 @@ OTHERS = st.one_of(
         OPTIONS,
     ),
     st.tuples(
+        st.just("/v1/embeddings"),
+        st.fixed_dictionaries({"input": PROMPTS}),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "dimensions": st.integers(1, 10),
+                "encoding_format": st.sampled_from(["float", "base64"]),
+            },
+        ),
+    ),
+    st.tuples(
         st.just("/tokenize"),
         st.fixed_dictionaries({"prompt": st.text(max_size=30)})
         | st.fixed_dictionaries({"messages": st.lists(TOOL_MESSAGE, max_size=3), "tools": TOOLS}),
@@ -129,7 +142,12 @@ BODIES = st.tuples(
     st.fixed_dictionaries({"messages": st.lists(MESSAGE, min_size=1, max_size=3)}),
     OPTIONS,
 )
-ANSWER = {"/tokenize": "tokens", "/detokenize": "prompt", "/v1/responses": "output"}
+ANSWER = {
+    "/tokenize": "tokens",
+    "/detokenize": "prompt",
+    "/v1/responses": "output",
+    "/v1/embeddings": "data",
+}
 
 
 async def post(app: FastAPI, path: str, body: dict[str, Any]) -> httpx.Response:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.server.command import main, parser
 
 
@@ -41,8 +42,10 @@ def test_every_option_of_the_contract_is_there() -> None:
             *("--tenant-weight=chat=2", "--tenant-weight=a=b=0.5", "--max-queue-len=9"),
             *("--max-queue-wait=2.5", "--api-key-file=keys", "--admin-host=::1", "--admin-port=2"),
             "--tool-call-parser=hermes",
+            '--speculative-config={"method": "ngram", "num_speculative_tokens": 3}',
         ]
     )
+    assert arguments.speculative_config == SpeculativeConfig(SpeculativeMethod.NGRAM, 3)
     assert arguments.tool_call_parser == "hermes"
     assert arguments.scheduling_policy is SchedulingPolicy.PRIORITY
     assert arguments.tenant_weight == [("chat", 2.0), ("a=b", 0.5)]
@@ -81,6 +84,14 @@ def test_every_option_of_the_contract_is_there() -> None:
         (["builtin://none", "--port=0"], "no builtin model is named 'none'"),
         (["s3://x", "--port=0"], "s3://x: a model is a folder"),
         (["builtin://tiny", "--port=0", "--served-model-name="], "name must not be empty"),
+        (["builtin://tiny", "--speculative-config=ngram"], "not valid JSON"),
+        (
+            [
+                *("builtin://tiny", "--port=0", "--speculative-config"),
+                '{"method": "draft_model", "model": "no.such", "num_speculative_tokens": 3}',
+            ],
+            "no.such is not a folder",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(

@@ -16,7 +16,7 @@ from plimsoll_runtime.server.app import create_app
 from plimsoll_runtime.server.chat_template import ChatTemplate
 from plimsoll_runtime.server.structured import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 from tests.unit.plimsoll_runtime.server.sse import events
-from tests.unit.plimsoll_runtime.server.tiny_server import SETTINGS, TOKENIZER, tiny_engine
+from tests.unit.plimsoll_runtime.server.tiny_server import SETTINGS, TOKENIZER
 
 TEMPLATE = ChatTemplate(
     "{% for tool in tools or [] %}{{ tool.function.name }} as <tool_call>{% endfor %}"
@@ -39,12 +39,6 @@ def tool(name: str, properties: dict[str, Any], **more: Any) -> dict[str, Any]:
 PAINT = tool("paint", {"colour": {"enum": ["red", "green"]}, "wet": {"type": "boolean"}})
 WAIT = tool("wait", {"seconds": {"enum": [1, 2, 3]}})
 NAMED = {"type": "function", "function": {"name": "wait"}}
-
-
-@pytest.fixture(scope="module")
-def tiny_model() -> Iterator[Engine]:
-    with tiny_engine() as engine:
-        yield engine
 
 
 @pytest.fixture(params=["hermes", "llama3_json", "mistral"])

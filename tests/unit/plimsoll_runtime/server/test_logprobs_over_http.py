@@ -1,6 +1,5 @@
 """What both APIs tell about tokens, from builtin://tiny, against transformers."""
 
-from collections.abc import AsyncIterator, Iterator
 from operator import itemgetter
 from typing import Any
 
@@ -12,11 +11,8 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion
 from transformers import LlamaForCausalLM
 
-from plimsoll_runtime import builtin
-from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.server.tokenizer import Tokenizer
 from tests.unit.plimsoll_runtime.server.sse import events
-from tests.unit.plimsoll_runtime.server.tiny_server import tiny_app, tiny_engine
 
 TEXT = "The naïve café serves 中文 and 😀 — to everyone."
 # The model is too small to share among threads.
@@ -24,29 +20,9 @@ torch.set_num_threads(1)
 MESSAGES = [{"role": "user", "content": "What is a thread?"}]
 
 
-@pytest.fixture(scope="module")
-def tiny_model() -> Iterator[Engine]:
-    with tiny_engine() as engine:
-        yield engine
-
-
 @pytest.fixture
-def tiny(tiny_model: Engine) -> Iterator[FastAPI]:
-    with tiny_app(tiny_model) as app:
-        yield app
-
-
-@pytest.fixture
-async def http(tiny: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(tiny, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def oracle() -> LlamaForCausalLM:
-    folder = builtin.path("tiny")
-    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+def app(tiny: FastAPI) -> FastAPI:
+    return tiny
 
 
 @torch.inference_mode()

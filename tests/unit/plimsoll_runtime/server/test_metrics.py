@@ -1,12 +1,22 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from plimsoll_runtime.core.queue import QueueCount
-from plimsoll_runtime.server.metrics import GAPS, LATENCIES, MAX_QUEUES_SHOWN, by_tenant
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.stats import SpeculationStats
+from plimsoll_runtime.server.metrics import (
+    GAPS,
+    LATENCIES,
+    MAX_QUEUES_SHOWN,
+    Metrics,
+    by_tenant,
+)
 from tests.unit.plimsoll_runtime.server.conftest import SpokenModel
 
 LABELS = {"model_name": "tiny", "engine": "0"}
@@ -153,3 +163,31 @@ async def test_a_thousand_tenants_are_a_bounded_number_of_series(
     spoken.gate.set()
     answers = await asyncio.gather(*tasks)
     assert {answer.status_code for answer in answers} == {200}
+
+
+def test_drafts_are_counted_under_vllms_names_where_there_are_any(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = engine.stats()
+    counted = SpeculationStats(5, 18, (4, 2, 1))
+
+    def samples(told: SpeculationStats | None) -> dict[str, float]:
+        monkeypatch.setattr(engine, "stats", lambda: replace(stats, speculation=told))
+        exposition = Metrics(engine, "tiny").exposition().decode()
+        families = text_string_to_metric_families(exposition)
+        return {
+            f"{sample.name}{sample.labels.get('position', '')}": sample.value
+            for family in families
+            for sample in family.samples
+            if "spec_decode" in sample.name
+        }
+
+    assert samples(None) == {}
+    assert samples(counted) == {
+        "vllm:spec_decode_num_drafts_total": 5,
+        "vllm:spec_decode_num_draft_tokens_total": 18,
+        "vllm:spec_decode_num_accepted_tokens_total": 7,
+        "vllm:spec_decode_num_accepted_tokens_per_pos_total0": 4,
+        "vllm:spec_decode_num_accepted_tokens_per_pos_total1": 2,
+        "vllm:spec_decode_num_accepted_tokens_per_pos_total2": 1,
+    }

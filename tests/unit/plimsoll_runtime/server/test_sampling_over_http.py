@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.server.structured import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 from plimsoll_runtime.server.tokenizer import Tokenizer
 from tests.unit.plimsoll_runtime.server.sse import events
-from tests.unit.plimsoll_runtime.server.tiny_server import tiny_app, tiny_engine
+from tests.unit.plimsoll_runtime.server.tiny_server import tiny_app
 
 MESSAGES = [{"role": "user", "content": "What is a thread?"}]
 COLOUR = {
@@ -26,23 +25,9 @@ COLOUR = {
 }
 
 
-@pytest.fixture(scope="module")
-def tiny_model() -> Iterator[Engine]:
-    with tiny_engine() as engine:
-        yield engine
-
-
 @pytest.fixture
-def tiny(tiny_model: Engine) -> Iterator[FastAPI]:
-    with tiny_app(tiny_model) as app:
-        yield app
-
-
-@pytest.fixture
-async def http(tiny: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(tiny, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-        yield client
+def app(tiny: FastAPI) -> FastAPI:
+    return tiny
 
 
 async def complete(http: httpx.AsyncClient, **body: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""From an engine's measured steps to the calibration of an Accelerator resource."""

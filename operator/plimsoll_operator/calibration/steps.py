@@ -1,0 +1,97 @@
+"""Reads measured steps: from an engine's admin port, or from a file with what it answered."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from plimsoll_planner.calibration import Sample
+
+PATH = "/admin/steps"
+TIMEOUT_SECONDS = 10.0
+POLL_SECONDS = 1.0
+MAX_FILE_BYTES = 1 << 26
+
+
+class StepsError(Exception):
+    """Measured steps cannot be read; the message says why and what to give instead."""
+
+
+def read_file(path: Path) -> tuple[Sample, ...]:
+    """The steps in a file that holds what GET /admin/steps answered. Raises StepsError."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise StepsError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StepsError(f"{path}: cannot be read: {reason}") from error
+    return _parsed(text, str(path))[1]
+
+
+def poll(
+    url: str,
+    seconds: float,
+    *,
+    client: httpx.Client | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Sample, ...]:
+    """The latest steps of the engine whose admin port is at `url`, and those of the next `seconds`.
+
+    The engine keeps some and counts all, so that none is taken twice. Raises StepsError.
+    """
+    own = client or httpx.Client(timeout=TIMEOUT_SECONDS)
+    until = clock() + seconds
+    try:
+        counted, samples = _fetched(own, url)
+        found = list(samples)
+        while clock() < until:
+            sleep(min(POLL_SECONDS, max(0.0, until - clock())))
+            total, samples = _fetched(own, url)
+            new = total - counted
+            if new < 0:
+                raise StepsError(f"{url}: the engine was restarted meanwhile; try again")
+            found += samples[len(samples) - min(new, len(samples)) :]
+            counted = total
+    finally:
+        if client is None:
+            own.close()
+    return tuple(found)
+
+
+def _fetched(client: httpx.Client, url: str) -> tuple[int, tuple[Sample, ...]]:
+    where = url.rstrip("/") + PATH
+    try:
+        response = client.get(where)
+        response.raise_for_status()
+    except httpx.HTTPStatusError as error:
+        raise StepsError(
+            f"{where} answers {error.response.status_code}: give the address of the engine's admin "
+            "port, as --admin-port says"
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise StepsError(f"{where}: {error}") from error
+    return _parsed(response.text, where)
+
+
+def _parsed(text: str, origin: str) -> tuple[int, tuple[Sample, ...]]:
+    try:
+        document = json.loads(text)
+        samples = tuple(
+            Sample(
+                tokens=int(step["num_tokens"]),
+                sequences=int(step["num_seqs"]),
+                context=int(step["num_context_tokens"]),
+                seconds=float(step["seconds"]),
+            )
+            for step in document["steps"]
+        )
+        return int(document["num_steps"]), samples
+    except (ValueError, KeyError, TypeError) as error:
+        raise StepsError(
+            f"{origin}: not what GET {PATH} answers, an object with num_steps and steps of "
+            "num_tokens, num_seqs, num_context_tokens and seconds"
+        ) from error

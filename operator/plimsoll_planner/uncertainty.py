@@ -1,0 +1,51 @@
+"""How sure a prediction is: the range that 8 of 10 measurements fall into.
+
+The ranges are quantiles of measured over predicted of the published points that the tests hold
+the performance model to (`docs/predictions.md`): on the GPUs that its constants were fitted on, and
+on all others. A calibrated accelerator has the error of its own fit instead.
+"""
+
+from dataclasses import dataclass
+
+from plimsoll_planner.accelerator import Accelerator
+
+FITTED_ON = frozenset({"NVIDIA-H100-80GB-HBM3", "NVIDIA-H200"})
+"""Products of the points that the constants of `performance` were fitted on."""
+_FROM_MEDIAN = 1.9
+"""80th percentile of a normal error's size over its median: 1.2816 / 0.6745."""
+_QUEUEING = 1.5
+"""Share by which an error of the step times grows in a TTFT that waits in queues."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Factors of a prediction between which 8 of 10 measurements lie."""
+
+    low: float
+    high: float
+
+    def of(self, prediction: float) -> tuple[float, float]:
+        """The range of a prediction, in its unit."""
+        return prediction * self.low, prediction * self.high
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Of a prediction's time per output token and time to first token."""
+
+    tpot: Range
+    ttft: Range
+
+
+FITTED = Uncertainty(Range(0.93, 1.10), Range(0.65, 1.40))
+OTHERS = Uncertainty(Range(0.75, 1.40), Range(0.55, 1.80))
+
+
+def uncertainty(accelerator: Accelerator) -> Uncertainty:
+    """How sure predictions on `accelerator` are."""
+    error = accelerator.efficiency.error
+    if error is not None:
+        wide = 1 + _FROM_MEDIAN * error
+        queued = 1 + _QUEUEING * _FROM_MEDIAN * error
+        return Uncertainty(Range(1 / wide, wide), Range(1 / queued, queued))
+    return FITTED if accelerator.name in FITTED_ON else OTHERS

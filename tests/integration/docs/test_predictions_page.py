@@ -1,0 +1,49 @@
+"""The page and picture of predictions are what the performance model says now."""
+
+import pytest
+
+from docs.plots import left_out, predictions
+from tests.unit.plimsoll_planner.measured import Point, points
+from tests.unit.plimsoll_planner.published_serving import Published, published
+
+AGAIN = f"run: {predictions.AGAIN}"
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[Point]:
+    return points()
+
+
+@pytest.fixture(scope="module")
+def others() -> list[Published]:
+    return published()
+
+
+def test_the_page_states_these_figures(measured: list[Point], others: list[Published]) -> None:
+    assert predictions.PAGE.read_text(encoding="utf-8") == predictions.page(measured, others), AGAIN
+
+
+def test_the_picture_shows_these_figures(measured: list[Point], others: list[Published]) -> None:
+    drawn = predictions.SVG.read_text(encoding="utf-8")
+    assert drawn == predictions.picture(measured, others), AGAIN
+
+
+def test_others_figures_are_met_within_what_the_page_says(others: list[Published]) -> None:
+    """None of them was fitted on; at least 20 rows, of 5 GPUs, 5 models and 4 engines."""
+    errors = sorted(abs(row.error) for row in others)
+    assert len(errors) >= 20
+    for field, least in (("gpu", 5), ("model", 5), ("engine", 4)):
+        assert len({row.row[field] for row in others}) >= least
+    assert all(row.row["source"].startswith("https://") for row in others)
+    assert errors[len(errors) // 2] <= 0.15
+    assert sum(error <= 0.3 for error in errors) >= 0.75 * len(errors)
+
+
+def test_a_model_that_was_left_out_is_predicted_from_the_others() -> None:
+    by_model = {found.model: found for found in left_out.saved()}
+    assert by_model["Qwen3-32B"].median <= 0.12
+    assert by_model["Llama-3.1-70B"].median <= 0.12
+    kept = by_model["nothing"].constants
+    for name in ("Qwen3-32B", "Llama-3.1-70B"):
+        for one, all_of_them in zip(by_model[name].constants[:3], kept[:3], strict=True):
+            assert one == pytest.approx(all_of_them, rel=0.15)

@@ -1,0 +1,159 @@
+"""`plimsoll calibrate` from measured steps to a resource."""
+
+import json
+import random
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from plimsoll_operator.calibration.steps import StepsError, poll, read_file
+from plimsoll_operator.commands.calibrate import main
+from plimsoll_operator.planning.model_source import read_model_config
+from plimsoll_planner.accelerators import find
+from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.performance import step_time
+from plimsoll_planner.shape import Shape
+
+
+def answer(count: int, *, slowdown: float = 1.0, seed: int = 1) -> dict[str, object]:
+    """What /admin/steps would answer, of the built-in model on 2 cores."""
+    core = find("cpu")
+    assert core is not None
+    step = step_time(
+        model_facts(read_model_config("builtin://tiny").model),
+        Shape(core, "cpu", "FP32", "FP32", 1, 2.0),
+    )
+    chance = random.Random(seed)
+    steps = []
+    for _ in range(count):
+        sequences, prompt = chance.randint(1, 32), chance.choice((0, 0, 64, 400))
+        context = sequences * 300 + prompt
+        seconds = step(sequences + prompt, sequences, context, context + prompt * prompt / 2)
+        seconds *= slowdown * chance.lognormvariate(0, 0.02)
+        steps.append(
+            {
+                "num_tokens": sequences + prompt,
+                "num_context_tokens": context,
+                "num_seqs": sequences,
+                "seconds": seconds,
+            }
+        )
+    return {"num_steps": count, "steps": steps}
+
+
+ARGUMENTS = ["--model", "builtin://tiny", "--accelerator", "cpu", "--cores", "2"]
+
+
+def test_a_file_of_steps_becomes_a_resource(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps(answer(200, slowdown=2.0)))
+    assert main(["--steps", str(steps), *ARGUMENTS, "--engine", "plimsoll 0.1.0"]) == 0
+    printed = capsys.readouterr().out
+    resource = yaml.safe_load(printed)
+    assert resource["kind"] == "Accelerator"
+    assert resource["metadata"] == {"name": "cpu"}
+    assert resource["spec"]["products"] == ["cpu"]
+    # Twice as slow as the catalogue says: half its peaks.
+    assert 50 <= float(resource["spec"]["compute"]["fp32"].removesuffix("G")) <= 70
+    calibration = resource["spec"]["calibration"]
+    assert 0.9 <= float(calibration["sequenceOverhead"].removesuffix("ms")) / 0.64 <= 1.1
+    assert float(calibration["error"]) <= 0.03
+    assert calibration["samples"] >= 190
+    assert calibration["model"] == "builtin://tiny"
+    assert calibration["engine"] == "plimsoll 0.1.0"
+    assert "median error" in printed
+    assert printed.startswith("# builtin://tiny on cpu×2")
+
+
+def test_of_a_gpu_the_shares_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps(answer(100)))
+    arguments = ["--steps", str(steps), "--model", "builtin://tiny", "--accelerator", "L4"]
+    assert main([*arguments, "--name", "l4-of-ours"]) == 0
+    resource = yaml.safe_load(capsys.readouterr().out)
+    assert resource["metadata"]["name"] == "l4-of-ours"
+    assert resource["spec"]["products"] == ["NVIDIA-L4"]
+    assert 0 < float(resource["spec"]["calibration"]["error"]) <= 1
+
+
+def test_too_few_steps_are_no_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps(answer(3)))
+    assert main(["--steps", str(steps), *ARGUMENTS]) == 1
+    assert "3 steps measured, 30 needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--accelerator", "abacus"], "not in the catalogue"),
+        (["--cores", "0"], "must be more than 0"),
+        (["--tensor-parallel-size", "0"], "must be 1 or more"),
+        (["--accelerator", "NVIDIA-L4"], "give it with --accelerator cpu"),
+        (["--model", "pvc://weights"], "cannot be read out of a volume"),
+    ],
+)
+def test_bad_input_is_told(
+    change: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = tmp_path / "steps.json"
+    steps.write_text(json.dumps(answer(40)))
+    assert main(["--steps", str(steps), *ARGUMENTS, *change]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"num_steps": 1, "steps": [{}]}'])
+def test_files_of_something_else_are_told(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "steps.json"
+    path.write_text(text)
+    with pytest.raises(StepsError, match="not what GET /admin/steps answers"):
+        read_file(path)
+    with pytest.raises(StepsError, match="cannot be read"):
+        read_file(tmp_path / "none.json")
+
+
+class Engine:
+    """An admin port whose engine computes `rate` steps between two reads and keeps `kept`."""
+
+    def __init__(self, rate: int, kept: int) -> None:
+        self.rate, self.kept, self.done, self.now = rate, kept, kept, 0.0
+        every = answer(500)["steps"]
+        assert isinstance(every, list)
+        self.steps = every
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/admin/steps"
+        latest = self.steps[self.done - self.kept : self.done]
+        answered = {"num_steps": self.done, "steps": latest}
+        self.done += self.rate
+        return httpx.Response(200, json=answered)
+
+    def poll(self, seconds: float) -> int:
+        def sleep(duration: float) -> None:
+            self.now += duration
+
+        with httpx.Client(transport=httpx.MockTransport(self)) as client:
+            found = poll(
+                "http://engine:9090/", seconds, client=client, clock=lambda: self.now, sleep=sleep
+            )
+        assert len({sample.seconds for sample in found}) == len(found)
+        return len(found)
+
+
+def test_no_step_is_taken_twice() -> None:
+    assert Engine(rate=10, kept=100).poll(0) == 100
+    assert Engine(rate=10, kept=100).poll(5) == 100 + 5 * 10
+    # Of more steps than the engine keeps, those that it kept.
+    assert Engine(rate=60, kept=50).poll(3) == 50 + 3 * 50
+
+
+def test_an_address_that_is_not_the_admin_port_is_told() -> None:
+    with (
+        httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(404))) as client,
+        pytest.raises(StepsError, match="answers 404: give the address of the engine's admin port"),
+    ):
+        poll("http://engine:8000", 0, client=client)
