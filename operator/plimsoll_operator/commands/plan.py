@@ -10,9 +10,15 @@ from typing import Any
 
 import yaml
 
-from plimsoll_operator.api import KIND
+from plimsoll_operator.commands.inputs import (
+    InputError,
+    check_stdin,
+    read_bundle,
+    read_planned,
+    read_pools,
+)
 from plimsoll_operator.planning import checks
-from plimsoll_operator.planning.bundle import Bundle, BundleError, bundle_of
+from plimsoll_operator.planning.bundle import BundleError
 from plimsoll_operator.planning.checks import (
     EXIT_CODES,
     MEANING,
@@ -22,14 +28,11 @@ from plimsoll_operator.planning.checks import (
 )
 from plimsoll_operator.planning.comparison import Change, compare, costs_more
 from plimsoll_operator.planning.comparison_report import change_as_document, changes_as_text
-from plimsoll_operator.planning.documents import STDIN, DocumentError, read_documents
 from plimsoll_operator.planning.explanation import explanation
 from plimsoll_operator.planning.export import as_document
-from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
-from plimsoll_operator.planning.offline import Planned, plan_bundle
+from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.together import together
-from plimsoll_planner.inputs import AcceleratorPool
 
 FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 DEBUG = "PLIMSOLL_DEBUG"
@@ -53,10 +56,6 @@ _CODES = "".join(
 )
 
 
-class InputError(Exception):
-    """Bad input; one line for each problem."""
-
-
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code; 1 for what should never happen."""
     options = parser().parse_args(argv)
@@ -64,7 +63,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         text, code = _run(options)
-    except (InputError, DocumentError, BundleError) as error:
+    except (InputError, BundleError) as error:
         for line in str(error).splitlines():
             print(f"plimsoll plan: {line}", file=sys.stderr)
         return BAD_INPUT
@@ -147,19 +146,13 @@ def _checks(text: str) -> tuple[checks.Check, ...]:
 
 
 def _run(options: argparse.Namespace) -> tuple[str, int]:
-    sources = options.filename or options.diff
-    if [*sources, options.inventory].count(STDIN) > 1:
-        raise InputError("only one input can be stdin: give files for the others")
-    if options.diff is None and OF_A_CHANGE & set(options.fail_on):
-        raise InputError(f"--fail-on {', '.join(sorted(OF_A_CHANGE))}: give --diff OLD NEW")
-    if options.diff is not None and options.explain:
-        raise InputError("--explain is of plans, not of a --diff: explain OLD and NEW with -f")
-    inventory = _inventory(options.inventory)
     if options.diff is None:
-        planned = plan_bundle(_bundle(sources), inventory, options.model_config)
-        failed = checks.failed_promises(item.result for item in planned)
-        return _plans(planned, options), exit_code(failed, options.fail_on)
-    old, new = (_bundle([source], may_be_empty=True) for source in sources)
+        return _run_plans(options)
+    if options.explain:
+        raise InputError("--explain is of plans, not of a --diff: explain OLD and NEW with -f")
+    check_stdin(*options.diff, options.inventory)
+    inventory = read_pools(options.inventory)
+    old, new = (read_bundle([source], may_be_empty=True) for source in options.diff)
     changes = compare(old, new, inventory, options.model_config)
     failed = {check for change in changes for check in change.failed}
     if costs_more(changes):
@@ -167,19 +160,12 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     return _changes(changes, options.output), exit_code(failed, options.fail_on)
 
 
-def _inventory(source: str) -> tuple[AcceleratorPool, ...]:
-    try:
-        return read_inventory(item.content for item in read_documents([source], sys.stdin))
-    except InventoryError as error:
-        raise InputError(f"{'stdin' if source == STDIN else source}: {error}") from error
-
-
-def _bundle(sources: list[str], *, may_be_empty: bool = False) -> Bundle:
-    bundle = bundle_of(read_documents(sources, sys.stdin))
-    if not bundle.deployments and not may_be_empty:
-        shown = ", ".join("stdin" if source == STDIN else source for source in sources)
-        raise InputError(f"{shown}: no {KIND} in it")
-    return bundle
+def _run_plans(options: argparse.Namespace) -> tuple[str, int]:
+    if OF_A_CHANGE & set(options.fail_on):
+        raise InputError(f"--fail-on {', '.join(sorted(OF_A_CHANGE))}: give --diff OLD NEW")
+    planned = read_planned(options.filename, options.inventory, options.model_config)
+    failed = checks.failed_promises(item.result for item in planned)
+    return _plans(planned, options), exit_code(failed, options.fail_on)
 
 
 def _plans(planned: list[Planned], options: argparse.Namespace) -> str:

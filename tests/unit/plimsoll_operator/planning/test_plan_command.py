@@ -104,7 +104,7 @@ def test_explained_it_says_what_the_planner_was_asked(
 def test_a_fault_of_our_own_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plimsoll_operator.commands.plan.plan_bundle", lambda *_: 1 / 0)
+    monkeypatch.setattr("plimsoll_operator.commands.plan.read_planned", lambda *_: 1 / 0)
     assert run() == 1
     assert "a fault of Plimsoll's own, ZeroDivisionError" in capsys.readouterr().err
     monkeypatch.setenv("PLIMSOLL_DEBUG", "1")
