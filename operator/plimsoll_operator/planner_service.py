@@ -133,7 +133,7 @@ class PlannerService:
             self._accelerator_resources,
             version("plimsoll"),
         )
-        kept = record(sources, result, later=answer.plan != plan_status(result))
+        kept = record(sources, later=answer.plan != plan_status(result))
         return replace(answer, record=kept)
 
     def _recorded(self, resource: Resource, answer: Standing) -> bool:

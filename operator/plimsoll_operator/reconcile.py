@@ -12,6 +12,7 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.autoscale import Decision
 from plimsoll_operator.difference import difference
+from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.history import revision_actions
 from plimsoll_operator.observed import Observed, owned_by
@@ -51,12 +52,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Desired:
-    """What should be. `decision` is the autoscaler's, or None where it does not decide."""
+    """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
+    what there is to say of how the plan fits what is measured."""
 
     resource: Resource
     standing: Standing
     decision: Decision | None
     image: EngineImage
+    drift: Drift = NO_NEWS
 
 
 def reconcile(
@@ -95,6 +98,7 @@ def reconcile(
         decision=desired.decision,
         observed=observed,
         replicas=replicas,
+        drift=desired.drift,
         pending=tuple(
             " ".join(action.key)
             for action in actions

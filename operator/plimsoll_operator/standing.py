@@ -6,10 +6,11 @@ a plan that misses the SLO gives way, to the first feasible one.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
-from plimsoll_operator.planning.record import Record
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.resources import runs_engine
 from plimsoll_planner.inputs import PlanRequest
@@ -42,7 +43,7 @@ class Standing:
     feasibility: Feasibility | None = None
     trouble: Trouble | None = None
     beyond: PlanStatus | None = None
-    record: Record | None = None
+    record: Mapping[str, Any] | None = None
 
 
 def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:

@@ -39,7 +39,11 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
     deployment = situation.observed.children.get(("Deployment", resource.name))
     ours = deployment if deployment is not None and owned_by(deployment, resource.uid) else None
     progress = rollout(ours)
-    rest = (_feasible(standing), _autoscaling(resource, situation, progress))
+    rest = (
+        _feasible(standing),
+        _autoscaling(resource, situation, progress),
+        situation.drift.finding,
+    )
     findings = (*readiness(resource, situation, progress), *filter(None, rest))
     taken = standing.plan is not None and not keeps_plan(resource, situation, progress)
     unanswered = standing.trouble is not None and standing.beyond is None
@@ -48,6 +52,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "replicas": progress.replicas,
             "ready_replicas": progress.ready,
             "selector": selector_text(resource.name),
+            "observed": situation.drift.observed,
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if progress.exists else None,
@@ -73,6 +78,8 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
                 "current_revision": None,
             }
         )
+    if status.observed is None and status.current_revision == previous.current_revision:
+        status = status.model_copy(update={"observed": previous.observed})
     return _with(status, resource.generation, findings, now)
 
 

@@ -1,4 +1,4 @@
-"""What a plan was made from and what it promises, as plain data that a later look can plan again.
+"""What a plan was made from, as plain data that a later look can plan again.
 
 A record holds all that the planner was asked, config.json included, so that it needs neither the
 nodes nor the hub of that day.
@@ -12,14 +12,12 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel, to_snake
 
-from plimsoll_operator.api.quantity import format_duration
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel, parse_config
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
-from plimsoll_planner.result import PlanResult
 
 MAX_CONFIG_BYTES = 1 << 16
 """Of a config.json that is kept whole; of a larger one only the hash is."""
@@ -44,16 +42,8 @@ class Sources:
     planner: str
 
 
-@dataclass(frozen=True)
-class Record:
-    """`inputs` and `prediction` as a revision keeps them."""
-
-    inputs: Data
-    prediction: Data
-
-
-def record(sources: Sources, result: PlanResult, *, later: bool = False) -> Record:
-    """The record of what the planner answered.
+def record(sources: Sources, *, later: bool = False) -> Data:
+    """What a plan was made from.
 
     `later` marks one that was made for a plan that stood already: its nodes are those of now.
     """
@@ -80,7 +70,7 @@ def record(sources: Sources, result: PlanResult, *, later: bool = False) -> Reco
     }
     if later:
         inputs["recordedLater"] = True
-    return Record(inputs, _prediction(result))
+    return inputs
 
 
 def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
@@ -104,24 +94,6 @@ def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
     except (InvalidSpecError, ModelSourceError) as error:
         raise RecordError(f"this version cannot read what was recorded: {error}") from error
     return plan_request(spec, found.model, pools, accelerators)
-
-
-def _prediction(result: PlanResult) -> Data:
-    """p95 and the range that 8 of 10 measurements are expected in."""
-    if result.plan is None:
-        return {}
-    said = result.plan.predicted
-    return {
-        "timeToFirstToken": _latency(said.ttft_p95, said.ttft_p95_range),
-        "timePerOutputToken": _latency(said.tpot_p95, said.tpot_p95_range),
-    }
-
-
-def _latency(p95: float, span: tuple[float, float] | None) -> Data:
-    found: Data = {"p95": format_duration(p95)}
-    if span is not None:
-        found |= {"low": format_duration(span[0]), "high": format_duration(span[1])}
-    return found
 
 
 def _fields(pool: AcceleratorPool) -> Data:

@@ -6,10 +6,10 @@ back, as StatefulSets and DaemonSets do.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.planning.record import Record
 from plimsoll_operator.render.labels import PLAN_LABEL, child
 from plimsoll_operator.resource import Resource
 
@@ -27,13 +27,12 @@ def revision_name(name: str, plan: PlanStatus, inputs: str) -> str:
 
 
 def revision(
-    resource: Resource, plan: PlanStatus, inputs: str, record: Record, number: int
+    resource: Resource, plan: PlanStatus, inputs: str, record: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
-    """The object. Its label says which pods run by it."""
+    """The object, prediction included. Its label says which pods run by it."""
     data = {
         "plan": plan.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "inputs": {"hash": inputs, **record.inputs},
-        "prediction": record.prediction,
+        "inputs": {"hash": inputs, **record},
     }
     name = revision_name(resource.name, plan, inputs)
     made = child(resource, "apps/v1", KIND, name, {"data": data, "revision": number})

@@ -10,13 +10,12 @@ from plimsoll_operator.actions import Apply, Delete, Renumber
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.history import revision_actions
 from plimsoll_operator.observed import Observed
-from plimsoll_operator.planning.record import Record
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.revision import KIND, revision_name
 from plimsoll_operator.standing import Standing
 from tests.unit.plimsoll_operator.samples import UID, Cell, cpu_plan, raw_resource, resource
 
-RECORD = Record({"spec": {}}, {"timeToFirstToken": {"p95": "120ms"}})
+RECORD = {"spec": {}}
 
 
 def plan(number: int) -> PlanStatus:
@@ -52,7 +51,6 @@ def test_a_plan_is_kept_with_what_it_was_made_from() -> None:
     assert made.child["data"] == {
         "plan": plan(0).model_dump(mode="json", by_alias=True, exclude_none=True),
         "inputs": {"hash": "inputs 0", "spec": {}},
-        "prediction": {"timeToFirstToken": {"p95": "120ms"}},
     }
     metadata = made.child["metadata"]
     assert metadata["name"] == name(0)
