@@ -77,6 +77,15 @@ class Cluster:
         configuration.retries = False
         return cls(ApiClient(configuration), workers)
 
+    @staticmethod
+    def default_namespace() -> str:
+        """The namespace of the kubeconfig's current context; `default` where it names none."""
+        try:
+            _, current = config.list_kube_config_contexts()
+        except config.ConfigException:
+            return "default"
+        return str(current["context"].get("namespace") or "default")
+
     def close(self) -> None:
         """Drops connections; calls in flight end with an error."""
         self._executor.shutdown(wait=False, cancel_futures=True)

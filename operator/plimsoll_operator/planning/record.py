@@ -73,10 +73,20 @@ def record(sources: Sources, *, later: bool = False) -> Data:
     return inputs
 
 
+def spec_of(inputs: Mapping[str, Any]) -> LLMDeploymentSpec:
+    """The spec in a record's inputs. Raises RecordError."""
+    try:
+        return parse_spec(inputs["spec"])
+    except (KeyError, InvalidSpecError) as error:
+        raise RecordError(
+            f"this version cannot read the spec that was recorded: {error}"
+        ) from error
+
+
 def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
     """What the planner was asked, from a record's inputs. Raises RecordError."""
     try:
-        spec = parse_spec(inputs["spec"])
+        spec = spec_of(inputs)
         model = inputs["model"]
         if "config" not in model:
             raise RecordError(
@@ -91,7 +101,7 @@ def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
         accelerators = overrides(verdicts(inputs["accelerators"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"not a record of a plan's inputs: {error!r}") from error
-    except (InvalidSpecError, ModelSourceError) as error:
+    except ModelSourceError as error:
         raise RecordError(f"this version cannot read what was recorded: {error}") from error
     return plan_request(spec, found.model, pools, accelerators)
 
