@@ -159,10 +159,10 @@ def test_between_entering_and_leaving_it_stays(field: str, enter: float, leave: 
     assert back.finding.status is False
 
 
-near = st.floats(0.93, 1.07)
+near = st.floats(0.955, 1.045)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     base=st.floats(0.5, 2.5),
     noise=st.lists(st.tuples(near, near, near, near), min_size=1, max_size=12),
@@ -183,8 +183,8 @@ def test_noise_is_written_at_most_twice(base: float, noise: list[tuple[float, ..
         after = told(current, news, now=LATER)
         writes += after.status != current.status
         current = after
-    # The verdict, once more where that has settled on the other side, and figures at its edge.
-    assert writes <= 3
+    # The verdict, and once more where that settles on the other side of a threshold.
+    assert writes <= 2
 
 
 def test_news_wait_for_their_time() -> None:
