@@ -91,7 +91,8 @@ def parse_sample(replica: str, text: str, at: float) -> Sample:
     running, waiting = sum(values[RUNNING]), sum(values[WAITING])
     counters: Counters | None = None
     if all(histogram.buckets for histogram in histograms.values()):
-        counters = Counters(*histograms.values(), unfinished=running + waiting)
+        prompts, outputs, first_token, per_token = (histograms[name] for name in HISTOGRAMS)
+        counters = Counters(prompts, outputs, first_token, per_token, running + waiting)
     return Sample(
         replica=replica,
         at=at,
