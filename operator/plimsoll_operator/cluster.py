@@ -28,6 +28,7 @@ FIELD_MANAGER = "plimsoll"
 STATUS_MANAGER = "plimsoll-status"
 TIMEOUT_SECONDS = 15.0
 PAGE = 500
+APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
 _TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TRANSIENT = frozenset({408, 409, 410, 429, 500, 502, 503, 504})
 
@@ -155,7 +156,7 @@ class Cluster:
         """Gives a revision another number, if the object still is the same one."""
         body = {"metadata": {"uid": uid}, "revision": number}
         path, query = kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}
-        return await self._call("PATCH", path, query, body, "application/merge-patch+json")
+        return await self._call("PATCH", path, query, body, MERGE_PATCH)
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Creates an object. Raises ClusterError."""
@@ -180,7 +181,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        patch: str = "application/apply-patch+yaml",
+        patch: str = APPLY_PATCH,
     ) -> Object:
         return await self.run(lambda: self._request(method, path, query or {}, body, patch))
 
@@ -201,7 +202,8 @@ class Cluster:
         payload: object = body
         if method == "PATCH":
             headers["Content-Type"] = patch
-            payload = json.dumps(body)
+            # The client encodes what its type calls JSON, and only that.
+            payload = body if patch == MERGE_PATCH else json.dumps(body)
         elif body is not None:
             headers["Content-Type"] = "application/json"
         try:
