@@ -1,13 +1,12 @@
 """Plans are kept as they were made, drift is told with what to edit, and both are explained."""
 
 import os
-
-import pytest
+import subprocess
+import sys
 
 from e2e.support.kubectl import Kubectl, Object, condition, eventually, is_true
 from e2e.support.resources import tiny
 from e2e.support.traffic import Traffic, service_url
-from plimsoll_operator.commands.explain import main as explain
 
 NAME = "kept"
 
@@ -30,12 +29,22 @@ def plan_for(kubectl: Kubectl, prompt_tokens: int) -> None:
     kubectl.merge("llmdeployment", NAME, {"spec": {"workload": {"promptTokens": lengths}}})
 
 
-def test_kept_drifted_and_explained(
-    kubectl: Kubectl,
-    proxy: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def explained(kubectl: Kubectl) -> str:
+    """What `plimsoll explain` prints, in a process of its own as a person runs it."""
+    code = "import sys; from plimsoll_operator.commands.explain import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, NAME, "-n", kubectl.namespace],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "KUBECONFIG": kubectl.kubeconfig},
+    )
+    assert not done.stderr, done.stderr
+    return done.stdout
+
+
+def test_kept_drifted_and_explained(kubectl: Kubectl, proxy: str) -> None:
     kubectl.apply(tiny(NAME))
     first = eventually("the first plan serves", lambda: in_force(kubectl, 1), timeout=180)
     # Prompts of 24 tokens and answers of 16 where 100 and 40 were declared.
@@ -67,9 +76,7 @@ def test_kept_drifted_and_explained(
     assert name == first["status"]["currentRevision"]
     assert revisions(kubectl) == {name: 3, other: 2}
 
-    monkeypatch.setitem(os.environ, "KUBECONFIG", kubectl.kubeconfig)
-    assert explain([NAME, "-n", kubectl.namespace]) == 0
-    text = capsys.readouterr().out
+    text = explained(kubectl)
     print(text)
     for part in (f"3, {name}", "the same answer", "declared", "this is the plan", f"2, {other}"):
         assert part in text

@@ -22,7 +22,7 @@ def server() -> Iterator[tuple[str, Sent]]:
     sent: Sent = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_PATCH(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_PATCH(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             sent.append((self.path, self.headers["Content-Type"], json.loads(body)))
             self.send_response(200)
