@@ -15,7 +15,7 @@ from plimsoll_operator.render.revision import KIND, revision_name
 from plimsoll_operator.standing import Standing
 from tests.unit.plimsoll_operator.samples import UID, Cell, cpu_plan, raw_resource, resource
 
-RECORD = {"spec": {}}
+RECORD: dict[str, Any] = {"spec": {}}
 
 
 def plan(number: int) -> PlanStatus:
