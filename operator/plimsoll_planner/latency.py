@@ -14,7 +14,7 @@ of the squared distances of their percentiles from their means.
 import math
 from dataclasses import dataclass
 
-from plimsoll_planner.step_time import StepTime
+from plimsoll_planner.step_time import StepSeconds
 from plimsoll_planner.traffic import Z95, Traffic
 
 SKEWED_DEVIATIONS = 2.0
@@ -48,7 +48,7 @@ OVERLOADED = Latency(math.inf, math.inf, math.inf, math.inf, math.inf)
 class Engine:
     """What serves: step times under the limits of one replica."""
 
-    step: StepTime
+    step: StepSeconds
     max_num_seqs: int
     max_num_batched_tokens: int
 

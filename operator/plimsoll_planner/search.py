@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from plimsoll_planner.accelerators import CPU
+from plimsoll_planner.drafting import Drafter
 from plimsoll_planner.inputs import Objectives, PlanRequest
 from plimsoll_planner.latency import OVERLOADED, Latency
 from plimsoll_planner.model_facts import ModelFacts, model_facts
@@ -110,6 +111,7 @@ def demand_of(request: PlanRequest) -> Demand:
         objectives=request.objectives,
         max_model_len=length,
         pin=request.pin,
+        draft=Drafter.of(request.draft),
     )
 
 
