@@ -55,12 +55,12 @@ e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here
 	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
 	$(BIN)/pytest e2e -s
 
+.PHONY: soak
+soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks and failures
+	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)
+
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests
-
-.PHONY: soak
-soak: setup ## load for MINUTES=30, clients that leave, SIGTERM under load: memory flat, answers right
-	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)
 
 .PHONY: demo
 demo: setup ## from one YAML to a streamed answer, on a real cluster on this machine

@@ -69,7 +69,7 @@ class Client:
         except httpx.ConnectError:
             return "refused"
         except httpx.HTTPError as error:
-            return self._fail(f"{type(error).__name__}: {error}")
+            return self._fail(f"{type(error).__name__}: {error.__cause__!r}")
         if (
             answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
             and "retry-after" in answer.headers

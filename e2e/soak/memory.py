@@ -31,19 +31,6 @@ class Sample:
         return found.resident if found else 0
 
 
-@dataclass(frozen=True)
-class Growth:
-    """Median resident bytes of a first and of a last stretch of time."""
-
-    first: float
-    last: float
-
-    @property
-    def share(self) -> float:
-        """Growth as a share of the first."""
-        return self.last / self.first - 1
-
-
 def read(pid: int, proc: Path = Path("/proc")) -> Reading:
     """Raises OSError when the process is gone."""
     fields = {}
@@ -53,17 +40,23 @@ def read(pid: int, proc: Path = Path("/proc")) -> Reading:
     return Reading(fields["Rss:"], fields["Anonymous:"])
 
 
-def growth(samples: Sequence[Sample], name: str, warm_up: float, window: float) -> Growth:
-    """From the `window` seconds after `warm_up` to the last `window` seconds.
+def medians(samples: Sequence[Sample], name: str, parts: int) -> list[float]:
+    """Median resident bytes in each of so many equal parts of the time.
 
-    Medians, so that neither a short peak nor a quiet moment decides. Raises ValueError when a
-    stretch has no sample.
+    Medians, so that neither a short peak nor a quiet moment decides. Raises ValueError when a part
+    has no sample.
     """
     end = samples[-1].seconds if samples else 0.0
-    first = [each.resident(name) for each in samples if 0 <= each.seconds - warm_up < window]
-    last = [each.resident(name) for each in samples if each.seconds > end - window]
-    if not first or not last:
-        raise ValueError(
-            f"{len(samples)} samples until {end:.0f} s are too few for a warm-up of {warm_up:.0f} s"
+    grouped: list[list[int]] = [[] for _ in range(parts)]
+    for each in samples:
+        grouped[min(parts - 1, int(each.seconds / end * parts)) if end else 0].append(
+            each.resident(name)
         )
-    return Growth(statistics.median(first), statistics.median(last))
+    if not all(grouped):
+        raise ValueError(f"{len(samples)} samples are too few for {parts} parts of {end:.0f} s")
+    return [statistics.median(part) for part in grouped]
+
+
+def growth(parts: Sequence[float]) -> float:
+    """From the second part, as the first is the warm-up, to the last; a share of the second."""
+    return parts[-1] / parts[1] - 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 
 from e2e.soak.canaries import Canaries
-from e2e.soak.memory import ALL, Growth, Sample, growth
+from e2e.soak.memory import ALL, Sample, growth, medians
 from e2e.soak.report import Report, mebibytes, table
 from e2e.soak.requests import Requests
 from e2e.soak.sending import client, send
@@ -19,7 +19,7 @@ PAUSE = 0.02
 """Seconds that a client waits between two requests: the load is bounded, whatever the machine."""
 SAMPLE_SECONDS = 2.0
 PARTS = 6
-"""The first sixth of the time is the warm-up, the next one is compared with the last."""
+"""Of the time: the first is the warm-up, the second is compared with the last."""
 MOST_GROWTH = 0.01
 
 
@@ -98,23 +98,22 @@ def _counts(mixed: Mixed) -> Iterator[str]:
 
 
 def _memory(mixed: Mixed, report: Report) -> Iterator[str]:
-    part = mixed.samples[-1].seconds / PARTS
-    found = {name: growth(mixed.samples, name, part, part) for name in ("server", "engine", ALL)}
-    head = ("resident MiB", "at the start", "after warm-up", "at the end", "growth")
+    found = {name: medians(mixed.samples, name, PARTS) for name in ("server", "engine", ALL)}
+    head = ("resident MiB", "first", *(f"{part + 1}/{PARTS}" for part in range(PARTS)), "growth")
     yield from table(
         head,
         [
-            (name, mebibytes(mixed.samples[0].resident(name)), *_row(each))
-            for name, each in found.items()
+            (
+                name,
+                mebibytes(mixed.samples[0].resident(name)),
+                *map(mebibytes, parts),
+                f"{growth(parts):+.2%}",
+            )
+            for name, parts in found.items()
         ],
     )
-    for name, each in found.items():
-        if each.share > MOST_GROWTH:
-            report.blame(f"the memory of {name} grew by {each.share:.2%}")
-
-
-def _row(each: Growth) -> tuple[str, str, str]:
-    return mebibytes(each.first), mebibytes(each.last), f"{each.share:+.2%}"
+    if growth(found[ALL]) > MOST_GROWTH:
+        report.blame(f"memory grew by {growth(found[ALL]):.2%}")
 
 
 def _paths(url: str) -> frozenset[str]:

@@ -33,7 +33,7 @@ OUTLIER = 4.0
 MOST_REJECTED = 0.3
 """Share of the steps that may be rejected before the fit says that the model does not describe
 them."""
-LARGEST_ERROR = 0.5
+LARGEST_ERROR = 0.3
 """Median relative error from which on a fit says that it is none."""
 _HUBER = 1.5
 _PRIOR = 1.0
@@ -42,7 +42,7 @@ _DETERMINED = 0.35
 """Standard deviation of the logarithm up to which the steps determine a parameter."""
 _NOISE = 0.01
 """Least relative noise of a measured step."""
-_ROUNDS, _STEPS, _DIFFERENCE = 6, 12, 1e-4
+_ROUNDS, _STEPS, _DIFFERENCE, _SETTLED = 20, 12, 1e-4, 1e-3
 _NOT_MEASURED = (
     "the model, the accelerator or the parallelism given are not what was measured, or others used "
     "the machine"
@@ -115,11 +115,12 @@ def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Cal
     values = list(fit.prior)
     kept = usable
     for _ in range(_ROUNDS):
-        values = fit.improved(values, kept)
+        before, values = values, fit.improved(values, kept)
         residuals = fit.residuals(values, usable)
         limit = OUTLIER * _scale(residuals)
         inside = [s for s, r in zip(usable, residuals, strict=True) if abs(r) <= limit]
-        if inside == kept:
+        moved = max(abs(now - then) for now, then in zip(values, before, strict=True))
+        if inside == kept and moved < _SETTLED:
             break
         kept = inside
     rejected = len(usable) - len(kept)

@@ -3,14 +3,17 @@
 Roofline: Williams et al., CACM 52(4), 2009; the same for transformers by Pope et al. (arXiv
 2211.05102). `StepTime` has the formula; here are its coefficients.
 
-The constants below are physical and the same for every model, precision and GPU. They are fitted
-together (soft absolute log error of TPOT, weakly held to the kernels' own efficiencies) on the 184
-serving points that aiconfigurator 0.12.0 publishes: Qwen3-32B and Llama-3.1-70B on H100 under
-vLLM, Llama-3.1-8B on H200 under SGLang, tensor parallelism 1 to 8, batches 4 to 512; without the
-points of any one model they come out nearly the same. Where a kernel can be seen alone
-(aiconfigurator-core's tables of measured kernels for A100, L40S, H100, H200, B200; Apache-2.0) it
-agrees within some 10 %: matrix products 0.60 (L40S) to 0.83 (A100) of peak, reading weights 0.77
-(A100, L40S) to 0.87, decode attention 0.82 to 0.86, prefill attention 0.45 to 0.56.
+The constants below are physical and the same for every model and GPU. They are fitted together
+(soft absolute log error of TPOT, held to the kernels' own efficiencies) on the 184 serving points
+that aiconfigurator 0.12.0 publishes: Qwen3-32B and Llama-3.1-70B on H100 under vLLM, Llama-3.1-8B
+on H200 under SGLang, tensor parallelism 1 to 8, batches 4 to 512. What they give for a model, a
+system and 106 published figures that they were not fitted on is in docs/predictions.md. What an
+engine adds to a step, a layer and a sequence are seconds of `Accelerator`.
+
+Where a kernel is seen alone (aiconfigurator-core's tables of measured kernels for A100, L40S, H100,
+H200, B200; Apache-2.0) it agrees within some 10 %: matrix products 0.60 (L40S) to 0.83 (A100) of
+peak, reading weights 0.77 (A100, L40S) to 0.87, decode attention 0.82 to 0.86, prefill attention
+0.45 to 0.56.
 `tests/unit/plimsoll_planner/test_performance_measured.py` holds the model to what it reaches.
 
 A calibrated accelerator's own figures go before these; on `cpu` its figures are all fitted.

@@ -102,6 +102,31 @@ class TokenLogprobs(NamedTuple):
     top: tuple[tuple[int, float], ...] = ()
 
 
+class RequestOutput(NamedTuple):
+    """What one step gave one request. `finish_reason` is set on the last one only.
+
+    `error` is a message fit for the client, with reason `error`; it was `refused` when the request
+    itself is to blame, so that sending it again would not help. Times are the engine's monotonic
+    clock in seconds: `first_scheduled_time` is when the request left the queue. `cached_tokens` of
+    the prompt were in the KV cache then. `logprobs` has an entry for each new token where they
+    were asked for. `prompt_logprobs` come in pieces, from the prompt's second token on: nothing
+    is before the first. `pooled` is a vector, fp32 and little-endian; the sum of them all is what
+    `pooling` makes of the prompt.
+    """
+
+    request_id: str
+    new_token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+    first_scheduled_time: float | None = None
+    num_preemptions: int = 0
+    cached_tokens: int = 0
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    refused: bool = False
+    pooled: bytes = b""
+
+
 @dataclass
 class Request:
     """One sequence. Everything below the line belongs to the scheduler alone.
@@ -163,27 +188,24 @@ class Request:
             return self.prompt_token_ids[start:stop]
         return self.prompt_token_ids[start:] + self.output_token_ids[: stop - split]
 
-
-class RequestOutput(NamedTuple):
-    """What one step gave one request. `finish_reason` is set on the last one only.
-
-    `error` is a message fit for the client, with reason `error`; it was `refused` when the request
-    itself is to blame, so that sending it again would not help. Times are the engine's monotonic
-    clock in seconds: `first_scheduled_time` is when the request left the queue. `cached_tokens` of
-    the prompt were in the KV cache then. `logprobs` has an entry for each new token where they
-    were asked for. `prompt_logprobs` come in pieces, from the prompt's second token on: nothing
-    is before the first. `pooled` is a vector, fp32 and little-endian; the sum of them all is what
-    `pooling` makes of the prompt.
-    """
-
-    request_id: str
-    new_token_ids: tuple[int, ...]
-    finish_reason: FinishReason | None = None
-    error: str | None = None
-    first_scheduled_time: float | None = None
-    num_preemptions: int = 0
-    cached_tokens: int = 0
-    logprobs: tuple[TokenLogprobs, ...] | None = None
-    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
-    refused: bool = False
-    pooled: bytes = b""
+    def output(
+        self,
+        token_ids: tuple[int, ...],
+        reason: FinishReason | None,
+        error: str | None = None,
+        logprobs: tuple[TokenLogprobs, ...] | None = None,
+        prompt_logprobs: tuple[TokenLogprobs, ...] = (),
+    ) -> RequestOutput:
+        """What a step gave the request."""
+        # By place: this is done for every token.
+        return RequestOutput(
+            self.request_id,
+            token_ids,
+            reason,
+            error,
+            self.first_scheduled_time,
+            self.num_preemptions,
+            self.num_cached_tokens,
+            logprobs,
+            prompt_logprobs,
+        )

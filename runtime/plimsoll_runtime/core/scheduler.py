@@ -5,42 +5,23 @@ of it, decode and resuming after preemption are all "compute the next n tokens".
 the simulation that the planner is tested against drive this same class.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
-from plimsoll_runtime.core.blocks import BlockPool, CachedBlock
+from plimsoll_runtime.core.blocks import BlockPool
+from plimsoll_runtime.core.candidate import Candidate, next_candidate
 from plimsoll_runtime.core.checks import check_limits
 from plimsoll_runtime.core.draft_allowance import DraftAllowance
 from plimsoll_runtime.core.fairness import SchedulingPolicy, TenantCounters
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.prefix import HashBlock, PrefixCache, hash_block
 from plimsoll_runtime.core.queue import QueueCount, RankedQueue, WaitingQueue
-from plimsoll_runtime.core.request import (
-    FinishReason,
-    Request,
-    RequestOutput,
-    TokenLogprobs,
-)
+from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, TokenLogprobs
 from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig
-from plimsoll_runtime.core.step import (
-    ScheduledRequest,
-    SchedulerOutput,
-    scheduled_part,
-)
+from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, scheduled_part
 
-KEPT = 1 / 16
-"""Share of places and blocks that a tenant with its part or more leaves to others."""
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
-
-
-class _Candidate(NamedTuple):
-    """A waiting request, its blocks that are in the KV cache already, and how many it lacks."""
-
-    request: Request
-    found: list[CachedBlock]
-    needed: int
 
 
 class Scheduler:
@@ -287,7 +268,7 @@ class Scheduler:
                 self._release(request, reason)
             elif self._drafts is not None and item.max_drafts:
                 self._drafts.settle(request)
-            outputs.append(_output(request, tokens, reason, None, told or None, scored))
+            outputs.append(request.output(tokens, reason, None, told or None, scored))
         return outputs
 
     def _take_prompt(
@@ -300,12 +281,15 @@ class Scheduler:
             self._release(request, reason)
         if not scored and not vector and reason is None:
             return []
-        return [_output(request, (), reason, None, None, scored)._replace(pooled=vector)]
+        return [request.output((), reason, None, None, scored)._replace(pooled=vector)]
 
     def _append(self, request: Request, token: int) -> FinishReason | None:
         """Adds a token to a request's output, and says whether it is the last one."""
         request.output_token_ids.append(token)
         self.counters.charge(request.tenant, output=1)
+        return self._finish_reason(request, token)
+
+    def _finish_reason(self, request: Request, token: int) -> FinishReason | None:
         sampling = request.sampling
         count = len(request.output_token_ids)
         if token in sampling.stop_token_ids and count >= sampling.min_tokens:
@@ -346,35 +330,10 @@ class Scheduler:
         self.num_preemptions += 1
         self._waiting.add(victim)
 
-    def _candidate(self) -> _Candidate | None:
-        """The waiting request that is to be admitted next; None when there is no room for it.
+    def _candidate(self) -> Candidate | None:
+        return next_candidate(self._waiting, self._running, self.pool, self.prefixes, self.limits)
 
-        It is to get the blocks of all its known tokens at once, so that no prompt is preempted half
-        way; those that hold its first tokens already are shared, and count only if they were free.
-        One block for each running request stays free: admitting into the last blocks would only
-        mean preempting a step later. While several tenants are active, one that has its part
-        leaves the last places and blocks to those that have less, so that they need not wait
-        until a request of its flood has ended.
-        """
-        free = self.pool.num_free - len(self._running)
-        places, blocks = self.limits.max_num_seqs, self.pool.num_usable
-        if free < 1 or len(self._running) >= places:
-            return None
-        last_places = len(self._running) >= places - int(places * KEPT)
-        sated: Container[str] | None = None
-        for request in self._waiting.heads():
-            found = self.prefixes.lookup(request)
-            needed = -(-request.num_tokens // self.limits.block_size) - len(found)
-            room = free - needed - self.prefixes.num_revived(found)
-            if last_places or room < int(blocks * KEPT):
-                if sated is None:
-                    sated = self._waiting.have_their_part(self._running, places, blocks)
-                if request.tenant in sated:
-                    continue
-            return _Candidate(request, found, needed) if room >= 0 else None
-        return None
-
-    def _admit(self, candidate: _Candidate, now: float) -> Request:
+    def _admit(self, candidate: Candidate, now: float) -> Request:
         """Moves a candidate of this very moment to the running requests."""
         request, found, needed = candidate
         self._waiting.remove(request)
@@ -398,7 +357,7 @@ class Scheduler:
         if reason is FinishReason.ERROR:
             self.prefixes.distrust(request)
         self._release(request, reason)
-        return _output(request, (), reason, error)
+        return request.output((), reason, error)
 
     def _release(self, request: Request, reason: FinishReason) -> None:
         (self._running if request.block_ids else self._waiting).remove(request)
@@ -421,27 +380,6 @@ class Scheduler:
 
 def _moved(mean: float | None, value: int) -> float:
     return value if mean is None else mean + (value - mean) * MEAN_DECAY
-
-
-def _output(  # noqa: PLR0913, PLR0917 - in the order of RequestOutput, for every token
-    request: Request,
-    token_ids: tuple[int, ...],
-    reason: FinishReason | None,
-    error: str | None = None,
-    logprobs: tuple[TokenLogprobs, ...] | None = None,
-    prompt_logprobs: tuple[TokenLogprobs, ...] = (),
-) -> RequestOutput:
-    return RequestOutput(
-        request.request_id,
-        token_ids,
-        reason,
-        error,
-        request.first_scheduled_time,
-        request.num_preemptions,
-        request.num_cached_tokens,
-        logprobs,
-        prompt_logprobs,
-    )
 
 
 def _take_pooled(

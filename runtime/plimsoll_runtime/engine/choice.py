@@ -53,29 +53,26 @@ class TokenChooser:
         answers: list[_Answer] = []
         first = 0
         for item in items:
-            last = first + item.num_drafts
-            if chosen[first] is not None:
-                drafts = item.token_ids[len(item.token_ids) - item.num_drafts :]
-                count = num_accepted(drafts, chosen[first : last + 1])
-                tokens = [each for each in chosen[first : first + count + 1] if each is not None]
-                answers.append(_Answer(item, first, tokens))
+            token = chosen[first]
+            if token is not None:
+                answers.append(_Answer(item, first, _kept(item, token, chosen, first)))
             elif finite[first]:
                 refused[item.request_id] = failed[first]
             else:
                 errors[item.request_id] = NOT_FINITE
-            first = last + 1
+            first += 1 + item.num_drafts
         told = _logprobs(logits, answers)
         return Choices(
-            {each.item.request_id: each.tokens[-1] for each in answers},
+            {item.request_id: tokens[-1] for item, _, tokens in answers},
             errors,
             refused,
             {request_id: each[-1] for request_id, each in told.items()},
             {
-                each.item.request_id: AcceptedDrafts(
-                    tuple(each.tokens[:-1]), told.get(each.item.request_id, ())[:-1]
+                item.request_id: AcceptedDrafts(
+                    tuple(tokens[:-1]), told.get(item.request_id, ())[:-1]
                 )
-                for each in answers
-                if len(each.tokens) > 1
+                for item, _, tokens in answers
+                if len(tokens) > 1
             },
         )
 
@@ -86,6 +83,17 @@ class _Answer(NamedTuple):
     item: ScheduledRequest
     first: int
     tokens: list[int]
+
+
+def _kept(
+    item: ScheduledRequest, token: int, chosen: Sequence[int | None], first: int
+) -> list[int]:
+    """An item's accepted drafts and the token after them; `token` is what row `first` chose."""
+    if not item.num_drafts:
+        return [token]
+    drafts = item.token_ids[-item.num_drafts :]
+    count = num_accepted(drafts, chosen[first : first + 1 + item.num_drafts])
+    return [each for each in chosen[first : first + 1 + count] if each is not None]
 
 
 def _logprobs(logits: Tensor, answers: Sequence[_Answer]) -> dict[str, tuple[TokenLogprobs, ...]]:

@@ -1,6 +1,9 @@
 """uvicorn's HTTP protocol with bounds on a request's head, which the parser has none for."""
 
 import asyncio
+import fcntl
+import termios
+from array import array
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +23,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
+    @property
+    def in_head(self) -> bool:
+        """Whether a request is to come, its first or one whose head has begun."""
+        return self._head_timer is not None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio.Protocol."""
         super().connection_made(transport)
@@ -31,6 +39,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # uvicorn leaves this to its end where the client reset the connection: all of it, for 75 s.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Ends the connection, after its answer if a request is under way or lies unread."""
+        idle = self.cycle is None or self.cycle.response_complete
+        head_begun = self.in_head and (self.cycle is not None or self._head_bytes > 0)
+        if not idle or not (head_begun or self._unread()):
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """asyncio.Protocol."""
@@ -58,6 +73,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
+
+    def _unread(self) -> bool:
+        """Whether the kernel has bytes of the client that the loop has not come to read."""
+        sock = self.transport.get_extra_info("socket")
+        count = array("i", [0])
+        try:
+            fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
+        except OSError:
+            return False  # closed meanwhile
+        return count[0] > 0
 
     def _start_timer(self) -> None:
         self._stop_timer()

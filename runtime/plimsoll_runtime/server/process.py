@@ -6,8 +6,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,6 +24,8 @@ IDLE_BEFORE_CLOSE = 0.3
 """Seconds without a request after which a draining server closes its listener."""
 LISTEN_WHILE_DRAINING = 5.0
 """Seconds that the listener stays open at most: until then other nodes learn that we drain."""
+LAST_REQUESTS = 5.0
+"""Seconds that a connection from before the listener closed may take to bring its first request."""
 FLUSH = 2.0
 """Seconds for last bytes after the last answers have ended."""
 ENGINE_STOP = 5.0
@@ -117,6 +119,9 @@ class ServerProcess(uvicorn.Server):
         """Closes the listener and waits for running requests until the deadline."""
         if self._deadline is None:
             self._deadline = time.monotonic() + FLUSH
+        if not self.force_exit:
+            await self._close_listeners(sockets or [])
+            await self._serve_last_requests(self._deadline)
         left = max(0.0, self._deadline - time.monotonic())
         self.config.timeout_graceful_shutdown = left + FLUSH  # type: ignore[assignment]
         last_word = asyncio.get_running_loop().call_later(
@@ -142,6 +147,44 @@ class ServerProcess(uvicorn.Server):
         self._context.lifecycle.draining = True
         self._deadline = self._context.lifecycle.deadline = time.monotonic() + timeout
         self._drain_task = asyncio.ensure_future(self._drain(self._deadline))
+
+    async def _close_listeners(self, sockets: Sequence[socket.socket]) -> None:
+        """Takes in who has connected already: the kernel would reset what the listener leaves."""
+        accepted = []
+        for each in sockets:
+            with suppress(OSError):
+                while True:
+                    accepted.append(each.accept()[0])
+        for server in self.servers:
+            server.close()
+        for connection in accepted:
+            connection.setblocking(False)  # noqa: FBT003
+            with suppress(OSError):
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._make_protocol, connection
+                )
+
+    def _make_protocol(self) -> BoundedHttpProtocol:
+        return BoundedHttpProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+    async def _serve_last_requests(self, deadline: float) -> None:
+        """Waits for what is on its way on connections that are open.
+
+        Closing one in which a request lies unread would fail that request.
+        """
+        connections = self.server_state.connections
+        start = time.monotonic()
+        while connections and not self.force_exit:
+            waited = time.monotonic() - start
+            begun = any(
+                isinstance(each, BoundedHttpProtocol) and each.in_head for each in connections
+            )
+            longest = LAST_REQUESTS if begun else IDLE_BEFORE_CLOSE
+            if waited >= min(longest, deadline - start):
+                return
+            await asyncio.sleep(POLL)
 
     async def _drain(self, deadline: float) -> None:
         close_at = min(deadline, time.monotonic() + LISTEN_WHILE_DRAINING)

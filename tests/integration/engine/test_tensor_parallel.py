@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from plimsoll_runtime import builtin
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
 from plimsoll_runtime.core.partition import shard_config
+from plimsoll_runtime.core.pooling import Pooling
 from plimsoll_runtime.core.request import (
     FinishReason,
     Request,
@@ -165,6 +166,17 @@ def tokens_of(box: Box) -> list[int]:
             return tokens
 
 
+def vector_of(box: Box) -> torch.Tensor:
+    pieces: list[torch.Tensor] = []
+    while True:
+        output = box.get(timeout=TIMEOUT)
+        assert output.error is None
+        if output.pooled:
+            pieces.append(torch.frombuffer(bytearray(output.pooled), dtype=torch.float32))
+        if output.finish_reason is not None:
+            return torch.stack(pieces).sum(dim=0)
+
+
 def answers(engine: Engine) -> list[list[int]]:
     boxes = [submit(engine, i, question) for i, question in enumerate(questions())]
     return [tokens_of(box) for box in boxes]
@@ -259,6 +271,19 @@ class TestOneRankAndSeveral:
             for kind in ("logprobs", "prompt_logprobs"):
                 same(getattr(several, kind), getattr(one, kind))
         assert {5, 7} <= {token for answer in found[0] for token in answer.tokens}
+
+    def test_vectors_are_those_of_one_rank(self, pair: Pair) -> None:
+        asked = [
+            Question(each.prompt, SamplingParams(0, pooling=pooling))
+            for each in questions()[::3]
+            for pooling in Pooling
+        ]
+        found = [
+            [vector_of(box) for box in [submit(engine, i, each) for i, each in enumerate(asked)]]
+            for engine in pair
+        ]
+        for one, several in zip(*found, strict=True):
+            torch.testing.assert_close(several, one, rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("pair", ["gqa-2"], indirect=True)
     def test_a_failure_to_choose_ends_requests_and_leaves_the_ranks_in_step(

@@ -1,20 +1,22 @@
-import random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.inputs import Lengths, Workload
+from plimsoll_planner.inputs import Lengths, Objectives, Workload
 from plimsoll_planner.latency import OVERLOADED, Engine, full_batch_tpot, latency
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
+from plimsoll_planner.simulation.random_traffic import RandomTraffic
+from plimsoll_planner.simulation.replica import ReplicaModel
+from plimsoll_planner.simulation.simulator import Fleet, Window, simulate
+from plimsoll_planner.simulation.summary import summary
 from plimsoll_planner.traffic import Traffic
+from plimsoll_runtime.core.limits import EngineLimits
 from tests.unit.plimsoll_planner import models
 from tests.unit.plimsoll_planner.published import facts
-from tests.unit.plimsoll_planner.simulation import lognormal_lengths, open_loop, p95
 
 CHAT = Workload(1, Lengths(500, 1500), Lengths(200, 500))
 EVEN = Workload(1, Lengths(500, 500), Lengths(200, 200))
@@ -55,13 +57,21 @@ def test_closed_formulas_agree_with_the_real_scheduler(
     served_by: Engine, workload: Workload, rate: float
 ) -> None:
     """p95 of TTFT and TPOT within a quarter of what the scheduler does with random traffic."""
-    rng, count = random.Random(11), 1200
-    prompts = lognormal_lengths(rng, workload.prompt_tokens, count, 8000)
-    outputs = lognormal_lengths(rng, workload.output_tokens, count, 8000)
-    served = open_loop(served_by, rate, prompts, outputs, 10**7, seed=5)[100:]
-    found = latency(served_by, Traffic.of(workload, 16_000), rate)
-    assert found.ttft_p95 == pytest.approx(p95([one.ttft for one in served]), rel=0.25)
-    assert found.tpot_p95 == pytest.approx(p95([one.tpot for one in served]), rel=0.25)
+    limits = EngineLimits(
+        served_by.max_num_seqs,
+        served_by.max_num_batched_tokens,
+        max_model_len=16_000,
+        num_blocks=50_000,
+        enable_prefix_caching=False,
+    )
+    arrivals = RandomTraffic(workload).arrivals(rate, limits.max_model_len, seed=5)
+    run = simulate(Fleet(ReplicaModel(served_by.step, limits)), arrivals, Window(100, 1000))
+    simulated = summary(run, Objectives())
+    found = latency(served_by, Traffic.of(workload, limits.max_model_len), rate)
+    assert simulated.ttft is not None
+    assert simulated.tpot is not None
+    assert found.ttft_p95 == pytest.approx(simulated.ttft.p95, rel=0.25)
+    assert found.tpot_p95 == pytest.approx(simulated.tpot.p95, rel=0.25)
 
 
 def test_too_much_is_overload() -> None:

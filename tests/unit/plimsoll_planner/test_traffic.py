@@ -1,13 +1,15 @@
 import math
-import random
+from itertools import islice
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_planner.inputs import Lengths, Workload
+from plimsoll_planner.simulation.random_traffic import lognormal_lengths
+from plimsoll_planner.simulation.summary import percentile
 from plimsoll_planner.traffic import Traffic, squared_variation
-from tests.unit.plimsoll_planner.simulation import lognormal_lengths, p95
 
 
 def test_fixed_lengths_do_not_vary() -> None:
@@ -18,9 +20,9 @@ def test_fixed_lengths_do_not_vary() -> None:
 @pytest.mark.parametrize("ratio", [1.5, 2.0, 3.0])
 def test_variation_reproduces_mean_and_p95(ratio: float) -> None:
     lengths = Lengths(1000, round(1000 * ratio))
-    drawn = lognormal_lengths(random.Random(1), lengths, 40_000, 10**6)
+    drawn = sorted(islice(lognormal_lengths(lengths, Random(1)), 40_000))
     assert sum(drawn) / len(drawn) == pytest.approx(1000, rel=0.02)
-    assert p95([float(n) for n in drawn]) == pytest.approx(lengths.p95, rel=0.03)
+    assert percentile(drawn, 0.95) == pytest.approx(lengths.p95, rel=0.03)
 
 
 @given(st.integers(1, 10_000), st.floats(1, 100))

@@ -20,6 +20,7 @@ from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.server.app import create_app
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
+from tests.unit.plimsoll_runtime.server.refusals import NEIGHBOUR, Refused, refusals
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -157,3 +158,16 @@ async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
+
+
+@pytest.fixture
+async def refused(
+    http: httpx.AsyncClient,
+    app: FastAPI,
+    engine: Engine,
+    spoken: SpokenModel,
+    say: Callable[[str], list[int]],
+) -> AsyncIterator[Refused]:
+    """See `refusals`."""
+    async with refusals(http, app, engine, spoken.gate, say(NEIGHBOUR)) as send:
+        yield send

@@ -1,0 +1,1 @@
+"""Traffic as others recorded it, read into the simulator's arrivals."""
