@@ -79,6 +79,8 @@ def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
 def inputs_hash(request: PlanRequest) -> str:
     """Hash of all that a plan is made from except the nodes and what is known of accelerators."""
     facts = repr(replace(request, inventory=(), accelerators=()))
+    if request.draft is not None:
+        facts += repr(request.draft)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -44,6 +44,16 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class DraftModel:
+    """A second model, on the first rank of each replica, that drafts up to `num_tokens` ahead for
+    each sequence of a step that has at most `max_sequences`."""
+
+    model: Model
+    num_tokens: int
+    max_sequences: int
+
+
+@dataclass(frozen=True)
 class AcceleratorPool:
     """Equal nodes: `nodes` of them, each with `count` accelerators of one product.
 
@@ -70,6 +80,8 @@ class PlanRequest:
     """Everything that a plan depends on; equal requests give byte-equal plans.
 
     `accelerators` go before the catalogue: products that it lacks, or has other figures for.
+    `draft` is not in the representation, of which plans that stand have the hash: those without
+    must not lose theirs.
     """
 
     model: Model
@@ -86,3 +98,4 @@ class PlanRequest:
     best_effort: bool = False
     pin: Pin = field(default_factory=Pin)
     accelerators: tuple[Accelerator, ...] = ()
+    draft: DraftModel | None = field(default=None, repr=False)

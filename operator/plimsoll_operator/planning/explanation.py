@@ -48,7 +48,8 @@ def _inputs(source: str, request: PlanRequest) -> list[str]:
         *wrapped(
             "model",
             f"{source}, {facts.parameters:,} parameters, longest "
-            f"context {request.max_context_length or request.model.max_position_embeddings}",
+            f"context {request.max_context_length or request.model.max_position_embeddings}"
+            f"{_drafts(request)}",
         ),
         *wrapped(
             "workload",
@@ -69,6 +70,15 @@ def _inputs(source: str, request: PlanRequest) -> list[str]:
     ]
     nodes = [_pool(pool) for pool in request.inventory] or ["none"]
     return [*lines, *(row("nodes" if i == 0 else "", text) for i, text in enumerate(nodes))]
+
+
+def _drafts(request: PlanRequest) -> str:
+    if request.draft is None:
+        return ""
+    parameters = model_facts(request.draft.model).parameters
+    return (
+        f"; {request.draft.num_tokens} tokens are drafted by a model of {parameters:,} parameters"
+    )
 
 
 def _pins(pin: Pin) -> Iterator[str]:

@@ -12,12 +12,18 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel, to_snake
 
-from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource
 from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
 from plimsoll_operator.planning.accelerators import overrides, verdicts
-from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel, parse_config
+from plimsoll_operator.planning.model_source import (
+    ModelSourceError,
+    SourceModel,
+    SourceModels,
+    parse_config,
+)
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.models.model import Model
 
 MAX_CONFIG_BYTES = 1 << 16
 """Of a config.json that is kept whole; of a larger one only the hash is."""
@@ -36,7 +42,7 @@ class Sources:
 
     spec: LLMDeploymentSpec
     generation: int
-    model: SourceModel
+    models: SourceModels
     pools: tuple[AcceleratorPool, ...]
     accelerators: tuple[Mapping[str, Any], ...]
     planner: str
@@ -47,27 +53,20 @@ def record(sources: Sources, *, later: bool = False) -> Data:
 
     `later` marks one that was made for a plan that stood already: its nodes are those of now.
     """
-    spec, model = sources.spec, sources.model
-    config = model.config.encode()
-    identity: Data = {
-        "source": spec.model.source,
-        "architecture": model.model.architecture,
-        "configSha256": hashlib.sha256(config).hexdigest(),
-    }
-    if spec.model.revision is not None:
-        identity["revision"] = spec.model.revision
-    if 0 < len(config) <= MAX_CONFIG_BYTES:
-        identity["config"] = json.loads(model.config)
+    spec, models = sources.spec, sources.models
     inputs: Data = {
         "generation": sources.generation,
         "spec": spec.model_dump(
             mode="json", by_alias=True, exclude_none=True, exclude={"replicas"}
         ),
-        "model": identity,
+        "model": _identity(spec.model, models.target),
         "inventory": [_fields(pool) for pool in sources.pools],
         "accelerators": [_accelerator(item) for item in sources.accelerators],
         "planner": sources.planner,
     }
+    draft = spec.speculation.draft_model
+    if draft is not None and models.draft is not None:
+        inputs["draftModel"] = _identity(draft, models.draft)
     if later:
         inputs["recordedLater"] = True
     return inputs
@@ -85,15 +84,10 @@ def spec_of(inputs: Mapping[str, Any]) -> LLMDeploymentSpec:
 
 def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
     """What the planner was asked, from a record's inputs. Raises RecordError."""
+    spec = spec_of(inputs)
     try:
-        spec = spec_of(inputs)
-        model = inputs["model"]
-        if "config" not in model:
-            raise RecordError(
-                f"config.json of {spec.model.source} is larger than {MAX_CONFIG_BYTES} bytes and "
-                "was not kept: give the folder that holds it (--model-config DIR)"
-            )
-        found = parse_config(json.dumps(model["config"]), str(model["source"]))
+        target = _model(inputs["model"])
+        draft = _model(inputs["draftModel"]) if "draftModel" in inputs else None
         pools = tuple(
             AcceleratorPool(**{to_snake(key): value for key, value in pool.items()})
             for pool in inputs["inventory"]
@@ -101,9 +95,36 @@ def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
         accelerators = overrides(verdicts(inputs["accelerators"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"not a record of a plan's inputs: {error!r}") from error
+    try:
+        return plan_request(spec, target, pools, accelerators, draft)
+    except ValueError as error:
+        raise RecordError(f"this version cannot plan what was recorded: {error}") from error
+
+
+def _identity(model: ModelSource, found: SourceModel) -> Data:
+    config = found.config.encode()
+    identity: Data = {
+        "source": model.source,
+        "architecture": found.model.architecture,
+        "configSha256": hashlib.sha256(config).hexdigest(),
+    }
+    if model.revision is not None:
+        identity["revision"] = model.revision
+    if 0 < len(config) <= MAX_CONFIG_BYTES:
+        identity["config"] = json.loads(found.config)
+    return identity
+
+
+def _model(identity: Mapping[str, Any]) -> Model:
+    source = str(identity["source"])
+    if "config" not in identity:
+        raise RecordError(
+            f"config.json of {source} is larger than {MAX_CONFIG_BYTES} bytes and was not kept"
+        )
+    try:
+        return parse_config(json.dumps(identity["config"]), source).model
     except ModelSourceError as error:
         raise RecordError(f"this version cannot read what was recorded: {error}") from error
-    return plan_request(spec, found.model, pools, accelerators)
 
 
 def _fields(pool: AcceleratorPool) -> Data:

@@ -17,33 +17,41 @@ from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
 from plimsoll_operator.planning.record import RecordError, request_of, spec_of
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_operator.resource import Resource
-from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.planner import plan
 
 
 @dataclass(frozen=True)
 class KeptPlan:
-    """A ControllerRevision as it is read."""
+    """A ControllerRevision; what it holds is read when it is asked for."""
 
     name: str
     number: int
-    plan: PlanStatus
-    inputs: Mapping[str, Any]
+    data: Mapping[str, Any]
+
+    @property
+    def plan(self) -> PlanStatus:
+        """The plan. Raises RecordError where this version cannot read it."""
+        try:
+            return PlanStatus.model_validate(self.data["plan"])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise RecordError(f"ControllerRevision {self.name} holds no plan: {error}") from error
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """What it was made from. Raises RecordError where there is nothing."""
+        found = self.data.get("inputs")
+        if not isinstance(found, Mapping):
+            raise RecordError(f"ControllerRevision {self.name} does not say what it is made from")
+        return found
 
 
 def kept_plans(items: Iterable[Mapping[str, Any]], resource: Resource) -> list[KeptPlan]:
-    """The revisions of a resource, oldest first. Raises RecordError for one that cannot be read."""
-    found: list[KeptPlan] = []
-    for item in items:
-        if not owned_by(item, resource.uid):
-            continue
-        name = str(item["metadata"]["name"])
-        try:
-            data = item["data"]
-            plan_kept = PlanStatus.model_validate(data["plan"])
-            found.append(KeptPlan(name, int(item["revision"]), plan_kept, dict(data["inputs"])))
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
-            raise RecordError(f"ControllerRevision {name} holds no plan: {error}") from error
+    """The revisions of a resource, oldest first."""
+    found = [
+        KeptPlan(str(item["metadata"]["name"]), int(item["revision"]), item.get("data") or {})
+        for item in items
+        if owned_by(item, resource.uid)
+    ]
     return sorted(found, key=lambda kept: kept.number)
 
 
@@ -52,9 +60,9 @@ def revision_report(
 ) -> str:
     """The whole text; `history` is oldest first and `chosen` one of it, `version` the planner's.
 
-    Raises RecordError where what was recorded cannot be planned again.
+    Raises RecordError where this version cannot read the plan or the spec that was recorded.
     """
-    spec, request = spec_of(chosen.inputs), request_of(chosen.inputs)
+    spec = spec_of(chosen.inputs)
     in_force = chosen.name == resource.status.current_revision
     earlier = [kept for kept in history if kept.number < chosen.number]
     lines = [
@@ -72,7 +80,7 @@ def revision_report(
         "",
         *_figures(chosen.plan, spec, resource.status.observed if in_force else None),
         "",
-        *_again(chosen, request, version),
+        *_again(chosen, version),
         "",
         *_since(earlier[-1] if earlier else None, chosen, spec),
     ]
@@ -137,9 +145,13 @@ def _spread(value: PercentileValue) -> str:
     return f"{value.p95} ({value.low} to {value.high})" if known else value.p95
 
 
-def _again(chosen: KeptPlan, request: PlanRequest, version: str) -> list[str]:
+def _again(chosen: KeptPlan, version: str) -> list[str]:
     """What this version of the planner answers to the same question, and why."""
-    result = plan(request)
+    try:
+        request = request_of(chosen.inputs)
+        result = plan(request)
+    except (RecordError, ValueError) as error:
+        return wrapped("again", f"cannot be planned again: {error}")
     answer = plan_status(result)
     changed = list(differences(plan_fields(chosen.plan), plan_fields(answer)))
     made_by = chosen.inputs.get("planner", "?")
@@ -158,8 +170,11 @@ def _again(chosen: KeptPlan, request: PlanRequest, version: str) -> list[str]:
 def _since(before: KeptPlan | None, chosen: KeptPlan, spec: LLMDeploymentSpec) -> list[str]:
     if before is None:
         return [row("before", "no earlier revision is kept")]
-    declared = list(differences(spec_fields(spec_of(before.inputs)), spec_fields(spec)))
-    planned = list(differences(plan_fields(before.plan), plan_fields(chosen.plan)))
     lines = [row("before", f"{before.number}, {before.name}"), ""]
+    try:
+        declared = list(differences(spec_fields(spec_of(before.inputs)), spec_fields(spec)))
+        planned = list(differences(plan_fields(before.plan), plan_fields(chosen.plan)))
+    except RecordError as error:
+        return [*lines[:1], *wrapped("", str(error))]
     lines += rows_of("spec", declared) + rows_of("plan", planned)
     return lines if declared or planned else [*lines[:1], row("", "with the same spec and plan")]

@@ -1,6 +1,7 @@
 """A record plans again, alone, to what was planned; and is nothing but data."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from plimsoll_operator.api.validate import parse_spec
 from plimsoll_operator.planning import record as records
 from plimsoll_operator.planning.accelerators import overrides, verdicts
-from plimsoll_operator.planning.model_source import parse_config, read_model_config
+from plimsoll_operator.planning.model_source import SourceModels, parse_config, read_model_config
 from plimsoll_operator.planning.record import RecordError, Sources, record, request_of, used
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import AcceleratorPool
@@ -34,14 +35,23 @@ SPEC = {
 
 def sources() -> Sources:
     found = used(RESOURCES)
-    model = read_model_config("builtin://tiny")
-    return Sources(parse_spec(SPEC), 7, model, POOLS, found, "0.1.0")
+    models = SourceModels(read_model_config("builtin://tiny"))
+    return Sources(parse_spec(SPEC), 7, models, POOLS, found, "0.1.0")
 
 
-def test_a_record_is_asked_again_as_it_was() -> None:
-    given = sources()
+def drafting() -> Sources:
+    tiny = read_model_config("builtin://tiny")
+    speculation = {"method": "DraftModel", "draftModel": {"source": "builtin://tiny"}}
+    spec = parse_spec({**SPEC, "speculation": speculation})
+    return replace(sources(), spec=spec, models=SourceModels(tiny, tiny))
+
+
+@pytest.mark.parametrize("given", [sources(), drafting()], ids=["alone", "drafting"])
+def test_a_record_is_asked_again_as_it_was(given: Sources) -> None:
     known = overrides(verdicts(given.accelerators))
-    request = plan_request(given.spec, given.model.model, POOLS, known)
+    request = plan_request(
+        given.spec, given.models.target.model, POOLS, known, given.models.draft_model
+    )
     result = plan(request)
     back = json.loads(json.dumps(record(given)))
     assert request_of(back) == request
@@ -58,7 +68,15 @@ def test_a_large_config_is_only_told_apart(monkeypatch: pytest.MonkeyPatch) -> N
     kept = record(sources())
     assert "config" not in kept["model"]
     assert len(kept["model"]["configSha256"]) == 64
-    with pytest.raises(RecordError, match="--model-config"):
+    with pytest.raises(RecordError, match="was not kept"):
+        request_of(kept)
+
+
+def test_a_draft_model_that_does_not_fit_any_more_is_said() -> None:
+    kept = json.loads(json.dumps(record(drafting())))
+    assert kept["draftModel"]["configSha256"] == kept["model"]["configSha256"]
+    kept["draftModel"]["config"]["vocab_size"] += 1
+    with pytest.raises(RecordError, match="vocabulary"):
         request_of(kept)
 
 

@@ -90,7 +90,20 @@ async def test_what_holds_no_plan_is_named(cluster: MemoryCluster, damage: Any) 
     found = items(cluster)
     damage(found[0]["data"])
     with pytest.raises(RecordError, match=found[0]["metadata"]["name"]):
-        report(cluster, found)
+        report(cluster, found, 0)
+    # The plan in force can be explained all the same.
+    text = report(cluster, found)
+    assert "this is the plan" in text
+    assert f"{found[0]['metadata']['name']} holds no plan" in " ".join(text.split())
+
+
+async def test_what_cannot_be_planned_again_is_shown_as_it_was(cluster: MemoryCluster) -> None:
+    found = items(cluster)
+    del found[1]["data"]["inputs"]["model"]["config"]
+    text = report(cluster, found)
+    assert "cannot be planned again: config.json of builtin://tiny" in text
+    assert "predicted" in text
+    assert "pin.maxNumSeqs" in text
 
 
 class Connected:
