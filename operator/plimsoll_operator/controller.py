@@ -31,8 +31,6 @@ from plimsoll_operator.verdict import first_status
 logger = logging.getLogger(__name__)
 RESTLESS_SECONDS = 10.0
 """A delay that a resource only reaches by being changed at six looks in a row."""
-
-
 TELL_SECONDS = 60.0
 """Least time between two changes of what the status says of measured traffic."""
 
