@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from e2e.support.kubectl import Kubectl, Object, condition, eventually, is_true
 from e2e.support.resources import tiny
@@ -30,15 +31,15 @@ def plan_for(kubectl: Kubectl, prompt_tokens: int) -> None:
 
 
 def explained(kubectl: Kubectl) -> str:
-    """What `plimsoll explain` prints, in a process of its own as a person runs it."""
-    code = "import sys; from plimsoll_operator.commands.explain import main; main(sys.argv[1:])"
+    """What the plug-in of kubectl prints, as a person who has installed the package sees it."""
+    installed = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, "-c", code, NAME, "-n", kubectl.namespace],
+        ["kubectl", "plimsoll", "explain", NAME, "-n", kubectl.namespace],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        env={**os.environ, "KUBECONFIG": kubectl.kubeconfig},
+        env={**os.environ, "KUBECONFIG": kubectl.kubeconfig, "PATH": installed},
     )
     assert not done.stderr, done.stderr
     return done.stdout

@@ -60,17 +60,17 @@ class Cluster:
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="cluster")
 
     @classmethod
-    def connect(cls, workers: int = 16) -> "Cluster":
-        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says.
+    def connect(cls, workers: int = 16, context: str | None = None) -> "Cluster":
+        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says in `context`.
 
         Raises ClusterError where there is neither.
         """
         configuration = Configuration()
         try:
-            if _TOKEN_FILE.is_file():
+            if _TOKEN_FILE.is_file() and context is None:
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                config.load_kube_config(client_configuration=configuration)
+                config.load_kube_config(context=context, client_configuration=configuration)
         except config.ConfigException as error:
             message = f"no way to a cluster: {error}; name a kubeconfig file in KUBECONFIG"
             raise ClusterError(0, "", message) from error
@@ -79,13 +79,16 @@ class Cluster:
         return cls(ApiClient(configuration), workers)
 
     @staticmethod
-    def default_namespace() -> str:
-        """The namespace of the kubeconfig's current context; `default` where it names none."""
+    def default_namespace(context: str | None = None) -> str:
+        """The namespace of that context of the kubeconfig, or of the current one; `default` where
+        it names none."""
         try:
-            _, current = config.list_kube_config_contexts()
+            contexts, current = config.list_kube_config_contexts()
         except config.ConfigException:
             return "default"
-        return str(current["context"].get("namespace") or "default")
+        named = [item for item in contexts if item["name"] == context]
+        chosen = named[0] if named else current
+        return str(chosen["context"].get("namespace") or "default")
 
     def close(self) -> None:
         """Drops connections; calls in flight end with an error."""

@@ -1,18 +1,12 @@
 """Why a plan that a cluster keeps is what it is: planned again from what was recorded of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from pydantic import ValidationError
-
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import ObservedTraffic, PercentileValue, PlanStatus
 from plimsoll_operator.conditions import PLAN_DRIFTED, SLO_FEASIBLE, get_condition
-from plimsoll_operator.observed import owned_by
 from plimsoll_operator.planning.comparison import differences, plan_fields, spec_fields
 from plimsoll_operator.planning.comparison_report import rows_of
 from plimsoll_operator.planning.explanation import reasons
+from plimsoll_operator.planning.kept_plan import KeptPlan
 from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
 from plimsoll_operator.planning.record import RecordError, request_of, spec_of
 from plimsoll_operator.planning.status import plan_status
@@ -20,51 +14,16 @@ from plimsoll_operator.resource import Resource
 from plimsoll_planner.planner import plan
 
 
-@dataclass(frozen=True)
-class KeptPlan:
-    """A ControllerRevision; what it holds is read when it is asked for."""
-
-    name: str
-    number: int
-    data: Mapping[str, Any]
-
-    @property
-    def plan(self) -> PlanStatus:
-        """The plan. Raises RecordError where this version cannot read it."""
-        try:
-            return PlanStatus.model_validate(self.data["plan"])
-        except (KeyError, TypeError, ValidationError) as error:
-            raise RecordError(f"ControllerRevision {self.name} holds no plan: {error}") from error
-
-    @property
-    def inputs(self) -> Mapping[str, Any]:
-        """What it was made from. Raises RecordError where there is nothing."""
-        found = self.data.get("inputs")
-        if not isinstance(found, Mapping):
-            raise RecordError(f"ControllerRevision {self.name} does not say what it is made from")
-        return found
-
-
-def kept_plans(items: Iterable[Mapping[str, Any]], resource: Resource) -> list[KeptPlan]:
-    """The revisions of a resource, oldest first."""
-    found = [
-        KeptPlan(str(item["metadata"]["name"]), int(item["revision"]), item.get("data") or {})
-        for item in items
-        if owned_by(item, resource.uid)
-    ]
-    return sorted(found, key=lambda kept: kept.number)
-
-
 def revision_report(
-    resource: Resource, history: Sequence[KeptPlan], chosen: KeptPlan, version: str
+    resource: Resource, chosen: KeptPlan, before: KeptPlan | None, version: str
 ) -> str:
-    """The whole text; `history` is oldest first and `chosen` one of it, `version` the planner's.
+    """The whole text on `chosen` and on what has changed since `before`; `version` is the
+    planner's.
 
     Raises RecordError where this version cannot read the plan or the spec that was recorded.
     """
     spec = spec_of(chosen.inputs)
     in_force = chosen.name == resource.status.current_revision
-    earlier = [kept for kept in history if kept.number < chosen.number]
     lines = [
         f"{resource.namespace}/{resource.name}   {chosen.plan.summary}, "
         f"replicas: {chosen.plan.replicas}",
@@ -82,7 +41,7 @@ def revision_report(
         "",
         *_again(chosen, version),
         "",
-        *_since(earlier[-1] if earlier else None, chosen, spec),
+        *_since(before, chosen, spec),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -169,8 +128,8 @@ def _again(chosen: KeptPlan, version: str) -> list[str]:
 
 def _since(before: KeptPlan | None, chosen: KeptPlan, spec: LLMDeploymentSpec) -> list[str]:
     if before is None:
-        return [row("before", "no earlier revision is kept")]
-    lines = [row("before", f"{before.number}, {before.name}"), ""]
+        return [row("since", "no earlier revision is kept")]
+    lines = [row("since", f"{before.number}, {before.name}"), ""]
     try:
         declared = list(differences(spec_fields(spec_of(before.inputs)), spec_fields(spec)))
         planned = list(differences(plan_fields(before.plan), plan_fields(chosen.plan)))

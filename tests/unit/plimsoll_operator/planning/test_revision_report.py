@@ -8,8 +8,9 @@ import pytest
 
 from plimsoll_operator.commands import explain
 from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.planning.kept_plan import kept_plans
 from plimsoll_operator.planning.record import RecordError
-from plimsoll_operator.planning.revision_report import kept_plans, revision_report
+from plimsoll_operator.planning.revision_report import revision_report
 from plimsoll_operator.resource import Resource, parse_resource
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import Start, edit, fresh
@@ -36,7 +37,8 @@ def items(cluster: MemoryCluster) -> list[dict[str, Any]]:
 
 def report(cluster: MemoryCluster, found: list[dict[str, Any]], number: int = -1) -> str:
     history = kept_plans(found, resource(cluster))
-    return revision_report(resource(cluster), history, history[number], "9.9")
+    before = history[number - 1] if history[number].number > 1 else None
+    return revision_report(resource(cluster), history[number], before, "9.9")
 
 
 async def test_the_plan_in_force_is_explained(cluster: MemoryCluster) -> None:
@@ -49,7 +51,7 @@ async def test_the_plan_in_force_is_explained(cluster: MemoryCluster) -> None:
         "the same answer",
         "planned again by 9.9",
         "this is the plan",
-        "before      1, chat-",
+        "since       1, chat-",
         "pin.maxNumSeqs",
         "→ 4",
         "drift       not measured yet",
@@ -112,10 +114,10 @@ class Connected:
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster
 
-    def connect(self, workers: int) -> "Connected":
+    def connect(self, workers: int, context: str | None) -> "Connected":
         return self
 
-    def default_namespace(self) -> str:
+    def default_namespace(self, context: str | None) -> str:
         return "ml"
 
     def close(self) -> None:
@@ -133,7 +135,9 @@ class Connected:
     [
         (["chat"], 0, "in force"),
         (["chat", "--revision", "1"], 0, "no earlier revision"),
+        (["chat", "--revision", "1", "--since", "2"], 0, "since       2, chat-"),
         (["chat", "--revision", "7"], 2, "there are: 1, 2"),
+        (["chat", "--since", "7"], 2, "there are: 1, 2"),
         (["other", "-n", "elsewhere"], 2, "no LLMDeployment other in namespace elsewhere"),
     ],
 )
