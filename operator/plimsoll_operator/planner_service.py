@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
+from plimsoll_operator.calibration.measured import in_use, with_measured
 from plimsoll_operator.kinds import ACCELERATOR, NODE, REVISION
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import pools_from_nodes
@@ -37,6 +38,7 @@ from plimsoll_operator.standing import (
 from plimsoll_operator.store import Store
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.models.model import Model
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 
@@ -130,6 +132,7 @@ class PlannerService:
             found,
             request.inventory,
             accelerators,
+            in_use(resource.status.calibration, resource.spec),
             version("plimsoll"),
         )
         kept = record(sources, later=answer.plan != plan_status(result))
@@ -144,13 +147,26 @@ class PlannerService:
         except ModelSourceError as error:
             return Trouble("ModelConfigUnavailable", str(error), error.transient)
         self._look()
+        accelerators = with_measured(self._accelerators, in_use(resource.status.calibration, spec))
         try:
             request = plan_request(
-                spec, found.target.model, self._pools, self._accelerators, found.draft_model
+                spec, found.target.model, self._pools, accelerators, found.draft_model
             )
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))
         return found, request
+
+    async def facts(self, resource: Resource) -> tuple[Model, tuple[Accelerator, ...]] | None:
+        """The model that it serves, and what goes before the catalogue; None where its config.json
+        cannot be read now."""
+        if resource.spec is None:
+            return None
+        try:
+            found = await self._models_of(resource, resource.spec)
+        except ModelSourceError:
+            return None
+        self._look()
+        return found.target.model, self._accelerators
 
     def _recorded(self, resource: Resource, answer: Standing) -> bool:
         """Whether its plan has a revision, or there is none to keep."""

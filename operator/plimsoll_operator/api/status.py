@@ -95,6 +95,28 @@ class ObservedTraffic(ApiModel):
     time_per_output_token: PercentileValue = Field(description="Measured TPOT.")
 
 
+class MeasuredCalibration(ApiModel):
+    """What the engines' own steps say of this model on this accelerator; the next plan uses it."""
+
+    accelerator: str = Field(description="The product that it was measured on.")
+    model: str = Field(description="The model's source, with @REVISION where it has one.")
+    compute_efficiency: str | None = Field(
+        default=None, description="Share of the peak compute that a step reaches."
+    )
+    bandwidth_efficiency: str | None = Field(
+        default=None, description="Share of the memory bandwidth that a step reaches."
+    )
+    step_overhead: str | None = Field(
+        default=None, description="Time of a step that neither computes nor reads."
+    )
+    sequence_overhead: str | None = Field(
+        default=None, description="What each running sequence adds to that."
+    )
+    error: str = Field(description="Median relative error of step times with these figures.")
+    samples: int = Field(description="How many steps it was fitted to.")
+    measured_at: str = Field(description="When, in UTC.")
+
+
 class Condition(ApiModel):
     """metav1.Condition."""
 
@@ -143,6 +165,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     observed: ObservedTraffic | None = Field(
         default=None, description="What was measured under the plan in force."
+    )
+    calibration: MeasuredCalibration | None = Field(
+        default=None, description="Figures of the performance model, fitted to measured steps."
     )
     conditions: list[Condition] = Field(
         default_factory=list,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plimsoll_operator.api.spec import ModelSource
+from plimsoll_operator.calibration.measured import in_use, with_measured
 from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
@@ -46,6 +47,7 @@ def plan_bundle(
     problems: list[str] = []
     for declared in bundle.deployments:
         where = "spec.model.source"
+        measured = declared.resource.status.calibration
         try:
             target = _target(declared, bundle, model_directory)
             where = "spec.speculation.draftModel.source"
@@ -54,7 +56,7 @@ def plan_bundle(
                 declared.spec,
                 target.model,
                 inventory,
-                bundle.accelerators,
+                with_measured(bundle.accelerators, in_use(measured, declared.spec)),
                 found.draft_model,
             )
             planned.append(Planned(declared, request, plan(request), found.unserved))
