@@ -100,8 +100,15 @@ def _predicted(plan: Plan) -> Predicted:
     predicted = plan.predicted
     cost = predicted.cost_per_million_tokens
     return Predicted(
-        time_to_first_token=PercentileValue(p95=format_duration(predicted.ttft_p95)),
-        time_per_output_token=PercentileValue(p95=format_duration(predicted.tpot_p95)),
+        time_to_first_token=_latency(predicted.ttft_p95, predicted.ttft_p95_range),
+        time_per_output_token=_latency(predicted.tpot_p95, predicted.tpot_p95_range),
         requests_per_second_per_replica=figure(predicted.requests_per_second_per_replica),
         cost_per_million_tokens=None if cost is None else figure(cost),
     )
+
+
+def _latency(p95: float, span: tuple[float, float] | None) -> PercentileValue:
+    if span is None:
+        return PercentileValue(p95=format_duration(p95))
+    low, high = map(format_duration, span)
+    return PercentileValue(p95=format_duration(p95), low=low, high=high)
