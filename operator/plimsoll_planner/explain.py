@@ -67,10 +67,15 @@ def why_it_lost(market: Market, bid: Bid) -> str:
 
 def what_is_missing(market: Market, ranked: list[Bid]) -> str:
     """What stands in the way of every bid, by the nearest of them."""
+    nearest = min(market.refusals, key=lambda item: (item.shortfall, str(item.shape)), default=None)
     if ranked:
-        return why_it_lost(market, ranked[0])
-    if market.refusals:
-        return min(market.refusals, key=lambda item: (item.shortfall, str(item.shape))).reason
+        reason, lack = why_it_lost(market, ranked[0]), ranked[0].lack
+        if lack is None:
+            return reason
+        within = "" if nearest is None else f"{nearest.reason}; "
+        return f"{within}{reason}; and {lack.value}"
+    if nearest is not None:
+        return nearest.reason
     request = market.request
     if market.unknown:
         return (

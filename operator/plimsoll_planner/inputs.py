@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.support import EngineSupport
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Pin:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     kv_cache_bytes: int | None = None
+    pipeline_parallel_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class PlanRequest:
     """Everything that a plan depends on; equal requests give byte-equal plans.
 
     `accelerators` go before the catalogue: products that it lacks, or has other figures for.
+    `engine` is what can be run: plans within it go first; None to plan for the hardware alone.
     """
 
     model: Model
@@ -86,3 +89,4 @@ class PlanRequest:
     best_effort: bool = False
     pin: Pin = field(default_factory=Pin)
     accelerators: tuple[Accelerator, ...] = ()
+    engine: EngineSupport | None = None

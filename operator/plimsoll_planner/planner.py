@@ -13,8 +13,9 @@ from plimsoll_planner.uncertainty import uncertainty
 def plan(request: PlanRequest) -> PlanResult:
     """Sizes the request. Pure: equal requests give equal results.
 
-    Searches accelerator, number format, tensor parallelism (cores on `cpu`), token budget, running
-    sequences and replicas; keeps what is pinned; leaves `options.HEADROOM` of every latency.
+    Searches accelerator, tensor, pipeline and expert parallelism (cores on `cpu`), token budget,
+    running sequences and replicas, in the formats of `precision`; keeps what is pinned;
+    leaves `options.HEADROOM` of every latency.
     """
     market = search(request)
     ranked = ranking(market.bids)
@@ -45,7 +46,7 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         accelerator=shape.label,
         cpu_cores=shape.cpu_cores,
         tensor_parallel_size=shape.tensor_parallel_size,
-        pipeline_parallel_size=1,
+        pipeline_parallel_size=shape.pipeline_parallel_size,
         weights_precision=shape.weights,
         kv_cache_precision=shape.kv_cache,
         max_num_seqs=engine.max_num_seqs,
@@ -65,6 +66,7 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         ),
         binding_constraint=binding,
         resource=shape.accelerator.resource,
+        expert_parallel=shape.expert_parallel,
     )
 
 
@@ -77,6 +79,8 @@ def _best_of_each_shape(ranked: list[Bid]) -> list[Bid]:
 
 def _candidate(market: Market, bid: Bid, winner: Bid) -> Candidate:
     reason = "" if bid is winner and bid.feasible else why_it_lost(market, bid)
+    if bid.feasible and bid.lack is not None and winner.lack is None:
+        reason = f"feasible, but {bid.lack.value}"
     return _of_shape(bid.shape, reason)
 
 
@@ -86,4 +90,11 @@ def _refused(refusal: Refusal) -> Candidate:
 
 def _of_shape(shape: Shape, reason: str) -> Candidate:
     name = str(shape) if shape.is_cpu else shape.label
-    return Candidate(name, shape.tensor_parallel_size, shape.weights, reason)
+    return Candidate(
+        name,
+        shape.tensor_parallel_size,
+        shape.weights,
+        reason,
+        shape.pipeline_parallel_size,
+        shape.expert_parallel,
+    )

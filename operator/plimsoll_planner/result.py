@@ -43,6 +43,7 @@ class Plan:
     predicted: Prediction
     binding_constraint: str
     resource: str
+    expert_parallel: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Candidate:
     tensor_parallel_size: int
     weights_precision: str
     rejected_because: str
+    pipeline_parallel_size: int = 1
+    expert_parallel: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.planner import plan
+from plimsoll_planner.result import Candidate
 
 FEASIBLE, BAD_INPUT, INFEASIBLE = 0, 2, 3
 _EXAMPLES = """\
@@ -215,6 +216,16 @@ def _print(reports: list[Report], output: str) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
+def _parallelism(item: Candidate) -> dict[str, Any]:
+    """What most candidates do without."""
+    found: dict[str, Any] = {}
+    if item.pipeline_parallel_size > 1:
+        found["pipelineParallelSize"] = item.pipeline_parallel_size
+    if item.expert_parallel:
+        found["expertParallel"] = True
+    return found
+
+
 def as_document(report: Report) -> dict[str, Any]:
     """The keys of `status.plan` and the verdict; only the verdict where nothing fits.
 
@@ -238,6 +249,7 @@ def as_document(report: Report) -> dict[str, Any]:
                 "accelerator": item.accelerator,
                 "tensorParallelSize": item.tensor_parallel_size,
                 "weights": item.weights_precision,
+                **_parallelism(item),
                 "rejectedBecause": item.rejected_because,
             }
             for item in result.candidates

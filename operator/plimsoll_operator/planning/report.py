@@ -84,7 +84,10 @@ def _engine(plan: Plan, request: PlanRequest) -> list[str]:
     else:
         one = f"{plan.tensor_parallel_size} × {plan.accelerator}"
     if plan.tensor_parallel_size > 1:
-        one += f" (tensor parallel {plan.tensor_parallel_size})"
+        experts = " and expert" if plan.expert_parallel else ""
+        one += f" (tensor{experts} parallel {plan.tensor_parallel_size})"
+    if plan.pipeline_parallel_size > 1:
+        one += f" on each of {plan.pipeline_parallel_size} nodes (pipeline parallel)"
     contexts = plan.kv_cache_tokens / plan.max_model_len
     kv_cache = (
         f"{format_bytes(plan.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens: "
@@ -151,6 +154,8 @@ def breakdown(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...] 
         plan.kv_cache_precision,
         plan.tensor_parallel_size,
         plan.cpu_cores,
+        plan.pipeline_parallel_size,
+        plan.expert_parallel,
     )
     base = without_kv_cache(facts, shape, plan.max_num_batched_tokens, plan.max_num_seqs)
     blocks = plan.kv_cache_tokens // 16

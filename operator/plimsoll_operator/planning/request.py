@@ -2,6 +2,7 @@
 
 from plimsoll_operator.api.quantity import parse_bytes, parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec, Percentiles, TokenLengths, WhenInfeasible
+from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import (
     AcceleratorPool,
@@ -26,7 +27,8 @@ def plan_request(
 ) -> PlanRequest:
     """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned.
 
-    `accelerators` go before the catalogue.
+    `accelerators` go before the catalogue. What the engine can run goes first, for
+    `plimsoll plan` as for the operator, so that both answer the same.
     """
     workload, slo, pin = spec.workload, spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
@@ -58,8 +60,10 @@ def plan_request(
             max_num_seqs=pin.max_num_seqs,
             max_num_batched_tokens=pin.max_num_batched_tokens,
             kv_cache_bytes=None if kv_cache is None else parse_bytes(kv_cache),
+            pipeline_parallel_size=pin.pipeline_parallel_size,
         ),
         accelerators=accelerators,
+        engine=ENGINE,
     )
 
 

@@ -29,6 +29,7 @@ def replica_model(
         plan.tensor_parallel_size,
         plan.cpu_cores,
         plan.pipeline_parallel_size,
+        plan.expert_parallel,
     )
     limits = EngineLimits(
         max_num_seqs=plan.max_num_seqs,
