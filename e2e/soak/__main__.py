@@ -1,6 +1,7 @@
 """`python -m e2e.soak`: load for a long time, and a verdict. See `--help`."""
 
 import argparse
+import signal
 import sys
 
 from e2e.soak import drain, leaving, mixed
@@ -25,6 +26,8 @@ def main(argv: list[str]) -> int:
         "drain": lambda: drain.run(given.seed, given.rounds),
         "mixed": lambda: mixed.run(given.seed, given.minutes),
     }
+    # Not at once: the servers are processes of their own and must end too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     reports = []
     for name in given.scenarios or SCENARIOS:
         print(f"{name}:", flush=True)

@@ -8,7 +8,7 @@ from plimsoll_planner.options import HEADROOM, Limit, limit_at, without_slots
 from plimsoll_planner.products import known_names
 from plimsoll_planner.search import Bid, Broken, Market, idle_latency
 from plimsoll_planner.shape import Shape
-from plimsoll_planner.text import duration, figure
+from plimsoll_planner.text import duration, figure, money
 
 
 def why_not_cheaper(market: Market, ranked: list[Bid]) -> str:
@@ -42,10 +42,8 @@ def _weight(shape: Shape) -> float:
 
 
 def why_it_lost(market: Market, bid: Bid) -> str:
-    """Why `bid` is not the plan."""
+    """Why `bid`, which is not feasible, is not the plan."""
     request = market.request
-    if bid.broken is None:
-        return "feasible, but dearer"
     if bid.broken is Broken.LATENCY:
         return _too_slow(market, bid)
     if bid.broken in (Broken.ROOM, Broken.RATE):
@@ -63,6 +61,25 @@ def why_it_lost(market: Market, bid: Bid) -> str:
         f"at {figure(request.workload.requests_per_second)} requests/s, above "
         f"maxCostPerMillionTokens {figure(promised)}"
     )
+
+
+def why_not_taken(bid: Bid, winner: Bid) -> str:
+    """Why a feasible bid is not the plan: the `ranking` went by price, then by accelerators."""
+    dear, cheap = bid.cost_per_hour, winner.cost_per_hour
+    if bid.lack is not None and winner.lack is None:
+        return f"feasible, but {bid.lack.value}"
+    if dear is not None and cheap is not None and dear > cheap:
+        return f"feasible, but dearer: {money(dear)} an hour, not {money(cheap)}"
+    if dear is None or cheap is None:
+        more = bid.capability / winner.capability
+        if more > 1:
+            return f"feasible, but takes {figure(more)} × the memory bandwidth; a price is unknown"
+    takes, least = (b.shape.accelerators * b.replicas for b in (bid, winner))
+    if takes > least:
+        return f"as cheap, but takes {takes:g} × {bid.shape.label}, not {least:g}"
+    if bid.shape.label != winner.shape.label:
+        return "as cheap; of equals the first by name is taken"
+    return "as cheap; of equals the one with smaller replicas, or more throughput, is taken"
 
 
 def what_is_missing(market: Market, ranked: list[Bid]) -> str:

@@ -104,6 +104,20 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     )
 
 
+def prompt_share(engine: Engine, traffic: Traffic, rate: float) -> float | None:
+    """Share of the engine's work that prompts are, the rest being decode; None if overloaded.
+
+    In the seconds that each takes by itself: a prompt its own steps, an answer `output` decode
+    steps that it shares with the sequences beside it. What steps do at once is not told apart.
+    """
+    flow = _steady(engine, traffic, rate)
+    if flow is None:
+        return None
+    prompt = prompt_seconds(engine, traffic, 0.0, traffic.prompt)
+    answer = traffic.output * flow.decode / max(1.0, flow.running)
+    return prompt / (prompt + answer)
+
+
 @dataclass(frozen=True)
 class _Flow:
     """The engine in a steady state: mean seconds between steps, of a step without prompts and of

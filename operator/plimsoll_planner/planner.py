@@ -1,10 +1,11 @@
 """`plan`: the cheapest way to keep a promise with an inventory, or what stands in the way."""
 
+from plimsoll_planner.cost import cost_of
 from plimsoll_planner.edges import nearest_edges
-from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper
+from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
 from plimsoll_planner.inputs import PlanRequest
-from plimsoll_planner.result import Alternative, Candidate, Plan, PlanResult, Prediction
-from plimsoll_planner.search import Bid, Market, Refusal, ranking, search
+from plimsoll_planner.result import Alternative, Candidate, Figures, Plan, PlanResult, Prediction
+from plimsoll_planner.search import Bid, Broken, Market, Refusal, ranking, search
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import round_up
 from plimsoll_planner.uncertainty import uncertainty
@@ -35,6 +36,7 @@ def plan(request: PlanRequest) -> PlanResult:
             *(_candidate(market, bid, ranked[0]) for bid in _best_of_each_shape(ranked)),
             *(_refused(refusal) for refusal in market.refusals),
         ),
+        too_dear=not feasible and any(b.broken in (Broken.PRICE, Broken.COST) for b in ranked),
     )
 
 
@@ -67,6 +69,7 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         binding_constraint=binding,
         resource=shape.accelerator.resource,
         expert_parallel=shape.expert_parallel,
+        cost=cost_of(market, bid),
     )
 
 
@@ -78,23 +81,34 @@ def _best_of_each_shape(ranked: list[Bid]) -> list[Bid]:
 
 
 def _candidate(market: Market, bid: Bid, winner: Bid) -> Candidate:
-    reason = "" if bid is winner and bid.feasible else why_it_lost(market, bid)
-    if bid.feasible and bid.lack is not None and winner.lack is None:
-        reason = f"feasible, but {bid.lack.value}"
-    return _of_shape(bid.shape, reason)
+    if bid.feasible:
+        reason = "" if bid is winner else why_not_taken(bid, winner)
+    else:
+        reason = why_it_lost(market, bid)
+    figures = Figures(
+        replicas=bid.replicas,
+        max_num_seqs=bid.option.engine.max_num_seqs,
+        max_num_batched_tokens=bid.option.engine.max_num_batched_tokens,
+        ttft_p95=round_up(bid.predicted.ttft_p95),
+        tpot_p95=round_up(bid.predicted.tpot_p95),
+        requests_per_second_per_replica=bid.option.sustained,
+        cost_per_hour=bid.cost_per_hour,
+    )
+    return _of_shape(bid.shape, reason, figures)
 
 
 def _refused(refusal: Refusal) -> Candidate:
     return _of_shape(refusal.shape, refusal.reason)
 
 
-def _of_shape(shape: Shape, reason: str) -> Candidate:
+def _of_shape(shape: Shape, reason: str, figures: Figures | None = None) -> Candidate:
     name = str(shape) if shape.is_cpu else shape.label
     return Candidate(
         name,
         shape.tensor_parallel_size,
         shape.weights,
         reason,
+        figures,
         shape.pipeline_parallel_size,
         shape.expert_parallel,
     )

@@ -129,3 +129,14 @@ def _foreign(request: PlanRequest, products: list[Product]) -> list[Product]:
 def known_names() -> str:
     """The catalogue's products, for messages."""
     return ", ".join(accelerator.name for accelerator in CATALOGUE)
+
+
+def price_per_hour(
+    label: str,
+    inventory: tuple[AcceleratorPool, ...],
+    accelerators: tuple[Accelerator, ...] = (),
+) -> float | None:
+    """What a plan counts for one accelerator of that product; None where a price is missing."""
+    found = find(label, accelerators)
+    pools = tuple(pool for pool in inventory if pool.accelerator == label and not pool.shared)
+    return None if found is None or not pools else Product(label, found, pools).price_per_hour

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from plimsoll_planner.cost import Cost
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -23,8 +25,8 @@ class Plan:
     """One way to run the model. `kv_cache_bytes` and `memory_bytes` are per accelerator.
 
     `cpu_cores` is None unless the accelerator is `cpu`; it may be a fraction, such as 0.5.
-    `resource` is what pods ask for.
-    `binding_constraint` says in one sentence what stopped the plan from being cheaper.
+    `resource` is what pods ask for. `binding_constraint` says in one sentence what stopped the plan
+    from being cheaper. `cost` is None where a price is unknown.
     """
 
     accelerator: str
@@ -43,6 +45,7 @@ class Plan:
     predicted: Prediction
     binding_constraint: str
     resource: str
+    cost: Cost | None = None
     expert_parallel: bool = False
 
 
@@ -55,13 +58,34 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What a candidate would give: seconds at the declared load, and money an hour if known.
+
+    `replicas` are what the load needs within what maxReplicas and the nodes allow; the rate that
+    one of them sustains is 0 where it keeps the latency at none.
+    """
+
+    replicas: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    ttft_p95: float
+    tpot_p95: float
+    requests_per_second_per_replica: float
+    cost_per_hour: float | None
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A plan that was considered, and why it lost; empty `rejected_because` for the winner."""
+    """A plan that was considered, and why it lost; empty `rejected_because` for the winner.
+
+    `figures` are None where the model does not even fit.
+    """
 
     accelerator: str
     tensor_parallel_size: int
     weights_precision: str
     rejected_because: str
+    figures: Figures | None = None
     pipeline_parallel_size: int = 1
     expert_parallel: bool = False
 
@@ -71,7 +95,8 @@ class PlanResult:
     """`plan` is the cheapest feasible plan, or, if `feasible` is False, the nearest one.
 
     It is None when not even the model fits. `binding_constraint` is what stands in the way of
-    the promise when infeasible, else what stopped the plan from being cheaper.
+    the promise when infeasible, else what stopped the plan from being cheaper. `too_dear` says that
+    latencies and rate can hold, and only what that costs cannot.
     """
 
     feasible: bool
@@ -79,3 +104,4 @@ class PlanResult:
     binding_constraint: str
     alternatives: tuple[Alternative, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    too_dear: bool = False

@@ -26,6 +26,12 @@ def figure(value: float, digits: int = 3) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def money(amount: float) -> str:
+    """Two decimals, or three significant digits where that is more: `1250.00`, `1.60`, `0.0102`."""
+    text = figure(amount)
+    return text if len(text.partition(".")[2]) > 2 else f"{amount:.2f}"
+
+
 def round_down(value: float, digits: int = 3) -> float:
     """The largest number of `digits` significant digits that is not above `value`; 0 for 0."""
     unit = _unit(value, digits)

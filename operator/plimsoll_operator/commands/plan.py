@@ -1,257 +1,209 @@
-"""`plimsoll plan`: what a resource needs and whether its promise can hold, without a cluster.
-
-Exit codes: 0 feasible, 3 infeasible, 2 bad input.
-"""
+"""`plimsoll plan`: what resources need and whether their promise can hold, without a cluster."""
 
 import argparse
+import io
 import json
+import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from plimsoll_operator.api import ACCELERATOR_KIND, API_VERSION, KIND
-from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.api.validate import InvalidSpecError, parse_document
-from plimsoll_operator.planning.accelerators import overrides, verdicts
-from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
-from plimsoll_operator.planning.model_source import (
-    ModelSourceError,
-    SourceModel,
-    parse_config,
-    read_model_config,
-    read_model_directory,
+from plimsoll_operator.commands.inputs import (
+    InputError,
+    check_stdin,
+    read_bundle,
+    read_planned,
+    read_pools,
 )
+from plimsoll_operator.planning import checks
+from plimsoll_operator.planning.bundle import BundleError
+from plimsoll_operator.planning.checks import (
+    EXIT_CODES,
+    MEANING,
+    OF_A_CHANGE,
+    checks_of,
+    exit_code,
+)
+from plimsoll_operator.planning.comparison import Change, compare, costs_more
+from plimsoll_operator.planning.comparison_report import change_as_document, changes_as_text
+from plimsoll_operator.planning.explanation import explanation
+from plimsoll_operator.planning.export import as_document
+from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.report import Report
-from plimsoll_operator.planning.request import plan_request
-from plimsoll_operator.planning.status import plan_status
-from plimsoll_planner.accelerator import Accelerator
-from plimsoll_planner.planner import plan
-from plimsoll_planner.result import Candidate
+from plimsoll_operator.planning.together import together
 
-FEASIBLE, BAD_INPUT, INFEASIBLE = 0, 2, 3
+FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
+DEBUG = "PLIMSOLL_DEBUG"
 _EXAMPLES = """\
 examples:
   plimsoll plan -f chat.yaml --inventory inventory.yaml
   kubectl get nodes -o yaml | plimsoll plan -f chat.yaml --inventory -
-  plimsoll plan -f chat.yaml --inventory inventory.yaml -o json | jq .bindingConstraint
+  kustomize build overlays/prod | plimsoll plan -f - --inventory nodes.yaml
+  plimsoll plan --diff before.yaml after.yaml --inventory nodes.yaml
+  kubectl get llm -A -o yaml | plimsoll plan --diff - deploy/ --inventory nodes.yaml
 
-exit code: 0 every promise can hold, 3 one cannot, 2 the input is not valid
+exit code, of the first that --fail-on names:
 """
-
-
-class InputError(Exception):
-    """Bad input; one line for each problem."""
+_CODES = "".join(
+    f"  {code}  {text}\n"
+    for code, text in (
+        (0, "every promise can hold"),
+        (BAD_INPUT, "the input is not valid"),
+        *((EXIT_CODES[check], f"{check}: {text}") for check, text in MEANING.items()),
+    )
+)
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command and returns its exit code."""
-    options = _parser().parse_args(argv)
+    """Runs the command and returns its exit code; 1 for what should never happen."""
+    options = parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        reports = _reports(options)
-    except InputError as error:
+        text, code = _run(options)
+    except (InputError, BundleError) as error:
         for line in str(error).splitlines():
             print(f"plimsoll plan: {line}", file=sys.stderr)
         return BAD_INPUT
-    _print(reports, options.output)
-    feasible = all(report.result.feasible for report in reports)
-    return FEASIBLE if feasible else INFEASIBLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        kind = type(error).__name__
+        print(
+            f"plimsoll plan: a fault of Plimsoll's own, {kind}: {error}; please report it with "
+            f"what {DEBUG}=1 in the environment prints",
+            file=sys.stderr,
+        )
+        return FAULT
+    return _print(text, code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = argparse.ArgumentParser(
         prog="plimsoll plan",
         description="Say what LLMDeployments need and whether their SLO can hold.",
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES + _CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
+    what = result.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "-f",
         "--filename",
-        required=True,
+        action="extend",
+        nargs="+",
         metavar="FILE",
-        help="LLMDeployments, with Accelerators and ConfigMaps that they need; - for stdin",
+        help="files, folders, or - for stdin: LLMDeployments, with the Accelerators and ConfigMaps "
+        "that they need; other kinds are skipped",
     )
-    parser.add_argument(
+    what.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="what changes from one file or folder to another; where OLD has status.plan, as "
+        "`kubectl get llm -o yaml` prints it, that is the old plan",
+    )
+    result.add_argument(
         "--inventory",
         required=True,
         metavar="FILE",
         help="nodes as `kubectl get nodes -o yaml` prints them, or a list of "
         "{accelerator, count, nodes}; - for stdin",
     )
-    parser.add_argument(
+    result.add_argument(
         "--model-config",
         type=Path,
         metavar="DIR",
         help="folder with the model's config.json, instead of reading it from spec.model.source",
     )
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
-    return parser
-
-
-def _reports(options: argparse.Namespace) -> list[Report]:
-    if options.filename == "-" and options.inventory == "-":
-        raise InputError("-f and --inventory cannot both be stdin: give a file for one of them")
-    try:
-        inventory = read_inventory(_documents(options.inventory))
-    except InventoryError as error:
-        raise InputError(f"{_shown(options.inventory)}: {error}") from error
-    documents = _documents(options.filename)
-    accelerators = _accelerators(documents, _shown(options.filename))
-    config_maps = _config_maps(documents)
-    wanted = [item for item in documents if not _is_other_kind(item)]
-    if not wanted:
-        raise InputError(f"{_shown(options.filename)}: holds no {KIND}")
-    reports: list[Report] = []
-    problems: list[str] = []
-    for number, document in enumerate(wanted, start=1):
-        where = _shown(options.filename) + (f" (document {number})" if len(wanted) > 1 else "")
-        try:
-            name, spec = parse_document(document)
-            found = _model(spec, options.model_config, config_maps)
-            request = plan_request(spec, found.model, inventory, accelerators)
-            reports.append(Report(name, spec.model.source, request, plan(request), found.unserved))
-        except InvalidSpecError as error:
-            problems += [f"{where}: {problem}" for problem in error.problems]
-        except ModelSourceError as error:
-            problems.append(f"{where}: spec.model.source: {error}")
-    if problems:
-        raise InputError("\n".join(problems))
-    return reports
-
-
-def _model(
-    spec: LLMDeploymentSpec, directory: Path | None, config_maps: Mapping[str, Mapping[str, Any]]
-) -> SourceModel:
-    if directory is not None:
-        return read_model_directory(directory)
-    if spec.model.config_from is None:
-        return read_model_config(spec.model.source, spec.model.revision)
-    reference = spec.model.config_from.config_map_key_ref
-    text = config_maps.get(reference.name, {}).get(reference.key)
-    if not isinstance(text, str):
-        raise ModelSourceError(
-            f"the ConfigMap {reference.name} with the key {reference.key} is not among the "
-            "documents given: add it to the file, or give --model-config DIR"
-        )
-    return parse_config(text, f"ConfigMap {reference.name}")
-
-
-def _documents(filename: str) -> list[Any]:
-    try:
-        text = sys.stdin.read() if filename == "-" else Path(filename).read_text(encoding="utf-8")
-        parsed = [item for item in yaml.safe_load_all(text) if item is not None]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{_shown(filename)}: cannot be read: {reason}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{_shown(filename)}: neither YAML nor JSON: {reason}") from error
-    documents: list[Any] = []
-    for item in parsed:
-        listed = isinstance(item, Mapping) and str(item.get("kind", "")).endswith("List")
-        documents += item["items"] if listed and isinstance(item.get("items"), list) else [item]
-    return documents
-
-
-def _shown(filename: str) -> str:
-    return "stdin" if filename == "-" else filename
-
-
-def _is_other_kind(document: Any) -> bool:
-    """Whether it is an object of Kubernetes, but none of ours, as files often hold several."""
-    return isinstance(document, Mapping) and document.get("kind") not in (None, KIND)
-
-
-def _accelerators(documents: list[Any], where: str) -> tuple[Accelerator, ...]:
-    """What the Accelerators among them say. Raises InputError where one would not be used."""
-    ours = [item for item in documents if _is(item, ACCELERATOR_KIND)]
-    if not all(_name(item) for item in ours):
-        raise InputError(f"{where}: an {ACCELERATOR_KIND} without metadata.name: give it one")
-    found = verdicts(ours)
-    refused = [verdict for verdict in found if verdict.accelerator is None]
-    if refused:
-        raise InputError(
-            "\n".join(f"{where}: Accelerator {item.name}: {item.message}" for item in refused)
-        )
-    return overrides(found)
-
-
-def _is(document: Any, kind: str) -> bool:
-    """Whether it is an object of that kind of ours."""
-    return (
-        isinstance(document, Mapping)
-        and document.get("apiVersion") == API_VERSION
-        and document.get("kind") == kind
+    result.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
+    result.add_argument(
+        "--explain",
+        action="store_true",
+        help="also say what each plan was made from, and why each candidate lost",
     )
+    result.add_argument(
+        "--fail-on",
+        type=_checks,
+        default=checks.DEFAULT,
+        metavar="CHECKS",
+        help="what makes the exit code differ from 0: none, or some of "
+        f"{', '.join(MEANING)}, with commas (slo,cost)",
+    )
+    return result
 
 
-def _name(document: Mapping[str, Any]) -> str:
-    metadata = document.get("metadata")
-    return str(metadata.get("name") or "") if isinstance(metadata, Mapping) else ""
+def _checks(text: str) -> tuple[checks.Check, ...]:
+    try:
+        return checks_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _config_maps(documents: list[Any]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
-    for document in documents:
-        if isinstance(document, Mapping) and document.get("kind") == "ConfigMap":
-            metadata, data = document.get("metadata"), document.get("data")
-            if isinstance(metadata, Mapping) and isinstance(data, Mapping):
-                found[str(metadata.get("name"))] = data
-    return found
+def _run(options: argparse.Namespace) -> tuple[str, int]:
+    if options.diff is None:
+        return _run_plans(options)
+    if options.explain:
+        raise InputError("--explain is of plans, not of a --diff: explain OLD and NEW with -f")
+    check_stdin(*options.diff, options.inventory)
+    inventory = read_pools(options.inventory)
+    old, new = (read_bundle([source], may_be_empty=True) for source in options.diff)
+    changes = compare(old, new, inventory, options.model_config)
+    failed = {check for change in changes for check in change.failed}
+    if costs_more(changes):
+        failed.add(checks.Check.COST_INCREASE)
+    return _changes(changes, options.output), exit_code(failed, options.fail_on)
 
 
-def _print(reports: list[Report], output: str) -> None:
+def _run_plans(options: argparse.Namespace) -> tuple[str, int]:
+    if OF_A_CHANGE & set(options.fail_on):
+        raise InputError(f"--fail-on {', '.join(sorted(OF_A_CHANGE))}: give --diff OLD NEW")
+    planned = read_planned(options.filename, options.inventory, options.model_config)
+    failed = checks.failed_promises(item.result for item in planned)
+    return _plans(planned, options), exit_code(failed, options.fail_on)
+
+
+def _plans(planned: list[Planned], options: argparse.Namespace) -> str:
+    if options.output != "table":
+        documents = [as_document(item, explained=options.explain) for item in planned]
+        return _dump(documents, options.output)
+    blocks = [Report.of(item).table() for item in planned]
+    if options.explain:
+        blocks = [
+            "\n".join([block, *explanation(item)])
+            for block, item in zip(blocks, planned, strict=True)
+        ]
+    if len(planned) > 1:
+        blocks.append("\n".join(together(planned)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _changes(changes: list[Change], output: str) -> str:
     if output == "table":
-        print("\n\n".join(report.table() for report in reports))
-        return
-    documents = [as_document(report) for report in reports]
+        return changes_as_text(changes)
+    documents = [change_as_document(change) for change in changes]
+    return _dump(documents, output)
+
+
+def _dump(documents: Any, output: str) -> str:
     if output == "yaml":
-        print(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), end="")
-        return
+        text: str = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
+        return text
     content: Any = documents[0] if len(documents) == 1 else documents
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _parallelism(item: Candidate) -> dict[str, Any]:
-    """What most candidates do without."""
-    found: dict[str, Any] = {}
-    if item.pipeline_parallel_size > 1:
-        found["pipelineParallelSize"] = item.pipeline_parallel_size
-    if item.expert_parallel:
-        found["expertParallel"] = True
-    return found
-
-
-def as_document(report: Report) -> dict[str, Any]:
-    """The keys of `status.plan` and the verdict; only the verdict where nothing fits.
-
-    `engineLimit` is there only where the engine cannot run the plan, and says why.
-    """
-    result = report.result
-    status = plan_status(result)
-    fields = {} if status is None else status.model_dump(by_alias=True, exclude_none=True)
-    limit = report.engine_limit()
-    return {
-        "name": report.name,
-        "feasible": result.feasible,
-        **fields,
-        **({} if limit is None else {"engineLimit": limit}),
-        "bindingConstraint": result.binding_constraint,
-        "alternatives": [
-            {"change": item.change, "effect": item.effect} for item in result.alternatives
-        ],
-        "candidates": [
-            {
-                "accelerator": item.accelerator,
-                "tensorParallelSize": item.tensor_parallel_size,
-                "weights": item.weights_precision,
-                **_parallelism(item),
-                "rejectedBecause": item.rejected_because,
-            }
-            for item in result.candidates
-        ],
-    }
+def _print(text: str, code: int) -> int:
+    """Prints, also into a pipe whose reader has gone, as with `| head`."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer must not be written when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

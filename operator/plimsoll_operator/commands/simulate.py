@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from plimsoll_operator.commands.plan import InputError, _reports
+from plimsoll_operator.commands.inputs import InputError, read_planned
 from plimsoll_operator.planning.latency_plot import latency_plot
 from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.simulation_report import Simulated, document, table
@@ -41,8 +41,8 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         trace = () if options.trace is None else read_trace(options.trace, sys.stdin).requests
-        reports = _reports(options)
-        simulated = [_simulated(report, options, trace) for report in reports]
+        planned = read_planned([options.filename], options.inventory, options.model_config)
+        simulated = [_simulated(Report.of(each), options, trace) for each in planned]
         if options.plot:
             _plot(simulated, options.plot)
     except (InputError, TraceError) as error:

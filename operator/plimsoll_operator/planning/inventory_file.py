@@ -36,7 +36,10 @@ def read_inventory(documents: Iterable[object]) -> tuple[AcceleratorPool, ...]:
                 nodes.append(item)
         else:
             raise InventoryError(f"neither nodes nor a list; {_SHAPE}")
-    return (*pools_from_nodes(nodes), *pools)
+    try:
+        return (*pools_from_nodes(nodes), *pools)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InventoryError(f"not nodes as Kubernetes has them: {error}; {_SHAPE}") from error
 
 
 def _pool(path: str, entry: object) -> AcceleratorPool:

@@ -1,37 +1,43 @@
-"""A plan as people read it in a terminal, at most 100 columns wide."""
+"""A plan as people read it in a terminal."""
 
-import textwrap
 from dataclasses import dataclass
 
 from plimsoll_operator.api.quantity import format_bytes, format_duration
+from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
+from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
 from plimsoll_operator.standing import engine_limit
 from plimsoll_planner.accelerators import Accelerator, find
+from plimsoll_planner.cost import Cost, TokenCost
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.memory import MemoryPlan, with_kv_cache, without_kv_cache
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.options import HEADROOM
 from plimsoll_planner.result import Plan, PlanResult
 from plimsoll_planner.shape import Shape
-from plimsoll_planner.text import figure
+from plimsoll_planner.text import figure, money
 
-WIDTH = 96
-_LABEL = 12
-_BAR = 60
-_KEPT, _BROKEN = "✓", "✗"
+_BAR = 40
 _PARTS = (("weights", "█"), ("KV cache", "▓"), ("activations", "▒"), ("reserve", "░"))
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a table is made of. `name` is the resource's, `source` where its model is, `unserved`
-    why the engine cannot run that model, empty if it can."""
+    """What a table is made of. `name` is the resource's title, `source` where its model is,
+    `unserved` why the engine cannot run that model, empty if it can."""
 
     name: str
     source: str
     request: PlanRequest
     result: PlanResult
     unserved: str = ""
+
+    @classmethod
+    def of(cls, planned: Planned) -> "Report":
+        """What there is to say of a planned LLMDeployment."""
+        declared = planned.declared
+        source = declared.spec.model.source
+        return cls(declared.title, source, planned.request, planned.result, planned.unserved)
 
     def table(self) -> str:
         """The lines, without a trailing newline."""
@@ -40,19 +46,22 @@ class Report:
         if facts.experts:
             size += f", {_count(facts.active_parameters)} of them active"
         lines = [f"{self.name}   {self.source}, {size}", ""]
-        verdict = f"{_KEPT} feasible" if self.result.feasible else f"{_BROKEN} not feasible"
+        verdict = f"{KEPT} feasible" if self.result.feasible else f"{BROKEN} not feasible"
         plan, limit = self.result.plan, self.engine_limit()
         if plan is None:
-            lines += [_row("plan", f"{verdict}: no plan fits")]
+            lines += [row("plan", f"{verdict}: no plan fits")]
         else:
             nearest = "" if self.result.feasible else ", nearest plan"
             lines += [
-                _row("plan", f"{summary(plan)}   {verdict}{nearest}, revision {revision(plan)}"),
-                *([] if limit is None else _wrapped("cannot run", limit)),
+                *wrapped(
+                    "plan", f"{summary(plan)}   {verdict}{nearest}, revision {revision(plan)}"
+                ),
+                *([] if limit is None else wrapped("cannot run", limit)),
                 *_engine(plan, self.request),
                 "",
                 *_promises(plan, self.request),
                 "",
+                *([] if plan.cost is None else [*_costs(plan.cost), ""]),
                 *_memory(plan, facts, self.request.accelerators),
             ]
         lines += ["", *self._reasons()]
@@ -66,14 +75,14 @@ class Report:
 
     def _reasons(self) -> list[str]:
         if self.result.feasible:
-            return _wrapped("not cheaper", self.result.binding_constraint)
-        lines = _wrapped("because", self.result.binding_constraint)
+            return wrapped("not cheaper", self.result.binding_constraint)
+        lines = wrapped("because", self.result.binding_constraint)
         for index, alternative in enumerate(self.result.alternatives):
             label = "would do" if index == 0 else ""
-            lines += _wrapped(label, alternative.change)
-            lines += _wrapped("", f"→ {alternative.effect}", hang=2)
+            lines += wrapped(label, alternative.change)
+            lines += wrapped("", f"→ {alternative.effect}", hang=2)
         if not self.result.alternatives:
-            lines += _wrapped("would do", "no single change that Plimsoll knows of")
+            lines += wrapped("would do", "no single change that Plimsoll knows of")
         return lines
 
 
@@ -94,15 +103,17 @@ def _engine(plan: Plan, request: PlanRequest) -> list[str]:
         f"{figure(contexts, 2)} × the longest context of {plan.max_model_len}"
     )
     precision = f"weights {plan.weights_precision}, KV cache {plan.kv_cache_precision}"
+    if plan.weights_precision == plan.kv_cache_precision:
+        precision = f"weights and KV cache {plan.weights_precision}"
     sequences = "1 sequence" if plan.max_num_seqs == 1 else f"{plan.max_num_seqs} sequences"
     batch = f"{sequences}, {plan.max_num_batched_tokens} new tokens a step"
     return [
-        _row("replica", f"{one}, {precision}"),
-        _row(
+        *wrapped("replica", f"{one}, {precision}"),
+        row(
             "replicas", f"{plan.replicas}, within {request.min_replicas} to {request.max_replicas}"
         ),
-        _row("batch", batch),
-        _row("KV cache", kv_cache),
+        row("batch", batch),
+        row("KV cache", kv_cache),
     ]
 
 
@@ -121,13 +132,13 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
     sustained = _compared("requests/s sustained", figure(rate), figure(load), rate >= load)
     lines.append(sustained)
     cost, most = predicted.cost_per_million_tokens, promised.max_cost_per_million_tokens
-    if cost is not None or most is not None:
+    if most is not None:
         lines.append(
             _compared(
                 "cost per 1M tokens",
-                "unknown" if cost is None else figure(cost),
-                "-" if most is None else figure(most),
-                None if most is None else cost is not None and cost <= most,
+                "unknown" if cost is None else money(cost),
+                money(most),
+                cost is not None and cost <= most,
             )
         )
     lines.append(f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom")
@@ -135,8 +146,21 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
 
 
 def _compared(name: str, has: str, wanted: str, kept: bool | None) -> str:
-    mark = "" if kept is None else f"   {_KEPT if kept else _BROKEN}"
+    mark = "" if kept is None else f"   {KEPT if kept else BROKEN}"
     return f"  {name:<24}{has:>12}{wanted:>12}{mark}"
+
+
+def _costs(cost: Cost) -> list[str]:
+    rows = [("per 1M tokens at", "prompt", "output", "all on output")]
+    for load, name in ((cost.planned_load, "planned"), (cost.full_load, "full load")):
+        if load is not None:
+            rows.append((f"{figure(load.requests_per_second)} requests/s, {name}", *_money(load)))
+    return [row("cost", f"{money(cost.per_hour)} an hour"), *table(rows, frozenset({1, 2, 3}))]
+
+
+def _money(cost: TokenCost) -> tuple[str, str, str]:
+    prompt, output = ("-" if part is None else money(part) for part in (cost.prompt, cost.output))
+    return prompt, output, money(cost.output_alone)
 
 
 def breakdown(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...] = ()) -> MemoryPlan:
@@ -171,34 +195,18 @@ def _memory(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...]) -
         upto = round(_BAR * so_far / parts.total)
         bar += mark * (upto - drawn)
         drawn = upto
-    legend = "   ".join(
+    legend = [
         f"{mark} {name} {format_bytes(size)}"
         for (name, mark), size in zip(_PARTS, sizes, strict=True)
-    )
+    ]
     unit = "replica" if plan.cpu_cores is not None else "accelerator"
     if plan.cpu_cores is not None and plan.tensor_parallel_size > 1:
         unit = "rank"
     return [
-        _row("memory", f"{bar} {format_bytes(parts.total)} per {unit}"),
-        _row("", legend),
+        row("memory", f"{bar} {format_bytes(parts.total)} per {unit}"),
+        row("", f"{legend[0]:<22}{legend[1]}"),
+        row("", f"{legend[2]:<22}{legend[3]}"),
     ]
-
-
-def _row(label: str, text: str) -> str:
-    return f"  {label:<{_LABEL}}{text}"
-
-
-def _wrapped(label: str, text: str, hang: int = 0) -> list[str]:
-    first = f"  {label:<{_LABEL}}"
-    rest = " " * (len(first) + hang)
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _count(number: int) -> str:

@@ -15,7 +15,8 @@ UNSUPPORTED_EMBEDDINGS: dict[str, tuple[object, ...]] = {
     "endianness": (None, "little"),
     "messages": (None,),
     "normalize": (None, True),
-    "truncate_prompt_tokens": (None,),
+    # -1 bounds inputs by the context; they are, but a longer one is refused rather than cut.
+    "truncate_prompt_tokens": (None, -1),
     "use_activation": (None, True),
 }
 

@@ -50,6 +50,37 @@ def test_output_of_the_samples(
     assert printed == golden.read_text(encoding="utf-8")
 
 
+GPU = ["--inventory", str(SAMPLES / "inventory-gpu.yaml")]
+SMOLLM2 = [*GPU, "--model-config", str(HERE / "smollm2-1.7b")]
+DIFF = ["--diff", str(HERE / "diff" / "old.yaml"), str(HERE / "diff" / "new.yaml"), *SMOLLM2]
+VIEWS = {
+    "explained.txt": (["-f", str(SAMPLES / "smollm2-1.7b.yaml"), *SMOLLM2, "--explain"], 0),
+    "diff/table.txt": (DIFF, 3),
+    "diff/changes.json": ([*DIFF, "-o", "json", "--fail-on", "cost-increase"], 5),
+    "together.txt": (["-f", str(HERE / "diff" / "old.yaml"), *SMOLLM2], 0),
+}
+
+
+@pytest.mark.parametrize("name", sorted(VIEWS))
+def test_other_views(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, code = VIEWS[name]
+    assert main(arguments) == code
+    printed = capsys.readouterr().out
+    golden = HERE / name
+    if os.environ.get("PLIMSOLL_UPDATE_GOLDEN"):
+        golden.write_text(printed, encoding="utf-8")
+    assert printed == golden.read_text(encoding="utf-8")
+
+
+def test_all_tables_fit_a_terminal() -> None:
+    widths = [
+        len(line)
+        for file in HERE.rglob("*.txt")
+        for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    assert max(widths) < 80
+
+
 def test_every_sample_is_held() -> None:
     samples = {path.name for path in SAMPLES.glob("*.yaml")}
     resources = {name for name in samples if not name.startswith("inventory-")}

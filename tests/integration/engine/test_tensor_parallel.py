@@ -272,7 +272,6 @@ class TestOneRankAndSeveral:
                 same(getattr(several, kind), getattr(one, kind))
         assert {5, 7} <= {token for answer in found[0] for token in answer.tokens}
 
-    @pytest.mark.parametrize("pair", ["gqa-2"], indirect=True)
     def test_vectors_are_those_of_one_rank(self, pair: Pair) -> None:
         asked = [
             Question(each.prompt, SamplingParams(0, pooling=pooling))
@@ -286,6 +285,7 @@ class TestOneRankAndSeveral:
         for one, several in zip(*found, strict=True):
             torch.testing.assert_close(several, one, rtol=1e-4, atol=1e-4)
 
+    @pytest.mark.parametrize("pair", ["gqa-2"], indirect=True)
     def test_a_failure_to_choose_ends_requests_and_leaves_the_ranks_in_step(
         self, pair: Pair, monkeypatch: pytest.MonkeyPatch
     ) -> None:

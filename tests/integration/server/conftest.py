@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 
 READY = re.compile(r"^plimsoll: serving (\S+) on (http://\S+:\d+) ", re.MULTILINE)
@@ -142,3 +143,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     server = ServerProcess([*command, "--port=0", "--threads=2", "--dtype=float32"], log)
     yield server
     server.kill()
+
+
+@pytest.fixture
+def client(tiny: ServerProcess) -> Iterator[openai.OpenAI]:
+    """The SDK as people have it, for one request after the other."""
+    with openai.OpenAI(base_url=f"{tiny.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def many(tiny: ServerProcess) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The SDK for many requests at once."""
+    url = f"{tiny.url}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        yield client

@@ -1,7 +1,6 @@
 """The official openai SDK's `embeddings` against `plimsoll serve builtin://tiny`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import openai
@@ -10,22 +9,8 @@ import torch
 from transformers import AutoTokenizer, LlamaModel
 
 from plimsoll_runtime import builtin
-from tests.integration.server.conftest import ServerProcess
 
 TEXTS = ["Hello", "The naïve café serves 中文 and 😀", "What is a thread? " * 60, "x", "Python is"]
-
-
-@pytest.fixture
-def client(tiny: ServerProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def many(tiny: ServerProcess) -> AsyncIterator[openai.AsyncOpenAI]:
-    url = f"{tiny.url}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def test_a_batch_of_mixed_lengths_is_what_transformers_computes(client: openai.OpenAI) -> None:

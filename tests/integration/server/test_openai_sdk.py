@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,19 +20,6 @@ MESSAGES: list[ChatCompletionMessageParam] = [
     {"role": "system", "content": "You are a helpful assistant."},
     {"role": "user", "content": "What is a thread?"},
 ]
-
-
-@pytest.fixture
-def client(tiny: ServerProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def many(tiny: ServerProcess) -> AsyncIterator[openai.AsyncOpenAI]:
-    url = f"{tiny.url}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def test_models(client: openai.OpenAI) -> None:

@@ -1,27 +1,10 @@
 """The official openai SDK's `responses` against `plimsoll serve builtin://tiny`."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import openai
 import pytest
 
-from tests.integration.server.conftest import ServerProcess
-
 INPUT = "What is a thread?"
 INSTRUCTIONS = "You are a helpful assistant. Answer in one short sentence, please."
-
-
-@pytest.fixture
-def client(tiny: ServerProcess) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_client(tiny: ServerProcess) -> AsyncIterator[openai.AsyncOpenAI]:
-    url = f"{tiny.url}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
-        yield client
 
 
 def test_create_and_the_stream_helper_agree(client: openai.OpenAI) -> None:
@@ -77,8 +60,8 @@ def test_a_conversation_goes_on_with_the_sdks_own_items(client: openai.OpenAI) -
     assert second.incomplete_details.reason == "max_output_tokens"
 
 
-async def test_raw_events_and_the_async_client(async_client: openai.AsyncOpenAI) -> None:
-    stream = await async_client.responses.create(
+async def test_raw_events_and_the_many(many: openai.AsyncOpenAI) -> None:
+    stream = await many.responses.create(
         model="tiny", input=INPUT, temperature=0, stream=True, max_output_tokens=8
     )
     kinds = [event.type async for event in stream]
@@ -89,7 +72,7 @@ async def test_raw_events_and_the_async_client(async_client: openai.AsyncOpenAI)
         "response.content_part.added",
     ]
     assert kinds[-1] == "response.incomplete"
-    async with async_client.responses.stream(model="tiny", input=INPUT) as helper:
+    async with many.responses.stream(model="tiny", input=INPUT) as helper:
         final = await helper.get_final_response()
     assert final.status == "completed"
 

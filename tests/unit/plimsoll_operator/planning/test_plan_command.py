@@ -1,5 +1,9 @@
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +41,7 @@ def test_feasible_is_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run() == 0
     out = capsys.readouterr().out
     assert "✓ feasible" in out
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_infeasible_is_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +50,7 @@ def test_infeasible_is_3(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert "✗ not feasible" in out
     assert "timeToFirstToken p95 1.0ms" in out
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_json_has_the_keys_of_the_status_and_the_verdict(
@@ -78,12 +82,37 @@ def test_a_plan_that_the_engine_cannot_run_is_marked(
     assert run("-o", output) == 0
     out = capsys.readouterr().out
     if output == "table":
-        assert max(map(len, out.splitlines())) <= 100
+        assert max(map(len, out.splitlines())) <= 80
         assert ("cannot run" in out) == said
     else:
         found = json.loads(out) if output == "json" else yaml.safe_load(out)
         assert ("engineLimit" in found) == said
     assert ("needs tensorParallelSize 2" in " ".join(out.split())) == said
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_explained_it_says_what_the_planner_was_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    assert run("-o", output, "--explain") == 0
+    asked = yaml.safe_load(capsys.readouterr().out)["request"]
+    assert asked["objectives"] == {
+        "ttft_p95": 2.0,
+        "tpot_p95": None,
+        "max_cost_per_million_tokens": None,
+    }
+    assert asked["inventory"][0]["memory_bytes"] == 8 * 2**30
+
+
+def test_a_fault_of_our_own_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plimsoll_operator.commands.plan.read_planned", lambda *_: 1 / 0)
+    assert run() == 1
+    assert "a fault of Plimsoll's own, ZeroDivisionError" in capsys.readouterr().err
+    monkeypatch.setenv("PLIMSOLL_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run()
 
 
 def test_a_model_that_the_engine_does_not_serve_is_planned_and_marked(
@@ -152,14 +181,32 @@ def test_the_config_of_a_volume_comes_from_a_config_map_beside_it(folder: Path) 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("chat.yaml", CHAT + "  scaling: {minReplicas: 3}", "spec.scaling.maxReplicas: 1: "),
-        ("chat.yaml", CHAT.replace("2s", "soon"), "spec.slo.timeToFirstToken.p95: 'soon': "),
+        (
+            "chat.yaml",
+            CHAT + "  scaling: {minReplicas: 3}",
+            "chat.yaml:8: spec.scaling.maxReplicas: 1: ",
+        ),
+        (
+            "chat.yaml",
+            CHAT.replace("2s", "soon"),
+            "chat.yaml:7: spec.slo.timeToFirstToken.p95: 'soon': ",
+        ),
         ("chat.yaml", CHAT.replace("tiny", "huge"), "builtin://huge: no such model ships"),
-        ("chat.yaml", "{", "chat.yaml: neither YAML nor JSON"),
-        ("chat.yaml", "", "chat.yaml: holds no LLMDeployment"),
-        ("chat.yaml", "just words", "chat.yaml: document: must be an object"),
+        ("chat.yaml", "{", "chat.yaml:1: neither YAML nor JSON"),
+        ("chat.yaml", "", "chat.yaml: no LLMDeployment in it"),
+        ("chat.yaml", "just words", "chat.yaml:1: document: must be an object"),
         ("nodes.yaml", "words", "nodes.yaml: neither nodes nor a list"),
         ("nodes.yaml", "[{accelerator: L4, count: -1}]", "nodes.yaml: [0].count: -1"),
+        (
+            "nodes.yaml",
+            "{kind: Node, status: {allocatable: {cpu: 1, memory: 1Gi}, conditions: [1]}}",
+            "nodes.yaml: not nodes",
+        ),
+        (
+            "nodes.yaml",
+            "{kind: Node, spec: {taints: 1}, status: {allocatable: {cpu: 1, memory: 1Gi}}}",
+            "nodes.yaml: not nodes",
+        ),
     ],
 )
 def test_bad_input_is_2_and_one_clear_line(
@@ -181,10 +228,121 @@ def test_a_file_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[st
 
 def test_both_from_stdin(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-f", "-", "--inventory", "-"]) == 2
-    assert "cannot both be stdin" in capsys.readouterr().err
+    assert "only one input can be stdin" in capsys.readouterr().err
 
 
-PRICED = """
+def test_files_folders_and_what_is_none_of_ours(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy = folder / "deploy"
+    deploy.mkdir()
+    (deploy / "kustomization.yaml").write_text("resources: [talk.yaml]")
+    (deploy / "talk.yml").write_text(CHAT.replace("chat", "talk"))
+    (deploy / "notes.txt").write_text("{")
+    assert main(["-f", "chat.yaml", "deploy", "--inventory", "nodes.yaml", "-o", "json"]) == 0
+    assert [item["name"] for item in json.loads(capsys.readouterr().out)] == ["chat", "talk"]
+    assert main(["-f", "chat.yaml", "-f", "deploy", "--inventory", "nodes.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "1 of 2 cpu taken" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_what_kustomize_builds_comes_over_stdin(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = "apiVersion: v1\nkind: Service\nmetadata: {name: x}\n---" + CHAT
+    monkeypatch.setattr("sys.stdin", io.StringIO(built))
+    assert main(["-f", "-", "--inventory", "nodes.yaml"]) == 0
+    assert "✓ feasible" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO(built.replace("2s", "soon")))
+    assert main(["-f", "-", "--inventory", "nodes.yaml"]) == 2
+    assert "stdin:10: spec.slo.timeToFirstToken.p95: 'soon'" in capsys.readouterr().err
+
+
+def test_the_same_name_twice_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "again.yaml").write_text("---\n" + CHAT)
+    assert main(["-f", "chat.yaml", "again.yaml", "--inventory", "nodes.yaml"]) == 2
+    said = "again.yaml:5: metadata.name: chat is declared at chat.yaml:4 already"
+    assert said in capsys.readouterr().err
+
+
+DEAR = CHAT.replace("slo: {", 'slo: {maxCostPerMillionTokens: "0.01", ')
+# With a bound on cost, since then fewer ways out are looked for.
+SLOW = DEAR.replace("2s", "1ms").replace("0.01", "1000")
+PRICED = INVENTORY.replace("8Gi", '8Gi, pricePerHour: "1"')
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes", "arguments", "code"),
+    [
+        (CHAT, PRICED, [], 0),
+        (SLOW, PRICED, [], 3),
+        (SLOW, PRICED, ["--fail-on", "cost"], 0),
+        (SLOW, PRICED, ["--fail-on", "none"], 0),
+        (DEAR, PRICED, [], 4),
+        (DEAR, INVENTORY, ["--fail-on", "cost"], 4),  # whether it holds cannot be told
+        (DEAR, PRICED, ["--fail-on", "slo"], 0),
+        (DEAR + "---" + SLOW.replace("chat", "slow"), PRICED, ["--fail-on", "slo,cost"], 3),
+        (DEAR.replace("2s", "1ms"), PRICED, [], 3),
+    ],
+)
+def test_exit_code_of_what_was_asked_to_fail_on(
+    folder: Path, text: str, nodes: str, arguments: list[str], code: int
+) -> None:
+    (folder / "chat.yaml").write_text(text)
+    (folder / "nodes.yaml").write_text(nodes)
+    assert run(*arguments) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fail-on", "price"], "'price': give none, or some of slo, cost"),
+        (["--fail-on", "restart"], "give --diff OLD NEW"),
+    ],
+)
+def test_what_cannot_be_failed_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    try:
+        code = run(*arguments)
+    except SystemExit as end:
+        code = int(str(end.code))
+    assert code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_every_exit_code_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert re.findall(r"^  (\d)  ", out, re.MULTILINE) == ["0", "2", "3", "4", "5", "6"]
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
+    code = (
+        "import sys; from plimsoll_operator.commands.plan import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "-f", "chat.yaml", "--inventory", "nodes.yaml"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_unicode_gets_the_rest(folder: Path) -> None:
+    code = (
+        "import sys; from plimsoll_operator.commands.plan import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "-f", "chat.yaml", "--inventory", "nodes.yaml"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
+    assert "? feasible" in done.stdout
+
+
+ACCELERATOR = """
 apiVersion: plimsoll.dev/v1alpha1
 kind: Accelerator
 metadata: {name: cpu}
@@ -197,7 +355,7 @@ spec: what it will
 
 
 def test_accelerators_beside_it_are_used(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "chat.yaml").write_text(f"{PRICED}---{CHAT}")
+    (folder / "chat.yaml").write_text(f"{ACCELERATOR}---{CHAT}")
     assert run("-o", "json") == 0
     assert "costPerMillionTokens" in json.loads(capsys.readouterr().out)["predicted"]
 
@@ -216,6 +374,6 @@ def test_accelerators_beside_it_are_used(folder: Path, capsys: pytest.CaptureFix
 def test_accelerators_that_cannot_be_used_are_bad_input(
     folder: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], words: str
 ) -> None:
-    (folder / "chat.yaml").write_text(f"{PRICED.replace(*change)}---{CHAT}")
+    (folder / "chat.yaml").write_text(f"{ACCELERATOR.replace(*change)}---{CHAT}")
     assert run() == 2
-    assert f"plimsoll plan: chat.yaml: {words}" in capsys.readouterr().err
+    assert words in capsys.readouterr().err

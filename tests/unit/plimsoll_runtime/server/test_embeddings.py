@@ -51,6 +51,11 @@ async def post(http: httpx.AsyncClient, **body: Any) -> httpx.Response:
         ({"input": "a", "priority": 101}, "priority", "100"),
         ({"input": "a", "cache_salt": ""}, "cache_salt", "at least 1"),
         ({"input": "a", "truncate_prompt_tokens": 4}, "truncate_prompt_tokens", "not supported"),
+        (
+            {"input": "a b " * 200, "truncate_prompt_tokens": -1},
+            "input",
+            "maximum context length is 256 tokens",
+        ),
         ({"input": "a", "normalize": False}, "normalize", "not supported"),
         ({"messages": [{"role": "user", "content": "a"}]}, "messages", "not supported"),
     ],
@@ -75,6 +80,10 @@ async def test_what_is_too_long_has_openais_code(http: httpx.AsyncClient) -> Non
 async def test_an_unknown_model_is_404(http: httpx.AsyncClient) -> None:
     assert (await post(http, input="a", model="other")).status_code == 404
     assert (await post(http, input="a", model="alias", user="me")).status_code == 200
+
+
+async def test_what_vllms_own_client_sends(http: httpx.AsyncClient) -> None:
+    assert (await post(http, input="a", truncate_prompt_tokens=-1)).status_code == 200
 
 
 async def test_as_many_inputs_as_openai_takes(http: httpx.AsyncClient) -> None:

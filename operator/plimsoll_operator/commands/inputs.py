@@ -1,0 +1,55 @@
+"""What commands read: LLMDeployments and what goes with them, and nodes."""
+
+import sys
+from pathlib import Path
+
+from plimsoll_operator.api import KIND
+from plimsoll_operator.planning.bundle import Bundle, BundleError, bundle_of
+from plimsoll_operator.planning.documents import STDIN, DocumentError, read_documents
+from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
+from plimsoll_operator.planning.offline import Planned, plan_bundle
+from plimsoll_planner.inputs import AcceleratorPool
+
+
+class InputError(Exception):
+    """Bad input; one line for each problem."""
+
+
+def read_pools(source: str) -> tuple[AcceleratorPool, ...]:
+    """The nodes in a file, or on stdin for `-`. Raises InputError."""
+    try:
+        return read_inventory(item.content for item in read_documents([source], sys.stdin))
+    except InventoryError as error:
+        raise InputError(f"{'stdin' if source == STDIN else source}: {error}") from error
+    except DocumentError as error:
+        raise InputError(str(error)) from error
+
+
+def read_bundle(sources: list[str], *, may_be_empty: bool = False) -> Bundle:
+    """LLMDeployments and what goes with them, of files, folders and stdin. Raises InputError."""
+    try:
+        bundle = bundle_of(read_documents(sources, sys.stdin))
+    except (DocumentError, BundleError) as error:
+        raise InputError(str(error)) from error
+    if not bundle.deployments and not may_be_empty:
+        shown = ", ".join("stdin" if source == STDIN else source for source in sources)
+        raise InputError(f"{shown}: no {KIND} in it")
+    return bundle
+
+
+def read_planned(
+    sources: list[str], inventory: str, model_directory: Path | None = None
+) -> list[Planned]:
+    """A plan for each of them on the nodes in `inventory`. Raises InputError."""
+    check_stdin(*sources, inventory)
+    pools = read_pools(inventory)
+    try:
+        return plan_bundle(read_bundle(sources), pools, model_directory)
+    except BundleError as error:
+        raise InputError(str(error)) from error
+
+
+def check_stdin(*sources: str) -> None:
+    """Raises InputError where stdin would be read twice."""
+    if sources.count(STDIN) > 1:
+        raise InputError("only one input can be stdin: give files for the others")

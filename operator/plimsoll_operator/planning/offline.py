@@ -1,0 +1,75 @@
+"""Plans a bundle without a cluster: model facts from the bundle, a folder or the hub."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
+from plimsoll_operator.planning.model_source import (
+    ModelSourceError,
+    SourceModel,
+    parse_config,
+    read_model_config,
+    read_model_directory,
+)
+from plimsoll_operator.planning.request import plan_request
+from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.planner import plan
+from plimsoll_planner.result import PlanResult
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One LLMDeployment, what the planner was asked for it, and what it answered.
+
+    `unserved` is why the engine cannot run its model, empty if it can.
+    """
+
+    declared: Declared
+    request: PlanRequest
+    result: PlanResult
+    unserved: str = ""
+
+
+def plan_bundle(
+    bundle: Bundle, inventory: tuple[AcceleratorPool, ...], model_directory: Path | None = None
+) -> list[Planned]:
+    """A plan for every LLMDeployment, each as if it had the whole inventory.
+
+    `model_directory` holds the config.json to use instead of each model's own. Raises BundleError
+    where one cannot be read.
+    """
+    planned: list[Planned] = []
+    problems: list[str] = []
+    for declared in bundle.deployments:
+        try:
+            found = _model(declared, bundle, model_directory)
+            request = plan_request(declared.spec, found.model, inventory, bundle.accelerators)
+            planned.append(Planned(declared, request, plan(request), found.unserved))
+        except ModelSourceError as error:
+            where = declared.document.where("spec.model.source")
+            problems.append(f"{where}: spec.model.source: {error}")
+        except ValueError as error:
+            problems.append(f"{declared.document.where('spec')}: cannot be planned: {error}")
+    if problems:
+        raise BundleError("\n".join(problems))
+    return planned
+
+
+def _model(declared: Declared, bundle: Bundle, directory: Path | None) -> SourceModel:
+    model = declared.spec.model
+    if directory is not None:
+        return read_model_directory(directory)
+    if model.config_from is None:
+        return read_model_config(model.source, model.revision)
+    reference = model.config_from.config_map_key_ref
+    data: Mapping[str, Any] = bundle.config_map(declared.resource.namespace, reference.name)
+    text = data.get(reference.key)
+    if not isinstance(text, str):
+        raise ModelSourceError(
+            f"the ConfigMap {declared.resource.namespace}/{reference.name} with the key "
+            f"{reference.key} is not among the documents given: add it to them, or give "
+            "--model-config DIR"
+        )
+    return parse_config(text, f"ConfigMap {reference.name}")
