@@ -7,13 +7,14 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from plimsoll_operator import metrics
-from plimsoll_operator.api.spec import LLMDeploymentSpec, WhenInfeasible
+from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
 from plimsoll_operator.kinds import ACCELERATOR, NODE
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
     SourceModel,
+    SourceModels,
     parse_config,
     read_model_config,
 )
@@ -42,6 +43,7 @@ UNREADABLE_BASE_SECONDS = 60.0
 UNREADABLE_LIMIT_SECONDS = 600.0
 """How seldom a hub is asked in the end for what it does not have or does not give."""
 _CONFIG = "config.json"
+_DRAFT_CONFIG = "draft model's config.json"
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -99,11 +101,20 @@ class PlannerService:
         if known is not None:
             return known
         try:
-            found = await self._model(resource, resource.spec)
+            found = await self._models_of(resource, resource.spec)
         except ModelSourceError as error:
             return Standing(trouble=Trouble("ModelConfigUnavailable", str(error), error.transient))
         self._look()
-        request = plan_request(resource.spec, found.model, self._pools, self._accelerators)
+        try:
+            request = plan_request(
+                resource.spec,
+                found.target.model,
+                self._pools,
+                self._accelerators,
+                found.draft_model,
+            )
+        except ValueError as error:
+            return Standing(trouble=Trouble("PlanningFailed", str(error)))
         result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
         if isinstance(result, Trouble):
             return Standing(trouble=result)
@@ -120,9 +131,19 @@ class PlannerService:
         """Drops what was noted of a resource that is gone."""
         self._unreadable.forget(uid)
 
-    async def _model(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModel:
-        if spec.model.config_from is not None:
-            reference = spec.model.config_from.config_map_key_ref
+    async def _models_of(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModels:
+        target = await self._model(resource, spec.model, _CONFIG)
+        draft = spec.speculation.draft_model
+        if draft is None:
+            return SourceModels(target)
+        try:
+            return SourceModels(target, await self._model(resource, draft, _DRAFT_CONFIG))
+        except ModelSourceError as error:
+            raise ModelSourceError(f"draft model: {error}", transient=error.transient) from error
+
+    async def _model(self, resource: Resource, model: ModelSource, subject: str) -> SourceModel:
+        if model.config_from is not None:
+            reference = model.config_from.config_map_key_ref
             origin = f"ConfigMap {reference.name}, key {reference.key}"
             text = await self._read_config_map(resource.namespace, reference.name, reference.key)
             if text is None:
@@ -132,15 +153,17 @@ class PlannerService:
                     transient=True,
                 )
             return parse_config(text, origin)
-        return await self._published_model(resource, spec)
+        return await self._published_model(resource, model, subject)
 
-    async def _published_model(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModel:
-        source, revision = spec.model.source, spec.model.revision
+    async def _published_model(
+        self, resource: Resource, model: ModelSource, subject: str
+    ) -> SourceModel:
+        source, revision = model.source, model.revision
         now = monotonic()
-        known = self._unreadable.get(resource.uid, _CONFIG, resource.generation)
+        known = self._unreadable.get(resource.uid, subject, resource.generation)
         if known is not None and known.due > now:
             raise ModelSourceError(known.answer)
-        age = int(now / MOVING_SECONDS) if spec.model.allow_moving_revision else 0
+        age = int(now / MOVING_SECONDS) if model.allow_moving_revision else 0
         try:
             return await self._models.get(
                 (source, revision, age),
@@ -148,7 +171,7 @@ class PlannerService:
             )
         except ModelSourceError as error:
             if not error.transient:
-                self._unreadable.record(resource.uid, _CONFIG, resource.generation, str(error), now)
+                self._unreadable.record(resource.uid, subject, resource.generation, str(error), now)
             raise
 
     def _look(self) -> None:

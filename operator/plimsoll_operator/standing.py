@@ -98,7 +98,10 @@ def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
 def inputs_hash(request: PlanRequest) -> str:
     """Hash of all that a plan is made from except the nodes, what is known of accelerators, and
     what the engine can run."""
-    facts = repr(replace(request, inventory=(), accelerators=(), engine=None))
+    facts = repr(replace(request, inventory=(), accelerators=()))
+    for later in (request.draft, request.pin.pipeline_parallel_size):
+        if later is not None:
+            facts += repr(later)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -64,6 +64,7 @@ def nearest_edges(market: Market) -> tuple[Edge, ...]:
         _allow,
         _precision,
         _pins,
+        _draft,
         _catalogue,
     )
     found = [edge for axis in axes if (edge := _first(axis(market))) is not None]
@@ -317,6 +318,11 @@ def _pins(market: Market) -> Iterator[Change]:
                 f"remove pin.{name}",
                 replace(market.request, pin=replace(pin, **{field: None})),
             )
+
+
+def _draft(market: Market) -> Iterator[Change]:
+    if market.request.draft is not None:
+        yield "speculation.method: Disabled", replace(market.request, draft=None)
 
 
 def _catalogue(market: Market) -> Iterator[Change]:

@@ -36,13 +36,26 @@ class Objectives:
 
 @dataclass(frozen=True)
 class Pin:
-    """Values to keep as given; None where the planner decides. `kv_cache_bytes` per accelerator."""
+    """Values to keep as given; None where the planner decides. `kv_cache_bytes` per accelerator.
+
+    `pipeline_parallel_size` is not in the representation; see `PlanRequest`.
+    """
 
     tensor_parallel_size: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     kv_cache_bytes: int | None = None
-    pipeline_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class DraftModel:
+    """A second model, on the first rank of each replica, that drafts up to `num_tokens` ahead for
+    each sequence of a step that has at most `max_sequences`."""
+
+    model: Model
+    num_tokens: int
+    max_sequences: int
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,8 @@ class PlanRequest:
 
     `accelerators` go before the catalogue: products that it lacks, or has other figures for.
     `engine` is what can be run: plans within it go first; None to plan for the hardware alone.
+    The representation lacks what came later, `draft` and `engine`: plans that stand have its hash
+    and must not lose it.
     """
 
     model: Model
@@ -89,4 +104,5 @@ class PlanRequest:
     best_effort: bool = False
     pin: Pin = field(default_factory=Pin)
     accelerators: tuple[Accelerator, ...] = ()
-    engine: EngineSupport | None = None
+    draft: DraftModel | None = field(default=None, repr=False)
+    engine: EngineSupport | None = field(default=None, repr=False)

@@ -12,9 +12,10 @@ of the squared distances of their percentiles from their means.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from plimsoll_planner.step_time import StepTime
+from plimsoll_planner.step_time import StepSeconds
 from plimsoll_planner.traffic import Z95, Traffic
 
 SKEWED_DEVIATIONS = 2.0
@@ -48,7 +49,7 @@ OVERLOADED = Latency(math.inf, math.inf, math.inf, math.inf, math.inf)
 class Engine:
     """What serves: step times under the limits of one replica."""
 
-    step: StepTime
+    step: StepSeconds
     max_num_seqs: int
     max_num_batched_tokens: int
 
@@ -233,24 +234,54 @@ def _steady(engine: Engine, traffic: Traffic, rate: float) -> _Flow | None:
     """The fixed point of Little's law `running = rate · output · gap`, where the gap itself grows
     with the number running; None where there is none within the limits.
 
-    Reached from below. Every third time the last three gaps are extrapolated (Aitken), which, the
-    gap being convex in itself, does not overshoot.
+    Reached from below, two steps at a time and then one by Aitken's extrapolation. That overshoots
+    where the gap is concave in itself, as while more sequences touch more experts: then the fixed
+    point lies between the last step and there.
     """
     arriving = rate * traffic.output
-    gaps = [0.0]
+    most = min(float(engine.max_num_seqs), engine.max_num_batched_tokens - 1.0) / arriving
+
+    def after(gap: float) -> _Flow:
+        return _flow(engine, traffic, rate, arriving * gap, gap)
+
+    gap, flow = 0.0, after(0.0)
     for _ in range(_ITERATIONS):
-        running = arriving * gaps[-1]
-        if running > engine.max_num_seqs or engine.max_num_batched_tokens - running < 1:
-            return None
-        flow = _flow(engine, traffic, rate, running, gaps[-1])
-        if flow.gap - gaps[-1] <= _TOLERANCE * flow.gap:
+        if flow.gap - gap <= _TOLERANCE * flow.gap:
             return flow
-        gaps.append(flow.gap)
-        if len(gaps) == 3:
-            first, second = gaps[1] - gaps[0], gaps[2] - gaps[1]
-            ahead = second * second / (first - second) if 0 < second < first else 0.0
-            gaps = [gaps[2] + ahead]
+        if flow.gap > most:
+            return None
+        following = after(flow.gap)
+        first, second = flow.gap - gap, following.gap - flow.gap
+        gap, flow = flow.gap, following
+        if not 0 < second < first:
+            continue
+        ahead = min(most, following.gap + second * second / (first - second))
+        there = after(ahead)
+        if there.gap < ahead:
+            return _between(after, (gap, following), (ahead, there))
+        if ahead < most:
+            gap, flow = ahead, there
     return None
+
+
+def _between(
+    after: Callable[[float], _Flow], low: tuple[float, _Flow], high: tuple[float, _Flow]
+) -> _Flow:
+    """The fixed point between a gap that a longer one follows and one that a shorter one follows,
+    by regula falsi, halving the weight of an end that stays (the Illinois algorithm)."""
+    (left, flow), (right, beyond) = low, high
+    rise, fall = flow.gap - left, right - beyond.gap
+    for _ in range(_ITERATIONS):
+        middle = left + (right - left) * rise / (rise + fall)
+        flow = after(middle)
+        change = flow.gap - middle
+        if abs(change) <= _TOLERANCE * flow.gap:
+            break
+        if change > 0:
+            left, rise, fall = middle, change, fall / 2
+        else:
+            right, rise, fall = middle, rise / 2, -change
+    return flow
 
 
 def _settled(engine: Engine, traffic: Traffic, rate: float, running: float, gap: float) -> _Flow:

@@ -4,6 +4,12 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from plimsoll_planner.drafting import (
+    Drafter,
+    bytes_of_block,
+    memory_without_kv_cache,
+    step_seconds,
+)
 from plimsoll_planner.inputs import Objectives, Pin
 from plimsoll_planner.latency import (
     OVERLOADED,
@@ -15,12 +21,9 @@ from plimsoll_planner.latency import (
 from plimsoll_planner.memory import (
     BLOCK_SIZE,
     MemoryPlan,
-    block_bytes,
     with_kv_cache,
-    without_kv_cache,
 )
 from plimsoll_planner.model_facts import ModelFacts
-from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import gibibytes, round_down
 from plimsoll_planner.traffic import Traffic
@@ -69,6 +72,7 @@ class Demand:
     objectives: Objectives
     max_model_len: int
     pin: Pin
+    draft: Drafter | None = None
 
 
 @dataclass(frozen=True)
@@ -160,8 +164,8 @@ def _limit(engine: Engine, memory: MemoryPlan, demand: Demand, rate: float) -> L
 
 
 def _option(demand: Demand, shape: Shape, memory_bytes: int, budget: int) -> Option:
-    facts, traffic = demand.facts, demand.traffic
-    step = step_time(facts, shape)
+    traffic = demand.traffic
+    step = step_seconds(demand.facts, shape, demand.draft)
     pinned = demand.pin.max_num_seqs
     ladder = (pinned,) if pinned else tuple(n for n in SEQUENCES if n < budget)
     alone = full_batch_tpot(Engine(step, 1, budget), traffic, 1)
@@ -189,8 +193,10 @@ def _option(demand: Demand, shape: Shape, memory_bytes: int, budget: int) -> Opt
 
 def _memory(demand: Demand, shape: Shape, available: int, engine: Engine) -> MemoryPlan:
     """The memory of a replica; all that is left goes to the KV cache, on `cpu` what it needs."""
-    base = without_kv_cache(demand.facts, shape, engine.max_num_batched_tokens, engine.max_num_seqs)
-    size = block_bytes(demand.facts, shape)
+    facts, draft = demand.facts, demand.draft
+    tokens, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
+    base = memory_without_kv_cache(facts, shape, draft, tokens, sequences)
+    size = bytes_of_block(facts, shape, draft)
     least = _blocks(demand.max_model_len)
     room = (available - base.total) // size
     pinned = demand.pin.kv_cache_bytes
@@ -219,8 +225,9 @@ def _too_large(
     shortfall = (base.total + kv_cache) / max(1, available)
     where = "the largest node offers" if shape.is_cpu else f"{shape} offer"
     if base.weights + base.reserve > available:
+        who = "the model needs" if demand.draft is None else "the model and its draft model need"
         return DoesNotFitError(
-            f"the model needs {gibibytes(base.weights * count)} of weights in {shape.weights}, "
+            f"{who} {gibibytes(base.weights * count)} of weights in {shape.weights}, "
             f"{where} {gibibytes(available * count)}",
             shortfall,
         )

@@ -64,6 +64,17 @@ class Product:
             most -= 1
         return most
 
+    def occupied(self, shape: Shape) -> float:
+        """Accelerators that a replica takes with its share of those left over on a node that is
+        full of such replicas; only its own cores on `cpu`, where others find use for the rest."""
+        if shape.is_cpu:
+            return shape.accelerators
+        return shape.pipeline_parallel_size * min(
+            pool.count / (pool.count // shape.tensor_parallel_size)
+            for pool in self.pools
+            if pool.count >= shape.tensor_parallel_size
+        )
+
     def _price(self, pool: AcceleratorPool) -> float | None:
         if pool.price_per_hour is not None:
             return pool.price_per_hour

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain
 
+from plimsoll_planner.drafting import Drafter
 from plimsoll_planner.inputs import Objectives, Pin, PlanRequest
 from plimsoll_planner.latency import OVERLOADED, Latency
 from plimsoll_planner.model_facts import model_facts
@@ -111,6 +112,7 @@ def demand_of(request: PlanRequest) -> Demand:
         objectives=request.objectives,
         max_model_len=length,
         pin=request.pin,
+        draft=Drafter.of(request.draft),
     )
 
 
@@ -135,13 +137,15 @@ def ranking(bids: tuple[Bid, ...]) -> list[Bid]:
     that the engine can run go before those that it cannot.
 
     Cheapest by price where every feasible bid has one, else by the memory bandwidth taken, since
-    that is what serving is bound by and what prices of accelerators follow.
+    that is what serving is bound by and what prices of accelerators follow. What no further replica
+    of a node can use counts as taken: 5 of 8 GPUs are no cheaper than all of them.
     """
     priced = all(bid.cost_per_hour is not None for bid in bids if bid.feasible)
 
     def key(bid: Bid) -> tuple[object, ...]:
         money = bid.cost_per_hour if priced and bid.cost_per_hour is not None else bid.capability
         shape = bid.shape
+        money *= bid.product.occupied(shape) / shape.accelerators
         nearness = 0.0 if bid.feasible else round(bid.shortage, 6)
         return (
             not bid.feasible,

@@ -2,6 +2,21 @@
 
 from dataclasses import dataclass
 from math import expm1, hypot, inf
+from typing import Protocol
+
+
+class StepSeconds(Protocol):
+    """How long steps take, whatever they are made of. `StepTime` says what the numbers are."""
+
+    @property
+    def per_request(self) -> float:
+        """Seconds that a request spends outside of steps before its first token."""
+
+    def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
+        """Seconds of a step."""
+
+    def decode(self, sequences: float, context_each: float) -> float:
+        """Seconds of a step that gives every one of `sequences` its next token."""
 
 
 @dataclass(frozen=True)

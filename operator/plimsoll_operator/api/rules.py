@@ -62,6 +62,40 @@ def _pinned_or_moving(model: Any) -> bool:
     return model.revision is not None and re.search(COMMIT_PATTERN, model.revision) is not None
 
 
+def _source_rules(path: str) -> tuple[Rule, ...]:
+    """What holds of every model's source."""
+    return (
+        Rule(
+            path=path,
+            field=".revision",
+            cel="!self.source.startsWith('hf://') || self.allowMovingRevision || "
+            f"(has(self.revision) && self.revision.matches('{COMMIT_PATTERN}'))",
+            message="an hf:// source needs a commit as revision, 7 to 40 hexadecimal digits; a "
+            "branch or tag moves: set allowMovingRevision to true to accept one, or none",
+            holds=_pinned_or_moving,
+        ),
+        Rule(
+            path=path,
+            field=".revision",
+            cel="!has(self.revision) || self.source.startsWith('hf://')",
+            message="revision is only for hf:// sources: remove it, and name the version in the "
+            "source",
+            holds=lambda model: model.revision is None or model.source.startswith("hf://"),
+        ),
+        Rule(
+            path=path,
+            field=".configFrom",
+            cel="has(self.configFrom) || "
+            "!(self.source.startsWith('pvc://') || self.source.startsWith('oci://'))",
+            message="pvc:// and oci:// sources need configFrom, a ConfigMap with the model's "
+            "config.json, since planning cannot read the volume or image",
+            holds=lambda model: (
+                model.config_from is not None or not model.source.startswith(("pvc://", "oci://"))
+            ),
+        ),
+    )
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         path="spec.scaling",
@@ -81,31 +115,25 @@ RULES: tuple[Rule, ...] = (
         "prompt",
         holds=lambda workload: workload.shared_prefix_tokens <= workload.prompt_tokens.mean,
     ),
+    *_source_rules("spec.model"),
+    *_source_rules("spec.speculation.draftModel"),
     Rule(
-        path="spec.model",
-        field=".revision",
-        cel="!self.source.startsWith('hf://') || self.allowMovingRevision || "
-        f"(has(self.revision) && self.revision.matches('{COMMIT_PATTERN}'))",
-        message="an hf:// source needs a commit as revision, 7 to 40 hexadecimal digits; a branch "
-        "or tag moves: set allowMovingRevision to true to accept one, or none",
-        holds=_pinned_or_moving,
+        path="spec.speculation",
+        field=".draftModel",
+        cel="self.method != 'DraftModel' || has(self.draftModel)",
+        message="method DraftModel needs draftModel: the source of a model with the same "
+        "vocabulary",
+        holds=lambda speculation: (
+            speculation.method != "DraftModel" or speculation.draft_model is not None
+        ),
     ),
     Rule(
-        path="spec.model",
-        field=".revision",
-        cel="!has(self.revision) || self.source.startsWith('hf://')",
-        message="revision is only for hf:// sources: remove it, and name the version in the source",
-        holds=lambda model: model.revision is None or model.source.startswith("hf://"),
-    ),
-    Rule(
-        path="spec.model",
-        field=".configFrom",
-        cel="has(self.configFrom) || "
-        "!(self.source.startsWith('pvc://') || self.source.startsWith('oci://'))",
-        message="pvc:// and oci:// sources need configFrom, a ConfigMap with the model's "
-        "config.json, since planning cannot read the volume or image",
-        holds=lambda model: (
-            model.config_from is not None or not model.source.startswith(("pvc://", "oci://"))
+        path="spec.speculation",
+        field=".draftModel",
+        cel="self.method == 'DraftModel' || !has(self.draftModel)",
+        message="draftModel is only for method DraftModel: remove it, or set method to DraftModel",
+        holds=lambda speculation: (
+            speculation.method == "DraftModel" or speculation.draft_model is None
         ),
     ),
     Rule(

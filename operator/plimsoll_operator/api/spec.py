@@ -64,6 +64,7 @@ class SpeculationMethod(StrEnum):
 
     DISABLED = "Disabled"
     N_GRAM = "NGram"
+    DRAFT_MODEL = "DraftModel"
 
 
 class ConfigMapKeyRef(ApiModel):
@@ -79,8 +80,8 @@ class ConfigSource(ApiModel):
     config_map_key_ref: ConfigMapKeyRef = Field(description="A ConfigMap that holds config.json.")
 
 
-class Model(ApiModel):
-    """The model to serve and where it comes from."""
+class ModelSource(ApiModel):
+    """A model and where it comes from."""
 
     source: Source = Field(
         description=(
@@ -98,6 +99,18 @@ class Model(ApiModel):
         default=False,
         description="Accept a branch or tag, or none, as revision of an hf:// source.",
     )
+    config_from: ConfigSource | None = Field(
+        default=None,
+        description=(
+            "Where to read config.json for planning when the operator cannot reach the source, "
+            "as with pvc:// and oci://."
+        ),
+    )
+
+
+class Model(ModelSource):
+    """The model to serve and where it comes from."""
+
     served_name: ServedName | None = Field(
         default=None,
         description="The name that clients send in `model`. The resource's own name if absent.",
@@ -107,13 +120,6 @@ class Model(ApiModel):
         description="Longest prompt plus output in tokens. The model's own limit if absent.",
         ge=16,
         le=10_000_000,
-    )
-    config_from: ConfigSource | None = Field(
-        default=None,
-        description=(
-            "Where to read config.json for planning when the operator cannot reach the source, "
-            "as with pvc:// and oci://."
-        ),
     )
 
 
@@ -250,7 +256,13 @@ class Speculation(ApiModel):
     method: SpeculationMethod = Field(
         default=SpeculationMethod.DISABLED,
         description="NGram drafts what followed the last tokens when they came up before, in the "
-        "prompt or the answer: good for summaries, edits and JSON.",
+        "prompt or the answer: good for summaries, edits and JSON. DraftModel drafts what "
+        "draftModel would say next.",
+    )
+    draft_model: ModelSource | None = Field(
+        default=None,
+        description="With method DraftModel: a model with the same vocabulary, not larger than "
+        "the one to serve, that drafts for it.",
     )
     num_tokens: int = Field(
         default=4, description="Most tokens drafted for a request in a step.", ge=1, le=16
@@ -258,7 +270,7 @@ class Speculation(ApiModel):
     max_sequences: int = Field(
         default=8,
         description="Most sequences that a step with drafts may have. Beyond, drafts would cost "
-        "more time than they save; plans count on no drafts.",
+        "more time than they save. Plans count what a draft model costs, and no draft as right.",
         ge=1,
         le=4096,
     )

@@ -161,7 +161,7 @@ def _simulated(
     if plan is None:
         raise InputError(f"{report.name}: no plan fits: {report.result.binding_constraint}")
     experiment = Experiment(
-        model=replica_model(plan, request.model, request.accelerators),
+        model=replica_model(plan, request.model, request.accelerators, request.draft),
         replicas=options.replicas or plan.replicas,
         objectives=request.objectives,
         random=RandomTraffic(request.workload, max(0.0, options.gap_cv)),

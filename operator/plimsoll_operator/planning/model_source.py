@@ -39,6 +39,26 @@ class SourceModel:
     unserved: str = ""
 
 
+@dataclass(frozen=True)
+class SourceModels:
+    """The model to serve, and the one that drafts for it, if any."""
+
+    target: SourceModel
+    draft: SourceModel | None = None
+
+    @property
+    def draft_model(self) -> Model | None:
+        """The facts of the one that drafts."""
+        return None if self.draft is None else self.draft.model
+
+    @property
+    def unserved(self) -> str:
+        """Why the engine cannot run them, empty if it can."""
+        if self.target.unserved or self.draft is None or not self.draft.unserved:
+            return self.target.unserved
+        return f"the draft model: {self.draft.unserved}"
+
+
 def read_model_config(source: str, revision: str | None = None) -> SourceModel:
     """The facts of the model at `source` (builtin:// or hf://). Blocks on the network for hf://.
 
@@ -112,7 +132,10 @@ def _hub_config(repository: str, revision: str) -> bytes:
     url = f"{endpoint}/{repository}/resolve/{revision}/config.json"
     token = os.environ.get("HF_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    out = "or give its config.json: spec.model.configFrom (plimsoll plan: --model-config DIR)"
+    out = (
+        "or give its config.json: configFrom beside the source (plimsoll plan: --model-config DIR "
+        "for spec.model)"
+    )
     try:
         with (
             httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=True) as client,

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plimsoll_operator.api.spec import ModelSource
 from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
     SourceModel,
+    SourceModels,
     parse_config,
     read_model_config,
     read_model_directory,
@@ -23,7 +25,7 @@ from plimsoll_planner.result import PlanResult
 class Planned:
     """One LLMDeployment, what the planner was asked for it, and what it answered.
 
-    `unserved` is why the engine cannot run its model, empty if it can.
+    `unserved` is why the engine cannot run its models, empty if it can.
     """
 
     declared: Declared
@@ -43,13 +45,21 @@ def plan_bundle(
     planned: list[Planned] = []
     problems: list[str] = []
     for declared in bundle.deployments:
+        where = "spec.model.source"
         try:
-            found = _model(declared, bundle, model_directory)
-            request = plan_request(declared.spec, found.model, inventory, bundle.accelerators)
+            target = _target(declared, bundle, model_directory)
+            where = "spec.speculation.draftModel.source"
+            found = SourceModels(target, _draft(declared, bundle))
+            request = plan_request(
+                declared.spec,
+                target.model,
+                inventory,
+                bundle.accelerators,
+                found.draft_model,
+            )
             planned.append(Planned(declared, request, plan(request), found.unserved))
         except ModelSourceError as error:
-            where = declared.document.where("spec.model.source")
-            problems.append(f"{where}: spec.model.source: {error}")
+            problems.append(f"{declared.document.where(where)}: {where}: {error}")
         except ValueError as error:
             problems.append(f"{declared.document.where('spec')}: cannot be planned: {error}")
     if problems:
@@ -57,10 +67,20 @@ def plan_bundle(
     return planned
 
 
-def _model(declared: Declared, bundle: Bundle, directory: Path | None) -> SourceModel:
-    model = declared.spec.model
+def _target(declared: Declared, bundle: Bundle, directory: Path | None) -> SourceModel:
     if directory is not None:
         return read_model_directory(directory)
+    return _read(declared.spec.model, declared, bundle, ", or give --model-config DIR")
+
+
+def _draft(declared: Declared, bundle: Bundle) -> SourceModel | None:
+    draft = declared.spec.speculation.draft_model
+    return None if draft is None else _read(draft, declared, bundle)
+
+
+def _read(
+    model: ModelSource, declared: Declared, bundle: Bundle, otherwise: str = ""
+) -> SourceModel:
     if model.config_from is None:
         return read_model_config(model.source, model.revision)
     reference = model.config_from.config_map_key_ref
@@ -69,7 +89,6 @@ def _model(declared: Declared, bundle: Bundle, directory: Path | None) -> Source
     if not isinstance(text, str):
         raise ModelSourceError(
             f"the ConfigMap {declared.resource.namespace}/{reference.name} with the key "
-            f"{reference.key} is not among the documents given: add it to them, or give "
-            "--model-config DIR"
+            f"{reference.key} is not among the documents given: add it to them{otherwise}"
         )
     return parse_config(text, f"ConfigMap {reference.name}")

@@ -7,14 +7,15 @@ from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
 from plimsoll_operator.standing import engine_limit
-from plimsoll_planner.accelerators import Accelerator, find
+from plimsoll_planner.accelerators import Accelerator
 from plimsoll_planner.cost import Cost, TokenCost
-from plimsoll_planner.inputs import PlanRequest
-from plimsoll_planner.memory import MemoryPlan, with_kv_cache, without_kv_cache
+from plimsoll_planner.drafting import Drafter, memory_without_kv_cache
+from plimsoll_planner.inputs import DraftModel, PlanRequest
+from plimsoll_planner.memory import BLOCK_SIZE, MemoryPlan, with_kv_cache
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.options import HEADROOM
+from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.result import Plan, PlanResult
-from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import figure, money
 
 _BAR = 40
@@ -46,6 +47,8 @@ class Report:
         if facts.experts:
             size += f", {_count(facts.active_parameters)} of them active"
         lines = [f"{self.name}   {self.source}, {size}", ""]
+        if self.request.draft is not None:
+            lines[1:1] = wrapped("drafts", _drafts(self.request.draft))
         verdict = f"{KEPT} feasible" if self.result.feasible else f"{BROKEN} not feasible"
         plan, limit = self.result.plan, self.engine_limit()
         if plan is None:
@@ -62,7 +65,7 @@ class Report:
                 *_promises(plan, self.request),
                 "",
                 *([] if plan.cost is None else [*_costs(plan.cost), ""]),
-                *_memory(plan, facts, self.request.accelerators),
+                *_memory(plan, facts, self.request),
             ]
         lines += ["", *self._reasons()]
         return "\n".join(line.rstrip() for line in lines)
@@ -84,6 +87,14 @@ class Report:
         if not self.result.alternatives:
             lines += wrapped("would do", "no single change that Plimsoll knows of")
         return lines
+
+
+def _drafts(draft: DraftModel) -> str:
+    parameters = _count(model_facts(draft.model).parameters)
+    return (
+        f"{draft.num_tokens} tokens ahead by a model of {parameters} parameters, in steps of at "
+        f"most {draft.max_sequences} sequences; predicted as if none were right"
+    )
 
 
 def _engine(plan: Plan, request: PlanRequest) -> list[str]:
@@ -163,31 +174,29 @@ def _money(cost: TokenCost) -> tuple[str, str, str]:
     return prompt, output, money(cost.output_alone)
 
 
-def breakdown(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...] = ()) -> MemoryPlan:
+def breakdown(
+    plan: Plan,
+    facts: ModelFacts,
+    overrides: tuple[Accelerator, ...] = (),
+    draft: DraftModel | None = None,
+) -> MemoryPlan:
     """Where the memory of one rank goes.
 
     Raises ValueError for an accelerator that is neither in `overrides` nor in the catalogue.
     """
-    accelerator = find(plan.accelerator, overrides)
-    if accelerator is None:
-        raise ValueError(f"no figures for {plan.accelerator}")
-    shape = Shape(
-        accelerator,
-        plan.accelerator,
-        plan.weights_precision,
-        plan.kv_cache_precision,
-        plan.tensor_parallel_size,
-        plan.cpu_cores,
-        plan.pipeline_parallel_size,
-        plan.expert_parallel,
+    base = memory_without_kv_cache(
+        facts,
+        shape_of(plan, overrides),
+        Drafter.of(draft),
+        plan.max_num_batched_tokens,
+        plan.max_num_seqs,
     )
-    base = without_kv_cache(facts, shape, plan.max_num_batched_tokens, plan.max_num_seqs)
-    blocks = plan.kv_cache_tokens // 16
+    blocks = plan.kv_cache_tokens // BLOCK_SIZE
     return with_kv_cache(base, plan.kv_cache_bytes // max(1, blocks), blocks)
 
 
-def _memory(plan: Plan, facts: ModelFacts, overrides: tuple[Accelerator, ...]) -> list[str]:
-    parts = breakdown(plan, facts, overrides)
+def _memory(plan: Plan, facts: ModelFacts, request: PlanRequest) -> list[str]:
+    parts = breakdown(plan, facts, request.accelerators, request.draft)
     sizes = (parts.weights, parts.kv_cache, parts.activations, parts.reserve)
     bar, drawn, so_far = "", 0, 0
     for (_, mark), size in zip(_PARTS, sizes, strict=True):

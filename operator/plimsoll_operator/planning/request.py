@@ -1,17 +1,25 @@
 """From a validated spec, the model's facts and the nodes to what the planner is asked."""
 
 from plimsoll_operator.api.quantity import parse_bytes, parse_duration, parse_quantity
-from plimsoll_operator.api.spec import LLMDeploymentSpec, Percentiles, TokenLengths, WhenInfeasible
+from plimsoll_operator.api.spec import (
+    LLMDeploymentSpec,
+    Percentiles,
+    Speculation,
+    TokenLengths,
+    WhenInfeasible,
+)
 from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import (
     AcceleratorPool,
+    DraftModel,
     Lengths,
     Objectives,
     Pin,
     PlanRequest,
     Workload,
 )
+from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
 
 P95_OVER_MEAN = 2
@@ -24,11 +32,13 @@ def plan_request(
     model: Model,
     inventory: tuple[AcceleratorPool, ...],
     accelerators: tuple[Accelerator, ...] = (),
+    draft: Model | None = None,
 ) -> PlanRequest:
     """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned.
 
     `accelerators` go before the catalogue. What the engine can run goes first, for
-    `plimsoll plan` as for the operator, so that both answer the same.
+    `plimsoll plan` as for the operator, so that both answer the same. `draft` is the model of
+    `spec.speculation.draftModel`. Raises ValueError where that cannot draft for `model`.
     """
     workload, slo, pin = spec.workload, spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
@@ -63,8 +73,26 @@ def plan_request(
             pipeline_parallel_size=pin.pipeline_parallel_size,
         ),
         accelerators=accelerators,
+        draft=None if draft is None else _draft(spec.speculation, draft, model),
         engine=ENGINE,
     )
+
+
+def _draft(speculation: Speculation, draft: Model, target: Model) -> DraftModel:
+    where = "spec.speculation.draftModel"
+    if draft.vocab_size != target.vocab_size:
+        raise ValueError(
+            f"{where} has a vocabulary of {draft.vocab_size} tokens and the model one of "
+            f"{target.vocab_size}: drafts must be in the model's own tokens, so take a smaller "
+            "model of the same family, or method NGram, which needs none"
+        )
+    own, other = model_facts(draft).parameters, model_facts(target).parameters
+    if own > other:
+        raise ValueError(
+            f"{where} has {own:,} parameters, more than the {other:,} of the model that it drafts "
+            "for, and would only slow it down: take a smaller one, or method NGram"
+        )
+    return DraftModel(draft, speculation.num_tokens, speculation.max_sequences)
 
 
 def _lengths(lengths: TokenLengths) -> Lengths:

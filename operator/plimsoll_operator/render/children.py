@@ -27,7 +27,7 @@ def children(
     """What should exist, in the order in which it is applied; equal inputs give equal bytes."""
     return (
         service_account(resource),
-        network_policy(resource, spec.model),
+        network_policy(resource, spec),
         service(resource),
         metrics_service(resource),
         disruption_budget(resource),

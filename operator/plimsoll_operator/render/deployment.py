@@ -31,7 +31,7 @@ def deployment(
     replicas: int,
 ) -> dict[str, Any]:
     """Engine pods for `plan`; a change rolls out one pod at a time, beside those that serve."""
-    mount = model_mount(spec.model)
+    mount = model_mount(spec)
     body = {
         "spec": {
             "replicas": replicas,

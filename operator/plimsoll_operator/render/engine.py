@@ -24,6 +24,7 @@ SHM_BYTES_PER_GPU = 2**30
 _HOST_CORES_PER_GPU = 1
 _HOST_MEMORY_PER_GPU = 4 * 2**30
 _DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
+_METHODS = {SpeculationMethod.N_GRAM: "ngram", SpeculationMethod.DRAFT_MODEL: "draft_model"}
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,23 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
     if plan.cpu_cores is not None:
         options["threads"] = _threads(plan)
     if spec.speculation.method is not SpeculationMethod.DISABLED:
-        options["speculative-config"] = _speculative_config(spec.speculation)
+        options["speculative-config"] = _speculative_config(spec.speculation, mount)
     return ["serve", mount.argument, *(f"--{key}={value}" for key, value in options.items())]
 
 
-def _speculative_config(speculation: Speculation) -> str:
+def _speculative_config(speculation: Speculation, mount: ModelMount) -> str:
     """As JSON with the engine's, that is vLLM's, names."""
-    return json.dumps(
-        {
-            "method": "ngram",
-            "num_speculative_tokens": speculation.num_tokens,
-            "disable_by_batch_size": speculation.max_sequences,
-        }
-    )
+    config: dict[str, object] = {
+        "method": _METHODS[speculation.method],
+        "num_speculative_tokens": speculation.num_tokens,
+        "disable_by_batch_size": speculation.max_sequences,
+    }
+    draft = speculation.draft_model
+    if draft is not None:
+        config["model"] = mount.draft_argument
+        if draft.revision is not None:
+            config["revision"] = draft.revision
+    return json.dumps(config)
 
 
 def container(

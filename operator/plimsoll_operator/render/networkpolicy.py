@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from plimsoll_operator.api.spec import Model
+from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.render.labels import PORT, child, selector
 from plimsoll_operator.render.model_mount import model_mount
 from plimsoll_operator.resource import Resource
 
 
-def network_policy(resource: Resource, model: Model) -> dict[str, Any]:
-    """In: the API port. Out: names, and HTTPS where the model is downloaded; nothing else."""
+def network_policy(resource: Resource, spec: LLMDeploymentSpec) -> dict[str, Any]:
+    """In: the API port. Out: names, and HTTPS where a model is downloaded; nothing else."""
     egress: list[dict[str, Any]] = [
         {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
     ]
-    if model_mount(model).downloads:
+    if model_mount(spec).downloads:
         egress.append({"ports": [{"protocol": "TCP", "port": 443}]})
     body = {
         "spec": {

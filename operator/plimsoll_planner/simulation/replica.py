@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from plimsoll_planner.simulation.arrival import Arrival
-from plimsoll_planner.step_time import StepTime
+from plimsoll_planner.step_time import StepSeconds
 from plimsoll_runtime.core.counting import CountingScheduler, StepLoad
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
@@ -20,7 +20,7 @@ _OWN_TOKENS = -(2**40)
 class ReplicaModel:
     """What a replica is simulated from."""
 
-    step: StepTime
+    step: StepSeconds
     limits: EngineLimits
     policy: SchedulingPolicy = SchedulingPolicy.FAIR
 

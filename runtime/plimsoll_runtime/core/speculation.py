@@ -27,8 +27,10 @@ class SpeculativeConfig:
     At most `num_speculative_tokens` drafts follow a request's last token in a step. With `NGRAM`
     they are what followed the last `prompt_lookup_max` tokens when these came up before, or fewer
     of them, down to `prompt_lookup_min`; with `DRAFT_MODEL` what the model in the folder `model`
-    would say. A step with more than `disable_by_batch_size` sequences has none: it keeps the
-    hardware busy as it is. Raises ValueError when the fields contradict each other.
+    would say, which has a `revision` until it is fetched from the Hub. A step with more than
+    `disable_by_batch_size` sequences has none: it keeps the hardware busy as it is.
+
+    Raises ValueError when the fields contradict each other.
     """
 
     method: SpeculativeMethod
@@ -37,6 +39,7 @@ class SpeculativeConfig:
     prompt_lookup_min: int = 2
     model: str | None = None
     disable_by_batch_size: int | None = None
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         self._check_range("num_speculative_tokens", MAX_SPECULATIVE_TOKENS)
@@ -57,6 +60,9 @@ class SpeculativeConfig:
                 if self.model is None
                 else f"method ngram takes no model, but model is {self.model!r}"
             )
+
+        if self.revision is not None and self.model is None:
+            raise ValueError(f"method ngram has no model, but revision is {self.revision!r}")
 
     def drafts_each(self, num_seqs: int, num_decoding: int, budget: int) -> int:
         """How many drafts each of a step's `num_decoding` requests may have, of `num_seqs` in all,

@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
@@ -27,7 +26,7 @@ from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.pooling_config import read_pooling
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
-from plimsoll_runtime.server.speculative_config import read_speculative_config
+from plimsoll_runtime.server.speculative_config import read_speculative_config, with_draft_folder
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 from plimsoll_runtime.server.tool_calls.formats import FORMATS
 
@@ -252,9 +251,6 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             f"--shutdown-timeout must be at least 0, not {arguments.shutdown_timeout}"
         )
     try:
-        drafting: SpeculativeConfig | None = arguments.speculative_config
-        if drafting is not None and drafting.model is not None:
-            drafting = replace(drafting, model=str(resolve_model(drafting.model).folder))
         return EngineOptions(
             dtype=arguments.dtype,
             device=arguments.device,
@@ -271,7 +267,7 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             threads=arguments.threads,
             scheduling_policy=arguments.scheduling_policy,
             tenant_weights=dict(arguments.tenant_weight),
-            speculative_config=drafting,
+            speculative_config=with_draft_folder(arguments.speculative_config),
         )
     except ValueError as error:
         raise BadInputError(str(error)) from error

@@ -1,12 +1,13 @@
 """`--speculative-config`: JSON with vLLM's names, read strictly."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import msgspec
 
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
+from plimsoll_runtime.server.model_source import resolve_model
 
 FIELDS = tuple(each.name for each in fields(SpeculativeConfig))
 
@@ -31,6 +32,20 @@ def read_speculative_config(text: str) -> SpeculativeConfig:
         return msgspec.convert(values, SpeculativeConfig)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
+
+
+def with_draft_folder(config: SpeculativeConfig | None) -> SpeculativeConfig | None:
+    """The same with the folder of its draft model, if it has one, downloaded where need be.
+
+    Raises ValueError where the model cannot be had.
+    """
+    if config is None or config.model is None:
+        return config
+    try:
+        folder = resolve_model(config.model, config.revision).folder
+    except ValueError as error:
+        raise ValueError(f"--speculative-config: draft model: {error}") from error
+    return replace(config, model=str(folder), revision=None)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What cannot be planned is not asked for at every look; an edit asks at once."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.result import PlanResult
+from plimsoll_runtime import builtin
 from tests.unit.plimsoll_operator.samples import raw_resource, resource
 
 
@@ -125,3 +127,57 @@ async def test_a_price_that_comes_later_is_planned_with() -> None:
     assert second.plan.predicted.cost_per_million_tokens is not None
     # What a plan stands by is the same, so that one in force would not have moved.
     assert first.inputs == second.inputs
+
+
+async def test_a_draft_model_is_read_as_the_model_is_and_must_fit_it() -> None:
+    config = json.loads((builtin.path("tiny") / "config.json").read_text())
+    texts: dict[str, str] = {}
+
+    async def config_map(namespace: str, name: str, key: str) -> str | None:
+        assert (namespace, key) == ("ml", "config.json")
+        return texts.get(name)
+
+    store = Store()
+    allocatable = {"cpu": "2", "memory": "8Gi"}
+    metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
+    store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
+    service = PlannerService(store, config_map)
+    reference = {"configMapKeyRef": {"name": "draft"}}
+    draft = {"source": "pvc://claim/draft", "configFrom": reference}
+    drafting = resource(spec={"speculation": {"method": "DraftModel", "draftModel": draft}})
+
+    absent = await service.standing(drafting)
+    assert absent.trouble is not None
+    assert absent.trouble.reason == "ModelConfigUnavailable"
+    assert absent.trouble.message.startswith("draft model: ConfigMap draft, key config.json: there")
+    assert absent.trouble.transient
+
+    texts["draft"] = json.dumps(config | {"vocab_size": 97})
+    unfit = await service.standing(drafting)
+    assert unfit.trouble is not None
+    assert unfit.trouble.reason == "PlanningFailed"
+    assert "a vocabulary of 97 tokens and the model one of 2048" in unfit.trouble.message
+
+    texts["draft"] = json.dumps(config)
+    answer = await service.standing(drafting)
+    assert answer.plan is not None
+    plain = await service.standing(resource())
+    assert plain.plan is not None
+    assert answer.inputs != plain.inputs
+    assert answer.plan.memory_bytes > plain.plan.memory_bytes
+
+
+async def test_a_hub_that_lacks_the_draft_model_is_asked_less_and_less(hubs: Hubs) -> None:
+    async def config_map(namespace: str, name: str, key: str) -> str | None:
+        return (builtin.path("tiny") / "config.json").read_text()
+
+    hub = hubs(ModelSourceError("HTTP 404: no such model"))
+    service = PlannerService(Store(), config_map)
+    model = {"source": "pvc://claim", "configFrom": {"configMapKeyRef": {"name": "facts"}}}
+    draft = {"source": "hf://org/draft", "revision": "0" * 40}
+    spec = {"model": model, "speculation": {"method": "DraftModel", "draftModel": draft}}
+    for _ in range(3):
+        answer = await service.standing(resource(spec=spec))
+        assert answer.trouble is not None
+        assert answer.trouble.message == "draft model: HTTP 404: no such model"
+    assert len(hub.asked) == 1

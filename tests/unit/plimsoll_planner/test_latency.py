@@ -16,6 +16,7 @@ from plimsoll_planner.simulation.summary import summary
 from plimsoll_planner.traffic import Traffic
 from plimsoll_runtime.core.limits import EngineLimits
 from tests.unit.plimsoll_planner import models
+from tests.unit.plimsoll_planner.published import facts
 
 CHAT = Workload(1, Lengths(500, 1500), Lengths(200, 500))
 EVEN = Workload(1, Lengths(500, 500), Lengths(200, 200))
@@ -118,6 +119,37 @@ def test_more_load_is_never_faster(traffic: Traffic, name: str, rate: float, fac
     assert more.running_p95 >= less.running_p95 * 0.999
     assert more.utilisation >= less.utilisation * 0.999
     assert more.tpot_p95 >= less.tpot_p95 * 0.97
+
+
+@given(workloads, st.sampled_from([1, 4]), st.floats(1e-3, 20), st.floats(1, 3))
+def test_more_load_is_never_faster_with_experts(
+    traffic: Traffic, size: int, rate: float, factor: float
+) -> None:
+    """A batch touches more of them as it grows, but ever fewer that are new."""
+    h100 = find("H100")
+    assert h100 is not None
+    shape = Shape(h100, "H100", "BF16", "BF16", size)
+    one = Engine(step_time(facts("microsoft/Phi-3.5-MoE-instruct"), shape), 512, 2048)
+    less, more = latency(one, traffic, rate), latency(one, traffic, rate * factor)
+    assert more.running_p95 >= less.running_p95 * 0.999
+    assert more.tpot_p95 >= less.tpot_p95 * 0.9
+
+
+def test_with_experts_too_sequences_are_as_many_as_their_steps_let_be() -> None:
+    """Little's law, by halving the interval instead of by the latencies' own iteration."""
+    gpu = find("RTX-4090")
+    assert gpu is not None
+    shape = Shape(gpu, "RTX-4090", "BF16", "BF16", 4)
+    one = Engine(step_time(facts("microsoft/Phi-3.5-MoE-instruct"), shape), 24, 4096)
+    traffic = Traffic.of(Workload(1, Lengths(1, 1), Lengths(200, 200)), 8192)
+    for rate in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0):
+        low, high = 0.0, 24.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            steps = one.step.decode(middle, traffic.context)
+            low, high = (middle, high) if rate * traffic.output * steps > middle else (low, middle)
+        found = latency(one, traffic, rate)
+        assert 1 < (found.running_p95 - low) / low**0.5 < 4, rate
 
 
 @given(workloads, st.floats(1e-3, 50), st.integers(1, 512), st.sampled_from([64, 512, 4096]))

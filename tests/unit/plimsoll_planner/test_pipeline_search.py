@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from plimsoll_operator.planning.report import breakdown
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import AcceleratorPool, Pin, PlanRequest
+from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.planner import plan
 from plimsoll_planner.products import Product
 from plimsoll_planner.result import Plan
@@ -86,6 +89,27 @@ def test_no_two_stages_of_a_replica_share_a_node() -> None:
             gpu.name, gpu, tuple(AcceleratorPool(gpu.name, count, n) for count, n in pools)
         )
         assert product.replicas(shape, 0) == fit, pools
+
+
+def test_a_pipeline_occupies_its_share_of_every_node() -> None:
+    gpu = find("NVIDIA-H200")
+    assert gpu is not None
+    product = Product(gpu.name, gpu, (AcceleratorPool(gpu.name, 8, 2),))
+    for size, stages, taken in ((8, 1, 8), (8, 2, 16), (4, 2, 8), (3, 2, 8), (5, 2, 16)):
+        shape = Shape(gpu, gpu.name, "BF16", "BF16", size, pipeline_parallel_size=stages)
+        assert product.occupied(shape) == taken, shape
+
+
+def test_a_plan_tells_its_shape() -> None:
+    found = planned(LARGE)
+    request = replace(LARGE, pin=Pin(pipeline_parallel_size=2))
+    shapes = {bid.shape for bid in search(request).bids}
+    assert shape_of(found) in shapes
+    parts = breakdown(found, model_facts(LARGE.model))
+    assert parts.total == found.memory_bytes
+    assert parts.kv_cache == found.kv_cache_bytes
+    with pytest.raises(ValueError, match="no figures for Abacus"):
+        shape_of(replace(found, accelerator="Abacus"))
 
 
 def test_whole_experts_are_tried_and_taken_where_they_are_better() -> None:

@@ -6,6 +6,7 @@ from plimsoll_planner.inputs import AcceleratorPool, Objectives, Pin, PlanReques
 from plimsoll_planner.planner import plan
 from plimsoll_planner.products import offer
 from plimsoll_planner.result import Plan, PlanResult
+from plimsoll_planner.shape import Shape
 from tests.unit.plimsoll_planner import models
 from tests.unit.plimsoll_planner.models import CPU_NODE, H200_NODE, L4_NODES, request_for
 
@@ -51,6 +52,20 @@ def test_tensor_parallelism_is_the_smallest_that_fits() -> None:
     found = planned(request_for(models.LLAMA_31_70B, H200_NODE, rate=1, max_replicas=2))
     assert found.tensor_parallel_size == 2
     assert found.kv_cache_tokens >= found.max_model_len
+
+
+def test_gpus_that_are_left_over_count() -> None:
+    """Where 3 of 4 GPUs would do, 2 replicas of 2 are as good as 2 nodes; 3 of 3 leave none."""
+    heads = models.llama(3072, 9216, 32, 24, 12, 128, 32000)
+    pinned = planned(replace(request_for(heads, L4_NODES), pin=Pin(tensor_parallel_size=3)))
+    assert pinned.tensor_parallel_size == 3
+    by_threes = AcceleratorPool("NVIDIA-L4", 3, 2)
+    four, three = (offer(request_for(heads, pool)).products[0] for pool in (L4_NODES, by_threes))
+    shape = Shape(four.accelerator, four.label, "BF16", "BF16", 3)
+    assert (four.occupied(shape), three.occupied(shape)) == (4, 3)
+    assert four.occupied(replace(shape, tensor_parallel_size=2)) == 2
+    both = replace(four, pools=(*four.pools, *three.pools))
+    assert both.occupied(shape) == 3
 
 
 def test_on_cpu_ranks_come_only_of_a_pin_and_share_cores_and_memory() -> None:

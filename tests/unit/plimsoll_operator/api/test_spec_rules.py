@@ -60,6 +60,32 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
         ({"model": {"source": "pvc://claim"}}, "spec.model.configFrom", "need configFrom"),
         ({"model": {"source": "oci://image"}}, "spec.model.configFrom", "need configFrom"),
         (
+            {"model": TINY, "speculation": {"method": "DraftModel"}},
+            "spec.speculation.draftModel",
+            "method DraftModel needs draftModel",
+        ),
+        (
+            {"model": TINY, "speculation": {"method": "NGram", "draftModel": TINY}},
+            "spec.speculation.draftModel",
+            "only for method DraftModel",
+        ),
+        (
+            {
+                "model": TINY,
+                "speculation": {"method": "DraftModel", "draftModel": {"source": "hf://org/x"}},
+            },
+            "spec.speculation.draftModel.revision",
+            "needs a commit",
+        ),
+        (
+            {
+                "model": TINY,
+                "speculation": {"method": "DraftModel", "draftModel": {"source": "pvc://claim"}},
+            },
+            "spec.speculation.draftModel.configFrom",
+            "need configFrom",
+        ),
+        (
             {"model": {**TINY, "maxContextLength": 639}},
             "spec.model.maxContextLength",
             "639: maxContextLength must hold",

@@ -47,12 +47,19 @@ CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
         {"source": "oci://registry.example/models/llama:1", "configFrom": CONFIG},
         gpu_plan(tensor_parallel_size=1),
     ),
+    "gpu-draft-oci": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
+}
+DRAFTS: dict[str, dict[str, Any]] = {
+    "gpu-draft-oci": {"source": "oci://registry.example/llama-1b:1", "configFrom": CONFIG},
 }
 
 
 def rendered(case: str, replicas: int = 2) -> tuple[dict[str, Any], ...]:
     model, plan = CASES[case]
-    owner = resource(spec={"model": model})
+    spec: dict[str, Any] = {"model": model}
+    if case in DRAFTS:
+        spec["speculation"] = {"method": "DraftModel", "draftModel": DRAFTS[case]}
+    owner = resource(spec=spec)
     assert owner.spec is not None, owner.invalid
     return children(owner, owner.spec, plan, IMAGE, replicas)
 
@@ -162,9 +169,68 @@ def test_drafts_are_switched_on_with_what_the_engine_reads() -> None:
     assert config == SpeculativeConfig(SpeculativeMethod.NGRAM, 3, disable_by_batch_size=8)
 
 
+def drafting_engine(
+    model: dict[str, Any], draft: dict[str, Any]
+) -> tuple[SpeculativeConfig, dict[str, Any], dict[str, Any]]:
+    """What the engine is told of its draft model, its container and its pod."""
+    speculation = {"method": "DraftModel", "draftModel": draft, "numTokens": 3}
+    owner = resource(spec={"model": model, "speculation": speculation})
+    assert owner.spec is not None, owner.invalid
+    pod = children(owner, owner.spec, cpu_plan(), IMAGE, 1)[-1]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (argument,) = (each for each in container["args"] if each.startswith("--speculative-config"))
+    return read_speculative_config(argument.partition("=")[2]), container, pod
+
+
+CLAIM = {"source": "pvc://claim/models/llama-8b", "configFrom": CONFIG}
+ON_SAME_CLAIM = {"source": "pvc://claim/models/llama-1b", "configFrom": CONFIG}
+ON_OTHER_CLAIM = {"source": "pvc://other", "configFrom": CONFIG}
+IN_IMAGE = {"source": "oci://registry.example/llama:1", "configFrom": CONFIG}
+ON_HUB = {"source": "hf://org/draft", "revision": "0123abc"}
+BUILTIN = {"source": "builtin://tiny"}
+
+
+@pytest.mark.parametrize(
+    ("model", "draft", "argument", "volumes", "startup"),
+    [
+        (BUILTIN, BUILTIN, "builtin://tiny", [], 600),
+        (BUILTIN, ON_HUB, "hf://org/draft", [], 3600),
+        (BUILTIN, ON_SAME_CLAIM, "/draft-model/models/llama-1b", ["draft-model"], 1200),
+        (CLAIM, ON_SAME_CLAIM, "/models/models/llama-1b", ["model"], 1200),
+        (CLAIM, ON_OTHER_CLAIM, "/draft-model", ["model", "draft-model"], 1200),
+        (IN_IMAGE, IN_IMAGE, "/models", ["model"], 1200),
+        (CLAIM, IN_IMAGE, "/draft-model", ["model", "draft-model"], 1200),
+    ],
+)
+def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
+    model: dict[str, Any], draft: dict[str, Any], argument: str, volumes: list[str], startup: int
+) -> None:
+    config, container, pod = drafting_engine(model, draft)
+    method = SpeculativeMethod.DRAFT_MODEL
+    assert config == SpeculativeConfig(
+        method, 3, model=argument, disable_by_batch_size=8, revision=draft.get("revision")
+    )
+    assert not any(each.startswith("--revision") for each in container["args"])
+    declared = [volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache")]
+    assert [volume["name"] for volume in declared] == volumes
+    claims = [volume.get("persistentVolumeClaim") for volume in declared]
+    assert claims.count({"claimName": "claim", "readOnly": True}) <= 1
+    mounts = [item for item in container["volumeMounts"] if item["name"] not in ("tmp", "cache")]
+    assert [item["name"] for item in mounts] == volumes
+    assert all(item["readOnly"] for item in mounts)
+    if argument.startswith("/"):
+        assert any(argument.startswith(item["mountPath"]) for item in mounts)
+    assert container["startupProbe"]["failureThreshold"] * 2 == startup
+
+
 @pytest.mark.parametrize(
     "speculation",
     [
+        {"method": "DraftModel"},
+        {"method": "NGram", "draftModel": BUILTIN},
+        {"draftModel": BUILTIN},
+        {"method": "DraftModel", "draftModel": {"source": "hf://org/draft"}},
+        {"method": "DraftModel", "draftModel": {"source": "pvc://claim"}},
         {"method": "EAGLE"},
         {"method": False},  # what YAML makes of Off
         {"method": "NGram", "numTokens": 0},
@@ -245,6 +311,16 @@ def test_only_downloads_may_leave_the_cluster() -> None:
         ports[case] = sorted({port["port"] for rule in rules for port in rule["ports"]})
     assert ports.pop("gpu-hf") == [53, 443]
     assert set(map(tuple, ports.values())) == {(53,)}
+    speculation = {"method": "DraftModel", "draftModel": ON_HUB}
+    owner = resource(spec={"model": BUILTIN, "speculation": speculation})
+    assert owner.spec is not None, owner.invalid
+    assert {"port": 443, "protocol": "TCP"} in (
+        port
+        for child in children(owner, owner.spec, cpu_plan(), IMAGE, 1)
+        if child["kind"] == "NetworkPolicy"
+        for rule in child["spec"]["egress"]
+        for port in rule["ports"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,15 @@ def test_every_option_of_the_contract_is_there() -> None:
                 *("builtin://tiny", "--port=0", "--speculative-config"),
                 '{"method": "draft_model", "model": "no.such", "num_speculative_tokens": 3}',
             ],
-            "no.such is not a folder",
+            "--speculative-config: draft model: no.such is not a folder",
+        ),
+        (
+            [
+                *("builtin://tiny", "--port=0", "--speculative-config"),
+                '{"method": "draft_model", "model": "builtin://tiny", "revision": "abc", '
+                '"num_speculative_tokens": 3}',
+            ],
+            "draft model: --revision is for models from hf://, not for builtin://tiny",
         ),
     ],
 )

@@ -34,6 +34,7 @@ def test_vllms_names_are_read() -> None:
         (NGRAM | {"num_speculative_tokens": 0}, "num_speculative_tokens must be 1 to 32, not 0"),
         (NGRAM | {"draft_tensor_parallel_size": 1}, "unknown field 'draft_tensor_parallel_size'"),
         (NGRAM | {"model": "x"}, "method ngram takes no model"),
+        (NGRAM | {"revision": "x"}, "method ngram has no model, but revision is 'x'"),
     ],
 )
 def test_what_is_wrong_is_named(value: Any, message: str) -> None:

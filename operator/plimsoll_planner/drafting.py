@@ -1,0 +1,125 @@
+"""What a draft model costs beside the model that it drafts for: memory, and time in every step.
+
+That a draft is accepted is not counted on: how many are depends on what is asked. So what is
+predicted here is what holds when every draft is wrong.
+"""
+
+from dataclasses import dataclass, replace
+
+from plimsoll_planner.inputs import DraftModel
+from plimsoll_planner.memory import MemoryPlan, activation_bytes, block_bytes, without_kv_cache
+from plimsoll_planner.model_facts import ModelFacts, model_facts
+from plimsoll_planner.performance import step_time
+from plimsoll_planner.precision import UNQUANTIZED
+from plimsoll_planner.shape import Shape
+from plimsoll_planner.step_time import StepSeconds, StepTime
+
+
+@dataclass(frozen=True)
+class Drafter:
+    """A draft model's sizes, and how far and for how many sequences of a step it drafts."""
+
+    facts: ModelFacts
+    num_tokens: int
+    max_sequences: int
+
+    @classmethod
+    def of(cls, draft: DraftModel | None) -> "Drafter | None":
+        """Of the one that was asked for, if one was."""
+        if draft is None:
+            return None
+        return cls(model_facts(draft.model), draft.num_tokens, draft.max_sequences)
+
+
+@dataclass(frozen=True)
+class DraftedStepTime:
+    """Seconds of a step in which up to `max_sequences` sequences have `num_tokens` drafts.
+
+    In every step the draft model computes the step's own tokens, after the last draft where that
+    was right. That gives the first draft, and each further one takes a step of one token a
+    sequence. Then the model computes a token and a row of logits more for each draft.
+
+    A step of more sequences has no drafts; here it has those of `max_sequences`. It so takes
+    longer the more sequences it has, as `StepTime` does, and never less than the engine's.
+    """
+
+    target: StepTime
+    draft: StepTime
+    num_tokens: int
+    max_sequences: int
+
+    @property
+    def per_request(self) -> float:
+        """Seconds that a request spends outside of steps."""
+        return self.target.per_request
+
+    def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
+        """Seconds of a step; see `StepTime`."""
+        drafting = min(sequences, self.max_sequences)
+        seen = drafting * context / sequences if sequences else 0.0
+        reading = self.draft(tokens + drafting, sequences, context, pairs + seen)
+        further = self.draft(drafting, drafting, seen, seen)
+        checked = self.num_tokens * drafting
+        checking = self.target(
+            tokens + checked,
+            sequences + checked,
+            context + checked,
+            pairs + self.num_tokens * seen,
+        )
+        return reading + (self.num_tokens - 1) * further + checking
+
+    def decode(self, sequences: float, context_each: float) -> float:
+        """Seconds of a step that gives every one of `sequences` its next token."""
+        context = sequences * context_each
+        return self(sequences, sequences, context, context)
+
+
+def step_seconds(facts: ModelFacts, shape: Shape, draft: Drafter | None) -> StepSeconds:
+    """The step times of a model with its draft model, if it has one. Raises ValueError as
+    `step_time` does."""
+    target = step_time(facts, shape)
+    if draft is None:
+        return target
+    own = step_time(draft.facts, _shape(shape, draft))
+    return DraftedStepTime(target, own, draft.num_tokens, draft.max_sequences)
+
+
+def memory_without_kv_cache(
+    facts: ModelFacts, shape: Shape, draft: Drafter | None, tokens: int, sequences: int
+) -> MemoryPlan:
+    """The memory of the first rank, which holds the draft model whole, before any KV cache.
+
+    Activations of both count: what the allocator keeps of the one's is cut otherwise than the
+    other's.
+    """
+    if draft is None:
+        return without_kv_cache(facts, shape, tokens, sequences)
+    checked = draft.num_tokens * min(sequences, draft.max_sequences)
+    base = without_kv_cache(facts, shape, tokens, sequences + checked)
+    own, alone = draft.facts, _shape(shape, draft)
+    return replace(
+        base,
+        weights=base.weights + own.weights_bytes(alone.weights),
+        activations=base.activations + activation_bytes(own, alone, tokens, sequences),
+    )
+
+
+def bytes_of_block(facts: ModelFacts, shape: Shape, draft: Drafter | None) -> int:
+    """Bytes of a block of KV cache on the first rank: both models have one under each number."""
+    own = block_bytes(facts, shape)
+    return own if draft is None else own + block_bytes(draft.facts, _shape(shape, draft))
+
+
+def _shape(shape: Shape, draft: Drafter) -> Shape:
+    """The draft model's: one rank, with that rank's share of the cores; beside a quantized model
+    it is in the format that it is published in."""
+    cores = shape.cpu_cores
+    quantized = shape.weights not in UNQUANTIZED
+    return replace(
+        shape,
+        weights=draft.facts.model.checkpoint.name if quantized else shape.weights,
+        tensor_parallel_size=1,
+        pipeline_parallel_size=1,
+        expert_parallel=False,
+        cpu_cores=None if cores is None else cores / shape.tensor_parallel_size,
+    )

@@ -1,0 +1,135 @@
+"""What the planner says a replica on `cpu` holds, against what an engine then allocates."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.planning.model_source import read_model_directory
+from plimsoll_operator.planning.status import plan_status
+from plimsoll_operator.render.engine import arguments
+from plimsoll_operator.render.model_mount import ModelMount
+from plimsoll_planner.accelerators import find
+from plimsoll_planner.inputs import (
+    AcceleratorPool,
+    Lengths,
+    Objectives,
+    Pin,
+    PlanRequest,
+    Workload,
+)
+from plimsoll_planner.memory import BLOCK_SIZE, without_kv_cache
+from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.planner import plan
+from plimsoll_planner.result import Plan, PlanResult
+from plimsoll_planner.shape import Shape
+from plimsoll_runtime import builtin
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.loader import load_engine
+from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.server.command import _engine_options, parser
+
+pytestmark = pytest.mark.timeout(120)
+
+NODE = AcceleratorPool("cpu", 8, 1, 16 * 2**30)
+TINY = Path(builtin.__file__).parent / "tiny"
+
+
+def random_model(folder: Path, seed: int) -> Path:
+    """Shapes that differ in whatever the KV cache and the weights depend on."""
+    rng = random.Random(seed)
+    kv_heads, groups = rng.choice([1, 2, 3, 4]), rng.choice([1, 2, 4])
+    config = LlamaConfig(
+        hidden_size=16 * rng.randint(1, 6),
+        intermediate_size=rng.randint(1, 90),
+        num_hidden_layers=rng.randint(1, 5),
+        num_attention_heads=kv_heads * groups,
+        num_key_value_heads=kv_heads,
+        head_dim=2 * rng.randint(2, 24),
+        vocab_size=rng.randint(50, 900),
+        max_position_embeddings=rng.choice([128, 500, 2048]),
+        tie_word_embeddings=rng.random() < 0.5,
+        attention_bias=rng.random() < 0.5,
+        mlp_bias=rng.random() < 0.5,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def planned(folder: Path, precision: str, size: int) -> Plan:
+    """A plan for ordinary traffic."""
+    request = PlanRequest(
+        model=read_model_directory(folder).model,
+        workload=Workload(2.0, Lengths(60, 120), Lengths(40, 80)),
+        objectives=Objectives(ttft_p95=2.0, tpot_p95=0.1),
+        inventory=(NODE,),
+        weights_precision=precision,
+        max_replicas=8,
+        pin=Pin(tensor_parallel_size=None if size == 1 else size),
+    )
+    found = plan(request).plan
+    assert found is not None
+    return found
+
+
+@contextmanager
+def engine_of(folder: Path, found: Plan) -> Iterator[Engine]:
+    """The engine that the operator's command line makes for that plan."""
+    status = plan_status(PlanResult(feasible=True, plan=found, binding_constraint=""))
+    assert status is not None
+    spec = LLMDeploymentSpec.model_validate({"model": {"source": "pvc://models/random"}})
+    mount = ModelMount(str(folder), (), (), 60, downloads=False)
+    words = arguments("random", spec, status, mount)
+    engine = load_engine(folder, _engine_options(parser().parse_args(words[1:])))
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+def check(folder: Path, precision: str, size: int) -> None:
+    """As many tokens as planned, in as many bytes and one block of zeros; weights to the byte."""
+    found = planned(folder, precision, size)
+    facts = model_facts(read_model_directory(folder).model)
+    cpu = find("cpu")
+    assert cpu is not None
+    shape = Shape(cpu, "cpu", precision, precision, size, found.cpu_cores)
+    base = without_kv_cache(facts, shape, found.max_num_batched_tokens, found.max_num_seqs)
+    with engine_of(folder, found) as engine:
+        runner = engine._runner
+        assert isinstance(runner, ModelRunner)
+        limits, pages = engine.limits, runner.cache.pages
+        assert limits.num_blocks * limits.block_size == found.kv_cache_tokens
+        assert limits.max_model_len <= found.kv_cache_tokens
+        block = found.kv_cache_bytes // limits.num_blocks
+        assert found.kv_cache_bytes == limits.num_blocks * block
+        assert limits.block_size == BLOCK_SIZE
+        assert pages.nbytes == found.kv_cache_bytes + block
+        held = sum(each.nbytes for each in runner.model.parameters())
+        assert held <= base.weights <= held * 1.01
+        kept = sum(each.nbytes for each in runner.model.buffers())
+        assert block + kept < base.reserve / 10
+        assert size * (held + kept + pages.nbytes) < found.memory_bytes
+
+
+@pytest.mark.parametrize("precision", ["FP32", "BF16"])
+@pytest.mark.parametrize("seed", range(6))
+def test_random_models(tmp_path: Path, seed: int, precision: str) -> None:
+    check(random_model(tmp_path, seed), precision, 1)
+
+
+@pytest.mark.parametrize("precision", ["FP32", "BF16"])
+def test_the_model_that_ships(precision: str) -> None:
+    check(TINY, precision, 1)
+
+
+def test_each_of_two_ranks() -> None:
+    check(TINY, "FP32", 2)
