@@ -65,6 +65,10 @@ class PlanStatus(ApiModel):
     replicas: int = Field(description="Replicas that the declared load needs.")
     predicted: Predicted = Field(description="What the performance model predicts.")
     binding_constraint: str = Field(description="What stopped the plan from being cheaper.")
+    expert_parallel: bool | None = Field(
+        default=None,
+        description="True where each accelerator holds whole experts instead of parts of all.",
+    )
 
 
 class Alternative(ApiModel):

@@ -239,7 +239,11 @@ def _cost(
     price = price_per_hour(plan.accelerator, inventory, accelerators)
     if price is None:
         return None
-    return price * float(plan.cpu_cores or plan.tensor_parallel_size) * plan.replicas
+    return (
+        price
+        * float(plan.cpu_cores or plan.tensor_parallel_size * plan.pipeline_parallel_size)
+        * plan.replicas
+    )
 
 
 def _summary(plan: PlanStatus | None) -> str:

@@ -14,6 +14,7 @@ from plimsoll_planner.text import figure, money
 
 _PINS = (
     ("tensor_parallel_size", "tensorParallelSize"),
+    ("pipeline_parallel_size", "pipelineParallelSize"),
     ("max_num_seqs", "maxNumSeqs"),
     ("max_num_batched_tokens", "maxNumBatchedTokens"),
     ("kv_cache_bytes", "kvCacheMemory"),
@@ -123,6 +124,10 @@ def _candidates(result: PlanResult) -> list[str]:
 def _figures(item: Candidate) -> tuple[str, ...]:
     cores = "×" in item.accelerator
     name = item.accelerator if cores else f"{item.accelerator}×{item.tensor_parallel_size}"
+    if item.pipeline_parallel_size > 1:
+        name += f"×{item.pipeline_parallel_size}"
+    if item.expert_parallel:
+        name += " EP"
     figures = item.figures
     if figures is None:
         return (name, "-", "-", "-", "-", "-")

@@ -11,11 +11,11 @@ from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.cost import Cost, TokenCost
 from plimsoll_planner.drafting import Drafter, memory_without_kv_cache
 from plimsoll_planner.inputs import DraftModel, PlanRequest
-from plimsoll_planner.memory import MemoryPlan, with_kv_cache
+from plimsoll_planner.memory import BLOCK_SIZE, MemoryPlan, with_kv_cache
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.options import HEADROOM
+from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.result import Plan, PlanResult
-from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import figure, money
 from plimsoll_planner.uncertainty import uncertainty
 
@@ -105,7 +105,10 @@ def _engine(plan: Plan, request: PlanRequest) -> list[str]:
     else:
         one = f"{plan.tensor_parallel_size} × {plan.accelerator}"
     if plan.tensor_parallel_size > 1:
-        one += f" (tensor parallel {plan.tensor_parallel_size})"
+        experts = " and expert" if plan.expert_parallel else ""
+        one += f" (tensor{experts} parallel {plan.tensor_parallel_size})"
+    if plan.pipeline_parallel_size > 1:
+        one += f" on each of {plan.pipeline_parallel_size} nodes (pipeline parallel)"
     contexts = plan.kv_cache_tokens / plan.max_model_len
     kv_cache = (
         f"{format_bytes(plan.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens: "
@@ -192,21 +195,14 @@ def breakdown(
 
     Raises ValueError for an accelerator that is neither in `overrides` nor in the catalogue.
     """
-    accelerator = find(plan.accelerator, overrides)
-    if accelerator is None:
-        raise ValueError(f"no figures for {plan.accelerator}")
-    shape = Shape(
-        accelerator,
-        plan.accelerator,
-        plan.weights_precision,
-        plan.kv_cache_precision,
-        plan.tensor_parallel_size,
-        plan.cpu_cores,
-    )
     base = memory_without_kv_cache(
-        facts, shape, Drafter.of(draft), plan.max_num_batched_tokens, plan.max_num_seqs
+        facts,
+        shape_of(plan, overrides),
+        Drafter.of(draft),
+        plan.max_num_batched_tokens,
+        plan.max_num_seqs,
     )
-    blocks = plan.kv_cache_tokens // 16
+    blocks = plan.kv_cache_tokens // BLOCK_SIZE
     return with_kv_cache(base, plan.kv_cache_bytes // max(1, blocks), blocks)
 
 

@@ -41,6 +41,7 @@ def plan_status(result: PlanResult) -> PlanStatus | None:
         replicas=plan.replicas,
         predicted=_predicted(plan),
         binding_constraint=plan.binding_constraint,
+        expert_parallel=plan.expert_parallel or None,
     )
 
 
@@ -57,13 +58,15 @@ def feasibility(result: PlanResult) -> Feasibility | None:
 
 
 def summary(plan: Plan) -> str:
-    """`H200×2 bs64` for two accelerators a replica, `cpu×0.5 bs8` for half a core."""
+    """`H200×2 bs64` for two accelerators a replica, `H200×8×2 bs64` for eight on each of two nodes,
+    `cpu×0.5 bs8` for half a core."""
     if plan.cpu_cores is not None:
         return f"cpu×{decimal_string(plan.cpu_cores)} bs{plan.max_num_seqs}"
     name = plan.accelerator
     for prefix in ("NVIDIA-", "Tesla-", "AMD_Instinct_"):
         name = name.removeprefix(prefix)
-    return f"{name}×{plan.tensor_parallel_size} bs{plan.max_num_seqs}"
+    stages = f"×{plan.pipeline_parallel_size}" if plan.pipeline_parallel_size > 1 else ""
+    return f"{name}×{plan.tensor_parallel_size}{stages} bs{plan.max_num_seqs}"
 
 
 def revision(plan: Plan) -> str:
@@ -86,6 +89,8 @@ def revision(plan: Plan) -> str:
     }
     if plan.resource not in (GPU, CPU):
         facts["resource"] = plan.resource
+    if plan.expert_parallel:
+        facts["expertParallel"] = True
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
