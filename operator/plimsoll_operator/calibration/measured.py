@@ -158,6 +158,7 @@ def _shape(plan: PlanStatus, known: tuple[Accelerator, ...]) -> Shape:
         plan.tensor_parallel_size,
         cores,
         plan.pipeline_parallel_size,
+        bool(plan.expert_parallel),
     )
 
 
