@@ -2,8 +2,8 @@
 
 The ranges are quantiles of measured over predicted of the published points that the tests hold
 the performance model to (`docs/predictions.md`): on the GPUs that its constants were fitted on, and
-on all others. A calibrated accelerator has the error of its own fit instead, and beside it that of the
-formulas for traffic, which those points include.
+on all others. A calibrated accelerator has the error of its own fit instead, and beside it that of
+the formulas for traffic, which those points include.
 """
 
 import math
