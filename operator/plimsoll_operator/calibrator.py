@@ -45,10 +45,7 @@ class Calibrator:
     """Keeps the newest calibration by uid; `on_found` is called with each key that has one."""
 
     def __init__(
-        self,
-        client: EngineClient,
-        on_found: Callable[[Key], None],
-        now: Callable[[], str],
+        self, client: EngineClient, on_found: Callable[[Key], None], now: Callable[[], str]
     ) -> None:
         self._client, self._on_found, self._now = client, on_found, now
         self._found: dict[str, tuple[str, MeasuredCalibration]] = {}
@@ -76,6 +73,7 @@ class Calibrator:
                 continue
             # Engines that have just begun have nothing to tell yet.
             if self._due.setdefault(uid, now + FIRST_SECONDS) <= now:
+                self._due[uid] = now + INTERVAL_SECONDS
                 task = asyncio.create_task(self._measure(target, facts))
                 self._running[uid] = task
                 task.add_done_callback(partial(self._finished, uid))
@@ -95,9 +93,8 @@ class Calibrator:
         if found is not None:
             self._found[target.uid] = (target.plan.revision, found)
             self._on_found(target.key)
-        soon = told and self.found(target.uid, target.plan) is None
-        pause = FIRST_SECONDS if soon else INTERVAL_SECONDS
-        self._due[target.uid] = asyncio.get_running_loop().time() + pause
+        if told and self.found(target.uid, target.plan) is None:
+            self._due[target.uid] = asyncio.get_running_loop().time() + FIRST_SECONDS
 
     async def _fit(
         self, target: Target, told: Sequence[tuple[int, tuple[Sample, ...]]], facts: Facts

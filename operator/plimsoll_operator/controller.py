@@ -14,8 +14,7 @@ from plimsoll_operator.autoscale import Decision, Memory, decide
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
-from plimsoll_operator.gather import measured as seen_by
-from plimsoll_operator.gather import observe, policy_of, ready_replicas
+from plimsoll_operator.gather import measured, observe, policy_of, ready_replicas
 from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
 from plimsoll_operator.measurement import Look, Window
 from plimsoll_operator.observed import Observed
@@ -130,8 +129,8 @@ class Controller:
         decision = self._decide(resource, standing, observed)
         found = self._drift(resource, standing, observed)
         plan = resource.status.plan
-        measured = None if plan is None else self._calibrator.found(resource.uid, plan)
-        desired = Desired(resource, standing, decision, self._settings.image, found, measured)
+        fit = None if plan is None else self._calibrator.found(resource.uid, plan)
+        desired = Desired(resource, standing, decision, self._settings.image, found, fit)
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
@@ -183,7 +182,7 @@ class Controller:
         if spec is None or plan is None or spec.scaling.mode is ScalingMode.EXTERNAL:
             return None
         replicas = ready_replicas(self.store, resource.key)
-        seen = seen_by(resource, observed, replicas, self._scraper.samples(resource.key))
+        seen = measured(resource, observed, replicas, self._scraper.samples(resource.key))
         if seen is None:
             return None
         memory = self._memories.get(resource.uid, Memory())

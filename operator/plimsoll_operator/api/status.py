@@ -1,8 +1,12 @@
 """`LLMDeployment.status`: what the operator found and decided."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.formats import SHARE
+from plimsoll_operator.api.spec import Duration, Quantity
 
 
 class PercentileValue(ApiModel):
@@ -104,19 +108,22 @@ class MeasuredCalibration(ApiModel):
 
     accelerator: str = Field(description="The product that it was measured on.")
     model: str = Field(description="The model's source, with @REVISION where it has one.")
-    compute_efficiency: str | None = Field(
-        default=None, description="Share of the peak compute that a step reaches."
+    compute_efficiency: Quantity | None = Field(
+        default=None,
+        description="Share of the peak compute that a step reaches; of cpu, of one slow core's.",
     )
-    bandwidth_efficiency: str | None = Field(
-        default=None, description="Share of the memory bandwidth that a step reaches."
+    bandwidth_efficiency: Quantity | None = Field(
+        default=None, description="The same of the memory bandwidth."
     )
-    step_overhead: str | None = Field(
+    step_overhead: Duration | None = Field(
         default=None, description="Time of a step that neither computes nor reads."
     )
-    sequence_overhead: str | None = Field(
+    sequence_overhead: Duration | None = Field(
         default=None, description="What each running sequence adds to that."
     )
-    error: str = Field(description="Median relative error of step times with these figures.")
+    error: Annotated[str, SHARE.field()] = Field(
+        description="Median relative error of step times with these figures."
+    )
     samples: int = Field(description="How many steps it was fitted to.")
     measured_at: str = Field(description="When, in UTC.")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from plimsoll_operator.api.quantity import parse_duration
+from plimsoll_operator.api.quantity import parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec, SpeculationMethod
 from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
 from plimsoll_operator.resource import Resource
@@ -31,6 +31,8 @@ from plimsoll_planner.shape import Shape
 MOST_SAMPLES = 1024
 LEAST_SAMPLES = 200
 """More than a fit by hand needs, where somebody looks at it."""
+LONGEST_SECONDS = 60.0
+"""A step beyond it is none: an engine that is stuck so long counts as failed."""
 LEAST_DETERMINED = 2
 """Where steps are all alike one figure takes all the blame, and no other load is told by it."""
 LEAST_ERROR = 0.01
@@ -68,11 +70,12 @@ def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCal
 
     Raises CalibrationError where no fit can be trusted.
     """
-    if len(samples) < LEAST_SAMPLES:
-        raise CalibrationError(f"{len(samples)} steps measured, {LEAST_SAMPLES} needed")
+    usable = [item for item in samples if 0 < item.seconds <= LONGEST_SECONDS]
+    if len(usable) < LEAST_SAMPLES:
+        raise CalibrationError(f"{len(usable)} steps measured, {LEAST_SAMPLES} needed")
     plan = subject.plan
     shape = _shape(plan, subject.known)
-    found = calibrate(model_facts(subject.model), shape, _thinned(samples))
+    found = calibrate(model_facts(subject.model), shape, _thinned(usable))
     if len(found.determined) < LEAST_DETERMINED:
         raise CalibrationError(
             f"the steps are too much alike: they tell {found.determined or 'nothing'}"
@@ -108,7 +111,9 @@ def with_measured(
     if measured is None or base is None:
         return known
     told: Mapping[str, Any] = measured.model_dump()
-    shares = {name: float(told[field]) for name, field in _SHARES.items() if told[field]}
+    shares = {
+        name: float(parse_quantity(told[field])) for name, field in _SHARES.items() if told[field]
+    }
     times: dict[str, Any] = {
         name: parse_duration(told[field]) for name, field in _TIMES.items() if told[field]
     }

@@ -130,6 +130,21 @@ def test_however_many_steps_there_are_the_fit_is_bounded() -> None:
     assert found.samples <= MOST_SAMPLES
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 0.0, 1e9])
+def test_times_that_are_none_do_not_count(seconds: float) -> None:
+    good = steps("cpu", 250)
+    spoilt = [*good, *(replace(item, seconds=seconds) for item in good)]
+    assert fitted(subject("cpu"), spoilt, NOW) == fitted(subject("cpu"), good, NOW)
+
+
+@pytest.mark.parametrize("field", ["computeEfficiency", "stepOverhead", "error"])
+def test_a_status_that_somebody_has_written_is_no_calibration(field: str) -> None:
+    found = fitted(subject("cpu"), steps("cpu"), NOW)
+    spoilt = found.model_dump(mode="json", by_alias=True, exclude_none=True) | {field: "nan"}
+    there = resource(spec={"model": {"source": "builtin://tiny"}}, status={"calibration": spoilt})
+    assert there.status.calibration is None
+
+
 def test_what_is_known_of_others_stays() -> None:
     found = fitted(subject("cpu"), steps("cpu"), NOW)
     l4 = find("NVIDIA-L4")
