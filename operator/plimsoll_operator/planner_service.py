@@ -10,8 +10,14 @@ from typing import Any, Generic, TypeVar
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
-from plimsoll_operator.calibration.measured import in_use, with_measured
-from plimsoll_operator.kinds import ACCELERATOR, NODE, REVISION
+from plimsoll_operator.api.status import MeasuredCalibration
+from plimsoll_operator.calibration.measured import (
+    model_of,
+    newest,
+    parse_calibration,
+    with_measured,
+)
+from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, REVISION
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.planning.model_source import (
@@ -111,7 +117,8 @@ class PlannerService:
         if isinstance(asked, Trouble):
             return known or Standing(trouble=asked)
         found, request = asked
-        accelerators = self._accelerator_resources  # those of the request, whatever comes meanwhile
+        # Those of the request, whatever comes meanwhile.
+        accelerators, measured = self._accelerator_resources, self._measured(resource.spec)
         result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
         if isinstance(result, Trouble):
             return known or Standing(trouble=result)
@@ -132,7 +139,7 @@ class PlannerService:
             found,
             request.inventory,
             accelerators,
-            in_use(resource.status.calibration, resource.spec),
+            measured,
             version("plimsoll"),
         )
         kept = record(sources, later=answer.plan != plan_status(result))
@@ -147,7 +154,7 @@ class PlannerService:
         except ModelSourceError as error:
             return Trouble("ModelConfigUnavailable", str(error), error.transient)
         self._look()
-        accelerators = with_measured(self._accelerators, in_use(resource.status.calibration, spec))
+        accelerators = with_measured(self._accelerators, self._measured(spec))
         try:
             request = plan_request(
                 spec, found.target.model, self._pools, accelerators, found.draft_model
@@ -155,6 +162,16 @@ class PlannerService:
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))
         return found, request
+
+    def _measured(self, spec: LLMDeploymentSpec) -> tuple[MeasuredCalibration, ...]:
+        """What engines have measured of its model, its own and those of others."""
+        statuses = (item.get("status") or {} for item in self._store.all(RESOURCE.name))
+        found = (
+            parse_calibration(status["calibration"])
+            for status in statuses
+            if (status.get("calibration") or {}).get("model") == model_of(spec)
+        )
+        return newest(found, spec)
 
     async def facts(self, resource: Resource) -> tuple[Model, tuple[Accelerator, ...]] | None:
         """The model that it serves, and what goes before the catalogue; None where its config.json

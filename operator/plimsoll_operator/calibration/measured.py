@@ -1,13 +1,16 @@
 """What engines' own steps say of a model on its accelerator, and how plans use it: pure.
 
-It is kept in the status of the LLMDeployment, so it is of one model on one product. A plan that is
-in force stays as it is; the next one is made with these figures, and its record has them.
+It is kept in the status of the LLMDeployment, so it is of one model on one product, and used for
+all that serve this model. A plan that is in force stays as it is; the next one is made with these
+figures, and its record has them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+
+from pydantic import ValidationError
 
 from plimsoll_operator.api.quantity import parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec, SpeculationMethod
@@ -103,13 +106,42 @@ def in_use(
     return measured if measured is not None and measured.model == model_of(spec) else None
 
 
+def parse_calibration(raw: object) -> MeasuredCalibration | None:
+    """A calibration out of a status; None where it is none."""
+    try:
+        return MeasuredCalibration.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+def newest(
+    measured: Iterable[MeasuredCalibration | None], spec: LLMDeploymentSpec
+) -> tuple[MeasuredCalibration, ...]:
+    """Those of the model of `spec`, whoever serves it: the newest of each accelerator, in the order
+    of names."""
+    found: dict[str, MeasuredCalibration] = {}
+    for item in measured:
+        if item is None or in_use(item, spec) is None:
+            continue
+        before = found.get(item.accelerator)
+        if before is None or before.measured_at < item.measured_at:
+            found[item.accelerator] = item
+    return tuple(found[name] for name in sorted(found))
+
+
 def with_measured(
-    known: tuple[Accelerator, ...], measured: MeasuredCalibration | None
+    known: tuple[Accelerator, ...], measured: Iterable[MeasuredCalibration]
 ) -> tuple[Accelerator, ...]:
     """`known`, which go before the catalogue, with what was measured."""
-    base = None if measured is None else find(measured.accelerator, known)
-    if measured is None or base is None:
-        return known
+    changed = {item.name: item for item in known}
+    for calibration in measured:
+        base = find(calibration.accelerator, known)
+        if base is not None:
+            changed[base.name] = _calibrated(base, calibration)
+    return tuple(changed[name] for name in sorted(changed))
+
+
+def _calibrated(base: Accelerator, measured: MeasuredCalibration) -> Accelerator:
     told: Mapping[str, Any] = measured.model_dump()
     shares = {
         name: float(parse_quantity(told[field])) for name, field in _SHARES.items() if told[field]
@@ -118,9 +150,7 @@ def with_measured(
         name: parse_duration(told[field]) for name, field in _TIMES.items() if told[field]
     }
     efficiency = replace(base.efficiency, **shares, error=float(measured.error))
-    changed = replace(base, efficiency=efficiency, **times)
-    rest = (item for item in known if item.name != base.name)
-    return tuple(sorted((*rest, changed), key=lambda item: item.name))
+    return replace(base, efficiency=efficiency, **times)
 
 
 def told(resource: Resource, found: MeasuredCalibration | None) -> MeasuredCalibration | None:

@@ -105,8 +105,9 @@ def compare(
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
     prices = Prices(inventory, old.accelerators, new.accelerators)
     changes = []
-    informed = replace(new, deployments=tuple(_informed(item, before) for item in new.deployments))
-    for planned in plan_bundle(informed, inventory, model_directory):
+    # What engines of the old side have measured, as the operator would plan with it.
+    measured = [side.declared.resource.status.calibration for side in before.values()]
+    for planned in plan_bundle(new, inventory, model_directory, measured):
         key = _counterpart(planned.declared, before)
         changes.append(_change(before.pop(key) if key else None, planned, prices))
     return changes + [_removed(side, prices) for side in before.values()]
@@ -137,16 +138,6 @@ def _counterpart(declared: Declared, before: Mapping[Key, Side]) -> Key | None:
         if key[1] == declared.resource.name and not (side.declared.namespace and declared.namespace)
     ]
     return alike[0] if len(alike) == 1 else None
-
-
-def _informed(declared: Declared, before: Mapping[Key, Side]) -> Declared:
-    """With what the engines of the old side have measured, as the operator would plan it."""
-    key = _counterpart(declared, before)
-    if key is None:
-        return declared
-    measured = before[key].declared.resource.status.calibration
-    status = declared.resource.status.model_copy(update={"calibration": measured})
-    return replace(declared, resource=replace(declared.resource, status=status))
 
 
 def _standing(resource: Resource, planned: Planned) -> Standing:

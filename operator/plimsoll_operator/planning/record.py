@@ -41,14 +41,14 @@ class RecordError(Exception):
 @dataclass(frozen=True)
 class Sources:
     """All that a plan is made from, as it was read. `accelerators` are Accelerator resources that
-    were used, `calibration` is what engines measured, `planner` is the version of the planner."""
+    were used, `measured` is what engines had measured, `planner` is the version of the planner."""
 
     spec: LLMDeploymentSpec
     generation: int
     models: SourceModels
     pools: tuple[AcceleratorPool, ...]
     accelerators: tuple[Mapping[str, Any], ...]
-    calibration: MeasuredCalibration | None
+    measured: tuple[MeasuredCalibration, ...]
     planner: str
 
 
@@ -71,8 +71,10 @@ def record(sources: Sources, *, later: bool = False) -> Data:
     draft = spec.speculation.draft_model
     if draft is not None and models.draft is not None:
         inputs["draftModel"] = _identity(draft, models.draft)
-    if sources.calibration is not None:
-        inputs["calibration"] = sources.calibration.model_dump(by_alias=True, exclude_none=True)
+    if sources.measured:
+        inputs["measured"] = [
+            item.model_dump(by_alias=True, exclude_none=True) for item in sources.measured
+        ]
     if later:
         inputs["recordedLater"] = True
     return inputs
@@ -88,13 +90,13 @@ def spec_of(inputs: Mapping[str, Any]) -> LLMDeploymentSpec:
         ) from error
 
 
-def calibration_of(inputs: Mapping[str, Any]) -> MeasuredCalibration | None:
+def measured_of(inputs: Mapping[str, Any]) -> tuple[MeasuredCalibration, ...]:
     """What engines had measured, of a record's inputs. Raises RecordError."""
     try:
-        found = inputs.get("calibration")
-        return None if found is None else MeasuredCalibration.model_validate(found)
-    except ValidationError as error:
-        raise RecordError(f"this version cannot read the recorded calibration: {error}") from error
+        found = inputs.get("measured") or ()
+        return tuple(MeasuredCalibration.model_validate(item) for item in found)
+    except (TypeError, ValidationError) as error:
+        raise RecordError(f"this version cannot read what was recorded: {error}") from error
 
 
 def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
@@ -108,7 +110,7 @@ def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
             for pool in inputs["inventory"]
         )
         accelerators = with_measured(
-            overrides(verdicts(inputs["accelerators"])), calibration_of(inputs)
+            overrides(verdicts(inputs["accelerators"])), measured_of(inputs)
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"not a record of a plan's inputs: {error!r}") from error

@@ -13,7 +13,7 @@ from plimsoll_operator.planning.comparison_report import rows_of
 from plimsoll_operator.planning.explanation import reasons
 from plimsoll_operator.planning.kept_plan import KeptPlan
 from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
-from plimsoll_operator.planning.record import RecordError, calibration_of, request_of, spec_of
+from plimsoll_operator.planning.record import RecordError, measured_of, request_of, spec_of
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.planner import plan
@@ -63,10 +63,10 @@ def _standing_now(resource: Resource) -> list[str]:
 
 def _calibrated(resource: Resource, chosen: KeptPlan, *, in_force: bool) -> list[str]:
     """What of the engines' own steps the plan was made with, and what the next one will be."""
-    used = calibration_of(chosen.inputs)
+    used = measured_of(chosen.inputs)
     newest = resource.status.calibration if in_force else None
-    lines = [] if used is None else wrapped("calibrated", f"{_measured(used)}: made with it")
-    if newest is not None and newest != used:
+    lines = [line for item in used for line in wrapped("calibrated", f"{_measured(item)}: used")]
+    if newest is not None and newest not in used:
         lines += wrapped("calibrated", f"{_measured(newest)}: the next plan will use it")
     return lines
 

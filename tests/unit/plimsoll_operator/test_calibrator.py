@@ -11,7 +11,7 @@ from plimsoll_operator import calibrator as calibrators
 from plimsoll_operator.calibrator import Calibrator, Target
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.kinds import RESOURCE, REVISION
-from plimsoll_operator.planning.record import calibration_of, request_of
+from plimsoll_operator.planning.record import measured_of, request_of
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.models.model import Model
 from tests.unit.plimsoll_operator.calibration.test_measured import NOW, TINY, steps, subject
@@ -142,8 +142,8 @@ async def test_the_next_plan_is_made_with_it_and_says_so(start: Start, engine: E
     await process.settle()
     name = status(cluster)["currentRevision"]
     kept = cluster.objects[REVISION.name, KEY[0], name]["data"]  # type: ignore[index]
-    assert calibration_of(kept["inputs"]) is not None
+    assert len(measured_of(kept["inputs"])) == 1
     (changed,) = request_of(kept["inputs"]).accelerators
     assert changed.efficiency.error == pytest.approx(float(told["calibration"]["error"]))  # type: ignore[index]
     first = cluster.objects[REVISION.name, KEY[0], before["currentRevision"]]["data"]  # type: ignore[index]
-    assert calibration_of(first["inputs"]) is None
+    assert measured_of(first["inputs"]) == ()

@@ -14,6 +14,7 @@ from plimsoll_operator.calibration.measured import (
     can_be_measured,
     fitted,
     in_use,
+    newest,
     told,
     with_measured,
 )
@@ -76,7 +77,7 @@ def test_the_next_plan_is_made_with_what_was_measured(product: str) -> None:
     assert 500 <= found.samples < 600
     asked = plan_request(given.spec, TINY, (POOLS[product],))
     before = plan(asked).plan
-    after = plan(replace(asked, accelerators=with_measured((), found))).plan
+    after = plan(replace(asked, accelerators=with_measured((), [found]))).plan
     assert before is not None
     assert after is not None
     assert after.predicted.tpot_p95 > 1.3 * before.predicted.tpot_p95
@@ -149,11 +150,20 @@ def test_what_is_known_of_others_stays() -> None:
     found = fitted(subject("cpu"), steps("cpu"), NOW)
     l4 = find("NVIDIA-L4")
     assert l4 is not None
-    named = {item.name for item in with_measured((l4,), found)}
-    assert named == {"cpu", "NVIDIA-L4"}
-    assert with_measured((l4,), None) == (l4,)
+    named = [item.name for item in with_measured((l4,), [found])]
+    assert named == ["NVIDIA-L4", "cpu"]
+    assert with_measured((l4,), ()) == (l4,)
     gone = found.model_copy(update={"accelerator": "A product of yesterday"})
-    assert with_measured((l4,), gone) == (l4,)
+    assert with_measured((l4,), [gone]) == (l4,)
+
+
+def test_the_newest_of_each_accelerator_counts_whoever_measured_it() -> None:
+    old = fitted(subject("cpu"), steps("cpu"), NOW)
+    new = old.model_copy(update={"measured_at": "2026-02-01T12:00:00Z", "error": "0.02"})
+    gpu = fitted(subject("NVIDIA-L4"), steps("NVIDIA-L4"), NOW)
+    other = new.model_copy(update={"model": "hf://org/other@0123abc"})
+    for order in ((old, new, gpu, other, None), (None, other, gpu, new, old)):
+        assert newest(order, spec("cpu")) == (gpu, new)
 
 
 def test_steps_with_drafts_are_not_of_the_model_alone() -> None:
