@@ -5,7 +5,7 @@ all that serve this model. A plan that is in force stays as it is; the next one 
 figures, and its record has them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -18,15 +18,7 @@ from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.calibration import (
-    BANDWIDTH,
-    COMPUTE,
-    SEQUENCE,
-    STEP,
-    CalibrationError,
-    Sample,
-    calibrate,
-)
+from plimsoll_planner.calibration import CalibrationError, Sample, calibrate
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.shape import Shape
@@ -42,8 +34,8 @@ LEAST_ERROR = 0.01
 """What a fit may claim at best: traffic is never that of the steps that it was made of."""
 TELL_CHANGE = 1.10
 """Factor by which a figure must have changed to be told again."""
-_SHARES = {COMPUTE: "compute_efficiency", BANDWIDTH: "bandwidth_efficiency"}
-_TIMES = {STEP: "step_overhead", SEQUENCE: "sequence_overhead"}
+_SECONDS, _OVERHEAD, _EFFICIENCY = "_seconds", "_overhead", "_efficiency"
+"""The parameter `step_seconds` is the field `step_overhead`, `compute` is `compute_efficiency`."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +75,16 @@ def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCal
         raise CalibrationError(
             f"the steps are too much alike: they tell {found.determined or 'nothing'}"
         )
-    figures: dict[str, str] = {}
-    for name in found.determined:
-        if name in _SHARES:
-            figures[_SHARES[name]] = _decimal(getattr(found, name))
-        else:
-            figures[_TIMES[name]] = _decimal(getattr(found, name) * 1e3) + "ms"
-    return MeasuredCalibration(
-        accelerator=plan.accelerator,
-        model=model_of(subject.spec),
-        error=_decimal(max(LEAST_ERROR, found.error)),
-        samples=found.samples,
-        measured_at=now,
-        **figures,
+    figures = dict(_field(name, getattr(found, name)) for name in found.determined)
+    return MeasuredCalibration.model_validate(
+        {
+            "accelerator": plan.accelerator,
+            "model": model_of(subject.spec),
+            "error": _decimal(max(LEAST_ERROR, found.error)),
+            "samples": found.samples,
+            "measured_at": now,
+            **figures,
+        }
     )
 
 
@@ -142,13 +131,9 @@ def with_measured(
 
 
 def _calibrated(base: Accelerator, measured: MeasuredCalibration) -> Accelerator:
-    told: Mapping[str, Any] = measured.model_dump()
-    shares = {
-        name: float(parse_quantity(told[field])) for name, field in _SHARES.items() if told[field]
-    }
-    times: dict[str, Any] = {
-        name: parse_duration(told[field]) for name, field in _TIMES.items() if told[field]
-    }
+    figures = _figures(measured)
+    times: dict[str, Any] = {name: figures[name] for name in figures if name.endswith(_SECONDS)}
+    shares = {name: figures[name] for name in figures.keys() - times.keys()}
     efficiency = replace(base.efficiency, **shares, error=float(measured.error))
     return replace(base, efficiency=efficiency, **times)
 
@@ -168,10 +153,21 @@ def told(resource: Resource, found: MeasuredCalibration | None) -> MeasuredCalib
     return found if any(_differ(old[name], new[name]) for name in old) else before
 
 
+def _field(parameter: str, value: float) -> tuple[str, str]:
+    if parameter.endswith(_SECONDS):
+        return parameter.removesuffix(_SECONDS) + _OVERHEAD, _decimal(value * 1e3) + "ms"
+    return parameter + _EFFICIENCY, _decimal(value)
+
+
 def _figures(measured: MeasuredCalibration) -> dict[str, float]:
-    told = measured.model_dump()
-    fields = (*_SHARES.values(), *_TIMES.values())
-    return {name: float(told[name].removesuffix("ms")) for name in fields if told[name]}
+    """The fitted parameters by their names."""
+    found: dict[str, float] = {}
+    for field, value in measured.model_dump(exclude_none=True).items():
+        if field.endswith(_OVERHEAD):
+            found[field.removesuffix(_OVERHEAD) + _SECONDS] = parse_duration(value)
+        elif field.endswith(_EFFICIENCY):
+            found[field.removesuffix(_EFFICIENCY)] = float(parse_quantity(value))
+    return found
 
 
 def _differ(one: float, other: float) -> bool:
