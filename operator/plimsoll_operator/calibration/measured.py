@@ -5,6 +5,7 @@ all that serve this model. A plan that is in force stays as it is; the next one 
 figures, and its record has them.
 """
 
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -21,7 +22,9 @@ from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import CalibrationError, Sample, calibrate
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
+from plimsoll_planner.step_time import StepTime
 
 MOST_SAMPLES = 1024
 LEAST_SAMPLES = 200
@@ -32,8 +35,8 @@ LEAST_DETERMINED = 2
 """Where steps are all alike one figure takes all the blame, and no other load is told by it."""
 LEAST_ERROR = 0.01
 """What a fit may claim at best: traffic is never that of the steps that it was made of."""
-TELL_CHANGE = 1.10
-"""Factor by which a figure must have changed to be told again."""
+TELL_CHANGE = 0.05
+"""By how much more than a new fit the one before must be off before the new one is told."""
 _SECONDS, _OVERHEAD, _EFFICIENCY = "_seconds", "_overhead", "_efficiency"
 """The parameter `step_seconds` is the field `step_overhead`, `compute` is `compute_efficiency`."""
 
@@ -41,12 +44,13 @@ _SECONDS, _OVERHEAD, _EFFICIENCY = "_seconds", "_overhead", "_efficiency"
 @dataclass(frozen=True)
 class Subject:
     """What is measured: `model`, as `spec` names it, under `plan`. `known` accelerators go before
-    the catalogue."""
+    the catalogue, `before` is what was found earlier."""
 
     spec: LLMDeploymentSpec
     plan: PlanStatus
     model: Model
     known: tuple[Accelerator, ...]
+    before: MeasuredCalibration | None = None
 
 
 def model_of(spec: LLMDeploymentSpec) -> str:
@@ -60,21 +64,29 @@ def can_be_measured(spec: LLMDeploymentSpec) -> bool:
     return spec.speculation.method is SpeculationMethod.DISABLED
 
 
-def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCalibration:
+def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCalibration | None:
     """The calibration that `samples` of its engines give, as of `now` (RFC 3339).
 
-    Raises CalibrationError where no fit can be trusted.
+    None where that found before still explains them. Raises CalibrationError where no fit can be
+    trusted.
     """
     usable = [item for item in samples if 0 < item.seconds <= LONGEST_SECONDS]
     if len(usable) < LEAST_SAMPLES:
         raise CalibrationError(f"{len(usable)} steps measured, {LEAST_SAMPLES} needed")
     plan = subject.plan
     shape = _shape(plan, subject.known)
-    found = calibrate(model_facts(subject.model), shape, _thinned(usable))
+    facts, taken = model_facts(subject.model), _thinned(usable)
+    found = calibrate(facts, shape, taken)
     if len(found.determined) < LEAST_DETERMINED:
         raise CalibrationError(
             f"the steps are too much alike: they tell {found.determined or 'nothing'}"
         )
+    before = measured_on(plan, in_use(subject.before, subject.spec))
+    if before is not None:
+        gpu = _calibrated(shape.accelerator, before)
+        step = step_time(facts, replace(shape, accelerator=gpu))
+        if _off(step, taken) <= found.error + TELL_CHANGE:
+            return None
     figures = dict(_field(name, getattr(found, name)) for name in found.determined)
     return MeasuredCalibration.model_validate(
         {
@@ -101,6 +113,14 @@ def parse_calibration(raw: object) -> MeasuredCalibration | None:
         return MeasuredCalibration.model_validate(raw)
     except ValidationError:
         return None
+
+
+def measured_on(
+    plan: PlanStatus, measured: MeasuredCalibration | None
+) -> MeasuredCalibration | None:
+    """`measured`, if it is of the plan's accelerator."""
+    of_it = measured is not None and measured.accelerator == plan.accelerator
+    return measured if of_it else None
 
 
 def newest(
@@ -139,18 +159,19 @@ def _calibrated(base: Accelerator, measured: MeasuredCalibration) -> Accelerator
 
 
 def told(resource: Resource, found: MeasuredCalibration | None) -> MeasuredCalibration | None:
-    """What the status should say: `found` where it is news, else what it says already."""
+    """What the status should say: `found` if it is of its model, else what it says already."""
     before = resource.status.calibration
-    if resource.spec is not None:
-        before, found = (in_use(item, resource.spec) for item in (before, found))
-    if found is None:
+    if resource.spec is None:
         return before
-    if before is None or before.accelerator != found.accelerator:
-        return found
-    old, new = _figures(before), _figures(found)
-    if old.keys() != new.keys():
-        return found
-    return found if any(_differ(old[name], new[name]) for name in old) else before
+    return in_use(found, resource.spec) or in_use(before, resource.spec)
+
+
+def _off(step: StepTime, samples: Sequence[Sample]) -> float:
+    """Median relative error of `step` on them."""
+    return statistics.median(
+        abs(step(item.tokens, item.sequences, item.context, item.pairs) / item.seconds - 1)
+        for item in samples
+    )
 
 
 def _field(parameter: str, value: float) -> tuple[str, str]:
@@ -168,11 +189,6 @@ def _figures(measured: MeasuredCalibration) -> dict[str, float]:
         elif field.endswith(_EFFICIENCY):
             found[field.removesuffix(_EFFICIENCY)] = float(parse_quantity(value))
     return found
-
-
-def _differ(one: float, other: float) -> bool:
-    low, high = sorted((one, other))
-    return high > low * TELL_CHANGE
 
 
 def _shape(plan: PlanStatus, known: tuple[Accelerator, ...]) -> Shape:
