@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.memory import (
@@ -82,3 +84,40 @@ def test_activations_grow_with_tokens_and_sequences() -> None:
 
 def test_cpu_replicas_have_their_own_reserve() -> None:
     assert without_kv_cache(model_facts(models.TINY), cpu(), 512, 8).reserve == CPU_RESERVE_BYTES
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 64),
+    st.sampled_from([64, 128]),
+    st.sampled_from([(8, 8), (8, 2), (16, 4), (32, 8)]),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from([("BF16", 2), ("FP32", 4)]),
+    st.integers(16, 16384),
+    st.integers(1, 512),
+)
+def test_a_replica_holds_what_the_formula_says(
+    layers: int,
+    dim: int,
+    heads: tuple[int, int],
+    size: int,
+    form: tuple[str, int],
+    tokens: int,
+    sequences: int,
+) -> None:
+    """Written again from tensor shapes, for any Llama: what is not divided is held by each rank."""
+    (queries, kv_heads), (name, width) = heads, form
+    hidden, columns, vocabulary = queries * dim, 4096, 32000
+    facts = model_facts(models.llama(hidden, columns, layers, queries, kv_heads, dim, vocabulary))
+    on = replace(gpu(size), weights=name, kv_cache=name)
+    mine, held = queries // size, max(1, kv_heads // size)
+    layer = 2 * hidden * mine * dim + 2 * hidden * held * dim + 3 * hidden * columns // size
+    weights = layers * (layer + 2 * hidden) + hidden + 2 * vocabulary * hidden // size
+    stream = 4 * hidden + 3 * columns / size + (mine + 2 * max(1, kv_heads / size)) * dim
+    logits = 3 * sequences * vocabulary * 4
+    reserve = 768 * 2**20 + layers * 8 * 2**20 + (384 * 2**20 if size > 1 else 0)
+    found = without_kv_cache(facts, on, tokens, sequences)
+    assert found.weights == weights * width
+    assert found.activations == pytest.approx(tokens * stream * width + logits, abs=1)
+    assert found.reserve == reserve
+    assert block_bytes(facts, on) == 16 * 2 * layers * held * dim * width
