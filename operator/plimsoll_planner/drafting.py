@@ -10,6 +10,7 @@ from plimsoll_planner.inputs import DraftModel
 from plimsoll_planner.memory import MemoryPlan, activation_bytes, block_bytes, without_kv_cache
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.performance import step_time
+from plimsoll_planner.precision import UNQUANTIZED
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepSeconds, StepTime
 
@@ -79,7 +80,7 @@ def step_seconds(facts: ModelFacts, shape: Shape, draft: Drafter | None) -> Step
     target = step_time(facts, shape)
     if draft is None:
         return target
-    own = step_time(draft.facts, _shape(shape))
+    own = step_time(draft.facts, _shape(shape, draft))
     return DraftedStepTime(target, own, draft.num_tokens, draft.max_sequences)
 
 
@@ -95,7 +96,7 @@ def memory_without_kv_cache(
         return without_kv_cache(facts, shape, tokens, sequences)
     checked = draft.num_tokens * min(sequences, draft.max_sequences)
     base = without_kv_cache(facts, shape, tokens, sequences + checked)
-    own, alone = draft.facts, _shape(shape)
+    own, alone = draft.facts, _shape(shape, draft)
     return replace(
         base,
         weights=base.weights + own.weights_bytes(alone.weights),
@@ -106,14 +107,17 @@ def memory_without_kv_cache(
 def bytes_of_block(facts: ModelFacts, shape: Shape, draft: Drafter | None) -> int:
     """Bytes of a block of KV cache on the first rank: both models have one under each number."""
     own = block_bytes(facts, shape)
-    return own if draft is None else own + block_bytes(draft.facts, _shape(shape))
+    return own if draft is None else own + block_bytes(draft.facts, _shape(shape, draft))
 
 
-def _shape(shape: Shape) -> Shape:
-    """The draft model's: one rank, with that rank's share of the cores."""
+def _shape(shape: Shape, draft: Drafter) -> Shape:
+    """The draft model's: one rank, with that rank's share of the cores; beside a quantized model
+    it is in the format that it is published in."""
     cores = shape.cpu_cores
+    quantized = shape.weights not in UNQUANTIZED
     return replace(
         shape,
+        weights=draft.facts.model.checkpoint.name if quantized else shape.weights,
         tensor_parallel_size=1,
         pipeline_parallel_size=1,
         expert_parallel=False,

@@ -8,7 +8,6 @@ and workspaces. On `cpu` the sum, of all ranks, is what the pod requests.
 from dataclasses import dataclass, replace
 
 from plimsoll_planner.model_facts import BYTES, ModelFacts
-from plimsoll_planner.models.formats import FORMATS
 from plimsoll_planner.shape import Shape
 
 BLOCK_SIZE = 16
@@ -65,7 +64,7 @@ def activation_bytes(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
     heads = facts.attention_heads / size + 2 * max(1.0, facts.kv_heads / size)
     width = 4 * facts.hidden_size + 3 * facts.intermediate_size / size + heads * facts.head_dim
     logits = sequences * facts.vocab_size * BYTES["FP32"] * LOGITS_COPIES
-    return int(tokens * width * FORMATS[shape.weights].activation_bytes) + logits
+    return int(tokens * width * facts.format(shape.weights).activation_bytes) + logits
 
 
 def reserve_bytes(facts: ModelFacts, shape: Shape) -> int:

@@ -221,7 +221,7 @@ def _memory(demand: Demand, shape: Shape, available: int, engine: Engine) -> Mem
 def _too_large(
     demand: Demand, shape: Shape, available: int, base: MemoryPlan, kv_cache: int
 ) -> DoesNotFitError:
-    count = shape.tensor_parallel_size
+    count = shape.tensor_parallel_size * shape.pipeline_parallel_size
     shortfall = (base.total + kv_cache) / max(1, available)
     where = "the largest node offers" if shape.is_cpu else f"{shape} offer"
     if base.weights + base.reserve > available:

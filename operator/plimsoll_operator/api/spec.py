@@ -38,6 +38,17 @@ class Precision(StrEnum):
     FP32 = "FP32"
 
 
+class WeightsPrecision(StrEnum):
+    AUTO = "Auto"
+    BF16 = "BF16"
+    FP32 = "FP32"
+    FP8 = "FP8"
+    INT8 = "INT8"
+    INT4 = "INT4"
+    MXFP4 = "MXFP4"
+    NVFP4 = "NVFP4"
+
+
 class WhenInfeasible(StrEnum):
     REFUSE = "Refuse"
     BEST_EFFORT = "BestEffort"
@@ -183,16 +194,20 @@ class Accelerators(ApiModel):
 
 
 class PrecisionSpec(ApiModel):
-    """Number formats. The engine has one for weights and KV cache together."""
+    """Number formats. The engine has one for weights and KV cache together, BF16 or FP32; all
+    others are planned only."""
 
-    weights: Precision = Field(
-        default=Precision.AUTO,
-        description="Format of the weights. Auto is what kvCache names; where that is Auto too, "
-        "BF16 on GPUs that compute with it, FP32 on other GPUs and on cpu, which is faster so.",
+    weights: WeightsPrecision = Field(
+        default=WeightsPrecision.AUTO,
+        description="Format of the weights. Auto is what a quantized checkpoint is published in; "
+        "of others it is what kvCache names; where that is Auto too, BF16 on GPUs that compute "
+        "with it, FP32 on other GPUs and on cpu, which is faster so.",
     )
     kv_cache: Precision = Field(
         default=Precision.AUTO,
-        description="Format of the KV cache: Auto, or the same as weights. Auto follows weights.",
+        description="Format of the KV cache: Auto, or the same as weights unless these are "
+        "quantized. Auto follows weights; beside quantized ones it is BF16, or FP16 or FP32 on "
+        "GPUs without it.",
     )
 
 
@@ -222,6 +237,13 @@ class Pin(ApiModel):
     )
     max_num_batched_tokens: int | None = Field(
         default=None, description="Most new tokens in one engine step.", ge=16, le=1_048_576
+    )
+    pipeline_parallel_size: int | None = Field(
+        default=None,
+        description="Nodes that share the layers of one replica, each with tensorParallelSize "
+        "accelerators.",
+        ge=1,
+        le=64,
     )
     kv_cache_memory: Quantity | None = Field(
         default=None, description="KV cache of one accelerator, such as 20Gi."
@@ -273,6 +295,13 @@ class LLMDeploymentSpec(ApiModel):
         le=1000,
     )
     pin: Pin = Field(default=Pin(), description="Planned values to keep as given.")
+    revision_history_limit: int = Field(
+        default=10,
+        description="How many earlier plans are kept as ControllerRevisions, besides the one in "
+        "force and those that pods still run by.",
+        ge=0,
+        le=100,
+    )
     speculation: Speculation = Field(
         default=Speculation(), description="Whether tokens are drafted ahead, and how many."
     )

@@ -8,6 +8,7 @@ from plimsoll_operator.api.spec import (
     TokenLengths,
     WhenInfeasible,
 )
+from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import (
     AcceleratorPool,
@@ -35,8 +36,9 @@ def plan_request(
 ) -> PlanRequest:
     """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned.
 
-    `accelerators` go before the catalogue. `draft` is the model of `spec.speculation.draftModel`.
-    Raises ValueError where that cannot draft for `model`.
+    `accelerators` go before the catalogue. What the engine can run goes first, for
+    `plimsoll plan` as for the operator, so that both answer the same. `draft` is the model of
+    `spec.speculation.draftModel`. Raises ValueError where that cannot draft for `model`.
     """
     workload, slo, pin = spec.workload, spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
@@ -68,9 +70,11 @@ def plan_request(
             max_num_seqs=pin.max_num_seqs,
             max_num_batched_tokens=pin.max_num_batched_tokens,
             kv_cache_bytes=None if kv_cache is None else parse_bytes(kv_cache),
+            pipeline_parallel_size=pin.pipeline_parallel_size,
         ),
         accelerators=accelerators,
         draft=None if draft is None else _draft(spec.speculation, draft, model),
+        engine=ENGINE,
     )
 
 

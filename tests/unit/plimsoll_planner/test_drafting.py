@@ -47,6 +47,14 @@ def test_the_first_rank_holds_the_draft_model_whole(on: Shape) -> None:
     assert bytes_of_block(TARGET, on, None) == block_bytes(TARGET, on)
 
 
+def test_beside_a_quantized_model_drafts_are_in_their_own_format() -> None:
+    on = replace(shape(), weights="INT4")
+    plain = without_kv_cache(TARGET, on, 512, 16)
+    both = memory_without_kv_cache(TARGET, on, DRAFTER, 512, 16)
+    assert both.weights - plain.weights == DRAFTER.facts.weights_bytes("BF16")
+    assert step_seconds(TARGET, on, DRAFTER).decode(1, 100) > step_time(TARGET, on).decode(1, 100)
+
+
 def test_rows_of_logits_grow_by_the_drafts_of_steps_that_have_some() -> None:
     row = 3 * 4 * TARGET.vocab_size
     few = replace(DRAFTER, max_sequences=2)

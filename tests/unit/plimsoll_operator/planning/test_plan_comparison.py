@@ -1,11 +1,13 @@
 """What an edit changes, and what the operator would do about it."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
+from plimsoll_operator.engine_support import ENGINE
 from plimsoll_operator.planning.bundle import Bundle, bundle_of
 from plimsoll_operator.planning.checks import Check
 from plimsoll_operator.planning.comparison import Change, Kind, compare, costs_more
@@ -180,7 +182,8 @@ def test_one_that_never_held_starts_pods_when_it_does() -> None:
 
 
 def test_more_than_the_engine_runs_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plimsoll_operator.standing.MAX_TENSOR_PARALLEL_SIZE", 1)
+    limited = replace(ENGINE, max_tensor_parallel_size=1)
+    monkeypatch.setattr("plimsoll_operator.standing.ENGINE", limited)
     change = one(deployment(), deployment(pin={"tensorParallelSize": 2}))
     assert not change.rollout.restarts
     assert change.rollout.text.startswith("what runs stays as it is: the plan L4×2")

@@ -15,7 +15,7 @@ from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_operator.planning.report import breakdown
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.standing import inputs_hash
-from plimsoll_planner.inputs import AcceleratorPool, DraftModel
+from plimsoll_planner.inputs import AcceleratorPool, DraftModel, Pin
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan
 from plimsoll_runtime import builtin
@@ -141,7 +141,11 @@ def test_plans_that_stand_keep_their_hash() -> None:
     three, four = (
         inputs_hash(replace(request, draft=DraftModel(tiny, count, 8))) for count in (3, 4)
     )
-    assert len({inputs_hash(request), three, four}) == 3
+    staged = inputs_hash(replace(request, pin=Pin(pipeline_parallel_size=2)))
+    assert len({inputs_hash(request), three, four, staged}) == 4
+    # What every request has now, and those of plans that stand had not.
+    assert inputs_hash(replace(request, engine=None)) == inputs_hash(request)
+    assert "pipeline" not in repr(request)
 
 
 @pytest.fixture(scope="module")
