@@ -270,7 +270,8 @@ class Speculation(ApiModel):
     max_sequences: int = Field(
         default=8,
         description="Most sequences that a step with drafts may have. Beyond, drafts would cost "
-        "more time than they save. Plans count what a draft model costs, and no draft as right.",
+        "more time than they save. Plans count what drafting and checking costs, and no draft as "
+        "right.",
         ge=1,
         le=4096,
     )

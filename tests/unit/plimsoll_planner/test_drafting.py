@@ -75,6 +75,21 @@ def test_each_draft_takes_a_step_of_the_draft_model(on: Shape) -> None:
     assert step_seconds(TARGET, on, None) == target
 
 
+@pytest.mark.parametrize("on", [shape(), shape(size=2), shape("cpu", 1, 4.0)], ids=str)
+def test_drafts_that_are_looked_up_take_what_checking_them_takes(on: Shape) -> None:
+    looked_up = Drafter(None, 4, 8)
+    target, step = step_time(TARGET, on), step_seconds(TARGET, on, looked_up)
+    assert step.decode(4, 1000) == target(20, 20, 4016, 20_000)
+    assert step.decode(20, 1000) == target(20 + 32, 20 + 32, 20_032, 20_000 + 32_000)
+    plain = without_kv_cache(TARGET, on, 512, 16)
+    checked = memory_without_kv_cache(TARGET, on, looked_up, 512, 16)
+    assert checked.weights == plain.weights
+    assert checked.activations - plain.activations == 8 * 4 * 3 * 4 * TARGET.vocab_size
+    assert bytes_of_block(TARGET, on, looked_up) == block_bytes(TARGET, on)
+    drafted = step_seconds(TARGET, on, DRAFTER)
+    assert target.decode(4, 1000) < step.decode(4, 1000) < drafted.decode(4, 1000)
+
+
 def test_the_first_rank_on_cpu_drafts_with_its_share_of_the_cores() -> None:
     whole, shared = (step_seconds(TARGET, shape("cpu", n, 4.0), DRAFTER) for n in (1, 2))
     assert isinstance(whole, DraftedStepTime)
