@@ -41,6 +41,7 @@ class Precision(StrEnum):
 class WeightsPrecision(StrEnum):
     AUTO = "Auto"
     BF16 = "BF16"
+    FP16 = "FP16"
     FP32 = "FP32"
     FP8 = "FP8"
     INT8 = "INT8"
