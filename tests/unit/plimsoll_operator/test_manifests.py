@@ -9,9 +9,6 @@ import yaml
 
 from plimsoll_operator.commands.operator import DEFAULT_IMAGE, parse
 from plimsoll_operator.kinds import ACCELERATOR, CHILDREN, CONFIG_MAP, EVENT, NODE, POD, RESOURCE
-from plimsoll_operator.render.labels import ADMIN_PORT, PORT
-from plimsoll_operator.render.networkpolicy import network_policy
-from tests.unit.plimsoll_operator.samples import resource
 
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "manifests" / "base"
@@ -43,26 +40,6 @@ def identity(item: dict[str, Any]) -> tuple[str, str]:
 def test_one_file_says_the_same() -> None:
     installed = documents(ROOT / "manifests" / "install.yaml")
     assert sorted(installed, key=identity) == sorted(base(), key=identity)
-
-
-def test_the_operator_and_no_one_else_may_reach_the_admin_port() -> None:
-    owner = resource(spec={"model": {"source": "builtin://tiny"}})
-    assert owner.spec is not None
-    policy = network_policy(owner, owner.spec)["spec"]
-    peers = {port["port"]: rule.get("from") for rule in policy["ingress"] for port in rule["ports"]}
-    (peer,) = peers.pop(ADMIN_PORT)
-    assert peers == {PORT: None}
-    labels = find("Deployment", "plimsoll-operator")["spec"]["template"]["metadata"]["labels"]
-    assert peer["podSelector"]["matchLabels"].items() <= labels.items()
-    # The operator's own policy lets it out to there, and to nothing else of theirs.
-    (out,) = (
-        rule
-        for rule in find("NetworkPolicy", "plimsoll-operator")["spec"]["egress"]
-        if "to" in rule
-    )
-    assert {port["port"] for port in out["ports"]} == {PORT, ADMIN_PORT}
-    chosen = out["to"][0]["podSelector"]["matchLabels"]
-    assert chosen.items() <= policy["podSelector"]["matchLabels"].items()
 
 
 def test_operator_role_is_exactly_what_the_code_uses() -> None:
