@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from plimsoll_operator.api.access import Access
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.formats import (
     ACCELERATOR,
@@ -297,6 +298,11 @@ class LLMDeploymentSpec(ApiModel):
         le=1000,
     )
     pin: Pin = Field(default=Pin(), description="Planned values to keep as given.")
+    access: Access | None = Field(
+        default=None,
+        description="Who may reach the engines' API, by NetworkPolicy. Absent: everybody; empty: "
+        "nobody but the operator and monitoring.",
+    )
     revision_history_limit: int = Field(
         default=10,
         description="How many earlier plans are kept as ControllerRevisions, besides the one in "
