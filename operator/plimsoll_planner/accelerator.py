@@ -106,12 +106,16 @@ class Mig:
 class Efficiency:
     """Shares of the peaks that a calibration has measured; None where it says nothing.
 
-    `error` is the median relative error of step times with them.
+    `attention` is of peak compute and `kv_cache` of peak bandwidth, both on `cpu` only: on GPUs
+    they follow from `compute` and `bandwidth`. `error` is the median relative error of step times
+    with these figures.
     """
 
     compute: float | None = None
     bandwidth: float | None = None
     link: float | None = None
+    attention: float | None = None
+    kv_cache: float | None = None
     error: float | None = None
 
 

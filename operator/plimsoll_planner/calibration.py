@@ -12,16 +12,19 @@ parameters the steps determine is part of the answer.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.linear import invert, solve
 from plimsoll_planner.model_facts import ModelFacts
 from plimsoll_planner.performance import (
     BANDWIDTH_EFFICIENCY,
     COMPUTE_EFFICIENCY,
+    CPU_ATTENTION_EFFICIENCY,
     CPU_BANDWIDTH_EFFICIENCY,
     CPU_COMPUTE_EFFICIENCY,
+    CPU_KV_CACHE_EFFICIENCY,
     step_time,
 )
 from plimsoll_planner.shape import Shape
@@ -49,11 +52,17 @@ _NOT_MEASURED = (
 )
 COMPUTE, BANDWIDTH, STEP, SEQUENCE = "compute", "bandwidth", "step_seconds", "sequence_seconds"
 PARAMETERS = (COMPUTE, BANDWIDTH, STEP, SEQUENCE)
+ATTENTION, KV_CACHE = "attention", "kv_cache"
+CPU_PARAMETERS = (*PARAMETERS, ATTENTION, KV_CACHE)
+"""On `cpu` also attention's shares of compute and bandwidth, which its kernels reach as they are
+built, whatever products reach."""
 BOUNDS = {
     COMPUTE: (0.02, 1.0),
     BANDWIDTH: (0.02, 1.0),
     STEP: (1e-5, 0.5),
     SEQUENCE: (1e-7, 0.05),
+    ATTENTION: (0.02, 1.0),
+    KV_CACHE: (0.02, 1.0),
 }
 """Physical limits: no kernel reaches more than the peak."""
 CPU_PEAK_BOUND = 50.0
@@ -75,8 +84,11 @@ class Sample:
 
     @property
     def pairs(self) -> float:
-        """Products of a query with a context token, as far as the sums tell: a token for each
-        sequence, and the others as one prompt from its beginning."""
+        """Products of a query with a context token, as far as the sums tell: a sequence alone has
+        computed the rest of its context before; else it is a token for each sequence, and the
+        others as one prompt from its beginning."""
+        if self.sequences == 1:
+            return self.tokens * (self.context - self.tokens) + self.tokens * (self.tokens + 1) / 2
         prompt = max(0, self.tokens - self.sequences)
         return self.context + prompt * prompt / 2
 
@@ -86,8 +98,8 @@ class Calibration:
     """What was fitted. Shares of peak; seconds.
 
     `error` is the median and `error_p90` the 90th percentile of the relative errors of the steps
-    that were kept; `rejected` were not. `determined` are the PARAMETERS that the steps tell; the
-    others are as they were.
+    that were kept; `rejected` were not. `determined` are the parameters that the steps tell; the
+    others are as they were. `attention` and `kv_cache` are those of `cpu`, else None.
     """
 
     compute: float
@@ -99,6 +111,8 @@ class Calibration:
     samples: int
     rejected: int
     determined: tuple[str, ...]
+    attention: float | None = None
+    kv_cache: float | None = None
 
 
 def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Calibration:
@@ -133,12 +147,8 @@ def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Cal
         raise CalibrationError(
             f"the best fit is off by {statistics.median(errors):.0%}: {_NOT_MEASURED}"
         )
-    compute, bandwidth, step, sequence = (math.exp(value) for value in values)
     return Calibration(
-        compute=compute,
-        bandwidth=bandwidth,
-        step_seconds=step,
-        sequence_seconds=sequence,
+        **fit.named(values),
         error=statistics.median(errors),
         error_p90=errors[int(0.9 * (len(errors) - 1))],
         samples=len(kept),
@@ -148,24 +158,29 @@ def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Cal
 
 
 def prior_values(facts: ModelFacts, shape: Shape) -> dict[str, float]:
-    """What holds before anything is measured, by PARAMETERS."""
-    values = _Fit(facts, shape, ()).prior
-    return {name: math.exp(value) for name, value in zip(PARAMETERS, values, strict=True)}
+    """What holds before anything is measured, by parameter."""
+    fit = _Fit(facts, shape, ())
+    return fit.named(fit.prior)
 
 
 def calibrated(shape: Shape, found: Calibration) -> Shape:
     """`shape` with the parameters of `found` that the steps determined."""
-    gpu = shape.accelerator
     told = {name: getattr(found, name) for name in found.determined}
-    seconds = {name: told[name] for name in (STEP, SEQUENCE) if name in told}
-    shares = {name: told[name] for name in (COMPUTE, BANDWIDTH) if name in told}
-    efficiency = replace(gpu.efficiency, **shares, error=found.error)
-    return replace(shape, accelerator=replace(gpu, efficiency=efficiency, **seconds))
+    accelerator = _changed(shape.accelerator, told)
+    efficiency = replace(accelerator.efficiency, error=found.error)
+    return replace(shape, accelerator=replace(accelerator, efficiency=efficiency))
+
+
+def _changed(accelerator: Accelerator, values: Mapping[str, float]) -> Accelerator:
+    """With these parameters instead of its own."""
+    seconds = {name: value for name, value in values.items() if name in (STEP, SEQUENCE)}
+    shares = {name: value for name, value in values.items() if name not in seconds}
+    return replace(accelerator, efficiency=replace(accelerator.efficiency, **shares), **seconds)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """The problem: logarithms of PARAMETERS that make step times of `samples` come out."""
+    """The problem: logarithms of the parameters that make step times of `samples` come out."""
 
     facts: ModelFacts
     shape: Shape
@@ -174,27 +189,35 @@ class _Fit:
     @property
     def prior(self) -> tuple[float, ...]:
         """What holds until something is measured, within the bounds."""
-        gpu, cpu = self.shape.accelerator, self.shape.is_cpu
-        compute = CPU_COMPUTE_EFFICIENCY if cpu else COMPUTE_EFFICIENCY
-        bandwidth = CPU_BANDWIDTH_EFFICIENCY if cpu else BANDWIDTH_EFFICIENCY
-        values = (
-            gpu.efficiency.compute or compute,
-            gpu.efficiency.bandwidth or bandwidth,
-            gpu.step_seconds,
-            gpu.sequence_seconds,
-        )
-        return tuple(self._bounded([math.log(max(1e-9, value)) for value in values]))
+        gpu = self.shape.accelerator
+        known = gpu.efficiency
+        if self.shape.is_cpu:
+            values = {
+                COMPUTE: known.compute or CPU_COMPUTE_EFFICIENCY,
+                BANDWIDTH: known.bandwidth or CPU_BANDWIDTH_EFFICIENCY,
+                ATTENTION: known.attention or CPU_ATTENTION_EFFICIENCY,
+                KV_CACHE: known.kv_cache or CPU_KV_CACHE_EFFICIENCY,
+            }
+        else:
+            values = {
+                COMPUTE: known.compute or COMPUTE_EFFICIENCY,
+                BANDWIDTH: known.bandwidth or BANDWIDTH_EFFICIENCY,
+            }
+        values |= {STEP: gpu.step_seconds, SEQUENCE: gpu.sequence_seconds}
+        return tuple(self._bounded([math.log(max(1e-9, values[name])) for name in self.parameters]))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What is fitted."""
+        return CPU_PARAMETERS if self.shape.is_cpu else PARAMETERS
+
+    def named(self, values: Sequence[float]) -> dict[str, float]:
+        """Parameters by name, from their logarithms."""
+        return {name: math.exp(value) for name, value in zip(self.parameters, values, strict=True)}
 
     def step(self, values: Sequence[float]) -> StepTime:
         """The step times with these parameters."""
-        compute, bandwidth, step, sequence = (math.exp(value) for value in values)
-        gpu = self.shape.accelerator
-        changed = replace(
-            gpu,
-            efficiency=replace(gpu.efficiency, compute=compute, bandwidth=bandwidth),
-            step_seconds=step,
-            sequence_seconds=sequence,
-        )
+        changed = _changed(self.shape.accelerator, self.named(values))
         return step_time(self.facts, replace(self.shape, accelerator=changed))
 
     def residuals(self, values: Sequence[float], samples: Sequence[Sample]) -> list[float]:
@@ -234,7 +257,7 @@ class _Fit:
         normal, _ = self._normal(values, samples, residuals, weights, noise)
         spread = invert(normal)
         return tuple(
-            name for i, name in enumerate(PARAMETERS) if math.sqrt(spread[i][i]) <= _DETERMINED
+            name for i, name in enumerate(self.parameters) if math.sqrt(spread[i][i]) <= _DETERMINED
         )
 
     def _normal(
@@ -282,9 +305,9 @@ class _Fit:
 
     def _bounded(self, values: Sequence[float]) -> list[float]:
         found = []
-        for name, value in zip(PARAMETERS, values, strict=True):
+        for name, value in zip(self.parameters, values, strict=True):
             low, high = BOUNDS[name]
-            if self.shape.is_cpu and name in (COMPUTE, BANDWIDTH):
+            if self.shape.is_cpu and name not in (STEP, SEQUENCE):
                 high = CPU_PEAK_BOUND
             found.append(min(max(value, math.log(low)), math.log(high)))
         return found

@@ -34,8 +34,8 @@ class StepTime:
     * activations and communication: `per_token`;
     * what comes in any case: `fixed`, and `per_sequence` for scheduling, sampling and streaming.
 
-    On `cpu` (`overlapped`) one pool of threads computes and reads everything: the larger of both
-    sums counts. Experts: a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)`
+    On `cpu` a product of more than one token takes as much longer as `packed` bytes take to lay out
+    its weights. Experts: a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)`
     of them. `per_request` are the seconds that a request spends outside of steps before its first
     token.
     """
@@ -56,31 +56,25 @@ class StepTime:
     window: float = inf
     per_window_context: float = 0.0
     per_window_pair: float = 0.0
-    overlapped: bool = False
+    packed: float = 0.0
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step."""
         beyond = pairs - context if pairs > context else 0.0
-        if self.overlapped:
-            compute = (
-                self.compute_per_token * tokens
-                + self.compute_per_sequence * sequences
-                + self.per_pair * pairs
-            )
-            read = self.read_fixed + self.head_read + self.per_context * context
-            seconds = compute if compute > read else read
-        else:
-            seconds = (
-                hypot(self.compute_per_token * tokens, self.read_fixed)
-                + hypot(self.compute_per_sequence * sequences, self.head_read)
-                + self.per_context * context
-                + self.per_pair * beyond
-            )
-            if self.expert_read:
-                touched = -expm1(self.expert_log_miss * tokens)
-                seconds += hypot(self.expert_compute_per_token * tokens, self.expert_read * touched)
-            if self.per_window_context:
-                seconds += self._windowed(tokens, sequences, context, beyond)
+        read = self.read_fixed
+        if self.packed and tokens > 1:
+            read += self.packed * min(1.0, tokens - 1)
+        seconds = (
+            hypot(self.compute_per_token * tokens, read)
+            + hypot(self.compute_per_sequence * sequences, self.head_read)
+            + self.per_context * context
+            + self.per_pair * beyond
+        )
+        if self.expert_read:
+            touched = -expm1(self.expert_log_miss * tokens)
+            seconds += hypot(self.expert_compute_per_token * tokens, self.expert_read * touched)
+        if self.per_window_context:
+            seconds += self._windowed(tokens, sequences, context, beyond)
         return seconds + self.fixed + self.per_sequence * sequences + self.per_token * tokens
 
     def decode(self, sequences: float, context_each: float) -> float:
