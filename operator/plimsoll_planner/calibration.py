@@ -1,7 +1,7 @@
 """Fits an accelerator's efficiencies to the steps that an engine measured.
 
 The parameters are the shares of peak compute and bandwidth, the seconds of a step and those of a
-sequence. They are sought in the logarithm, around what the catalogue says, by Gauss-Newton steps
+sequence, on `cpu` also the shares that attention reaches. They are sought in the logarithm, around what the catalogue says, by Gauss-Newton steps
 with Levenberg's damping on the logarithm of predicted over measured time, so that every step
 counts by its relative error. Huber's weights (1964) keep single slow steps (a garbage collection, a
 neighbour on the machine, a first compilation) from pulling; what is then further off than
@@ -12,21 +12,13 @@ parameters the steps determine is part of the answer.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.accelerator import Accelerator
+from plimsoll_planner.fit_parameters import before, bounds, changed_by, parameters
 from plimsoll_planner.linear import invert, solve
 from plimsoll_planner.model_facts import ModelFacts
-from plimsoll_planner.performance import (
-    BANDWIDTH_EFFICIENCY,
-    COMPUTE_EFFICIENCY,
-    CPU_ATTENTION_EFFICIENCY,
-    CPU_BANDWIDTH_EFFICIENCY,
-    CPU_COMPUTE_EFFICIENCY,
-    CPU_KV_CACHE_EFFICIENCY,
-    step_time,
-)
+from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepTime
 
@@ -50,23 +42,6 @@ _NOT_MEASURED = (
     "the model, the accelerator or the parallelism given are not what was measured, or others used "
     "the machine"
 )
-COMPUTE, BANDWIDTH, STEP, SEQUENCE = "compute", "bandwidth", "step_seconds", "sequence_seconds"
-PARAMETERS = (COMPUTE, BANDWIDTH, STEP, SEQUENCE)
-ATTENTION, KV_CACHE = "attention", "kv_cache"
-CPU_PARAMETERS = (*PARAMETERS, ATTENTION, KV_CACHE)
-"""On `cpu` also attention's shares of compute and bandwidth, which its kernels reach as they are
-built, whatever products reach."""
-BOUNDS = {
-    COMPUTE: (0.02, 1.0),
-    BANDWIDTH: (0.02, 1.0),
-    STEP: (1e-5, 0.5),
-    SEQUENCE: (1e-7, 0.05),
-    ATTENTION: (0.02, 1.0),
-    KV_CACHE: (0.02, 1.0),
-}
-"""Physical limits: no kernel reaches more than the peak."""
-CPU_PEAK_BOUND = 50.0
-"""The same share on `cpu`, whose peaks are of one slow core and not of a data sheet."""
 
 
 class CalibrationError(Exception):
@@ -166,16 +141,9 @@ def prior_values(facts: ModelFacts, shape: Shape) -> dict[str, float]:
 def calibrated(shape: Shape, found: Calibration) -> Shape:
     """`shape` with the parameters of `found` that the steps determined."""
     told = {name: getattr(found, name) for name in found.determined}
-    accelerator = _changed(shape.accelerator, told)
+    accelerator = changed_by(shape.accelerator, told)
     efficiency = replace(accelerator.efficiency, error=found.error)
     return replace(shape, accelerator=replace(accelerator, efficiency=efficiency))
-
-
-def _changed(accelerator: Accelerator, values: Mapping[str, float]) -> Accelerator:
-    """With these parameters instead of its own."""
-    seconds = {name: value for name, value in values.items() if name in (STEP, SEQUENCE)}
-    shares = {name: value for name, value in values.items() if name not in seconds}
-    return replace(accelerator, efficiency=replace(accelerator.efficiency, **shares), **seconds)
 
 
 @dataclass(frozen=True)
@@ -189,35 +157,19 @@ class _Fit:
     @property
     def prior(self) -> tuple[float, ...]:
         """What holds until something is measured, within the bounds."""
-        gpu = self.shape.accelerator
-        known = gpu.efficiency
-        if self.shape.is_cpu:
-            values = {
-                COMPUTE: known.compute or CPU_COMPUTE_EFFICIENCY,
-                BANDWIDTH: known.bandwidth or CPU_BANDWIDTH_EFFICIENCY,
-                ATTENTION: known.attention or CPU_ATTENTION_EFFICIENCY,
-                KV_CACHE: known.kv_cache or CPU_KV_CACHE_EFFICIENCY,
-            }
-        else:
-            values = {
-                COMPUTE: known.compute or COMPUTE_EFFICIENCY,
-                BANDWIDTH: known.bandwidth or BANDWIDTH_EFFICIENCY,
-            }
-        values |= {STEP: gpu.step_seconds, SEQUENCE: gpu.sequence_seconds}
-        return tuple(self._bounded([math.log(max(1e-9, values[name])) for name in self.parameters]))
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """What is fitted."""
-        return CPU_PARAMETERS if self.shape.is_cpu else PARAMETERS
+        known = before(self.shape)
+        return tuple(self._bounded([math.log(max(1e-9, value)) for value in known.values()]))
 
     def named(self, values: Sequence[float]) -> dict[str, float]:
         """Parameters by name, from their logarithms."""
-        return {name: math.exp(value) for name, value in zip(self.parameters, values, strict=True)}
+        return {
+            name: math.exp(value)
+            for name, value in zip(parameters(self.shape), values, strict=True)
+        }
 
     def step(self, values: Sequence[float]) -> StepTime:
         """The step times with these parameters."""
-        changed = _changed(self.shape.accelerator, self.named(values))
+        changed = changed_by(self.shape.accelerator, self.named(values))
         return step_time(self.facts, replace(self.shape, accelerator=changed))
 
     def residuals(self, values: Sequence[float], samples: Sequence[Sample]) -> list[float]:
@@ -257,7 +209,9 @@ class _Fit:
         normal, _ = self._normal(values, samples, residuals, weights, noise)
         spread = invert(normal)
         return tuple(
-            name for i, name in enumerate(self.parameters) if math.sqrt(spread[i][i]) <= _DETERMINED
+            name
+            for i, name in enumerate(parameters(self.shape))
+            if math.sqrt(spread[i][i]) <= _DETERMINED
         )
 
     def _normal(
@@ -287,9 +241,9 @@ class _Fit:
             certain * sum(w * a * r for w, a, r in zip(weights, x, residuals, strict=True))
             for x in slopes
         ]
-        for i, before in enumerate(self.prior):
+        for i, expected in enumerate(self.prior):
             normal[i][i] += 1 / _PRIOR**2
-            gradient[i] += (values[i] - before) / _PRIOR**2
+            gradient[i] += (values[i] - expected) / _PRIOR**2
         return normal, gradient
 
     def _cost(
@@ -304,13 +258,10 @@ class _Fit:
         return data + prior
 
     def _bounded(self, values: Sequence[float]) -> list[float]:
-        found = []
-        for name, value in zip(self.parameters, values, strict=True):
-            low, high = BOUNDS[name]
-            if self.shape.is_cpu and name not in (STEP, SEQUENCE):
-                high = CPU_PEAK_BOUND
-            found.append(min(max(value, math.log(low)), math.log(high)))
-        return found
+        return [
+            min(max(value, math.log(low)), math.log(high))
+            for value, (low, high) in zip(values, bounds(self.shape), strict=True)
+        ]
 
 
 def _scale(residuals: Sequence[float]) -> float:

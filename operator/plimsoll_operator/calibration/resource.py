@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from plimsoll_planner.calibration import (
+from plimsoll_planner.calibration import Calibration
+from plimsoll_planner.fit_parameters import (
     ATTENTION,
     BANDWIDTH,
     COMPUTE,
     KV_CACHE,
     SEQUENCE,
     STEP,
-    Calibration,
 )
 from plimsoll_planner.performance import CPU_BANDWIDTH_EFFICIENCY, CPU_COMPUTE_EFFICIENCY
 from plimsoll_planner.shape import Shape
