@@ -1,13 +1,14 @@
 """Fits an accelerator's efficiencies to the steps that an engine measured.
 
 The parameters are the shares of peak compute and bandwidth, the seconds of a step and those of a
-sequence, on `cpu` also the shares that attention reaches. They are sought in the logarithm, around what the catalogue says, by Gauss-Newton steps
-with Levenberg's damping on the logarithm of predicted over measured time, so that every step
-counts by its relative error. Huber's weights (1964) keep single slow steps (a garbage collection, a
-neighbour on the machine, a first compilation) from pulling; what is then further off than
-`OUTLIER` robust standard deviations (1.4826 · median absolute residual) is rejected. A weak prior
-holds what the steps say nothing of: a log of decode steps alone cannot tell compute. Which
-parameters the steps determine is part of the answer.
+sequence, on `cpu` also the shares that attention reaches. They are sought in the logarithm, around
+what the catalogue says, by Gauss-Newton steps with Levenberg's damping on the logarithm of
+predicted over measured time, so that every step counts by its relative error. Huber's weights
+(1964) keep single slow steps (a garbage collection, a neighbour on the machine, a first
+compilation) from pulling; what is then further off than `OUTLIER` robust standard deviations
+(1.4826 · median absolute residual) is rejected. A weak prior holds what the steps say nothing of: a
+log of decode steps alone cannot tell compute. Which parameters the steps determine is part of the
+answer.
 """
 
 import math
