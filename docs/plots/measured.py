@@ -1,19 +1,28 @@
-"""Writes `docs/measured.md` and draws `docs/measured.svg` from `docs/measured.json`: what the
-planner predicts of our own engine on a CPU, against what clients measured.
+"""Writes `docs/measured.md` and draws `docs/measured.svg`: what the planner predicts of our own
+engine on a CPU, against what clients measured.
 
-Run from the repository's root: `PYTHONPATH=operator:runtime:. python -m docs.plots.measured`. The
-figures are those of `python -m e2e.measured`; nothing is computed here but errors.
+Run from the repository's root: `PYTHONPATH=operator:runtime:. python -m docs.plots.measured`. What
+was measured is in `docs/measured.json`, by `python -m e2e.measured`. Predictions are made here,
+with the planner as it is: calibrated on the measured steps, and by its simulation.
 """
 
 import json
 import math
 import statistics
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from e2e.measured.calibrated import PRECISION, Calibrated, calibrate_on
+from e2e.measured.comparison import Figures, predicted
+from e2e.measured.probes import Probed
+from e2e.measured.subjects import SUBJECTS, Subject
+from e2e.measured.traffic import TRACES
+from plimsoll_planner.simulation.load_curve import bend
+from plimsoll_planner.simulation.trace import at_rate
 from plimsoll_planner.text import duration, figure
 
 DOCS = Path(__file__).parents[1]
@@ -32,36 +41,84 @@ Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One load of one trace on one model; `share` is of the measured knee."""
+class Case:
+    """One trace on one model: requests per second with what was measured and what is predicted."""
 
     model: str
     trace: str
+    loads: tuple[tuple[float, Figures, Figures], ...]
+
+    @property
+    def knee(self) -> float | None:
+        """As measured, None where the loads that were run have none between them."""
+        return bend([(rate, found.e2e) for rate, found, _ in self.loads])
+
+    @property
+    def predicted_knee(self) -> float | None:
+        """The same of the predictions at these loads."""
+        return bend([(rate, found.e2e) for rate, _, found in self.loads])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One load; `share` is of the measured knee."""
+
+    case: Case
     rate: float
-    share: float
-    measured: dict[str, float]
-    predicted: dict[str, float]
+    measured: Figures
+    predicted: Figures
+
+    @property
+    def share(self) -> float:
+        """Of the measured knee; not a number without one."""
+        return self.rate / (self.case.knee or math.nan)
 
     def error(self, name: str) -> float:
         """Relative, of the prediction."""
-        return self.predicted[name] / self.measured[name] - 1
+        return float(getattr(self.predicted, name) / getattr(self.measured, name)) - 1
 
 
-def rows(result: Result) -> list[Row]:
-    """All loads."""
-    return [
-        Row(
-            model["name"],
-            trace["name"],
-            load["rate"],
-            load["rate"] / (trace["knee"]["measured"] or math.nan),
-            load["measured"],
-            load["predicted"],
+def calibrations(result: Result) -> dict[str, Calibrated]:
+    """By the name of the model."""
+    return {
+        model["name"]: calibrate_on(
+            Probed.of(model["probed"]), _subject(model["name"]).facts, model["limits"]
         )
         for model in result["models"]
+    }
+
+
+def cases(result: Result, known: dict[str, Calibrated]) -> list[Case]:
+    """Every trace on every model."""
+    return [
+        _case(model, trace, known[model["name"]])
+        for model in result["models"]
         for trace in model["traces"]
+    ]
+
+
+def _case(model: Result, trace: Result, known: Calibrated) -> Case:
+    (recorded,) = (each for each in TRACES if each.name == trace["name"])
+    arrivals = recorded.arrivals(trace["requests"], model["limits"]["max_model_len"])
+    loads = [
+        (
+            load["rate"],
+            Figures(**load["measured"]),
+            predicted(known.replica, at_rate(arrivals, load["rate"])),
+        )
         for load in trace["loads"]
     ]
+    return Case(model["name"], trace["name"], tuple(loads))
+
+
+def _subject(name: str) -> Subject:
+    (found,) = (each for each in SUBJECTS if each.name == name)
+    return found
+
+
+def rows(found: Iterable[Case]) -> list[Row]:
+    """All loads."""
+    return [Row(case, *load) for case in found for load in case.loads]
 
 
 def table(found: Iterable[Row]) -> Iterable[str]:
@@ -70,29 +127,32 @@ def table(found: Iterable[Row]) -> Iterable[str]:
     yield "|---|---|---|---|" + "---|" * len(FIGURES)
     for row in found:
         cells = [
-            f"{duration(row.measured[name])} / {duration(row.predicted[name])} "
+            f"{_time(getattr(row.measured, name))} / {_time(getattr(row.predicted, name))} "
             f"({row.error(name):+.0%})"
             for name in FIGURES
         ]
         yield (
-            f"| {row.model} | {row.trace} | {row.rate:.3g}/s | {row.share:.2f} "
+            f"| {row.case.model} | {row.case.trace} | {row.rate:.3g}/s | {row.share:.2f} "
             f"| {' | '.join(cells)} |"
         )
 
 
-def knees(result: Result) -> Iterable[str]:
+def _time(seconds: float) -> str:
+    return f"{figure(seconds * 1e3)} ms"
+
+
+def knees(found: Iterable[Case]) -> Iterable[str]:
     """Where the knee is."""
     yield "| model | trace | knee measured | predicted | error |"
     yield "|---|---|---|---|---|"
-    for model in result["models"]:
-        for trace in model["traces"]:
-            measured, predicted = trace["knee"]["measured"], trace["knee"]["predicted"]
-            cells = [f"{each:.3g}/s" if each else "none" for each in (measured, predicted)]
-            error = f"{predicted / measured - 1:+.1%}" if measured and predicted else ""
-            yield f"| {model['name']} | {trace['name']} | {' | '.join(cells)} | {error} |"
+    for case in found:
+        measured, expected = case.knee, case.predicted_knee
+        cells = [f"{figure(each)}/s" if each else "none" for each in (measured, expected)]
+        error = f"{expected / measured - 1:+.1%}" if measured and expected else ""
+        yield f"| {case.model} | {case.trace} | {' | '.join(cells)} | {error} |"
 
 
-def errors(found: list[Row]) -> Iterable[str]:
+def errors(found: Sequence[Row]) -> Iterable[str]:
     """Sizes of errors below the knee, and around and beyond it."""
     yield "| loads | figures | median error | largest | within the aim |"
     yield "|---|---|---|---|---|"
@@ -109,32 +169,29 @@ def errors(found: list[Row]) -> Iterable[str]:
             )
 
 
-def calibrations(result: Result) -> Iterable[str]:
-    """What was fitted."""
+def fits(known: dict[str, Calibrated]) -> Iterable[str]:
+    """What the calibration says."""
     yield (
         "| model | products | reading weights | attention | KV cache | a step | a sequence "
         "| a request | error of steps |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    for model in result["models"]:
-        fit, beside = model["calibration"], model["calibration"]["outside"]
-        reached = model["reached"]
+    for name, found in known.items():
+        core, fit = found.shape.accelerator, found.fit
+        peak, bandwidth = core.flops(PRECISION) / 1e9, core.bandwidth / 1e9
         yield (
-            f"| {model['name']} | {_rate(reached['compute'], 'GFLOP/s')} "
-            f"| {_rate(reached['bandwidth'], 'GB/s')} | {_rate(reached['attention'], 'GFLOP/s')} "
-            f"| {_rate(reached['kv_cache'], 'GB/s')} | {duration(model['step_seconds'])} "
-            f"| {duration(fit['sequence_seconds'] + beside['sequence'])} "
-            f"| {duration(beside['request'])} | {fit['error']:.1%} |"
+            f"| {name} | {figure(fit.compute * peak)} GFLOP/s "
+            f"| {figure(fit.bandwidth * bandwidth)} GB/s "
+            f"| {figure((fit.attention or 0.0) * peak)} GFLOP/s "
+            f"| {figure((fit.kv_cache or 0.0) * bandwidth)} GB/s | {_time(found.step.fixed)} "
+            f"| {_time(core.sequence_seconds)} | {_time(core.request_seconds)} "
+            f"| {fit.error:.1%} |"
         )
 
 
-def _rate(value: float | None, unit: str) -> str:
-    return f"{figure(value / 1e9)} {unit}" if value else "not told"
-
-
-def page(result: Result) -> str:
+def page(result: Result, known: dict[str, Calibrated], found: list[Case]) -> str:
     """The page."""
-    found, machine = rows(result), result["machine"]
+    machine, every = result["machine"], rows(found)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         machine=(
             f"{machine['cpu']} (family {machine['family']}, {', '.join(machine['extensions'])}), "
@@ -142,10 +199,10 @@ def page(result: Result) -> str:
             f"torch {result['versions']['torch']}, Plimsoll {result['versions']['plimsoll']}; "
             f"measured on {result['made']}"
         ),
-        errors="\n".join(errors(found)),
-        knees="\n".join(knees(result)),
-        calibrations="\n".join(calibrations(result)),
-        table="\n".join(table(found)),
+        errors="\n".join(errors(every)),
+        knees="\n".join(knees(found)),
+        calibrations="\n".join(fits(known)),
+        table="\n".join(table(every)),
     )
 
 
@@ -153,12 +210,13 @@ SIZE, HIGH, LEFT, TOP, GAP, BETWEEN = 190, 170, 64, 84, 56, 50
 TITLE = "Predicted (lines) against measured (dots), our engine on one CPU core"
 COLOURS = {"p50": "#56b4e9", "p95": "#0072b2"}
 """As in the plots of `plimsoll simulate`."""
+_KNEE = 'stroke="#4d4d4d" stroke-dasharray="4 4"'
+_GRID = 'stroke="#e4e4e4"'
 
 
-def picture(result: Result) -> str:
-    """The SVG: a column for each model and trace, TTFT above TPOT."""
-    columns = [(model, trace) for model in result["models"] for trace in model["traces"]]
-    width = LEFT + len(columns) * (SIZE + GAP)
+def picture(found: Sequence[Case]) -> str:
+    """The SVG: a column for each case, TTFT above TPOT."""
+    width = LEFT + len(found) * (SIZE + GAP)
     height = TOP + 2 * HIGH + BETWEEN + 56
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -168,12 +226,12 @@ def picture(result: Result) -> str:
         f'<text x="{LEFT}" y="26" font-size="15" font-weight="bold">{TITLE}</text>',
         *_legend(LEFT, 44),
     ]
-    for number, (model, trace) in enumerate(columns):
+    for number, case in enumerate(found):
         left = LEFT + number * (SIZE + GAP)
-        parts.append(f'<text x="{left}" y="{TOP - 18}" font-weight="bold">{model["name"]}</text>')
-        parts.append(f'<text x="{left}" y="{TOP - 4}">{trace["name"]}</text>')
-        parts += _panel(left, TOP + 4, "ttft", trace)
-        parts += _panel(left, TOP + HIGH + BETWEEN, "tpot", trace)
+        parts.append(f'<text x="{left}" y="{TOP - 18}" font-weight="bold">{case.model}</text>')
+        parts.append(f'<text x="{left}" y="{TOP - 4}">{case.trace}</text>')
+        parts += _panel(left, TOP + 4, "ttft", case)
+        parts += _panel(left, TOP + HIGH + BETWEEN, "tpot", case)
         x, y = left + SIZE / 2, TOP + 2 * HIGH + BETWEEN + 36
         parts.append(f'<text x="{x}" y="{y}" text-anchor="middle">requests per second</text>')
     for name, top in (("TTFT", TOP + 4), ("TPOT", TOP + HIGH + BETWEEN)):
@@ -194,17 +252,11 @@ def _legend(x: float, y: float) -> Iterable[str]:
     yield f'<text x="{x + 28}" y="{y + 4}">knee, measured</text>'
 
 
-_KNEE = 'stroke="#4d4d4d" stroke-dasharray="4 4"'
-
-
-def _panel(left: float, top: float, kind: str, trace: Result) -> Iterable[str]:
-    loads = trace["loads"]
+def _panel(left: float, top: float, kind: str, case: Case) -> Iterable[str]:
     names = [f"{kind}_{each}" for each in COLOURS]
-    values = [
-        load[of][name] for load in loads for of in ("measured", "predicted") for name in names
-    ]
+    values = [getattr(of, name) for _, *both in case.loads for of in both for name in names]
     low, high = min(values) / 1.25, max(values) * 1.25
-    most = 1.08 * max(load["rate"] for load in loads)
+    most = 1.08 * max(rate for rate, *_ in case.loads)
 
     def x(rate: float) -> float:
         return left + SIZE * rate / most
@@ -221,26 +273,22 @@ def _panel(left: float, top: float, kind: str, trace: Result) -> Iterable[str]:
             f"{duration(mark)}</text>"
         )
     yield f'<line x1="{left}" y1="{bottom}" x2="{left + SIZE}" y2="{bottom}" stroke="#333333"/>'
-    knee = trace["knee"]["measured"]
-    if knee:
-        yield f'<line x1="{x(knee):.1f}" y1="{top}" x2="{x(knee):.1f}" y2="{bottom}" {_KNEE}/>'
-    for load in loads:
-        place = x(load["rate"])
+    if case.knee:
+        at = f"{x(case.knee):.1f}"
+        yield f'<line x1="{at}" y1="{top}" x2="{at}" y2="{bottom}" {_KNEE}/>'
+    for rate, *_ in case.loads:
         yield (
-            f'<text x="{place:.1f}" y="{bottom + 15}" text-anchor="middle" font-size="11">'
-            f"{load['rate']:.2g}</text>"
+            f'<text x="{x(rate):.1f}" y="{bottom + 15}" text-anchor="middle" font-size="11">'
+            f"{rate:.2g}</text>"
         )
     for name, colour in zip(names, COLOURS.values(), strict=True):
-        points = " ".join(f"{x(p['rate']):.1f},{y(p['predicted'][name]):.1f}" for p in loads)
+        points = " ".join(f"{x(r):.1f},{y(getattr(of, name)):.1f}" for r, _, of in case.loads)
         yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
-        for load in loads:
+        for rate, of, _ in case.loads:
             yield (
-                f'<circle cx="{x(load["rate"]):.1f}" cy="{y(load["measured"][name]):.1f}" r="4" '
+                f'<circle cx="{x(rate):.1f}" cy="{y(getattr(of, name)):.1f}" r="4" '
                 f'fill="{colour}"/>'
             )
-
-
-_GRID = 'stroke="#e4e4e4"'
 
 
 def _marks(low: float, high: float) -> list[float]:
@@ -254,8 +302,12 @@ def _marks(low: float, high: float) -> list[float]:
 def main() -> None:
     """Writes both."""
     result = json.loads(RESULT.read_text(encoding="utf-8"))
-    PAGE.write_text(page(result), encoding="utf-8")
-    SVG.write_text(picture(result), encoding="utf-8")
+    known = calibrations(result)
+    found = cases(result, known)
+    PAGE.write_text(page(result, known, found), encoding="utf-8")
+    SVG.write_text(picture(found), encoding="utf-8")
+    for line in (*errors(rows(found)), *knees(found), *table(rows(found))):
+        sys.stdout.write(line + "\n")
 
 
 if __name__ == "__main__":

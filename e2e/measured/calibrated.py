@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from e2e.measured.probes import Gap, Probed
+from plimsoll_planner.accelerators import CPU, find
 from plimsoll_planner.calibration import Calibration, calibrate, calibrated
 from plimsoll_planner.model_facts import ModelFacts
 from plimsoll_planner.performance import step_time
@@ -13,6 +14,9 @@ from plimsoll_planner.shape import Shape
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
+
+PRECISION = "BF16"
+"""What the engine takes for both checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,17 @@ def line(gaps: Sequence[Gap]) -> tuple[float, float]:
     return max(0.0, begin), max(0.0, slope)
 
 
-def calibrate_on(
-    probed: Probed, facts: ModelFacts, shape: Shape, limits: dict[str, Any]
-) -> Calibrated:
-    """Raises CalibrationError where the steps give no fit."""
+def one_core() -> Shape:
+    """What is measured, with the catalogue's figures."""
+    core = find(CPU)
+    if core is None:
+        raise ValueError("the catalogue lacks cpu")
+    return Shape(core, core.name, PRECISION, PRECISION, cpu_cores=1.0)
+
+
+def calibrate_on(probed: Probed, facts: ModelFacts, limits: dict[str, Any]) -> Calibrated:
+    """One core with what the probes say. Raises CalibrationError where the steps give no fit."""
+    shape = one_core()
     fit = calibrate(facts, shape, probed.samples)
     found, beside = calibrated(shape, fit), outside(probed)
     core = found.accelerator

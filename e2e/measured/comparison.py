@@ -1,7 +1,7 @@
 """One load: what clients measured, and what the simulation of the very same requests predicts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from e2e.measured.client import Record
 from plimsoll_planner.inputs import Objectives
@@ -14,8 +14,7 @@ WARM_UP, TAIL = 0.1, 0.1
 """Shares of the requests that come before and after those that count."""
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """What clients see. Seconds; `e2e` is the mean."""
 
     ttft_p50: float
@@ -23,15 +22,6 @@ class Figures:
     tpot_p50: float
     tpot_p95: float
     e2e: float
-
-
-@dataclass(frozen=True)
-class Load:
-    """Figures at `rate` requests a second."""
-
-    rate: float
-    measured: Figures
-    predicted: Figures
 
 
 def window(count: int) -> Window:

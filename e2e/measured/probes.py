@@ -15,17 +15,24 @@ from e2e.measured.client import Record, Sending
 from e2e.measured.engine import Engine
 from plimsoll_planner.calibration import Sample
 
-PROMPTS = (4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 900)
-"""Tokens of those that come alone; the last takes two steps."""
+PROMPTS = (4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 500)
+"""Tokens of those that come one by one while a sequence decodes, each in one step."""
 REPEATS = 6
+ALONE = (16, 64, 128, 900)
+"""Tokens of those that come to an engine with nothing else to do; the last takes two steps."""
 ALONE_TOKENS = 2
+MOST_BESIDE = 2
+"""Sequences of a step whose sums tell what its one prompt meets."""
 BATCHES = (1, 2, 4, 8, 16, 32)
 CONTEXTS = (32, 160, 480)
+"""Tokens of the prompts that decode together, on average: from a quarter to seven quarters of it,
+since attention's cost depends on how much they differ."""
 MOST_CONTEXT = 6000
 """Tokens of a batch in sum."""
 BATCH_TOKENS = 24
-PAUSE_SECONDS, PATIENCE = 0.05, 1.5
-"""A request that is to be alone has that many times the seconds that the first one took."""
+PATIENCE, PAUSE_SECONDS = 1.5, 0.01
+"""The next prompt comes after so many times the seconds that the first took, and a pause."""
+IDLE_SECONDS = 0.1
 
 
 class Gap(NamedTuple):
@@ -42,6 +49,23 @@ class Probed:
     samples: tuple[Sample, ...]
     gaps: tuple[Gap, ...]
     request_seconds: tuple[float, ...]
+
+    def plain(self) -> dict[str, list[Any]]:
+        """As lists of numbers."""
+        return {
+            "samples": [[s.tokens, s.sequences, s.context, s.seconds] for s in self.samples],
+            "gaps": [list(gap) for gap in self.gaps],
+            "request_seconds": list(self.request_seconds),
+        }
+
+    @classmethod
+    def of(cls, plain: dict[str, list[Any]]) -> "Probed":
+        """From `plain`."""
+        return cls(
+            tuple(Sample(*each) for each in plain["samples"]),
+            tuple(Gap(*each) for each in plain["gaps"]),
+            tuple(plain["request_seconds"]),
+        )
 
 
 class Prompts:
@@ -84,19 +108,42 @@ def probe(engine: Engine, vocab_size: int) -> Probed:
     outside: list[float] = []
     for length in PROMPTS:
         (first,) = engine.send([Sending(0.0, prompts.body(length, ALONE_TOKENS))])
+        gap = PATIENCE * first.tokens[-1] + PAUSE_SECONDS
+        beside = 8 + round(REPEATS * gap / (first.tokens[1] - first.tokens[0]))
+        sendings = [Sending(0.0, prompts.body(8, beside))]
+        sendings += [
+            Sending((i + 0.5) * gap, prompts.body(length, ALONE_TOKENS)) for i in range(REPEATS)
+        ]
         engine.steps()
-        gap = PAUSE_SECONDS + PATIENCE * first.tokens[-1]
-        alone = [Sending(i * gap, prompts.body(length, ALONE_TOKENS)) for i in range(REPEATS)]
-        sent, steps = engine.send(alone), engine.steps()
-        samples += steps
+        engine.send(sendings)
+        samples += _balanced(engine.steps())
+    for length in ALONE:
+        engine.steps()
+        sent = engine.send(
+            [
+                Sending(i * IDLE_SECONDS * (1 + length / 64), prompts.body(length, ALONE_TOKENS))
+                for i in range(REPEATS)
+            ]
+        )
+        steps = engine.steps()
         outside += _outside(sent, steps)
+        samples += [step for step in steps if step.context > max(PROMPTS)]
     gaps: list[Gap] = []
     for count, context in batches():
-        together = [Sending(0.0, prompts.body(context, BATCH_TOKENS)) for _ in range(count)]
+        lengths = _spread(context, count)
+        together = [Sending(0.0, prompts.body(length, BATCH_TOKENS)) for length in lengths]
         sent, steps = engine.send(together), engine.steps()
         samples += [step for step in steps if step.tokens == step.sequences]
         gaps += [Gap(count, seconds) for seconds in _gap(sent, steps)]
     return Probed(tuple(samples), tuple(gaps), tuple(outside))
+
+
+def _balanced(steps: Sequence[Sample]) -> list[Sample]:
+    """The steps with a prompt alone or beside the one that decodes, and as many without: every
+    step counts in the fit, and most are of the latter kind."""
+    prompts = [s for s in steps if s.tokens > s.sequences and s.sequences <= MOST_BESIDE]
+    decoding = [s for s in steps if s.tokens == s.sequences]
+    return prompts + decoding[:: max(1, len(decoding) // max(1, len(prompts)))]
 
 
 def batches() -> Iterator[tuple[int, int]]:
@@ -105,6 +152,13 @@ def batches() -> Iterator[tuple[int, int]]:
         for context in CONTEXTS:
             if count * context <= MOST_CONTEXT:
                 yield count, context
+
+
+def _spread(mean: int, count: int) -> list[int]:
+    """Evenly from a quarter to seven quarters of `mean`; one alone has `mean`."""
+    if count == 1:
+        return [mean]
+    return [mean // 4 + 3 * mean * i // (2 * (count - 1)) for i in range(count)]
 
 
 def _outside(sent: Sequence[Record], steps: Sequence[Sample]) -> Iterator[float]:

@@ -34,8 +34,8 @@ class Recorded:
 
 
 TRACES = (
-    Recorded("Azure conversation", "azure_conversation_head.jsonl.gz", 8),
-    Recorded("Mooncake conversation", "mooncake_conversation_head.jsonl.gz", 32),
+    Recorded("Azure conversation", "azure_conversation_head.jsonl.gz", 16),
+    Recorded("Mooncake conversation", "mooncake_conversation_head.jsonl.gz", 64),
 )
 
 

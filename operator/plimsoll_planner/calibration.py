@@ -204,15 +204,18 @@ class _Fit:
         return best
 
     def determined(self, values: Sequence[float], samples: Sequence[Sample]) -> tuple[str, ...]:
-        """PARAMETERS whose standard deviation, by the fit's curvature, is small."""
+        """Parameters whose standard deviation, by the fit's curvature, is small, and those that the
+        steps pulled further from what held before than can be believed of chance."""
         residuals = self.residuals(values, samples)
         weights, noise = _weights(residuals)
         normal, _ = self._normal(values, samples, residuals, weights, noise)
         spread = invert(normal)
         return tuple(
             name
-            for i, name in enumerate(parameters(self.shape))
-            if math.sqrt(spread[i][i]) <= _DETERMINED
+            for i, (name, value, expected) in enumerate(
+                zip(parameters(self.shape), values, self.prior, strict=True)
+            )
+            if math.sqrt(spread[i][i]) <= _DETERMINED or abs(value - expected) > _PRIOR
         )
 
     def _normal(

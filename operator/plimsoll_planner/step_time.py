@@ -34,10 +34,11 @@ class StepTime:
     * activations and communication: `per_token`;
     * what comes in any case: `fixed`, and `per_sequence` for scheduling, sampling and streaming.
 
-    On `cpu` a product of more than one token takes as much longer as `packed` bytes take to lay out
-    its weights. Experts: a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)`
-    of them. `per_request` are the seconds that a request spends outside of steps before its first
-    token.
+    On `cpu` a product of more than one token takes `packed` longer, to lay out its weights, and
+    pairs that the causal mask hides are computed too, in `per_masked` each. A prompt beside
+    sequences that decode takes calls of its own, `mixing`. Experts: a batch of `tokens` reads the
+    share `1 - exp(expert_log_miss · tokens)` of them. `per_request` are the seconds that a request
+    spends outside of steps before its first token.
     """
 
     per_request: float
@@ -57,6 +58,8 @@ class StepTime:
     per_window_context: float = 0.0
     per_window_pair: float = 0.0
     packed: float = 0.0
+    per_masked: float = 0.0
+    mixing: float = 0.0
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step."""
@@ -70,6 +73,12 @@ class StepTime:
             + self.per_context * context
             + self.per_pair * beyond
         )
+        if self.per_masked and beyond:
+            # As many as are seen in a whole prompt; of a chunk, those within it.
+            prompt = tokens - sequences
+            seconds += self.per_masked * min(beyond, prompt * prompt / 2)
+        if self.mixing and tokens > sequences > 1:
+            seconds += self.mixing * min(1.0, sequences - 1, tokens - sequences)
         if self.expert_read:
             touched = -expm1(self.expert_log_miss * tokens)
             seconds += hypot(self.expert_compute_per_token * tokens, self.expert_read * touched)
