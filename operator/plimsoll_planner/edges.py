@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from plimsoll_planner.accelerators import CATALOGUE, CPU, same_product
+from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.options import HEADROOM, batch_tpot, limit_at
 from plimsoll_planner.precision import AUTO, UNQUANTIZED
 from plimsoll_planner.result import Alternative
-from plimsoll_planner.search import Bid, Market, best_bid, demand_of, search
+from plimsoll_planner.search import Bid, Market, demand_of, search
 from plimsoll_planner.text import duration, figure, round_down, round_up
+from plimsoll_planner.trial import Trials
 
 _SUGGESTED = frozenset(
     {
@@ -49,8 +51,9 @@ class Edge:
 Change = tuple[str, PlanRequest]
 
 
-def nearest_edges(market: Market) -> tuple[Edge, ...]:
-    """For an infeasible market: along every axis the smallest change that makes it feasible."""
+def nearest_edges(market: Market, trials: Trials) -> tuple[Edge, ...]:
+    """For an infeasible market: along every axis the smallest change that makes it feasible, each
+    tried out as a plan is."""
     axes = (
         _ttft,
         _tpot,
@@ -67,20 +70,26 @@ def nearest_edges(market: Market) -> tuple[Edge, ...]:
         _draft,
         _catalogue,
     )
-    found = [edge for axis in axes if (edge := _first(axis(market))) is not None]
+    found = [edge for axis in axes if (edge := _first(axis(market, trials), trials)) is not None]
     found.sort(key=lambda edge: edge.lacking)
     if not any(edge.request.objectives != market.request.objectives for edge in found):
-        both = _first(_both_latencies(market))
+        both = _first(_both_latencies(market, trials), trials)
         found = [both, *found] if both else found
     return tuple(found)
 
 
-def _first(changes: Iterator[Change]) -> Edge | None:
+def _first(changes: Iterator[Change], trials: Trials) -> Edge | None:
     for change, request in changes:
-        bid = best_bid(search(request))
-        if bid is not None and bid.feasible:
+        bid = _best(request, trials)
+        if bid is not None:
             return Edge(request, Alternative(change, _effect(bid)), bid.lack is not None)
     return None
+
+
+def _best(request: PlanRequest, trials: Trials) -> Bid | None:
+    """The cheapest feasible bid; None where there is none."""
+    bids = finals(search(request), trials, settled=False)
+    return bids[0] if bids and bids[0].feasible else None
 
 
 def _effect(bid: Bid) -> str:
@@ -132,7 +141,7 @@ def _stretched(
             yield _writable(least[0] * factor), _writable(least[1] * factor)
 
 
-def _ttft(market: Market) -> Iterator[Change]:
+def _ttft(market: Market, trials: Trials) -> Iterator[Change]:
     promised = market.request.objectives
     if promised.ttft_p95 is None:
         return
@@ -143,7 +152,7 @@ def _ttft(market: Market) -> Iterator[Change]:
         )
 
 
-def _tpot(market: Market) -> Iterator[Change]:
+def _tpot(market: Market, trials: Trials) -> Iterator[Change]:
     promised = market.request.objectives
     if promised.tpot_p95 is None:
         return
@@ -154,7 +163,7 @@ def _tpot(market: Market) -> Iterator[Change]:
         )
 
 
-def _both_latencies(market: Market) -> Iterator[Change]:
+def _both_latencies(market: Market, trials: Trials) -> Iterator[Change]:
     promised = market.request.objectives
     if promised.ttft_p95 is None or promised.tpot_p95 is None:
         return
@@ -167,7 +176,7 @@ def _both_latencies(market: Market) -> Iterator[Change]:
         )
 
 
-def _max_replicas(market: Market) -> Iterator[Change]:
+def _max_replicas(market: Market, trials: Trials) -> Iterator[Change]:
     request = market.request
     enough = sorted(
         {b.needed for b in market.bids if request.max_replicas < b.needed <= b.capacity}
@@ -176,7 +185,7 @@ def _max_replicas(market: Market) -> Iterator[Change]:
         yield f"scaling.maxReplicas: {count:.0f}", replace(request, max_replicas=int(count))
 
 
-def _nodes(market: Market) -> Iterator[Change]:
+def _nodes(market: Market, trials: Trials) -> Iterator[Change]:
     request = market.request
     tries = []
     for bid in market.bids:
@@ -204,7 +213,7 @@ def _nodes(market: Market) -> Iterator[Change]:
         )
 
 
-def _rate(market: Market) -> Iterator[Change]:
+def _rate(market: Market, trials: Trials) -> Iterator[Change]:
     request = market.request
     rates = [
         bid.bound * bid.option.sustained for bid in market.bids if bid.bound >= request.min_replicas
@@ -218,13 +227,13 @@ def _rate(market: Market) -> Iterator[Change]:
             )
 
 
-def _min_replicas(market: Market) -> Iterator[Change]:
+def _min_replicas(market: Market, trials: Trials) -> Iterator[Change]:
     most = max((bid.capacity for bid in market.bids), default=0)
     if 1 <= most < market.request.min_replicas:
         yield f"scaling.minReplicas: {most}", replace(market.request, min_replicas=most)
 
 
-def _cost(market: Market) -> Iterator[Change]:
+def _cost(market: Market, trials: Trials) -> Iterator[Change]:
     promised = market.request.objectives
     if promised.max_cost_per_million_tokens is None:
         return
@@ -245,7 +254,7 @@ def _cost(market: Market) -> Iterator[Change]:
         )
 
 
-def _context(market: Market) -> Iterator[Change]:
+def _context(market: Market, trials: Trials) -> Iterator[Change]:
     if not market.refusals:
         return
     workload = market.request.workload
@@ -259,7 +268,7 @@ def _context(market: Market) -> Iterator[Change]:
         length //= 2
 
 
-def _per_replica(market: Market) -> Iterator[Change]:
+def _per_replica(market: Market, trials: Trials) -> Iterator[Change]:
     request = market.request
     whole = [pool for pool in request.inventory if not pool.shared and pool.accelerator != CPU]
     largest = max((pool.count * pool.nodes for pool in whole), default=0)
@@ -274,14 +283,14 @@ def _per_replica(market: Market) -> Iterator[Change]:
         )
 
 
-def _allow(market: Market) -> Iterator[Change]:
+def _allow(market: Market, trials: Trials) -> Iterator[Change]:
     request = market.request
     for label in market.disallowed:
         names = ", ".join((*request.allow, label))
         yield f"accelerators.allow: [{names}]", replace(request, allow=(*request.allow, label))
 
 
-def _precision(market: Market) -> Iterator[Change]:
+def _precision(market: Market, trials: Trials) -> Iterator[Change]:
     request = market.request
     if "FP32" in (request.weights_precision, request.kv_cache_precision):
         for name in ("BF16", "Auto"):
@@ -304,7 +313,7 @@ def _precision(market: Market) -> Iterator[Change]:
             )
 
 
-def _pins(market: Market) -> Iterator[Change]:
+def _pins(market: Market, trials: Trials) -> Iterator[Change]:
     pin = market.request.pin
     for field, name in (
         ("tensor_parallel_size", "tensorParallelSize"),
@@ -320,12 +329,12 @@ def _pins(market: Market) -> Iterator[Change]:
             )
 
 
-def _draft(market: Market) -> Iterator[Change]:
+def _draft(market: Market, trials: Trials) -> Iterator[Change]:
     if market.request.draft is not None:
         yield "speculation.method: Disabled", replace(market.request, draft=None)
 
 
-def _catalogue(market: Market) -> Iterator[Change]:
+def _catalogue(market: Market, trials: Trials) -> Iterator[Change]:
     """Nodes with the weakest product that the cluster lacks and that would do."""
     request = market.request
     if request.objectives.max_cost_per_million_tokens is not None:
@@ -338,8 +347,8 @@ def _catalogue(market: Market) -> Iterator[Change]:
     ]
     for item in sorted(lacking, key=lambda a: (a.bandwidth, a.name)):
         plenty = AcceleratorPool(item.name, _LARGEST_NODE, max(1, request.max_replicas))
-        bid = best_bid(search(replace(request, inventory=(plenty,), allow=())))
-        if bid is None or not bid.feasible:
+        bid = _best(replace(request, inventory=(plenty,), allow=()), trials)
+        if bid is None:
             continue
         size = bid.shape.tensor_parallel_size
         count = bid.replicas * bid.shape.pipeline_parallel_size
