@@ -35,6 +35,7 @@ from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
+from plimsoll_planner.trial import REQUESTS
 
 REMEMBERED = 512
 MOVING_SECONDS = 600.0
@@ -80,9 +81,12 @@ ConfigMapReader = Callable[[str, str, str], Awaitable[str | None]]
 class PlannerService:
     """Answers which plan is in force for a resource."""
 
-    def __init__(self, store: Store, read_config_map: ConfigMapReader) -> None:
+    def __init__(
+        self, store: Store, read_config_map: ConfigMapReader, trial_requests: int = REQUESTS
+    ) -> None:
         self._store = store
         self._read_config_map = read_config_map
+        self._trial_requests = trial_requests
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
         self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
         self._unreadable: Setbacks[str] = Setbacks(
@@ -115,7 +119,9 @@ class PlannerService:
             )
         except ValueError as error:
             return Standing(trouble=Trouble("PlanningFailed", str(error)))
-        result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
+        result = await self._plans.get(
+            request, lambda: asyncio.to_thread(_timed_plan, request, self._trial_requests)
+        )
         if isinstance(result, Trouble):
             return Standing(trouble=result)
         answer = standing(
@@ -182,10 +188,10 @@ class PlannerService:
             self._seen = self._store.inventory_version
 
 
-def _timed_plan(request: PlanRequest) -> PlanResult | Trouble:
+def _timed_plan(request: PlanRequest, trial_requests: int) -> PlanResult | Trouble:
     """What the planner answers. A failure is an answer too: asked again, it would be the same."""
     with metrics.PLAN_SECONDS.time():
         try:
-            return plan(request)
+            return plan(request, trial_requests)
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))

@@ -1,10 +1,10 @@
 """The cheapest bid that keeps its promises in a simulation, among those that might.
 
 The closed formulas say how many replicas a bid may do with at best: where all that bounds it may
-be exceeded by `SLACK`, more than they err by. Best first, a bid is then tried at its replicas' share
-of the load. If it keeps its promises there, nothing cheaper does, and it wins; if not, it sustains
-less than that share, and whatever is cheapest then comes next: more replicas, another token budget,
-another shape.
+be exceeded by `SLACK`, more than they err by. Best first, a bid is then tried at its replicas'
+share of the load. If it keeps its promises there, nothing cheaper does, and it wins; if not, it
+sustains less than that share, and whatever is cheapest then comes next: more replicas, another
+token budget, another shape.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +23,9 @@ _LESS = (0.95, 0.9, 0.8, 0.65, 0.5)
 """What an option is then taken to sustain of the rate that it failed at, the first time and later:
 it is seldom far off, and where it is, that must show soon."""
 _PRECISION = 0.04
-"""Of the rate that a replica is said to sustain."""
+"""Of the rate that a replica is said to sustain, as a share of it."""
+_ROUGHLY = 0.1
+"""The same where no plan is feasible."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ def finals(market: Market, trials: Trials, *, settled: bool = True) -> list[Bid]
                 best = _settled(judge, best)
             others = _known(market, hopes)
             return [best, *ranking((*others[:index], *others[index + 1 :]))]
-        less = best.rate * _LESS[min(failures[index], len(_LESS) - 1)]
+        factor = _LESS[min(failures[index], len(_LESS) - 1)]
         failures[index] += 1
-        hopes[index] = bid_for(market, replace(best, refuted=found), less)
-        _lower_alike(market, hopes, best, found, less)
+        hopes[index] = _lowered(market, best, found, factor)
+        _lower_alike(market, hopes, best, found, factor)
     return _none(judge, [_given_up(bid) for bid in hopes], settled=settled)
 
 
@@ -93,8 +95,16 @@ def _known(market: Market, hopes: list[Bid]) -> list[Bid]:
     ]
 
 
+def _lowered(market: Market, bid: Bid, found: Measured, factor: float) -> Bid:
+    """The bid if it sustains only so much of the rate at which it failed, or else what it would
+    have to with as many replicas as there may be."""
+    share = market.request.workload.requests_per_second / max(1, bid.bound)
+    less = max(found.rate * factor, share) if share < found.rate else found.rate * factor
+    return bid_for(market, replace(bid, refuted=found), less)
+
+
 def _lower_alike(
-    market: Market, hopes: list[Bid], failed: Bid, found: Measured, less: float
+    market: Market, hopes: list[Bid], failed: Bid, found: Measured, factor: float
 ) -> None:
     """Other token budgets on the same shape fail too if they would be no better by as much as the
     closed formulas were off at the one that failed."""
@@ -113,12 +123,12 @@ def _lower_alike(
             tpot_p95=own.tpot_p95 * found.tpot_p95 / closed.tpot_p95,
         )
         if not likely.keeps(demand.objectives):
-            hopes[i] = bid_for(market, replace(bid, refuted=found), less)
+            hopes[i] = _lowered(market, bid, found, factor)
 
 
 def _settled(judge: _Judge, bid: Bid) -> Bid:
     """The bid with what a replica sustains, and with fewer replicas if that allows it."""
-    low, refuted = _sustained(judge, bid.option, bid.rate, bid.option.sustained, bid.refuted)
+    low, refuted = _sustained(judge, bid, bid.rate)
     kept = replace(bid, option=replace(bid.option, sustained=low), refuted=refuted)
     found = bid_for(judge.market, kept, low)
     if found.replicas >= bid.replicas:
@@ -128,13 +138,13 @@ def _settled(judge: _Judge, bid: Bid) -> Bid:
 
 
 def _sustained(
-    judge: _Judge, option: Option, low: float, high: float, refuted: Measured | None
+    judge: _Judge, bid: Bid, low: float, *, precision: float = _PRECISION
 ) -> tuple[float, Measured | None]:
     """The highest rate that keeps the promises, and a trial just above it that does not, if any.
 
-    `low` keeps them, `high` may or may not; `refuted` does not.
+    `low` keeps them; what the bid sustains may or may not, and what refuted it does not.
     """
-    least = low
+    option, least, high, refuted = bid.option, low, bid.option.sustained, bid.refuted
     if refuted is None:
         if high <= low:
             return low, None
@@ -142,7 +152,7 @@ def _sustained(
         if judge.keeps(found):
             return high, None
         refuted = found
-    while refuted.rate - low > _PRECISION * refuted.rate:
+    while refuted.rate - low > precision * refuted.rate:
         found = judge.try_out(option, (low + refuted.rate) / 2)
         if judge.keeps(found):
             low = found.rate
@@ -159,8 +169,8 @@ def _none(judge: _Judge, hopes: list[Bid], *, settled: bool) -> list[Bid]:
         return ranked
     nearest, *others = ranked
     if nearest.option.sustained:
-        most = hopes[known.index(nearest)].option.sustained
-        low, refuted = _sustained(judge, nearest.option, 0.0, most, nearest.refuted)
+        hope = hopes[known.index(nearest)]
+        low, refuted = _sustained(judge, hope, 0.0, precision=_ROUGHLY)
         nearest = bid_for(judge.market, replace(nearest, refuted=refuted), low)
         if nearest.feasible:
             nearest = _given_up(nearest)

@@ -14,6 +14,7 @@ from plimsoll_planner.result import (
     Prediction,
     Simulated,
 )
+from plimsoll_planner.scene import Scene
 from plimsoll_planner.search import Bid, Broken, Market, Refusal, search
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import round_up
@@ -40,7 +41,9 @@ def plan(request: PlanRequest, trial_requests: int = 0) -> PlanResult:
         edges: tuple[Alternative, ...] = ()
     else:
         binding = what_is_missing(market, ranked)
-        edges = tuple(edge.alternative for edge in nearest_edges(market, trials))
+        edges = tuple(
+            edge.alternative for edge in nearest_edges(Scene(market, tuple(ranked), trials))
+        )
     return PlanResult(
         feasible=feasible,
         plan=_plan(market, ranked[0], binding) if ranked else None,
@@ -58,6 +61,8 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
     shape, engine, memory = bid.shape, bid.option.engine, bid.option.memory
     cost = bid.cost_per_million_tokens
     sure, seen = uncertainty(shape.accelerator), bid.measured
+    if seen is not None:
+        sure = sure.beside(seen.ttft_error, seen.tpot_error)
     return Plan(
         accelerator=shape.label,
         cpu_cores=shape.cpu_cores,

@@ -18,10 +18,12 @@ SEED = 0
 """Of all trials: loads, promises and replicas are compared on the same requests."""
 WARM_UP = 0.2
 """Requests that pass before those measured, as a share of these."""
-_STRATUM = 500
-_TOKENS = 300_000
-"""Most tokens of all answers that are measured, which bounds the time that a trial takes."""
-_FEWEST = 100
+_STEPS = 40_000
+"""About as many steps are simulated at most, which bounds the time that a trial takes: about a
+quarter of a second."""
+_RUNNING = 0.25
+"""Sequences that run at once, as a share of those that may: about as many as at a usual load."""
+_FEWEST = 200
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,10 @@ class Trials:
 
 
 def _measured(workload: Workload, model: ReplicaModel, rate: float, most: int) -> Measured:
-    count = min(most, max(_FEWEST, _TOKENS // workload.output_tokens.mean))
-    arrivals = RandomTraffic(workload, stratum=_STRATUM).arrivals(
+    running = max(1.0, _RUNNING * model.limits.max_num_seqs)
+    affordable = int(_STEPS * running / workload.output_tokens.mean)
+    count = min(most, max(_FEWEST, affordable))
+    arrivals = RandomTraffic(workload, stratum=max(1, count // 2)).arrivals(
         rate, model.limits.max_model_len, SEED
     )
     run = simulate(Fleet(model), arrivals, Window(int(count * WARM_UP), count))

@@ -5,6 +5,7 @@ the performance model to (`docs/predictions.md`): on the GPUs that its constants
 on all others. A calibrated accelerator has the error of its own fit instead.
 """
 
+import math
 from dataclasses import dataclass
 
 from plimsoll_planner.accelerator import Accelerator
@@ -13,6 +14,8 @@ FITTED_ON = frozenset({"NVIDIA-H100-80GB-HBM3", "NVIDIA-H200"})
 """Products of the points that the constants of `performance` were fitted on."""
 _FROM_MEDIAN = 1.9
 """80th percentile of a normal error's size over its median: 1.2816 / 0.6745."""
+_OF_19_IN_20 = 0.654
+"""80th over 95th percentile of a normal error's size: 1.2816 / 1.96."""
 _QUEUEING = 1.5
 """Share by which an error of the step times grows in a TTFT that waits in queues."""
 
@@ -23,6 +26,13 @@ class Range:
 
     low: float
     high: float
+
+    def beside(self, error: float | None) -> "Range":
+        """The range where another, independent error comes to it: a share of the prediction that
+        19 of 20 lie within, as a simulation tells of itself."""
+        own = _OF_19_IN_20 * (error or 0.0)
+        low, high = math.hypot(1 - self.low, own), math.hypot(self.high - 1, own)
+        return Range(max(0.0, 1 - low), 1 + high)
 
     def of(self, prediction: float) -> tuple[float, float]:
         """The range of a prediction, in its unit."""
@@ -35,6 +45,10 @@ class Uncertainty:
 
     tpot: Range
     ttft: Range
+
+    def beside(self, ttft_error: float | None, tpot_error: float | None) -> "Uncertainty":
+        """The same of percentiles that come from a simulation, which err themselves."""
+        return Uncertainty(self.tpot.beside(tpot_error), self.ttft.beside(ttft_error))
 
 
 FITTED = Uncertainty(Range(0.93, 1.10), Range(0.65, 1.40))

@@ -8,7 +8,16 @@ from plimsoll_operator.api.base import ApiModel
 class PercentileValue(ApiModel):
     """One latency figure."""
 
+    p50: str | None = Field(default=None, description="Median.")
     p95: str = Field(description="95th percentile, such as 640ms.")
+
+
+class SimulatedTraffic(ApiModel):
+    """What latencies were simulated on."""
+
+    requests: int = Field(description="Requests that were measured.")
+    seed: int = Field(description="Seed of their gaps and lengths.")
+    requests_per_second: str = Field(description="Rate at one replica.")
 
 
 class Predicted(ApiModel):
@@ -21,6 +30,14 @@ class Predicted(ApiModel):
     )
     cost_per_million_tokens: str | None = Field(
         default=None, description="Cost per million output tokens; absent if no price is known."
+    )
+    queue: PercentileValue | None = Field(
+        default=None, description="Predicted wait for a place in the engine."
+    )
+    simulated: SimulatedTraffic | None = Field(
+        default=None,
+        description="What the latencies were simulated on; absent where they are by closed "
+        "formulas.",
     )
 
 

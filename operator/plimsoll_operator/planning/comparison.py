@@ -89,6 +89,7 @@ def compare(
     new: Bundle,
     inventory: tuple[AcceleratorPool, ...],
     model_directory: Path | None = None,
+    trial_requests: int = 0,
 ) -> list[Change]:
     """A change for every LLMDeployment of either bundle, in the order of the new one.
 
@@ -100,12 +101,13 @@ def compare(
     before = {
         item.resource.key: Side(item, Standing(plan=item.resource.status.plan)) for item in stated
     }
-    for planned in plan_bundle(replace(old, deployments=rest), inventory, model_directory):
+    unstated = replace(old, deployments=rest)
+    for planned in plan_bundle(unstated, inventory, model_directory, trial_requests):
         resource = planned.declared.resource
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
     prices = Prices(inventory, old.accelerators, new.accelerators)
     changes = []
-    for planned in plan_bundle(new, inventory, model_directory):
+    for planned in plan_bundle(new, inventory, model_directory, trial_requests):
         key = _counterpart(planned.declared, before)
         changes.append(_change(before.pop(key) if key else None, planned, prices))
     return changes + [_removed(side, prices) for side in before.values()]

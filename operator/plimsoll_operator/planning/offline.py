@@ -35,12 +35,15 @@ class Planned:
 
 
 def plan_bundle(
-    bundle: Bundle, inventory: tuple[AcceleratorPool, ...], model_directory: Path | None = None
+    bundle: Bundle,
+    inventory: tuple[AcceleratorPool, ...],
+    model_directory: Path | None = None,
+    trial_requests: int = 0,
 ) -> list[Planned]:
     """A plan for every LLMDeployment, each as if it had the whole inventory.
 
-    `model_directory` holds the config.json to use instead of each model's own. Raises BundleError
-    where one cannot be read.
+    `trial_requests` are those of `planner.plan`. `model_directory` holds the config.json to use
+    instead of each model's own. Raises BundleError where one cannot be read.
     """
     planned: list[Planned] = []
     problems: list[str] = []
@@ -57,7 +60,9 @@ def plan_bundle(
                 bundle.accelerators,
                 found.draft_model,
             )
-            planned.append(Planned(declared, request, plan(request), found.unserved))
+            planned.append(
+                Planned(declared, request, plan(request, trial_requests), found.unserved)
+            )
         except ModelSourceError as error:
             problems.append(f"{declared.document.where(where)}: {where}: {error}")
         except ValueError as error:

@@ -152,7 +152,11 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
                 cost is not None and cost <= most,
             )
         )
-    lines.append(f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom")
+    seen = predicted.simulated
+    how = "closed formulas" if seen is None else f"{seen.requests} simulated requests"
+    lines.append(
+        f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom; by {how}"
+    )
     return lines
 
 

@@ -11,6 +11,7 @@ from plimsoll_operator.api.status import (
     PlanPrecision,
     PlanStatus,
     Predicted,
+    SimulatedTraffic,
 )
 from plimsoll_operator.resources import GPU
 from plimsoll_planner.accelerators import CPU
@@ -102,11 +103,27 @@ def decimal_string(value: float, digits: int = 3) -> str:
 
 
 def _predicted(plan: Plan) -> Predicted:
-    predicted = plan.predicted
+    predicted, seen = plan.predicted, plan.predicted.simulated
     cost = predicted.cost_per_million_tokens
     return Predicted(
-        time_to_first_token=PercentileValue(p95=format_duration(predicted.ttft_p95)),
-        time_per_output_token=PercentileValue(p95=format_duration(predicted.tpot_p95)),
+        time_to_first_token=_percentiles(
+            predicted.ttft_p95, None if seen is None else seen.ttft_p50
+        ),
+        time_per_output_token=_percentiles(
+            predicted.tpot_p95, None if seen is None else seen.tpot_p50
+        ),
         requests_per_second_per_replica=figure(predicted.requests_per_second_per_replica),
         cost_per_million_tokens=None if cost is None else figure(cost),
+        queue=None if seen is None else _percentiles(seen.queue_p95),
+        simulated=None
+        if seen is None
+        else SimulatedTraffic(
+            requests=seen.requests, seed=seen.seed, requests_per_second=figure(seen.rate)
+        ),
+    )
+
+
+def _percentiles(p95: float, p50: float | None = None) -> PercentileValue:
+    return PercentileValue(
+        p50=None if p50 is None else format_duration(p50), p95=format_duration(p95)
     )
