@@ -7,6 +7,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from plimsoll_operator.autoscale import Sample
+from plimsoll_operator.measurement import Counters
+from plimsoll_operator.traces.metrics_snapshot import OUTPUTS, PROMPTS, Histogram
 
 TIMEOUT_SECONDS = 2.0
 MAX_BYTES = 2 << 20
@@ -14,6 +16,13 @@ MAX_CONCURRENT = 64
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
+HISTOGRAMS = (
+    PROMPTS,
+    OUTPUTS,
+    "vllm:time_to_first_token_seconds",
+    "vllm:request_time_per_output_token_seconds",
+)
+"""In the order of the fields of Counters."""
 
 
 class EngineClient:
@@ -68,17 +77,27 @@ def parse_sample(replica: str, text: str, at: float) -> Sample:
     Raises ValueError where the text is no exposition or a metric is missing.
     """
     values: dict[str, list[float]] = {RUNNING: [], WAITING: [], KV_CACHE_USAGE: []}
+    histograms = {name: Histogram() for name in HISTOGRAMS}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name in values:
                 values[sample.name].append(sample.value)
+            name, _, kind = sample.name.rpartition("_")
+            if name in histograms:
+                histograms[name].add(kind, sample.labels, sample.value)
     missing = [name for name, found in values.items() if not found]
     if missing:
         raise ValueError(f"/metrics lacks {', '.join(missing)}")
+    running, waiting = sum(values[RUNNING]), sum(values[WAITING])
+    counters: Counters | None = None
+    if all(histogram.buckets for histogram in histograms.values()):
+        prompts, outputs, first_token, per_token = (histograms[name] for name in HISTOGRAMS)
+        counters = Counters(prompts, outputs, first_token, per_token, running + waiting)
     return Sample(
         replica=replica,
         at=at,
-        running=sum(values[RUNNING]),
-        waiting=sum(values[WAITING]),
+        running=running,
+        waiting=waiting,
         kv_cache_usage=max(values[KV_CACHE_USAGE]),
+        counters=counters,
     )

@@ -9,22 +9,25 @@ from plimsoll_operator.autoscale import Measured, Policy, Sample
 from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
 from plimsoll_operator.observed import Observed, owned_by, rollout
-from plimsoll_operator.render.children import ChildKey, child_keys
+from plimsoll_operator.render.children import ChildKey
 from plimsoll_operator.resource import Key, Resource
 from plimsoll_operator.store import Store
 
 
-async def observe(store: Store, cluster: Cluster, resource: Resource) -> Observed:
+async def observe(
+    store: Store, cluster: Cluster, resource: Resource, keys: tuple[ChildKey, ...]
+) -> Observed:
     """Children and pods of a resource. Raises ClusterError.
 
-    A child that the store lacks is read from the API server, since the watches do not see objects
-    without our labels, and such an object must not be taken over.
+    `keys` are the children that it should have. One that the store lacks is read from the API
+    server, since the watches do not see objects without our labels, and such an object must not be
+    taken over.
     """
     children: dict[ChildKey, Mapping[str, Any]] = {}
     for kind in CHILDREN:
         for item in store.of_instance(kind.name, resource.key):
             children[kind.name, str(item["metadata"]["name"])] = item
-    for kind_name, name in child_keys(resource.name):
+    for kind_name, name in keys:
         if (kind_name, name) not in children:
             found = await cluster.get(BY_NAME[kind_name], resource.namespace, name)
             if found is not None:

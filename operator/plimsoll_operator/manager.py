@@ -170,8 +170,9 @@ class Manager:
             targets = []
             for key in self._store.resource_keys():
                 raw = self._store.get(RESOURCE.name, *key)
-                if raw is not None and scales_automatically(parse_resource(raw).spec):
-                    targets.append((key, ready_replicas(self._store, key)))
+                if raw is not None:
+                    scales = scales_automatically(parse_resource(raw).spec)
+                    targets.append((key, ready_replicas(self._store, key), scales))
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
 

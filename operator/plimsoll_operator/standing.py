@@ -6,7 +6,9 @@ a plan that misses the SLO gives way, to the first feasible one.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.engine_support import ENGINE
@@ -34,7 +36,8 @@ class Standing:
     """What should run. `plan` is the plan to apply, or None to leave everything as it is.
 
     `feasibility` says why the SLO cannot be met, `trouble` why nothing can be applied. `inputs` is
-    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run.
+    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run. `record`
+    says what a plan was made from, where that is not kept in the cluster yet.
     """
 
     plan: PlanStatus | None = None
@@ -42,6 +45,7 @@ class Standing:
     feasibility: Feasibility | None = None
     trouble: Trouble | None = None
     beyond: PlanStatus | None = None
+    record: Mapping[str, Any] | None = None
 
 
 def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:

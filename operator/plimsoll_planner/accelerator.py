@@ -84,12 +84,16 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where each figure is from: a URL, or for `cpu` what was measured."""
+    """Where each figure is from: a URL, or for `cpu` what was measured.
+
+    `efficiency` is that of the shares of peak that kernels of this product reach, if it has any.
+    """
 
     memory: str
     bandwidth: str
     compute: str
     link: str
+    efficiency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,10 @@ class Mig:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Shares of the peaks that a calibration has measured; None where it says nothing.
+    """Shares of the peaks that a calibration has measured, or others of kernels on this product;
+    None where nothing is known, and what the performance model has for all counts.
 
-    `error` is the median relative error of step times with them.
+    `error` is the median relative error of a calibration's step times.
     """
 
     compute: float | None = None

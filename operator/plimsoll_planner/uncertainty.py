@@ -41,18 +41,22 @@ class Range:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Of a prediction's time per output token and time to first token."""
+    """Of a prediction's time per output token and time to first token, and what it is known by."""
 
     tpot: Range
     ttft: Range
+    basis: str
 
     def beside(self, ttft_error: float | None, tpot_error: float | None) -> "Uncertainty":
         """The same of percentiles that come from a simulation, which err themselves."""
-        return Uncertainty(self.tpot.beside(tpot_error), self.ttft.beside(ttft_error))
+        tpot, ttft = self.tpot.beside(tpot_error), self.ttft.beside(ttft_error)
+        return Uncertainty(tpot, ttft, self.basis)
 
 
-FITTED = Uncertainty(Range(0.93, 1.10), Range(0.65, 1.40))
-OTHERS = Uncertainty(Range(0.75, 1.40), Range(0.55, 1.80))
+FITTED = Uncertainty(Range(0.93, 1.10), Range(0.65, 1.40), "by published measurements on it")
+OTHERS = Uncertainty(
+    Range(0.75, 1.40), Range(0.55, 1.80), "by published measurements on other accelerators"
+)
 
 
 def uncertainty(accelerator: Accelerator) -> Uncertainty:
@@ -61,5 +65,6 @@ def uncertainty(accelerator: Accelerator) -> Uncertainty:
     if error is not None:
         wide = 1 + _FROM_MEDIAN * error
         queued = 1 + _QUEUEING * _FROM_MEDIAN * error
-        return Uncertainty(Range(1 / wide, wide), Range(1 / queued, queued))
+        basis = f"by its calibration, which is off by {error:.1%}"
+        return Uncertainty(Range(1 / wide, wide), Range(1 / queued, queued), basis)
     return FITTED if accelerator.name in FITTED_ON else OTHERS

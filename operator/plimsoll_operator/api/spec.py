@@ -295,6 +295,13 @@ class LLMDeploymentSpec(ApiModel):
         le=1000,
     )
     pin: Pin = Field(default=Pin(), description="Planned values to keep as given.")
+    revision_history_limit: int = Field(
+        default=10,
+        description="How many earlier plans are kept as ControllerRevisions, besides the one in "
+        "force and those that pods still run by.",
+        ge=0,
+        le=100,
+    )
     speculation: Speculation = Field(
         default=Speculation(), description="Whether tokens are drafted ahead, and how many."
     )

@@ -10,6 +10,12 @@ class PercentileValue(ApiModel):
 
     p50: str | None = Field(default=None, description="Median.")
     p95: str = Field(description="95th percentile, such as 640ms.")
+    low: str | None = Field(
+        default=None, description="Of a prediction: 1 of 10 measurements is expected below this."
+    )
+    high: str | None = Field(
+        default=None, description="Of a prediction: 1 of 10 measurements is expected above this."
+    )
 
 
 class SimulatedTraffic(ApiModel):
@@ -100,6 +106,16 @@ class Feasibility(ApiModel):
     )
 
 
+class ObservedTraffic(ApiModel):
+    """What the engines measured over the last minutes, told again only where it has changed."""
+
+    requests_per_second: str = Field(description="Rate of arrivals over all replicas.")
+    prompt_tokens: int = Field(description="Mean length of prompts.")
+    output_tokens: int = Field(description="Mean length of outputs.")
+    time_to_first_token: PercentileValue = Field(description="Measured TTFT.")
+    time_per_output_token: PercentileValue = Field(description="Measured TPOT.")
+
+
 class Condition(ApiModel):
     """metav1.Condition."""
 
@@ -129,6 +145,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     endpoint: str | None = Field(default=None, description="Base URL for clients in the cluster.")
     plan: PlanStatus | None = Field(default=None, description="The plan that is in force.")
+    current_revision: str | None = Field(
+        default=None, description="Name of the ControllerRevision that keeps the plan in force."
+    )
     plan_generation: int | None = Field(
         default=None, description="Newest generation that the plan in force was made or kept for."
     )
@@ -143,9 +162,12 @@ class LLMDeploymentStatus(ApiModel):
     feasibility: Feasibility | None = Field(
         default=None, description="Present while the SLO cannot be met."
     )
+    observed: ObservedTraffic | None = Field(
+        default=None, description="What was measured under the plan in force."
+    )
     conditions: list[Condition] = Field(
         default_factory=list,
-        description="Ready, Reconciling, Stalled, SLOFeasible, AutoscalingActive.",
+        description="Ready, Reconciling, Stalled, SLOFeasible, AutoscalingActive, PlanDrifted.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],

@@ -7,7 +7,7 @@ from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
 from plimsoll_operator.standing import engine_limit
-from plimsoll_planner.accelerators import Accelerator
+from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.cost import Cost, TokenCost
 from plimsoll_planner.drafting import Drafter, memory_without_kv_cache
 from plimsoll_planner.inputs import DraftModel, PlanRequest
@@ -17,6 +17,7 @@ from plimsoll_planner.options import HEADROOM
 from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.result import Plan, PlanResult
 from plimsoll_planner.text import figure, money
+from plimsoll_planner.uncertainty import uncertainty
 
 _BAR = 40
 _PARTS = (("weights", "█"), ("KV cache", "▓"), ("activations", "▒"), ("reserve", "░"))
@@ -132,22 +133,29 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
     load = request.workload.requests_per_second
     promised, predicted = request.objectives, plan.predicted
     rate = plan.replicas * predicted.requests_per_second_per_replica
-    lines = [f"  {'':<24}{'predicted':>12}{'promised':>12}"]
-    for name, has, limit in (
-        ("time to first token p95", predicted.ttft_p95, promised.ttft_p95),
-        ("time per token p95", predicted.tpot_p95, promised.tpot_p95),
+    lines = [_compared("", "predicted", "8 of 10 within", "promised", None)]
+    for name, has, span, limit in (
+        (
+            "time to first token p95",
+            predicted.ttft_p95,
+            predicted.ttft_p95_range,
+            promised.ttft_p95,
+        ),
+        ("time per token p95", predicted.tpot_p95, predicted.tpot_p95_range, promised.tpot_p95),
     ):
         wanted = "-" if limit is None else format_duration(limit)
         kept = None if limit is None else has <= limit * (1 - HEADROOM) * 1.005
-        lines.append(_compared(name, format_duration(has), wanted, kept))
-    sustained = _compared("requests/s sustained", figure(rate), figure(load), rate >= load)
-    lines.append(sustained)
+        between = "" if span is None else " to ".join(map(format_duration, span))
+        lines.append(_compared(name, format_duration(has), between, wanted, kept))
+    sustained = rate >= load
+    lines.append(_compared("requests/s sustained", figure(rate), "", figure(load), sustained))
     cost, most = predicted.cost_per_million_tokens, promised.max_cost_per_million_tokens
     if most is not None:
         lines.append(
             _compared(
                 "cost per 1M tokens",
                 "unknown" if cost is None else money(cost),
+                "",
                 money(most),
                 cost is not None and cost <= most,
             )
@@ -157,12 +165,15 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
     lines.append(
         f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom; by {how}"
     )
+    accelerator = find(plan.accelerator, request.accelerators)
+    if accelerator is not None and predicted.ttft_p95_range is not None:
+        lines.append(f"  ranges are {uncertainty(accelerator).basis}")
     return lines
 
 
-def _compared(name: str, has: str, wanted: str, kept: bool | None) -> str:
+def _compared(name: str, has: str, span: str, wanted: str, kept: bool | None) -> str:
     mark = "" if kept is None else f"   {KEPT if kept else BROKEN}"
-    return f"  {name:<24}{has:>12}{wanted:>12}{mark}"
+    return f"  {name:<24}{has:>10}{span:>18}{wanted:>11}{mark}"
 
 
 def _costs(cost: Cost) -> list[str]:

@@ -106,15 +106,15 @@ def _predicted(plan: Plan) -> Predicted:
     predicted, seen = plan.predicted, plan.predicted.simulated
     cost = predicted.cost_per_million_tokens
     return Predicted(
-        time_to_first_token=_percentiles(
-            predicted.ttft_p95, None if seen is None else seen.ttft_p50
+        time_to_first_token=_latency(
+            predicted.ttft_p95, predicted.ttft_p95_range, None if seen is None else seen.ttft_p50
         ),
-        time_per_output_token=_percentiles(
-            predicted.tpot_p95, None if seen is None else seen.tpot_p50
+        time_per_output_token=_latency(
+            predicted.tpot_p95, predicted.tpot_p95_range, None if seen is None else seen.tpot_p50
         ),
         requests_per_second_per_replica=figure(predicted.requests_per_second_per_replica),
         cost_per_million_tokens=None if cost is None else figure(cost),
-        queue=None if seen is None else _percentiles(seen.queue_p95),
+        queue=None if seen is None else _latency(seen.queue_p95),
         simulated=None
         if seen is None
         else SimulatedTraffic(
@@ -123,7 +123,9 @@ def _predicted(plan: Plan) -> Predicted:
     )
 
 
-def _percentiles(p95: float, p50: float | None = None) -> PercentileValue:
-    return PercentileValue(
-        p50=None if p50 is None else format_duration(p50), p95=format_duration(p95)
-    )
+def _latency(
+    p95: float, span: tuple[float, float] | None = None, p50: float | None = None
+) -> PercentileValue:
+    low, high = (None, None) if span is None else map(format_duration, span)
+    median = None if p50 is None else format_duration(p50)
+    return PercentileValue(p50=median, p95=format_duration(p95), low=low, high=high)

@@ -43,7 +43,7 @@ class Process:
         self.engines = EngineClient()
         scraper = Scraper(self.engines, 5, lambda _: None)
         self.controller = Controller(
-            Settings(image=IMAGE),
+            Settings(image=IMAGE, trial_requests=0),
             cluster,  # type: ignore[arg-type]
             self.store,
             scraper,

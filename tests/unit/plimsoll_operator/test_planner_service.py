@@ -55,7 +55,7 @@ async def look(service: PlannerService, generation: int = 1) -> Standing:
 
 async def test_what_a_hub_does_not_have_is_asked_for_less_and_less(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("HTTP 404: no such model"))
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for _ in range(40):
         answer = await look(service)
         assert answer.trouble is not None
@@ -68,7 +68,7 @@ async def test_what_a_hub_does_not_have_is_asked_for_less_and_less(hubs: Hubs) -
 
 async def test_an_edit_asks_at_once(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("HTTP 401: the model is private or gated"))
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for generation in (1, 1, 2, 2, 3):
         await look(service, generation)
     assert len(hub.asked) == 3
@@ -79,7 +79,7 @@ async def test_an_edit_asks_at_once(hubs: Hubs) -> None:
 
 async def test_a_network_that_is_down_is_tried_at_every_look(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("connection refused", transient=True))
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for _ in range(3):
         answer = await look(service)
         assert answer.trouble is not None
@@ -92,12 +92,12 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
 ) -> None:
     asked = []
 
-    def fail(request: PlanRequest) -> PlanResult:
+    def fail(request: PlanRequest, trial_requests: int) -> PlanResult:
         asked.append(request)
         raise ValueError("kvCache FP8 needs attention kernels that are not there")
 
     monkeypatch.setattr(planner_service, "plan", fail)
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for _ in range(3):
         answer = await service.standing(resource())
         assert answer.trouble is not None
@@ -113,7 +113,7 @@ async def test_a_price_that_comes_later_is_planned_with() -> None:
         "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}},
     }
     store.put("Node", node)
-    service = PlannerService(store, no_config_map)
+    service = PlannerService(store, no_config_map, 0)
     first = await service.standing(resource())
     assert first.plan is not None
     assert first.plan.predicted.cost_per_million_tokens is None
@@ -141,7 +141,7 @@ async def test_a_draft_model_is_read_as_the_model_is_and_must_fit_it() -> None:
     allocatable = {"cpu": "2", "memory": "8Gi"}
     metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
     store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
-    service = PlannerService(store, config_map)
+    service = PlannerService(store, config_map, 0)
     reference = {"configMapKeyRef": {"name": "draft"}}
     draft = {"source": "pvc://claim/draft", "configFrom": reference}
     drafting = resource(spec={"speculation": {"method": "DraftModel", "draftModel": draft}})
@@ -172,7 +172,7 @@ async def test_a_hub_that_lacks_the_draft_model_is_asked_less_and_less(hubs: Hub
         return (builtin.path("tiny") / "config.json").read_text()
 
     hub = hubs(ModelSourceError("HTTP 404: no such model"))
-    service = PlannerService(Store(), config_map)
+    service = PlannerService(Store(), config_map, 0)
     model = {"source": "pvc://claim", "configFrom": {"configMapKeyRef": {"name": "facts"}}}
     draft = {"source": "hf://org/draft", "revision": "0" * 40}
     spec = {"model": model, "speculation": {"method": "DraftModel", "draftModel": draft}}
