@@ -2,21 +2,24 @@
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 from plimsoll_planner.inputs import Objectives, Workload
+from plimsoll_planner.latency import mean_running
 from plimsoll_planner.memory import BLOCK_SIZE
 from plimsoll_planner.options import HEADROOM, Option
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, Window, simulate
 from plimsoll_planner.simulation.summary import Percentiles, summary
+from plimsoll_planner.traffic import Traffic
 from plimsoll_runtime.core.limits import EngineLimits
 
 REQUESTS = 1000
 """Requests that are measured for a plan: their p95 is as sure as the step times, or more."""
 SEED = 0
 """Of all trials: loads, promises and replicas are compared on the same requests."""
-WARM_UP = 0.2
+WARM_UP = 0.3
 """Requests that pass before those measured, as a share of these."""
 _STEPS = 40_000
 """About as many steps are simulated at most, which bounds the time that a trial takes: about a
@@ -83,18 +86,28 @@ class Trials:
                 enable_prefix_caching=workload.shared_prefix_tokens >= BLOCK_SIZE,
             )
             model = ReplicaModel(option.engine.step, limits)
-            self._known[key] = _measured(workload, model, rate, self.requests)
+            traffic = Traffic.of(workload, max_model_len)
+            running = round(mean_running(option.engine, traffic, rate))
+            self._known[key] = _measured(workload, model, rate, running, self.requests)
         return self._known[key]
 
 
-def _measured(workload: Workload, model: ReplicaModel, rate: float, most: int) -> Measured:
-    running = max(1.0, _RUNNING * model.limits.max_num_seqs)
-    affordable = int(_STEPS * running / workload.output_tokens.mean)
+def _measured(
+    workload: Workload, model: ReplicaModel, rate: float, running: int, most: int
+) -> Measured:
+    """Begins with as many sequences as run in a steady state, which is far off from an idle replica
+    where there are hundreds."""
+    at_once = max(1.0, _RUNNING * model.limits.max_num_seqs)
+    affordable = int(_STEPS * at_once / workload.output_tokens.mean)
     count = min(most, max(_FEWEST, affordable))
-    arrivals = RandomTraffic(workload, stratum=max(1, count // 2)).arrivals(
-        rate, model.limits.max_model_len, SEED
+    traffic, longest = (
+        RandomTraffic(workload, stratum=max(1, count // 2)),
+        model.limits.max_model_len,
     )
-    run = simulate(Fleet(model), arrivals, Window(int(count * WARM_UP), count))
+    arrivals = chain(
+        traffic.underway(running, longest, SEED), traffic.arrivals(rate, longest, SEED)
+    )
+    run = simulate(Fleet(model), arrivals, Window(running + int(count * WARM_UP), count))
     found = summary(run, Objectives())
     ttft, tpot, queue = found.ttft, found.tpot, found.queue
     return Measured(

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from operator import itemgetter
 from random import Random
 from statistics import NormalDist
@@ -64,6 +64,23 @@ class RandomTraffic:
             yield Arrival(
                 at, prompt, output, prefix_ids, sender.tenant, sender.priority, max(1, shared)
             ).within(max_model_len)
+
+    def underway(self, count: int, max_model_len: int, seed: int) -> Iterator[Arrival]:
+        """So many requests as run at a moment, at time 0: what each has got so far is a part of its
+        prompt.
+
+        A moment meets a long answer more often, by its length, and anywhere in it: lognormal
+        lengths then have the mean `mean · (1 + cv²)` and the same sigma.
+        """
+        outputs = self.workload.output_tokens
+        bias = 1 + squared_variation(outputs)
+        longer = Lengths(round(outputs.mean * bias), round(outputs.p95 * bias))
+        prompts = lognormal_lengths(self.workload.prompt_tokens, stream(seed, "prompts underway"))
+        answers = lognormal_lengths(longer, stream(seed, "outputs underway"))
+        shares = stream(seed, "shares underway")
+        for prompt, answer in islice(zip(prompts, answers, strict=False), count):
+            left = max(1, round(answer * shares.random()))
+            yield Arrival(0.0, prompt + answer - left, left).within(max_model_len)
 
     def _stream(self, seed: int, name: str) -> Random:
         if self.stratum == 1:
