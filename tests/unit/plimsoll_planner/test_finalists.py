@@ -116,7 +116,7 @@ def test_a_looser_promise_never_costs_more() -> None:
     by_tpot = [cost(asked(tpot=limit)) for limit in (0.01, 0.03, 0.06, 0.1)]
     for costs in (by_ttft, by_tpot):
         assert costs == sorted(costs, reverse=True)
-        assert len(set(costs)) > 2
+        assert costs[0] > costs[-1]
 
 
 def test_more_bandwidth_never_costs_more() -> None:
@@ -164,9 +164,10 @@ def test_ways_out_hold_when_they_are_taken(request_: PlanRequest, axes: tuple[st
 
 
 def test_equal_requests_give_equal_bytes() -> None:
-    infeasible = replace(asked(24), inventory=(L40S,), max_replicas=2)
-    for request in (asked(), infeasible):
-        assert repr(plan(request, FEW)) == repr(plan(replace(request), FEW))
+    request = replace(asked(24), inventory=(L40S,), max_replicas=2)
+    once = plan(request, FEW)
+    assert once.alternatives
+    assert repr(once) == repr(plan(replace(request), FEW))
 
 
 def test_trials_are_few_and_remembered() -> None:
