@@ -171,7 +171,8 @@ def _refutation(market: Market, trial: Measured) -> str:
         )
         if limit is not None and needs > limit * (1 - HEADROOM)
     ]
-    return f"at {figure(trial.rate)} requests/s {' and '.join(broken)}"
+    what = " and ".join(broken) or "requests would wait ever longer"
+    return f"at {figure(trial.rate)} requests/s {what}"
 
 
 def _limit_text(market: Market, bid: Bid, limit: Limit, rate: float) -> str:

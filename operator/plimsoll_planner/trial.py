@@ -27,12 +27,18 @@ quarter of a second."""
 _RUNNING = 0.25
 """Sequences that run at once, as a share of those that may: about as many as at a usual load."""
 _FEWEST = 200
+_WAITED = 0.1
+"""Share of a trial's time that a request waits at most where the replica keeps up: with more to do
+than it can, by this share, the last ones would wait so long."""
+_SHORT = 1.0
+"""Seconds of a wait that tells nothing, however short the trial."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """What a replica did at `rate` requests per second. Seconds; errors of the 95th percentiles
-    are shares, None where there are too few requests to say."""
+    are shares, None where there are too few requests to say. `keeps_up` is whether requests did not
+    wait for ever longer."""
 
     rate: float
     requests: int
@@ -43,13 +49,13 @@ class Measured:
     queue_p95: float
     ttft_error: float | None
     tpot_error: float | None
+    keeps_up: bool
 
     def keeps(self, promised: Objectives) -> bool:
-        """Whether both latencies are as promised, headroom included."""
-        share = 1 - HEADROOM
-        return (promised.ttft_p95 is None or self.ttft_p95 <= promised.ttft_p95 * share) and (
-            promised.tpot_p95 is None or self.tpot_p95 <= promised.tpot_p95 * share
-        )
+        """Whether it keeps up, and both latencies are as promised, headroom included."""
+        ttft, tpot, share = promised.ttft_p95, promised.tpot_p95, 1 - HEADROOM
+        in_time = ttft is None or self.ttft_p95 <= ttft * share
+        return self.keeps_up and in_time and (tpot is None or self.tpot_p95 <= tpot * share)
 
 
 class Trials:
@@ -120,6 +126,7 @@ def _measured(
         queue_p95=math.inf if queue is None else queue.p95,
         ttft_error=_error(ttft),
         tpot_error=_error(tpot),
+        keeps_up=queue is not None and queue.p95 <= max(_SHORT, _WAITED * run.seconds),
     )
 
 

@@ -44,7 +44,9 @@ def read_planned(
     check_stdin(*sources, inventory)
     pools = read_pools(inventory)
     try:
-        return plan_bundle(read_bundle(sources), pools, model_directory, trial_requests)
+        return plan_bundle(
+            read_bundle(sources), pools, model_directory, trial_requests=trial_requests
+        )
     except BundleError as error:
         raise InputError(str(error)) from error
 

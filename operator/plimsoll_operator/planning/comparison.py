@@ -102,12 +102,16 @@ def compare(
         item.resource.key: Side(item, Standing(plan=item.resource.status.plan)) for item in stated
     }
     unstated = replace(old, deployments=rest)
-    for planned in plan_bundle(unstated, inventory, model_directory, trial_requests):
+    for planned in plan_bundle(unstated, inventory, model_directory, trial_requests=trial_requests):
         resource = planned.declared.resource
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
     prices = Prices(inventory, old.accelerators, new.accelerators)
     changes = []
-    for planned in plan_bundle(new, inventory, model_directory, trial_requests):
+    # What engines of the old side have measured, as the operator would plan with it.
+    measured = [side.declared.resource.status.calibration for side in before.values()]
+    for planned in plan_bundle(
+        new, inventory, model_directory, measured, trial_requests=trial_requests
+    ):
         key = _counterpart(planned.declared, before)
         changes.append(_change(before.pop(key) if key else None, planned, prices))
     return changes + [_removed(side, prices) for side in before.values()]

@@ -53,7 +53,13 @@ def test_output_of_the_samples(
 GPU = ["--inventory", str(SAMPLES / "inventory-gpu.yaml")]
 SMOLLM2 = [*GPU, "--model-config", str(HERE / "smollm2-1.7b")]
 CLOSED = ["--requests", "0"]
-DIFF = [*CLOSED, "--diff", str(HERE / "diff" / "old.yaml"), str(HERE / "diff" / "new.yaml"), *SMOLLM2]
+DIFF = [
+    *CLOSED,
+    "--diff",
+    str(HERE / "diff" / "old.yaml"),
+    str(HERE / "diff" / "new.yaml"),
+    *SMOLLM2,
+]
 VIEWS = {
     "explained.txt": (["-f", str(SAMPLES / "smollm2-1.7b.yaml"), *SMOLLM2, "--explain"], 0),
     "diff/table.txt": (DIFF, 3),

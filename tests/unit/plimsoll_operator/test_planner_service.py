@@ -12,6 +12,7 @@ from plimsoll_operator.planning.model_source import ModelSourceError, SourceMode
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 from plimsoll_runtime import builtin
 from tests.unit.plimsoll_operator.samples import raw_resource, resource
@@ -104,6 +105,27 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
         assert (answer.trouble.reason, answer.trouble.transient) == ("PlanningFailed", False)
         assert "attention kernels" in answer.trouble.message
     assert len(asked) == 1
+
+
+async def test_equal_questions_are_simulated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(request: PlanRequest, trial_requests: int) -> PlanResult:
+        asked.append(trial_requests)
+        return plan(request, trial_requests)
+
+    monkeypatch.setattr(planner_service, "plan", counted)
+    store = Store()
+    allocatable = {"cpu": "2", "memory": "8Gi"}
+    metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
+    store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
+    service = PlannerService(store, no_config_map, 50)
+    answers = [await service.standing(resource(metadata={"name": name})) for name in ("a", "b")]
+    assert asked == [50]
+    for answer in answers:
+        assert answer.plan is not None
+        assert answer.plan.predicted.simulated is not None
+        assert answer.plan.predicted.simulated.requests == 50
 
 
 async def test_a_price_that_comes_later_is_planned_with() -> None:

@@ -212,3 +212,12 @@ def test_headroom_is_left() -> None:
     found = planned(request).predicted
     assert found.ttft_p95 <= (request.objectives.ttft_p95 or 0.0) * (1 - HEADROOM) * 1.005
     assert found.tpot_p95 <= (request.objectives.tpot_p95 or 0.0) * (1 - HEADROOM) * 1.005
+
+
+@pytest.mark.parametrize("promised", [Objectives(), Objectives(tpot_p95=0.06)])
+def test_without_a_ttft_queues_do_not_grow_either(promised: Objectives) -> None:
+    request = replace(asked(24), inventory=(L40S,), objectives=promised)
+    found = planned(request).predicted
+    assert found.simulated is not None
+    assert found.simulated.queue_p95 < 1.0
+    assert found.requests_per_second_per_replica < 16
