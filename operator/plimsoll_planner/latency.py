@@ -108,6 +108,12 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     )
 
 
+def mean_running(engine: Engine, traffic: Traffic, rate: float) -> float:
+    """Sequences that run at a moment; as many as may where more arrives than can be served."""
+    flow = _steady(engine, traffic, rate)
+    return float(engine.max_num_seqs) if flow is None else flow.running
+
+
 def prompt_share(engine: Engine, traffic: Traffic, rate: float) -> float | None:
     """Share of the engine's work that prompts are, the rest being decode; None if overloaded.
 
