@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """One load; `share` is of the measured knee."""
+    """One load."""
 
     case: Case
     rate: float
@@ -70,8 +70,8 @@ class Row:
 
     @property
     def share(self) -> float:
-        """Of the measured knee; not a number without one."""
-        return self.rate / (self.case.knee or math.nan)
+        """Of the measured knee, or of the predicted one where none was found."""
+        return self.rate / (self.case.knee or self.case.predicted_knee or math.nan)
 
     def error(self, name: str) -> float:
         """Relative, of the prediction."""
