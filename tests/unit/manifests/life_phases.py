@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from plimsoll_operator.resource import dump_status, parse_resource
@@ -23,7 +24,7 @@ OTHER = Standing(plan=cpu_plan(revision="ffffffffff", max_num_seqs=4), inputs="b
 
 def life_phases() -> dict[str, Raw]:
     """The object by what happens to it."""
-    return {name: copy.deepcopy(raw) for name, raw in _phases()}
+    return {name: copy.deepcopy(raw) for name, raw in chain(_course(), _troubles())}
 
 
 def _serving() -> Cell:
@@ -32,7 +33,7 @@ def _serving() -> Cell:
     return cell
 
 
-def _phases() -> Iterator[tuple[str, Raw]]:
+def _course() -> Iterator[tuple[str, Raw]]:
     cell = Cell(raw_resource())
     yield "created", cell.raw
     planning = first_status(parse_resource(cell.raw), NOW)
@@ -44,6 +45,7 @@ def _phases() -> Iterator[tuple[str, Raw]]:
     _fail(cell)
     cell.step(FEASIBLE)
     yield "no pod ready in time", cell.raw
+    cell.world.roll_out()
     cell.settle(FEASIBLE)
     yield "serving", cell.raw
     cell.edit(revisionHistoryLimit=3)
@@ -52,9 +54,12 @@ def _phases() -> Iterator[tuple[str, Raw]]:
     yield "edited, applying", cell.raw
     cell.step(OTHER)
     yield "edited, rolling out", cell.raw
+    cell.world.roll_out()
     cell.settle(OTHER)
     yield "edited, serving", cell.raw
 
+
+def _troubles() -> Iterator[tuple[str, Raw]]:
     cell = _serving()
     cell.edit(slo={"timeToFirstToken": {"p95": "1ms"}})
     cell.settle(Standing(feasibility=INFEASIBLE))

@@ -59,13 +59,15 @@ def argocd(script: str, raw: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def flux(raw: Mapping[str, Any]) -> str:
-    """By the expressions; one that fails is asked again until the Kustomization's timeout."""
+    """By the expressions. Where one fails Flux asks again, until the Kustomization's timeout."""
     (document,) = documents(FLUX / "kustomization.yaml")
     (expressions,) = (
         each
         for each in document["spec"]["healthCheckExprs"]
         if each["kind"] == raw.get("kind", "LLMDeployment")
     )
+    if "status" not in raw:
+        return "Unknown"  # cel-go, other than celpy, fails where a variable has no value
     environment = celpy.Environment()
     activation = {name: json_to_cel(value) for name, value in raw.items()}
     for name, verdict in (
@@ -74,11 +76,8 @@ def flux(raw: Mapping[str, Any]) -> str:
         ("current", "Current"),
     ):
         program = environment.program(environment.compile(expressions[name]))
-        try:
-            if program.evaluate(activation):
-                return verdict
-        except celpy.CELEvalError:
-            return "Unknown"
+        if program.evaluate(activation):
+            return verdict
     return "InProgress"
 
 
