@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ def rights(*resources: str) -> tuple[Object, Object]:
     )
 
 
+def allowed(kubectl: Kubectl, resource: Object, *options: str) -> bool:
+    """Whether the API server would take the object."""
+    return not answer(kubectl, resource, *options)
+
+
+def told(kubectl: Kubectl, resource: Object, as_whom: str, what: str) -> bool:
+    """Whether the API server's answer says so."""
+    return what in answer(kubectl, resource, as_whom)
+
+
 def answer(kubectl: Kubectl, resource: Object, *options: str) -> str:
     """What the API server says to a dry run; empty where it would take the object."""
     text = yaml.safe_dump(resource)
@@ -55,14 +66,14 @@ def test_who_names_an_object_must_be_allowed_to_read_it(kubectl: Kubectl) -> Non
         assert f"{TENANT} may not get the ConfigMap that configFrom names: facts" in refused
         kubectl.apply(*rights("configmaps"))
         if resource == "configmaps":
-            eventually("the right", lambda named=named: not answer(kubectl, named, as_tenant))
+            eventually("the right", partial(allowed, kubectl, named, as_tenant))
         else:
             claim = f"{TENANT} may not get the PersistentVolumeClaim that source names: weights"
-            eventually("told", lambda: claim in answer(kubectl, named, as_tenant))  # noqa: B023
+            eventually("told", partial(told, kubectl, named, as_tenant, claim))
             kubectl.apply(*rights("configmaps", resource))
-            eventually("the right", lambda named=named: not answer(kubectl, named, as_tenant))
+            eventually("the right", partial(allowed, kubectl, named, as_tenant))
         kubectl.apply(*rights())
-        eventually("no right", lambda named=named: bool(answer(kubectl, named, as_tenant)))
+        eventually("no right", partial(answer, kubectl, named, as_tenant))
     kubectl.run("delete", "role,rolebinding", TENANT)
 
 
