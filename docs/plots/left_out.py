@@ -3,7 +3,8 @@
 Run from the repository's root: `PYTHONPATH=operator:runtime:. python -m docs.plots.left_out`; takes
 minutes. The six constants that an accelerator can have of its own are fitted together on all
 measured points but those of one model, from what kernels reach alone and with weak priors there;
-then the model left out is predicted. The last row is the fit on all of them.
+then the model left out is predicted. The last rows are a fit on all of them, and one on nothing but
+the points that are judged: no constants of this model rank those better.
 """
 
 import csv
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plimsoll_planner.linear import solve
-from tests.unit.plimsoll_planner.measured import CONFIGS, accelerator, predict
+from tests.unit.plimsoll_planner.measured import CONFIGS, accelerator, predict, rank_correlation
 from tests.unit.plimsoll_planner.published import rows
 
 CSV = Path(__file__).with_name("left_out.csv")
@@ -26,19 +27,22 @@ between that of a ring and all of it, and guesses of the right size for what eng
 SPREAD = (0.1, 0.1, 0.7, 1.0, 1.0, 1.0)
 """Standard deviations of their logarithms."""
 NOISE, HUBER = 0.05, 1.5
+ALONE = "Llama-3.1-8B-Instruct"
+"""The model whose points are fitted by themselves too."""
 _ROUNDS, _DIFFERENCE = 12, 1e-3
 Row = dict[str, str]
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The TPOT error of `model`, which may be a system (of all, for `nothing`), with constants
-    fitted on the others."""
+    """The TPOT error of what was left out, a model or a system (of all, for `nothing`), with
+    constants fitted on the others, and the rank correlation of the two."""
 
     model: str
     points: int
     median: float
     p90: float
+    rank: float
     constants: tuple[float, ...]
 
 
@@ -114,14 +118,28 @@ def leave_out(model: str) -> LeftOut:
     every = rows("serving_measured.csv")
     known = [row for row in every if model not in (row["model"], row["system"])]
     judged = [row for row in every if model in (row["model"], row["system"])] or every
-    found = fit(known)
-    errors = sorted(abs(math.expm1(error(row, found))) for row in judged)
+    return judge(model, fit(known), judged)
+
+
+def alone(model: str) -> LeftOut:
+    """Fits on the points of one model only, and judges these."""
+    own = [row for row in rows("serving_measured.csv") if row["model"] == model]
+    return judge(f"all but {model}", fit(own), own)
+
+
+def judge(label: str, logarithms: Sequence[float], judged: Sequence[Row]) -> LeftOut:
+    """Of the constants with these logarithms."""
+    ratios = [math.exp(error(row, logarithms)) for row in judged]
+    errors = sorted(abs(ratio - 1) for ratio in ratios)
+    measured = [float(row["tpot_ms"]) for row in judged]
+    predicted = [ratio * value for ratio, value in zip(ratios, measured, strict=True)]
     return LeftOut(
-        model=model,
+        model=label,
         points=len(judged),
         median=statistics.median(errors),
         p90=errors[int(0.9 * len(errors))],
-        constants=tuple(map(math.exp, found)),
+        rank=rank_correlation(predicted, measured),
+        constants=tuple(map(math.exp, logarithms)),
     )
 
 
@@ -134,6 +152,7 @@ def saved() -> list[LeftOut]:
                 points=int(row["points"]),
                 median=float(row["median"]),
                 p90=float(row["p90"]),
+                rank=float(row["rank"]),
                 constants=tuple(float(row[name]) for name in NAMES),
             )
             for row in csv.DictReader(file)
@@ -144,12 +163,13 @@ def main() -> None:
     """Fits and writes."""
     with CSV.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["left_out", "points", "median", "p90", *NAMES])
-        for model in (*CONFIGS, "h100_sxm", "nothing"):
-            found = leave_out(model)
-            figures = [f"{value:.4g}" for value in (found.median, found.p90, *found.constants)]
-            writer.writerow([model, found.points, *figures])
-            sys.stdout.write(f"{model} {found.points} {' '.join(figures)}\n")
+        writer.writerow(["left_out", "points", "median", "p90", "rank", *NAMES])
+        every = [leave_out(model) for model in (*CONFIGS, "h100_sxm", "nothing")]
+        for found in (*every, alone(ALONE)):
+            figures = (found.median, found.p90, found.rank, *found.constants)
+            texts = [f"{value:.4g}" for value in figures]
+            writer.writerow([found.model, found.points, *texts])
+            sys.stdout.write(f"{found.model} {found.points} {' '.join(texts)}\n")
             sys.stdout.flush()
 
 

@@ -14,7 +14,6 @@ from string import Template
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import AcceleratorPool, Lengths, Objectives, PlanRequest, Workload
 from plimsoll_planner.memory import GPU_UTILISATION
-from plimsoll_planner.models.formats import FORMATS
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 from tests.unit.plimsoll_planner.published import NAMES, facts
@@ -56,22 +55,28 @@ class Cell:
 
     @property
     def least_tpot(self) -> float:
-        """Seconds in which the replica's memory is read once for what a single token needs."""
+        """Seconds in which the replica's memory is read once for what a single token needs, at
+        most as much as the layers have in the weights' format."""
         found, known = self.result.plan, find(ACCELERATORS[self.accelerator])
         if found is None or known is None:
             return math.inf
         of = facts(self.model)
-        width = FORMATS[found.weights_precision].activation_bytes
-        read = of.linear_parameters + of.active_expert_parameters + of.head_parameters
-        return width * read / (found.tensor_parallel_size * known.bandwidth)
+        form = of.format(found.weights_precision)
+        read = form.bits * (of.linear_parameters + of.active_expert_parameters)
+        read += form.other_bits * of.head_parameters
+        return read / 8 / (found.tensor_parallel_size * known.bandwidth)
 
     def __str__(self) -> str:
-        """`2×3 41 ms`: three replicas of two accelerators each and their TPOT; or why not."""
+        """`2×3 41 ms`: three replicas of two accelerators each and their TPOT, `2·4×3 41 ms`
+        where each is on two nodes; or why not."""
         found = self.result.plan
         if found is None:
             return "too large"
         if self.result.feasible:
-            return f"{found.tensor_parallel_size}×{found.replicas} {self.tpot * 1e3:.0f} ms"
+            stages = found.pipeline_parallel_size
+            one = f"{stages}·" if stages > 1 else ""
+            one += str(found.tensor_parallel_size)
+            return f"{one}×{found.replicas} {self.tpot * 1e3:.0f} ms"
         missed = self.result.binding_constraint.partition(" ")[0]
         return {"timeToFirstToken": "TTFT", "timePerOutputToken": "TPOT"}[missed]
 

@@ -31,30 +31,40 @@ COLOURS = ("#0b6e99", "#c8553d", "#5b8c5a", "#8a5a9e", "#b8860b", "#444444", "#2
 
 def measured_table(found: list[Point]) -> Iterable[str]:
     """Errors by model, and of all."""
-    yield "| model | points | TPOT median | p90 | bias | rank | TTFT median | rank |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield (
+        "| model | points | TPOT median | p90 | bias | rank | TTFT median | rank "
+        "| end to end median | rank |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for name in [*sorted({point.row["model"] for point in found}), "all"]:
         of = [point for point in found if name in (point.row["model"], "all")]
         tpot = sorted(point.tpot_error for point in of)
         bias = statistics.median(point.predicted.tpot / point.tpot - 1 for point in of)
+        ends = [point.end_to_end for point in of]
         yield (
             f"| {name} | {len(of)} | {percent(statistics.median(tpot))} "
             f"| {percent(tpot[int(0.9 * len(tpot))])} | {bias:+.1%} "
             f"| {rank_correlation([p.predicted.tpot for p in of], [p.tpot for p in of]):.2f} "
             f"| {percent(statistics.median(point.ttft_error for point in of))} "
-            f"| {rank_correlation([p.predicted.ttft for p in of], [p.ttft for p in of]):.2f} |"
+            f"| {rank_correlation([p.predicted.ttft for p in of], [p.ttft for p in of]):.2f} "
+            f"| {percent(statistics.median(p.end_to_end_error for p in of))} "
+            f"| {rank_correlation([p.predicted_end_to_end for p in of], ends):.2f} |"
         )
 
 
 def left_out_table() -> Iterable[str]:
     """Errors of models that the constants were not fitted on."""
-    yield "| left out | points | TPOT | p90 | compute | memory | link | step | layer | sequence |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield (
+        "| left out | points | TPOT | p90 | rank "
+        "| compute | memory | link | step | layer | sequence |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for found in saved():
         shares = " | ".join(f"{value:.2f}" for value in found.constants[:3])
         step, layer, sequence = found.constants[3:]
         yield (
             f"| {found.model} | {found.points} | {percent(found.median)} | {percent(found.p90)} "
+            f"| {found.rank:.2f} "
             f"| {shares} | {step * 1e3:.1f} ms | {layer * 1e6:.0f} µs | {sequence * 1e6:.0f} µs |"
         )
 

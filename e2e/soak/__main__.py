@@ -4,9 +4,9 @@ import argparse
 import signal
 import sys
 
-from e2e.soak import drain, leaving, mixed
+from e2e.soak import drain, fairness, leaving, mixed
 
-SCENARIOS = ("leaving", "drain", "mixed")
+SCENARIOS = ("fairness", "leaving", "drain", "mixed")
 
 
 def main(argv: list[str]) -> int:
@@ -22,6 +22,7 @@ def main(argv: list[str]) -> int:
     if unknown := set(given.scenarios) - {*SCENARIOS}:
         parser.error(f"no scenario {', '.join(unknown)}: there are {', '.join(SCENARIOS)}")
     runs = {
+        "fairness": lambda: fairness.run(given.seed),
         "leaving": lambda: leaving.run(given.seed, given.clients),
         "drain": lambda: drain.run(given.seed, given.rounds),
         "mixed": lambda: mixed.run(given.seed, given.minutes),

@@ -38,4 +38,18 @@ class Delete:
         return False
 
 
-Action = Apply | Delete
+@dataclass(frozen=True)
+class Renumber:
+    """Give a revision of ours a higher number, if it still has this uid; its data stays."""
+
+    key: ChildKey
+    uid: str
+    number: int
+
+    @property
+    def only_scales(self) -> bool:
+        """Never."""
+        return False
+
+
+Action = Apply | Delete | Renumber

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from plimsoll_operator import metrics
-from plimsoll_operator.actions import Action, Apply
+from plimsoll_operator.actions import Action, Apply, Renumber
 from plimsoll_operator.api import API_VERSION, KIND
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.events import Event
@@ -21,6 +21,7 @@ from plimsoll_operator.store import Store
 logger = logging.getLogger(__name__)
 
 CONTROLLER = "plimsoll.dev/operator"
+_DONE = {"apply": "applied", "delete": "deleted", "renumber": "renumbered"}
 REFUSED_BASE_SECONDS = 1.0
 REFUSED_LIMIT_SECONDS = 60.0
 
@@ -104,13 +105,19 @@ class Actuator:
         if isinstance(action, Apply):
             verb, because = "apply", action.because or "new"
             self._store.put(kind, await self._cluster.apply(action.child))
+        elif isinstance(action, Renumber):
+            verb, because = "renumber", f"in force again, now as number {action.number}"
+            renumbered = await self._cluster.renumber(
+                BY_NAME[kind], resource.namespace, name, action.uid, action.number
+            )
+            self._store.put(kind, renumbered)
         else:
             verb, because = "delete", "no longer wanted"
             await self._cluster.delete(BY_NAME[kind], resource.namespace, name, action.uid)
         metrics.WRITES.labels(kind=kind, verb=verb).inc()
         logger.info(
             "%s %s",
-            "applied" if verb == "apply" else "deleted",
+            _DONE[verb],
             kind,
             extra={"resource": "/".join(resource.key), "child": name, "because": because},
         )

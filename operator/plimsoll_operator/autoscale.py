@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plimsoll_operator.measurement import Counters
+
 HEADROOM = 0.7
 """Share of its capacity that a remaining replica may be used to before fewer suffice."""
 WAITING_TOLERANCE = 0.1
@@ -27,7 +29,10 @@ ABSURD_REQUESTS = 1_000_000
 
 @dataclass(frozen=True)
 class Sample:
-    """What one ready replica reported at `at` (seconds), or why it did not (`error`)."""
+    """What one ready replica reported at `at` (seconds), or why it did not (`error`).
+
+    `counters` are for comparing with the plan; None where the engine does not have them.
+    """
 
     replica: str
     at: float
@@ -35,6 +40,7 @@ class Sample:
     waiting: float = 0.0
     kv_cache_usage: float = 0.0
     error: str = ""
+    counters: Counters | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ FIELD_MANAGER = "plimsoll"
 STATUS_MANAGER = "plimsoll-status"
 TIMEOUT_SECONDS = 15.0
 PAGE = 500
+APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
 _TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TRANSIENT = frozenset({408, 409, 410, 429, 500, 502, 503, 504})
 
@@ -59,23 +60,35 @@ class Cluster:
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="cluster")
 
     @classmethod
-    def connect(cls, workers: int = 16) -> "Cluster":
-        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says.
+    def connect(cls, workers: int = 16, context: str | None = None) -> "Cluster":
+        """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says in `context`.
 
         Raises ClusterError where there is neither.
         """
         configuration = Configuration()
         try:
-            if _TOKEN_FILE.is_file():
+            if _TOKEN_FILE.is_file() and context is None:
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                config.load_kube_config(client_configuration=configuration)
+                config.load_kube_config(context=context, client_configuration=configuration)
         except config.ConfigException as error:
             message = f"no way to a cluster: {error}; name a kubeconfig file in KUBECONFIG"
             raise ClusterError(0, "", message) from error
         configuration.connection_pool_maxsize = workers
         configuration.retries = False
         return cls(ApiClient(configuration), workers)
+
+    @staticmethod
+    def default_namespace(context: str | None = None) -> str:
+        """The namespace of that context of the kubeconfig, or of the current one; `default` where
+        it names none."""
+        try:
+            contexts, current = config.list_kube_config_contexts()
+        except config.ConfigException:
+            return "default"
+        named = [item for item in contexts if item["name"] == context]
+        chosen = named[0] if named else current
+        return str(chosen["context"].get("namespace") or "default")
 
     def close(self) -> None:
         """Drops connections; calls in flight end with an error."""
@@ -140,6 +153,14 @@ class Cluster:
         path = kind.path(metadata["namespace"], metadata["name"]) + "/scale"
         await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
+    async def renumber(
+        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+    ) -> Object:
+        """Gives a revision another number, if the object still is the same one."""
+        body = {"metadata": {"uid": uid}, "revision": number}
+        path, query = kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}
+        return await self._call("PATCH", path, query, body, MERGE_PATCH)
+
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Creates an object. Raises ClusterError."""
         return await self._call("POST", kind.path(namespace), {"fieldManager": FIELD_MANAGER}, body)
@@ -163,11 +184,17 @@ class Cluster:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        patch: str = APPLY_PATCH,
     ) -> Object:
-        return await self.run(lambda: self._request(method, path, query or {}, body))
+        return await self.run(lambda: self._request(method, path, query or {}, body, patch))
 
     def _request(
-        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        patch: str,
     ) -> Object:
         configuration = self._client.configuration
         url = configuration.host + path + (f"?{urlencode(query)}" if query else "")
@@ -177,8 +204,9 @@ class Cluster:
                 headers[setting["key"]] = setting["value"]
         payload: object = body
         if method == "PATCH":
-            headers["Content-Type"] = "application/apply-patch+yaml"
-            payload = json.dumps(body)
+            headers["Content-Type"] = patch
+            # The client encodes what its type calls JSON, and only that.
+            payload = body if patch == MERGE_PATCH else json.dumps(body)
         elif body is not None:
             headers["Content-Type"] = "application/json"
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,39 +11,64 @@ from plimsoll_operator import metrics
 from plimsoll_operator.actuator import Actuator
 from plimsoll_operator.api.spec import ScalingMode
 from plimsoll_operator.autoscale import Decision, Memory, decide
+from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.gather import measured, observe, policy_of, ready_replicas
 from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
+from plimsoll_operator.measurement import Look, Window
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.planner_service import PlannerService
 from plimsoll_operator.queue import KeyedQueue
-from plimsoll_operator.reconcile import Desired, Outcome, reconcile
+from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
+from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_operator.verdict import first_status
+from plimsoll_planner.accelerator import Accelerator
+from plimsoll_planner.models.model import Model
 
 logger = logging.getLogger(__name__)
 RESTLESS_SECONDS = 10.0
 """A delay that a resource only reaches by being changed at six looks in a row."""
+TELL_SECONDS = 60.0
+"""Least time between two changes of what the status says of measured traffic."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured under a plan, and when something of it was last told."""
+
+    window: Window = field(default_factory=Window)
+    told_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What is measured of engines."""
+
+    scraper: Scraper
+    calibrator: Calibrator
 
 
 class Controller:
     """Reconciles resources; `work` is one worker, of which there are several."""
 
     def __init__(
-        self, settings: Settings, cluster: Cluster, store: Store, scraper: Scraper, instance: str
+        self, settings: Settings, cluster: Cluster, store: Store, engines: Engines, instance: str
     ) -> None:
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.store = store
         self._settings = settings
         self._cluster = cluster
-        self._scraper = scraper
+        self._scraper, self._calibrator = engines.scraper, engines.calibrator
         self._actuator = Actuator(cluster, store, instance)
         self._planner = PlannerService(store, self._read_config_map)
         self._memories: dict[str, Memory] = {}
+        self._windows: dict[str, Seen] = {}
 
     async def work(self) -> None:
         """Takes keys from the queue until cancelled; no failure of one key ends it."""
@@ -97,9 +123,14 @@ class Controller:
             raw = self.store.get(RESOURCE.name, *key) or raw
             resource = parse_resource(raw)
         standing = await self._planner.standing(resource)
-        observed = await observe(self.store, self._cluster, resource)
+        observed = await observe(
+            self.store, self._cluster, resource, keys_of(resource.name, standing)
+        )
         decision = self._decide(resource, standing, observed)
-        desired = Desired(resource, standing, decision, self._settings.image)
+        found = self._drift(resource, standing, observed)
+        plan = resource.status.plan
+        fit = None if plan is None else self._calibrator.found(resource.uid, plan)
+        desired = Desired(resource, standing, decision, self._settings.image, found, fit)
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
@@ -164,6 +195,33 @@ class Controller:
         metrics.AUTOSCALE_DECISIONS.labels(decision=verdict if decision.active else "held").inc()
         return decision
 
+    def _drift(self, resource: Resource, standing: Standing, observed: Observed) -> Drift:
+        """How the plan in force fits what is measured under it."""
+        plan = standing.plan
+        name = revision_name(resource.name, plan, standing.inputs) if plan is not None else None
+        if plan is None or standing.trouble is not None or name != resource.status.current_revision:
+            self._windows.pop(resource.uid, None)  # what serves is not yet by this plan
+            return NO_NEWS
+        now = asyncio.get_running_loop().time()
+        seen = self._windows.get(resource.uid, Seen())
+        serving = observed.pods_of(plan.revision)
+        looks = [
+            (sample.replica, Look(sample.at, sample.counters))
+            for sample in self._scraper.samples(resource.key)
+            if sample.counters is not None and sample.replica in serving
+        ]
+        window = seen.window.with_looks(looks, now)
+        settled = seen.told_at is None or now - seen.told_at >= TELL_SECONDS
+        found = drift(resource, plan, window.figures(), settled=settled)
+        told = found.finding is not None or found.observed is not None
+        self._windows[resource.uid] = Seen(window, now if told else seen.told_at)
+        return found
+
+    async def facts(self, key: Key) -> tuple[Model, tuple[Accelerator, ...]] | None:
+        """The model that a resource serves, and what goes before the catalogue."""
+        raw = self.store.get(RESOURCE.name, *key)
+        return None if raw is None else await self._planner.facts(parse_resource(raw))
+
     async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
         found = await self._cluster.get(CONFIG_MAP, namespace, name)
         text = ((found or {}).get("data") or {}).get(key)
@@ -172,8 +230,10 @@ class Controller:
     def forget(self, key: Key, uid: str) -> None:
         """Drops what was remembered of a resource that is gone."""
         self._memories.pop(uid, None)
+        self._windows.pop(uid, None)
         self._actuator.forget(uid)
         self._planner.forget(uid)
+        self._calibrator.forget(uid)
         self._scraper.forget(key)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.conditions import (
     AUTOSCALING_ACTIVE,
+    PLAN_DRIFTED,
     READY,
     RECONCILING,
     SLO_FEASIBLE,
@@ -68,6 +69,9 @@ def events_between(
         plan = "" if after.plan is None else f" by plan {after.plan.summary}"
         events.append(Event("Normal", "RolledOut", "RollOut", f"serving{plan}"))
     events.extend(_scaling_events(before, after))
+    drifted, was = (get_condition(item.conditions, PLAN_DRIFTED) for item in (after, before))
+    if drifted is not None and drifted.status == "True" and (was is None or was.status != "True"):
+        events.append(Event("Warning", drifted.reason, "Measure", drifted.message))
     return tuple(events)
 
 

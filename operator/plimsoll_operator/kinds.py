@@ -44,7 +44,9 @@ NODE = Kind("Node", "", "v1", "nodes", namespaced=False)
 POD = Kind("Pod", "", "v1", "pods", selector=_OURS)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
 EVENT = Kind("Event", "events.k8s.io", "v1", "events")
+REVISION = Kind("ControllerRevision", "apps", "v1", "controllerrevisions", selector=_OURS)
 CHILDREN = (
+    REVISION,
     Kind("ServiceAccount", "", "v1", "serviceaccounts", selector=_OURS),
     Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", selector=_OURS),
     Kind("Service", "", "v1", "services", selector=_OURS),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plimsoll_operator.render.children import ChildKey
+from plimsoll_operator.render.labels import PLAN_LABEL
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,14 @@ class Observed:
 
     children: Mapping[ChildKey, Mapping[str, Any]] = field(default_factory=dict)
     pods: tuple[Mapping[str, Any], ...] = ()
+
+    def pods_of(self, revision: str) -> frozenset[str]:
+        """Names of the pods that run by the plan with that revision."""
+        return frozenset(
+            str(pod["metadata"]["name"])
+            for pod in self.pods
+            if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision
+        )
 
 
 def owned_by(child: Mapping[str, Any], uid: str) -> bool:

@@ -2,13 +2,22 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
-from plimsoll_operator.kinds import ACCELERATOR, NODE
+from plimsoll_operator.api.status import MeasuredCalibration
+from plimsoll_operator.calibration.measured import (
+    model_of,
+    newest,
+    parse_calibration,
+    with_measured,
+)
+from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, REVISION
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.planning.model_source import (
@@ -18,8 +27,10 @@ from plimsoll_operator.planning.model_source import (
     parse_config,
     read_model_config,
 )
+from plimsoll_operator.planning.record import Sources, record, used
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
+from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.setbacks import Setbacks
 from plimsoll_operator.standing import (
@@ -33,6 +44,7 @@ from plimsoll_operator.standing import (
 from plimsoll_operator.store import Store
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.models.model import Model
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 
@@ -91,6 +103,7 @@ class PlannerService:
         self._seen = -1
         self._pools: tuple[AcceleratorPool, ...] = ()
         self._accelerators: tuple[Accelerator, ...] = ()
+        self._accelerator_resources: tuple[Mapping[str, Any], ...] = ()
 
     async def standing(self, resource: Resource) -> Standing:
         """The plan in force, or the trouble that keeps it from being made. Does not raise for
@@ -98,26 +111,17 @@ class PlannerService:
         if resource.spec is None:
             return Standing(trouble=Trouble("InvalidSpec", resource.invalid))
         known = settled(resource)
-        if known is not None:
+        if known is not None and self._recorded(resource, known):
             return known
-        try:
-            found = await self._models_of(resource, resource.spec)
-        except ModelSourceError as error:
-            return Standing(trouble=Trouble("ModelConfigUnavailable", str(error), error.transient))
-        self._look()
-        try:
-            request = plan_request(
-                resource.spec,
-                found.target.model,
-                self._pools,
-                self._accelerators,
-                found.draft_model,
-            )
-        except ValueError as error:
-            return Standing(trouble=Trouble("PlanningFailed", str(error)))
+        asked = await self._question(resource, resource.spec)
+        if isinstance(asked, Trouble):
+            return known or Standing(trouble=asked)
+        found, request = asked
+        # Those of the request, whatever comes meanwhile.
+        accelerators, measured = self._accelerator_resources, self._measured(resource.spec)
         result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
         if isinstance(result, Trouble):
-            return Standing(trouble=result)
+            return known or Standing(trouble=result)
         answer = standing(
             resource,
             inputs_hash(request),
@@ -125,7 +129,68 @@ class PlannerService:
             feasibility(result),
             best_effort=resource.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
         )
-        return within_engine(answer, found.unserved)
+        # A plan that stands is not touched for want of a record of it.
+        answer = known or within_engine(answer, found.unserved)
+        if self._recorded(resource, answer):
+            return answer
+        sources = Sources(
+            resource.spec,
+            resource.generation,
+            found,
+            request.inventory,
+            accelerators,
+            measured,
+            version("plimsoll"),
+        )
+        kept = record(sources, later=answer.plan != plan_status(result))
+        return replace(answer, record=kept)
+
+    async def _question(
+        self, resource: Resource, spec: LLMDeploymentSpec
+    ) -> tuple[SourceModels, PlanRequest] | Trouble:
+        """What the planner is to be asked, and the models that it is about."""
+        try:
+            found = await self._models_of(resource, spec)
+        except ModelSourceError as error:
+            return Trouble("ModelConfigUnavailable", str(error), error.transient)
+        self._look()
+        accelerators = with_measured(self._accelerators, self._measured(spec))
+        try:
+            request = plan_request(
+                spec, found.target.model, self._pools, accelerators, found.draft_model
+            )
+        except ValueError as error:
+            return Trouble("PlanningFailed", str(error))
+        return found, request
+
+    def _measured(self, spec: LLMDeploymentSpec) -> tuple[MeasuredCalibration, ...]:
+        """What engines have measured of its model, its own and those of others."""
+        statuses = (item.get("status") or {} for item in self._store.all(RESOURCE.name))
+        found = (
+            parse_calibration(status["calibration"])
+            for status in statuses
+            if (status.get("calibration") or {}).get("model") == model_of(spec)
+        )
+        return newest(found, spec)
+
+    async def facts(self, resource: Resource) -> tuple[Model, tuple[Accelerator, ...]] | None:
+        """The model that it serves, and what goes before the catalogue; None where its config.json
+        cannot be read now."""
+        if resource.spec is None:
+            return None
+        try:
+            found = await self._models_of(resource, resource.spec)
+        except ModelSourceError:
+            return None
+        self._look()
+        return found.target.model, self._accelerators
+
+    def _recorded(self, resource: Resource, answer: Standing) -> bool:
+        """Whether its plan has a revision, or there is none to keep."""
+        if answer.plan is None:
+            return True
+        name = revision_name(resource.name, answer.plan, answer.inputs)
+        return self._store.get(REVISION.name, resource.namespace, name) is not None
 
     def forget(self, uid: str) -> None:
         """Drops what was noted of a resource that is gone."""
@@ -179,6 +244,7 @@ class PlannerService:
         if self._seen != self._store.inventory_version:
             self._pools = pools_from_nodes(self._store.all(NODE.name))
             self._accelerators = overrides(verdicts(self._store.all(ACCELERATOR.name)))
+            self._accelerator_resources = used(self._store.all(ACCELERATOR.name))
             self._seen = self._store.inventory_version
 
 

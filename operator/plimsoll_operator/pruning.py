@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from plimsoll_operator.kinds import NODE, POD
+from plimsoll_operator.kinds import NODE, POD, REVISION
 from plimsoll_operator.render.labels import INSTANCE_LABEL, PLAN_LABEL
 
 Object = Mapping[str, Any]
@@ -19,6 +19,8 @@ def prune(kind: str, item: Object) -> dict[str, Any]:
     if kind == POD.name:
         return _pod(item)
     metadata = _without(item["metadata"], "managedFields")
+    if kind == REVISION.name:  # its data is for people, and large
+        return {"metadata": metadata, "revision": item.get("revision", 0)}
     return {**_without(item, "metadata"), "metadata": metadata}
 
 

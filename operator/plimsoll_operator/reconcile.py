@@ -9,14 +9,19 @@ from typing import Any
 
 from plimsoll_operator.actions import Action, Apply, Delete
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
-from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
 from plimsoll_operator.autoscale import Decision
+from plimsoll_operator.calibration.measured import told
 from plimsoll_operator.difference import difference
+from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
+from plimsoll_operator.history import revision_actions
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.refusal import Refusal
-from plimsoll_operator.render.children import child_keys, children, key_of
+from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
 from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.revision import KIND as REVISION
+from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource, dump_status
 from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
@@ -48,12 +53,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Desired:
-    """What should be. `decision` is the autoscaler's, or None where it does not decide."""
+    """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
+    what there is to say of how the plan fits what is measured, `calibration` what engines' steps
+    gave last."""
 
     resource: Resource
     standing: Standing
     decision: Decision | None
     image: EngineImage
+    drift: Drift = NO_NEWS
+    calibration: MeasuredCalibration | None = None
 
 
 def reconcile(
@@ -75,10 +84,12 @@ def reconcile(
     scale: int | None = None
     if resource.spec is not None and standing.plan is not None and trouble is None:
         replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
-        trouble = foreign_children(resource, observed)
+        trouble = foreign_children(resource, standing, observed)
         if trouble is None:
             wanted = children(resource, resource.spec, standing.plan, desired.image, replicas)
-            actions = _actions(resource, wanted, observed)
+            limit = resource.spec.revision_history_limit
+            kept = revision_actions(resource, standing, observed, limit)
+            actions = (*kept, *_actions(resource, wanted, observed))
             refused = {refusal.action.key for refusal in refusals}
             done = tuple(action for action in actions if action.key not in refused)
             events = _scaling(desired.decision, replicas, done, observed)
@@ -90,7 +101,13 @@ def reconcile(
         decision=desired.decision,
         observed=observed,
         replicas=replicas,
-        pending=tuple(" ".join(action.key) for action in actions if not action.only_scales),
+        drift=desired.drift,
+        calibration=told(resource, desired.calibration),
+        pending=tuple(
+            " ".join(action.key)
+            for action in actions
+            if not action.only_scales and action.key[0] != REVISION
+        ),
         refusals=tuple(refusal for refusal in refusals if refusal.telling),
     )
     status = new_status(resource, situation, now)
@@ -139,12 +156,13 @@ def _nobody_has_asked(spec: LLMDeploymentSpec) -> bool:
     return spec.scaling.mode is ScalingMode.EXTERNAL and spec.replicas is None
 
 
-def foreign_children(resource: Resource, observed: Observed) -> Trouble | None:
+def foreign_children(resource: Resource, standing: Standing, observed: Observed) -> Trouble | None:
     """Objects that stand where children belong but are not ours; they are never touched."""
+    ours = keys_of(resource.name, standing)
     foreign = sorted(
         f"{kind} {name}"
         for (kind, name), child in observed.children.items()
-        if (kind, name) in child_keys(resource.name) and not owned_by(child, resource.uid)
+        if (kind, name) in ours and not owned_by(child, resource.uid)
     )
     if not foreign:
         return None
@@ -152,6 +170,16 @@ def foreign_children(resource: Resource, observed: Observed) -> Trouble | None:
         reason="NameTaken",
         message=f"{', '.join(foreign)} in namespace {resource.namespace} belongs to someone else: "
         "delete it or rename this LLMDeployment",
+    )
+
+
+def keys_of(name: str, standing: Standing) -> tuple[ChildKey, ...]:
+    """Kinds and names of all that the resource `name` has while `standing` is in force."""
+    if standing.plan is None:
+        return child_keys(name)
+    return (
+        *child_keys(name),
+        (REVISION, revision_name(name, standing.plan, standing.inputs)),
     )
 
 
@@ -170,7 +198,7 @@ def _actions(
             actions.append(Apply(child, because=where))
     keys = {key_of(child) for child in wanted}
     for key, existing in sorted(observed.children.items()):
-        if key not in keys and owned_by(existing, resource.uid):
+        if key not in keys and key[0] != REVISION and owned_by(existing, resource.uid):
             actions.append(Delete(key, str(existing["metadata"]["uid"])))
     return tuple(actions)
 

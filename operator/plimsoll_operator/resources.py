@@ -21,11 +21,6 @@ def is_accelerator(resource: str) -> bool:
     return resource in (GPU, AMD_GPU, GAUDI) or resource.startswith(MIG_PREFIX)
 
 
-def runs_engine(resource: str) -> bool:
-    """Whether the engine's image can use it: it brings CUDA, and neither ROCm nor Gaudi's."""
-    return resource == GPU or resource.startswith(MIG_PREFIX)
-
-
 def product_label(resource: str) -> str:
     """The node label that names the product behind a resource."""
     if resource == GPU or resource.startswith(MIG_PREFIX):

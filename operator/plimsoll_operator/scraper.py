@@ -1,4 +1,4 @@
-"""Measures the engines of resources that scale automatically, each at its own pace."""
+"""Measures engines: often where replicas scale by it, else to compare with the plan."""
 
 import asyncio
 import logging
@@ -13,6 +13,9 @@ logger = logging.getLogger(__name__)
 
 BACKOFF_LIMIT = 25.0
 """Below the age at which samples count as stale, so that one good answer ends a hold at once."""
+
+COMPARE_SECONDS = 30.0
+"""How often engines are measured by which nothing scales."""
 
 Replicas = tuple[tuple[str, str], ...]
 
@@ -40,27 +43,33 @@ class Scraper:
         for known in (self._samples, self._due, self._failures):
             known.pop(key, None)
 
-    def tick(self, targets: Iterable[tuple[Key, Replicas]]) -> None:
-        """Begins to measure the resources that are due; never waits."""
+    def tick(self, targets: Iterable[tuple[Key, Replicas, bool]]) -> None:
+        """Begins to measure the resources that are due; never waits.
+
+        A target says whether its replicas scale by what is measured.
+        """
         now = asyncio.get_running_loop().time()
-        for key, replicas in targets:
+        for key, replicas, scales in targets:
             if replicas and key not in self._running and self._due.get(key, now) <= now:
-                task = asyncio.create_task(self._measure(key, replicas))
+                interval = self._interval if scales else COMPARE_SECONDS
+                task = asyncio.create_task(self._measure(key, replicas, interval))
                 self._running[key] = task
                 task.add_done_callback(partial(self._finished, key))
 
     def _finished(self, key: Key, _: asyncio.Task[None]) -> None:
         self._running.pop(key, None)
 
-    async def _measure(self, key: Key, replicas: Replicas) -> None:
+    async def _measure(self, key: Key, replicas: Replicas, interval: float) -> None:
         samples = await self._client.scrape(replicas)
         failed = any(sample.error for sample in samples)
         if failed and not self._failures.get(key):
             first = next(sample for sample in samples if sample.error)
             extra = {"resource": "/".join(key), "child": first.replica, "error": first.error}
-            logger.warning("metrics missing, scaling is held", extra=extra)
+            logger.warning("metrics missing", extra=extra)
         self._failures[key] = self._failures.get(key, 0) + 1 if failed else 0
-        pause = min(BACKOFF_LIMIT, self._interval * 2.0 ** min(self._failures[key], 8))
+        backoff = min(BACKOFF_LIMIT, interval * 2.0 ** min(self._failures[key], 8))
         self._samples[key] = samples
-        self._due[key] = asyncio.get_running_loop().time() + (pause if failed else self._interval)
+        self._due[key] = asyncio.get_running_loop().time() + (
+            max(backoff, interval) if failed else interval
+        )
         self._on_samples(key)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from plimsoll_operator.api.status import Feasibility
+from plimsoll_operator.api.status import Feasibility, MeasuredCalibration
 from plimsoll_operator.autoscale import Decision
+from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.observed import Observed, Rollout
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.resource import Resource
@@ -24,6 +25,8 @@ class Situation:
     replicas: int = 0
     pending: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    drift: Drift = NO_NEWS
+    calibration: MeasuredCalibration | None = None
 
 
 def describe_infeasible(feasibility: Feasibility) -> str:

@@ -6,13 +6,17 @@ a plan that misses the SLO gives way, to the first feasible one.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from plimsoll_operator.api.status import Feasibility, PlanStatus
+from plimsoll_operator.engine_support import ENGINE
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.resources import runs_engine
+from plimsoll_operator.resources import GPU
+from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.inputs import PlanRequest
-from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
+from plimsoll_planner.support import Lack, Needs
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Standing:
     """What should run. `plan` is the plan to apply, or None to leave everything as it is.
 
     `feasibility` says why the SLO cannot be met, `trouble` why nothing can be applied. `inputs` is
-    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run.
+    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run. `record`
+    says what a plan was made from, where that is not kept in the cluster yet.
     """
 
     plan: PlanStatus | None = None
@@ -40,6 +45,7 @@ class Standing:
     feasibility: Feasibility | None = None
     trouble: Trouble | None = None
     beyond: PlanStatus | None = None
+    record: Mapping[str, Any] | None = None
 
 
 def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
@@ -53,30 +59,53 @@ def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
             message=f"the plan {plan.summary} is for a model that the engine does not serve: "
             f"{unserved}",
         )
-    if plan.resource_name is not None and not runs_engine(plan.resource_name):
-        return Trouble(
-            reason="EngineLimit",
-            message=f"the plan {plan.summary} is for {plan.accelerator} ({plan.resource_name}), "
-            "and the engine runs on NVIDIA GPUs and on CPU only: name such products in "
-            "spec.accelerators.allow",
+    precision = plan.precision
+    lack = ENGINE.lack(
+        Needs(
+            (CPU if plan.accelerator == CPU else GPU)
+            if plan.resource_name is None
+            else plan.resource_name,
+            precision.weights,
+            precision.kv_cache,
+            plan.tensor_parallel_size,
+            plan.pipeline_parallel_size,
+            bool(plan.expert_parallel),
         )
-    size = plan.tensor_parallel_size
-    if size <= MAX_TENSOR_PARALLEL_SIZE:
+    )
+    if lack is None:
         return None
+    size, most = plan.tensor_parallel_size, ENGINE.max_tensor_parallel_size
+    formats = " or ".join(ENGINE.weights)
     return Trouble(
         reason="EngineLimit",
-        message=f"the plan {plan.summary} needs tensorParallelSize {size}, and the engine runs a "
-        f"replica on at most {MAX_TENSOR_PARALLEL_SIZE} accelerators: take a smaller model, "
-        "accelerators with more memory, or set "
-        f"spec.pin.tensorParallelSize to {MAX_TENSOR_PARALLEL_SIZE}",
+        message=f"the plan {plan.summary} "
+        + {
+            Lack.HARDWARE: f"is for {plan.accelerator} ({plan.resource_name}), and the engine runs "
+            "on NVIDIA GPUs and on CPU only: name such products in spec.accelerators.allow",
+            Lack.WEIGHTS: f"has weights in {precision.weights}, and the engine runs {formats} "
+            "only: take a checkpoint in one of them, and leave spec.precision.weights Auto",
+            Lack.KV_CACHE: f"has its KV cache in {precision.kv_cache} and its weights in "
+            f"{precision.weights}, and the engine keeps both in one format: "
+            "leave spec.precision.kvCache Auto",
+            Lack.TENSOR_PARALLEL: f"needs tensorParallelSize {size}, and the engine runs a replica "
+            f"on at most {most} accelerators: take a smaller model, accelerators with more "
+            f"memory, or set spec.pin.tensorParallelSize to {most}",
+            Lack.PIPELINE_PARALLEL: f"needs pipelineParallelSize {plan.pipeline_parallel_size}, "
+            "and the engine runs a replica on one node: take a smaller model or accelerators with "
+            "more memory",
+            Lack.EXPERT_PARALLEL: "needs expert parallelism, which the engine does not have: take "
+            "accelerators with more memory",
+        }[lack],
     )
 
 
 def inputs_hash(request: PlanRequest) -> str:
-    """Hash of all that a plan is made from except the nodes and what is known of accelerators."""
+    """Hash of all that a plan is made from except the nodes, what is known of accelerators, and
+    what the engine can run."""
     facts = repr(replace(request, inventory=(), accelerators=()))
-    if request.draft is not None:
-        facts += repr(request.draft)
+    for later in (request.draft, request.pin.pipeline_parallel_size):
+        if later is not None:
+            facts += repr(later)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

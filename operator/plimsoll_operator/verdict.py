@@ -16,6 +16,7 @@ from plimsoll_operator.readiness import readiness
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
 from plimsoll_operator.render.labels import selector_text
+from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
 from plimsoll_operator.standing import Standing
@@ -38,7 +39,11 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
     deployment = situation.observed.children.get(("Deployment", resource.name))
     ours = deployment if deployment is not None and owned_by(deployment, resource.uid) else None
     progress = rollout(ours)
-    rest = (_feasible(standing), _autoscaling(resource, situation, progress))
+    rest = (
+        _feasible(standing),
+        _autoscaling(resource, situation, progress),
+        situation.drift.finding,
+    )
     findings = (*readiness(resource, situation, progress), *filter(None, rest))
     taken = standing.plan is not None and not keeps_plan(resource, situation, progress)
     unanswered = standing.trouble is not None and standing.beyond is None
@@ -47,6 +52,8 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "replicas": progress.replicas,
             "ready_replicas": progress.ready,
             "selector": selector_text(resource.name),
+            "observed": situation.drift.observed,
+            "calibration": situation.calibration,
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if progress.exists else None,
@@ -58,12 +65,22 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
                 "plan_generation": resource.generation,
                 "plan_feasible": standing.feasibility is None,
                 "plan_inputs": standing.inputs,
+                "current_revision": None
+                if standing.plan is None
+                else revision_name(resource.name, standing.plan, standing.inputs),
             }
         )
     elif status.plan is None:
         status = status.model_copy(
-            update={"plan_generation": None, "plan_feasible": None, "plan_inputs": None}
+            update={
+                "plan_generation": None,
+                "plan_feasible": None,
+                "plan_inputs": None,
+                "current_revision": None,
+            }
         )
+    if status.observed is None and status.current_revision == previous.current_revision:
+        status = status.model_copy(update={"observed": previous.observed})
     return _with(status, resource.generation, findings, now)
 
 

@@ -84,12 +84,16 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where each figure is from: a URL, or for `cpu` what was measured."""
+    """Where each figure is from: a URL, or for `cpu` what was measured.
+
+    `efficiency` is that of the shares of peak that kernels of this product reach, if it has any.
+    """
 
     memory: str
     bandwidth: str
     compute: str
     link: str
+    efficiency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,12 @@ class Mig:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Shares of the peaks that a calibration has measured; None where it says nothing.
+    """Shares of the peaks that a calibration has measured, or others of kernels on this product;
+    None where nothing is known, and what the performance model has for all counts.
 
     `attention` is of peak compute and `kv_cache` of peak bandwidth, both on `cpu` only: on GPUs
-    they follow from `compute` and `bandwidth`. `error` is the median relative error of step times
-    with these figures.
+    they follow from `compute` and `bandwidth`. `error` is the median relative error of a
+    calibration's step times.
     """
 
     compute: float | None = None
@@ -165,7 +170,8 @@ class Accelerator:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Number formats of the engine that it computes in; the first is what Auto takes."""
+        """Number formats of the engine, which has no FP16, that it computes in; the first is what
+        Auto takes."""
         if self.peaks.bf16 is None:
             return ("FP32",)
         return ("FP32", "BF16") if self.prefers_fp32 else ("BF16", "FP32")

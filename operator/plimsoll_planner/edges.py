@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.accelerators import CATALOGUE, same_product
+from plimsoll_planner.accelerators import CATALOGUE, CPU, same_product
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.options import HEADROOM, batch_tpot, limit_at
+from plimsoll_planner.precision import AUTO, UNQUANTIZED
 from plimsoll_planner.result import Alternative
 from plimsoll_planner.search import Bid, Market, best_bid, demand_of, search
 from plimsoll_planner.text import duration, figure, round_down, round_up
@@ -28,16 +29,21 @@ _SUGGESTED = frozenset(
 """Products that clouds rent out and the engine runs on: each costs a whole search."""
 _LARGEST_NODE = 8
 _MOST_REPLICAS = 1000
+_MOST_PER_REPLICA = 64
 _SHORTEST_CONTEXT = 16
 _DIGITS = 2
+_SMALLER = ("FP8", "INT4")
+"""Formats that checkpoints are published in beside their original one, the most exact first."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A change, the request after it, and what to tell people of it."""
+    """A change, the request after it, and what to tell people of it; `lacking` where the engine
+    cannot run what would do."""
 
     request: PlanRequest
     alternative: Alternative
+    lacking: bool
 
 
 Change = tuple[str, PlanRequest]
@@ -62,6 +68,7 @@ def nearest_edges(market: Market) -> tuple[Edge, ...]:
         _catalogue,
     )
     found = [edge for axis in axes if (edge := _first(axis(market))) is not None]
+    found.sort(key=lambda edge: edge.lacking)
     if not any(edge.request.objectives != market.request.objectives for edge in found):
         both = _first(_both_latencies(market))
         found = [both, *found] if both else found
@@ -72,7 +79,7 @@ def _first(changes: Iterator[Change]) -> Edge | None:
     for change, request in changes:
         bid = best_bid(search(request))
         if bid is not None and bid.feasible:
-            return Edge(request, Alternative(change, _effect(bid)))
+            return Edge(request, Alternative(change, _effect(bid)), bid.lack is not None)
     return None
 
 
@@ -83,6 +90,7 @@ def _effect(bid: Bid) -> str:
     return (
         f"{count} of {bid.shape}, TTFT p95 {duration(bid.predicted.ttft_p95)}, "
         f"TPOT p95 {duration(bid.predicted.tpot_p95)}{money}"
+        f"{'' if bid.lack is None else f'; but {bid.lack.value}'}"
     )
 
 
@@ -253,7 +261,10 @@ def _context(market: Market) -> Iterator[Change]:
 
 def _per_replica(market: Market) -> Iterator[Change]:
     request = market.request
-    largest = max((pool.count for pool in request.inventory if not pool.shared), default=0)
+    whole = [pool for pool in request.inventory if not pool.shared and pool.accelerator != CPU]
+    largest = max((pool.count * pool.nodes for pool in whole), default=0)
+    cores = [pool.count for pool in request.inventory if pool.accelerator == CPU]
+    largest = min(max(largest, *cores, 0), _MOST_PER_REPLICA)
     count = request.max_accelerators_per_replica
     while count < largest:
         count = min(2 * count, largest)
@@ -283,12 +294,21 @@ def _precision(market: Market) -> Iterator[Change]:
             "precision.weights and precision.kvCache: Auto",
             replace(request, weights_precision="Auto", kv_cache_precision="Auto"),
         )
+    if request.weights_precision in (AUTO, *UNQUANTIZED) and (
+        request.model.checkpoint.name in UNQUANTIZED
+    ):
+        for name in _SMALLER:
+            yield (
+                f"precision.weights: {name}",
+                replace(request, weights_precision=name, kv_cache_precision=AUTO),
+            )
 
 
 def _pins(market: Market) -> Iterator[Change]:
     pin = market.request.pin
     for field, name in (
         ("tensor_parallel_size", "tensorParallelSize"),
+        ("pipeline_parallel_size", "pipelineParallelSize"),
         ("max_num_seqs", "maxNumSeqs"),
         ("max_num_batched_tokens", "maxNumBatchedTokens"),
         ("kv_cache_bytes", "kvCacheMemory"),
@@ -322,9 +342,10 @@ def _catalogue(market: Market) -> Iterator[Change]:
         if bid is None or not bid.feasible:
             continue
         size = bid.shape.tensor_parallel_size
-        pool = AcceleratorPool(item.name, size, bid.replicas)
+        count = bid.replicas * bid.shape.pipeline_parallel_size
+        pool = AcceleratorPool(item.name, size, count)
         allow = (*request.allow, item.name) if request.allow else ()
-        nodes = f"{bid.replicas} node{'s' if bid.replicas > 1 else ''}"
+        nodes = f"{count} node{'s' if count > 1 else ''}"
         added = f" and accelerators.allow: [{', '.join(allow)}]" if allow else ""
         yield (
             f"{nodes} with {size}×{item.name}{added}",

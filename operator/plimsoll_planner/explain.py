@@ -66,6 +66,8 @@ def why_it_lost(market: Market, bid: Bid) -> str:
 def why_not_taken(bid: Bid, winner: Bid) -> str:
     """Why a feasible bid is not the plan: the `ranking` went by price, then by accelerators."""
     dear, cheap = bid.cost_per_hour, winner.cost_per_hour
+    if bid.lack is not None and winner.lack is None:
+        return f"feasible, but {bid.lack.value}"
     if dear is not None and cheap is not None and dear > cheap:
         return f"feasible, but dearer: {money(dear)} an hour, not {money(cheap)}"
     if dear is None or cheap is None:
@@ -82,10 +84,15 @@ def why_not_taken(bid: Bid, winner: Bid) -> str:
 
 def what_is_missing(market: Market, ranked: list[Bid]) -> str:
     """What stands in the way of every bid, by the nearest of them."""
+    nearest = min(market.refusals, key=lambda item: (item.shortfall, str(item.shape)), default=None)
     if ranked:
-        return why_it_lost(market, ranked[0])
-    if market.refusals:
-        return min(market.refusals, key=lambda item: (item.shortfall, str(item.shape))).reason
+        reason, lack = why_it_lost(market, ranked[0]), ranked[0].lack
+        if lack is None:
+            return reason
+        within = "" if nearest is None else f"{nearest.reason}; "
+        return f"{within}{reason}; and {lack.value}"
+    if nearest is not None:
+        return nearest.reason
     request = market.request
     if market.unknown:
         return (

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.support import EngineSupport
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,25 @@ class Objectives:
 
 @dataclass(frozen=True)
 class Pin:
-    """Values to keep as given; None where the planner decides. `kv_cache_bytes` per accelerator."""
+    """Values to keep as given; None where the planner decides. `kv_cache_bytes` per accelerator.
+
+    `pipeline_parallel_size` is not in the representation; see `PlanRequest`.
+    """
 
     tensor_parallel_size: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     kv_cache_bytes: int | None = None
+    pipeline_parallel_size: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class DraftModel:
-    """A second model, on the first rank of each replica, that drafts up to `num_tokens` ahead for
-    each sequence of a step that has at most `max_sequences`."""
+    """What drafts up to `num_tokens` ahead for each sequence of a step that has at most
+    `max_sequences`: a second model, on the first rank of each replica, or without one what followed
+    the same tokens before."""
 
-    model: Model
+    model: Model | None
     num_tokens: int
     max_sequences: int
 
@@ -80,8 +86,9 @@ class PlanRequest:
     """Everything that a plan depends on; equal requests give byte-equal plans.
 
     `accelerators` go before the catalogue: products that it lacks, or has other figures for.
-    `draft` is not in the representation, of which plans that stand have the hash: those without
-    must not lose theirs.
+    `engine` is what can be run: plans within it go first; None to plan for the hardware alone.
+    The representation lacks what came later, `draft` and `engine`: plans that stand have its hash
+    and must not lose it.
     """
 
     model: Model
@@ -99,3 +106,4 @@ class PlanRequest:
     pin: Pin = field(default_factory=Pin)
     accelerators: tuple[Accelerator, ...] = ()
     draft: DraftModel | None = field(default=None, repr=False)
+    engine: EngineSupport | None = field(default=None, repr=False)

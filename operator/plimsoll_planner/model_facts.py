@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from plimsoll_planner.models.attention import AnyAttention
-from plimsoll_planner.models.formats import FORMATS
+from plimsoll_planner.models.formats import FORMATS, Format
 from plimsoll_planner.models.gguf import MIXTURES, sized_tensors
 from plimsoll_planner.models.mlp import Experts
 from plimsoll_planner.models.model import Model
@@ -177,12 +177,25 @@ class ModelFacts:
         touched = sum(experts.touched(tokens) * layers for experts, layers in self.experts)
         return touched / everything if everything else 0.0
 
+    def format(self, precision: str) -> Format:
+        """The number format of that name: a key of FORMATS, or CHECKPOINT for the one that the
+        model is published in; the latter also by its own name, which leaves its groups and what it
+        does not quantize as they are. Raises ValueError for any other."""
+        if precision in (CHECKPOINT, self.model.checkpoint.name):
+            return self.model.checkpoint
+        known = FORMATS.get(precision)
+        if known is None:
+            raise ValueError(
+                f"no number format {precision!r}; there are {', '.join((*FORMATS, *MIXTURES))}"
+            )
+        return known
+
     def weights_bytes(self, precision: str, tensor_parallel_size: int = 1) -> int:
         """Bytes of all weights on one of `tensor_parallel_size` accelerators.
 
-        `precision` is a key of FORMATS or of GGUF's MIXTURES, or CHECKPOINT for the format that
-        the model is published in. What tensor parallelism does not divide, such as norms, routers
-        and KV heads fewer than accelerators, is held by each. Raises ValueError for any other.
+        `precision` is one that `format` knows, or a key of GGUF's MIXTURES. What tensor
+        parallelism does not divide, such as norms, routers and KV heads fewer than accelerators,
+        is held by each. Raises ValueError for any other.
         """
         return sum(
             -(-size // matrix.share(tensor_parallel_size))
@@ -244,11 +257,7 @@ class ModelFacts:
     def _sized(self, precision: str) -> Iterable[tuple[Matrix, int]]:
         if precision in MIXTURES:
             return sized_tensors(self.model, precision)
-        known = self.model.checkpoint if precision == CHECKPOINT else FORMATS.get(precision)
-        if known is None:
-            raise ValueError(
-                f"no number format {precision!r}; there are {', '.join((*FORMATS, *MIXTURES))}"
-            )
+        known = self.format(precision)
         return ((matrix, known.bytes_of(matrix)) for matrix in self.matrices)
 
 

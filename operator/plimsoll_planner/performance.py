@@ -7,7 +7,7 @@ The constants below are physical and the same for every model and GPU. They are 
 (soft absolute log error of TPOT, held to the kernels' own efficiencies) on the 184 serving points
 that aiconfigurator 0.12.0 publishes: Qwen3-32B and Llama-3.1-70B on H100 under vLLM, Llama-3.1-8B
 on H200 under SGLang, tensor parallelism 1 to 8, batches 4 to 512. What they give for a model, a
-system and 106 published figures that they were not fitted on is in docs/predictions.md. What an
+system and 109 published figures that they were not fitted on is in docs/predictions.md. What an
 engine adds to a step, a layer and a sequence are seconds of `Accelerator`.
 
 Where a kernel is seen alone (aiconfigurator-core's tables of measured kernels for A100, L40S, H100,
@@ -30,7 +30,6 @@ from plimsoll_planner.communication import (
     hop,
 )
 from plimsoll_planner.model_facts import BYTES, ModelFacts
-from plimsoll_planner.models.formats import FORMATS
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepTime
 
@@ -79,6 +78,8 @@ _COMPUTED_IN: dict[str, tuple[str, ...]] = {
     "FP8": ("FP8", "BF16", "FP16"),
     "INT8": ("INT8", "BF16", "FP16"),
     "INT4": ("BF16", "FP16"),
+    "INT3": ("BF16", "FP16"),
+    "INT2": ("BF16", "FP16"),
     "MXFP4": ("BF16", "FP16"),
     "NVFP4": ("FP4", "BF16", "FP16"),
 }
@@ -102,6 +103,12 @@ def step_time(facts: ModelFacts, shape: Shape) -> StepTime:
     return _on_cpu(facts, shape) if shape.is_cpu else _on_gpu(facts, shape)
 
 
+def computes(accelerator: Accelerator, weights: str) -> bool:
+    """Whether it can multiply with weights of such a format, widened on the way if need be."""
+    forms = _COMPUTED_IN.get(weights, (weights,))
+    return any(accelerator.peaks.of(form) is not None for form in forms)
+
+
 def product_flops(accelerator: Accelerator, weights: str) -> float:
     """FLOP/s that large products with such weights reach. Raises ValueError where it computes in
     no format that they can be multiplied in."""
@@ -117,7 +124,7 @@ def product_flops(accelerator: Accelerator, weights: str) -> float:
 
 def _on_gpu(facts: ModelFacts, shape: Shape) -> StepTime:
     gpu, size, stages = shape.accelerator, shape.tensor_parallel_size, shape.pipeline_parallel_size
-    form = FORMATS[shape.weights]
+    form = facts.format(shape.weights)
     dense = product_flops(gpu, shape.weights) * size
     plain = product_flops(gpu, "FP32" if shape.weights == "FP32" else _UNQUANTIZED) * size
     attention = plain * ATTENTION_EFFICIENCY / COMPUTE_EFFICIENCY
@@ -231,7 +238,7 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
     reduce = all_reduce(core, size)
     latency = slower * CPU_ALL_REDUCE_SECONDS / ALL_REDUCE_SECONDS
     reduces = ALL_REDUCES_PER_LAYER * facts.layers
-    token_bytes = facts.hidden_size * FORMATS[shape.weights].activation_bytes
+    token_bytes = facts.hidden_size * facts.format(shape.weights).activation_bytes
     return StepTime(
         per_request=slower * core.request_seconds,
         fixed=slower * (core.step_seconds + core.layer_seconds * facts.layers)

@@ -14,8 +14,9 @@ from plimsoll_planner.uncertainty import uncertainty
 def plan(request: PlanRequest) -> PlanResult:
     """Sizes the request. Pure: equal requests give equal results.
 
-    Searches accelerator, number format, tensor parallelism (cores on `cpu`), token budget, running
-    sequences and replicas; keeps what is pinned; leaves `options.HEADROOM` of every latency.
+    Searches accelerator, tensor, pipeline and expert parallelism (cores on `cpu`), token budget,
+    running sequences and replicas, in the formats of `precision`; keeps what is pinned;
+    leaves `options.HEADROOM` of every latency.
     """
     market = search(request)
     ranked = ranking(market.bids)
@@ -47,7 +48,7 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         accelerator=shape.label,
         cpu_cores=shape.cpu_cores,
         tensor_parallel_size=shape.tensor_parallel_size,
-        pipeline_parallel_size=1,
+        pipeline_parallel_size=shape.pipeline_parallel_size,
         weights_precision=shape.weights,
         kv_cache_precision=shape.kv_cache,
         max_num_seqs=engine.max_num_seqs,
@@ -67,6 +68,7 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         ),
         binding_constraint=binding,
         resource=shape.accelerator.resource,
+        expert_parallel=shape.expert_parallel,
         cost=cost_of(market, bid),
     )
 
@@ -101,4 +103,12 @@ def _refused(refusal: Refusal) -> Candidate:
 
 def _of_shape(shape: Shape, reason: str, figures: Figures | None = None) -> Candidate:
     name = str(shape) if shape.is_cpu else shape.label
-    return Candidate(name, shape.tensor_parallel_size, shape.weights, reason, figures)
+    return Candidate(
+        name,
+        shape.tensor_parallel_size,
+        shape.weights,
+        reason,
+        figures,
+        shape.pipeline_parallel_size,
+        shape.expert_parallel,
+    )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.accelerators import CATALOGUE, Accelerator, find, same_product
+from plimsoll_planner.accelerators import CATALOGUE, CPU, Accelerator, find, same_product
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.memory import usable_bytes
 from plimsoll_planner.shape import Shape
@@ -25,8 +25,13 @@ class Product:
         return max(pool.count for pool in self.pools)
 
     @property
+    def nodes(self) -> int:
+        """How many there are."""
+        return sum(pool.nodes for pool in self.pools)
+
+    @property
     def most_per_replica(self) -> int:
-        """How many of them one replica can use."""
+        """How many of them one replica can use on a node."""
         return min(self.most_per_node, self.accelerator.most_in_replica or self.most_per_node)
 
     @property
@@ -46,20 +51,25 @@ class Product:
 
     def replicas(self, shape: Shape, memory_bytes: int) -> int:
         """How many replicas of `shape`, with `memory_bytes` a rank if on `cpu`, the nodes hold."""
-        total = 0
+        stages = shape.pipeline_parallel_size
+        rooms: list[tuple[int, int]] = []
         for pool in self.pools:
-            fit = int(pool.count / shape.accelerators)
+            fit = int(pool.count * stages / shape.accelerators)
             if shape.is_cpu:
                 fit = min(fit, self._memory(pool) // max(1, memory_bytes * shape.ranks_in_memory))
-            total += fit * pool.nodes
-        return total
+            rooms.append((fit, pool.nodes))
+        most = sum(fit * nodes for fit, nodes in rooms) // stages
+        # A node takes no two stages of one replica.
+        while stages > 1 and sum(min(fit, most) * nodes for fit, nodes in rooms) < most * stages:
+            most -= 1
+        return most
 
     def occupied(self, shape: Shape) -> float:
         """Accelerators that a replica takes with its share of those left over on a node that is
         full of such replicas; only its own cores on `cpu`, where others find use for the rest."""
         if shape.is_cpu:
             return shape.accelerators
-        return min(
+        return shape.pipeline_parallel_size * min(
             pool.count / (pool.count // shape.tensor_parallel_size)
             for pool in self.pools
             if pool.count >= shape.tensor_parallel_size
@@ -82,10 +92,12 @@ class Product:
 @dataclass(frozen=True)
 class Offer:
     """What the inventory offers to a request. `unknown` are labels without figures; `shared` are
-    products whose GPUs several pods share, which no replica may use."""
+    products whose GPUs several pods share, which no replica may use; `foreign` ones that the engine
+    does not run on, left out beside GPUs that it does run on unless the request names them."""
 
     products: tuple[Product, ...]
     shared: tuple[Product, ...]
+    foreign: tuple[Product, ...]
     disallowed: tuple[str, ...]
     unknown: tuple[str, ...]
 
@@ -111,7 +123,18 @@ def offer(request: PlanRequest) -> Offer:
             for resource in sorted({p.resource or accelerator.resource for p in pools}):
                 alike = tuple(p for p in pools if (p.resource or accelerator.resource) == resource)
                 found.append(Product(label, replace(accelerator, resource=resource), alike))
-    return Offer(tuple(products), tuple(shared), tuple(disallowed), tuple(unknown))
+    foreign = [] if request.allow else _foreign(request, products)
+    products = [product for product in products if product not in foreign]
+    return Offer(tuple(products), tuple(shared), tuple(foreign), tuple(disallowed), tuple(unknown))
+
+
+def _foreign(request: PlanRequest, products: list[Product]) -> list[Product]:
+    engine = request.engine
+    if engine is None:
+        return []
+    found = [item for item in products if not engine.runs_on(item.accelerator.resource)]
+    others = [item for item in products if item.accelerator.name != CPU]
+    return found if len(found) < len(others) else []
 
 
 def known_names() -> str:

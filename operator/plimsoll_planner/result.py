@@ -46,6 +46,7 @@ class Plan:
     binding_constraint: str
     resource: str
     cost: Cost | None = None
+    expert_parallel: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Candidate:
     weights_precision: str
     rejected_because: str
     figures: Figures | None = None
+    pipeline_parallel_size: int = 1
+    expert_parallel: bool = False
 
 
 @dataclass(frozen=True)

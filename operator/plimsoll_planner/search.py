@@ -1,15 +1,14 @@
 """Every way to meet a request with an inventory, judged."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain
 
-from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.drafting import Drafter
-from plimsoll_planner.inputs import Objectives, PlanRequest
+from plimsoll_planner.inputs import Objectives, Pin, PlanRequest
 from plimsoll_planner.latency import OVERLOADED, Latency
-from plimsoll_planner.model_facts import ModelFacts, model_facts
+from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.options import (
     HEADROOM,
     Demand,
@@ -20,12 +19,13 @@ from plimsoll_planner.options import (
     options,
     sustained_rate,
 )
+from plimsoll_planner.precision import PrecisionError, precision
 from plimsoll_planner.products import Product, offer
 from plimsoll_planner.shape import Shape
+from plimsoll_planner.shapes import shapes, staged_shapes, why_none
+from plimsoll_planner.support import Lack, Needs
 from plimsoll_planner.traffic import Traffic
 
-CPU_CORES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-AUTO = "Auto"
 _ALMOST = 1e-9
 
 
@@ -47,7 +47,7 @@ class Bid:
     allow; `needed` what it would need without them, infinite where no number helps. `predicted`
     holds at `rate`, each replica's share of the load, or, if that overloads it, at what it can
     take. The costs are None where a price is unknown. `shortage` says how many times too little
-    an infeasible bid is.
+    an infeasible bid is. `lack` is what the engine has not and would need, None if nothing.
     """
 
     product: Product
@@ -63,6 +63,7 @@ class Bid:
     cost_per_million_tokens: float | None
     broken: Broken | None
     shortage: float
+    lack: Lack | None = None
 
     @property
     def feasible(self) -> bool:
@@ -120,25 +121,20 @@ def search(request: PlanRequest) -> Market:
     demand = demand_of(request)
     offered = offer(request)
     bids: list[Bid] = []
-    refusals = [_shared(product) for product in offered.shared]
+    refusals = [_shared(request, product) for product in offered.shared]
+    refusals += [_foreign(request, product) for product in offered.foreign]
     for product in offered.products:
-        shapes = list(_shapes(request, demand.facts, product))
-        if not shapes:
-            refusals.append(_unusable(request, demand.facts, product))
-        for shape in shapes:
-            try:
-                found = options(demand, shape, product.memory_bytes(shape))
-            except DoesNotFitError as error:
-                refusals.append(Refusal(shape, str(error), error.shortfall))
-                continue
-            bids.extend(_bid(request, demand, product, option) for option in found)
+        found, refused = _judged(request, demand, product)
+        bids += found
+        refusals += refused
     return Market(
         request, demand, tuple(bids), tuple(refusals), offered.disallowed, offered.unknown
     )
 
 
 def ranking(bids: tuple[Bid, ...]) -> list[Bid]:
-    """Feasible ones first, cheapest first; then the infeasible ones, nearest first.
+    """Feasible ones first, cheapest first; then the infeasible ones, nearest first. In both, those
+    that the engine can run go before those that it cannot.
 
     Cheapest by price where every feasible bid has one, else by the memory bandwidth taken, since
     that is what serving is bound by and what prices of accelerators follow. What no further replica
@@ -153,6 +149,7 @@ def ranking(bids: tuple[Bid, ...]) -> list[Bid]:
         nearness = 0.0 if bid.feasible else round(bid.shortage, 6)
         return (
             not bid.feasible,
+            bid.lack is not None,
             nearness,
             money,
             shape.accelerators * bid.replicas,
@@ -161,6 +158,7 @@ def ranking(bids: tuple[Bid, ...]) -> list[Bid]:
             shape.weights,
             -bid.option.sustained,
             bid.predicted.ttft_p95,
+            shape.expert_parallel,
             bid.option.engine.max_num_batched_tokens,
         )
 
@@ -173,88 +171,74 @@ def best_bid(market: Market) -> Bid | None:
     return ranked[0] if ranked else None
 
 
-def _shapes(request: PlanRequest, facts: ModelFacts, product: Product) -> Iterator[Shape]:
-    most = min(product.most_per_replica, request.max_accelerators_per_replica)
-    pinned = request.pin.tensor_parallel_size
-    precision = _precision(request, product)
-    if precision is None:
-        return
-    if product.accelerator.name == CPU:
-        # Ranks on the same cores gain nothing, so that only a pin makes them.
-        if facts.divides_into(pinned or 1):
-            for cores in CPU_CORES:
-                if cores <= most:
-                    yield Shape(
-                        product.accelerator,
-                        product.label,
-                        precision,
-                        precision,
-                        pinned or 1,
-                        cores,
-                    )
-        return
-    for size in range(1, most + 1):
-        if facts.divides_into(size) and pinned in (None, size):
-            yield Shape(product.accelerator, product.label, precision, precision, size)
+def _judged(
+    request: PlanRequest, demand: Demand, product: Product
+) -> tuple[list[Bid], list[Refusal]]:
+    """Replicas within one node; only where none holds the model, over several."""
+    accelerator = product.accelerator
+    try:
+        formats = precision(request, accelerator, product.label)
+    except PrecisionError as error:
+        return [], [_refusal(request, product, str(error))]
+    bids: list[Bid] = []
+    refusals: list[Refusal] = []
+    within = list(shapes(request, demand.facts, product, formats))
+    if not within:
+        return [], [_refusal(request, product, why_none(request, demand.facts, product))]
+    stages = within[-1].pipeline_parallel_size
+    for shape in chain(within, staged_shapes(request, demand.facts, product, formats)):
+        if bids and shape.pipeline_parallel_size > stages:
+            break
+        stages = shape.pipeline_parallel_size
+        try:
+            found = options(demand, shape, product.memory_bytes(shape))
+        except DoesNotFitError as error:
+            if not shape.expert_parallel:
+                refusals.append(Refusal(shape, str(error), error.shortfall))
+            continue
+        bids += [_bid(request, demand, product, option) for option in found]
+    return bids, refusals
 
 
-def _precision(request: PlanRequest, product: Product) -> str | None:
-    """The format of weights and KV cache alike, as the engine has one for both; None where it is
-    not computed in, or where two are asked for.
-
-    Auto takes the other's format, or what the accelerator computes best in.
-    """
-    asked = _asked(request)
-    if not asked:
-        return product.accelerator.precisions[0]
-    return asked[0] if len(asked) == 1 and asked[0] in product.accelerator.precisions else None
+def _refusal(request: PlanRequest, product: Product, reason: str) -> Refusal:
+    """Of a product as a whole, whatever the shape."""
+    computed = product.accelerator.precisions[0]
+    size = request.pin.tensor_parallel_size or 1
+    shape = Shape(product.accelerator, product.label, computed, computed, size)
+    return Refusal(shape, reason, math.inf)
 
 
-def _asked(request: PlanRequest) -> tuple[str, ...]:
-    """The distinct formats that the request names, of the weights first."""
-    named = dict.fromkeys((request.weights_precision, request.kv_cache_precision))
-    return tuple(name for name in named if name != AUTO)
-
-
-def _shared(product: Product) -> Refusal:
-    precision = product.accelerator.precisions[0]
-    return Refusal(
-        Shape(product.accelerator, product.label, precision, precision, 1),
+def _shared(request: PlanRequest, product: Product) -> Refusal:
+    return _refusal(
+        replace(request, pin=Pin()),
+        product,
         f"{product.label}: its nodes share each GPU among several pods, and a replica needs whole "
         "ones: turn sharing off in the configuration of the nodes' device plugin",
-        math.inf,
     )
 
 
-def _unusable(request: PlanRequest, facts: ModelFacts, product: Product) -> Refusal:
-    asked = _asked(request)
-    size = request.pin.tensor_parallel_size or 1
-    computed = product.accelerator.precisions
-    shape = Shape(product.accelerator, product.label, computed[0], computed[0], size)
-    if len(asked) > 1:
-        reason = (
-            f"precision.kvCache {request.kv_cache_precision} with precision.weights "
-            f"{request.weights_precision}: the engine keeps its KV cache in the format of the "
-            "weights, so give both the same, or one of them Auto"
+def _foreign(request: PlanRequest, product: Product) -> Refusal:
+    return _refusal(
+        replace(request, pin=Pin()),
+        product,
+        f"{product.label} ({product.accelerator.resource}): {Lack.HARDWARE.value}, and there are "
+        "GPUs that it runs on: name it in accelerators.allow to plan for it all the same",
+    )
+
+
+def _lack(request: PlanRequest, shape: Shape) -> Lack | None:
+    if request.engine is None:
+        return None
+    return request.engine.lack(
+        Needs(
+            shape.accelerator.resource,
+            shape.weights,
+            shape.kv_cache,
+            shape.tensor_parallel_size,
+            shape.pipeline_parallel_size,
+            shape.expert_parallel,
         )
-    elif asked and asked[0] not in computed:
-        reason = f"{product.label} does not compute in {asked[0]}: use {' or '.join(computed)}"
-    elif not facts.divides_into(size):
-        reason = (
-            f"pin.tensorParallelSize {size} does not divide {facts.attention_heads} attention "
-            f"heads, {facts.kv_heads} KV heads and {facts.intermediate_size} MLP columns"
-        )
-    elif product.most_per_replica < product.most_per_node:
-        reason = (
-            f"pin.tensorParallelSize {size}: {product.label} is a part of a GPU, which cannot work "
-            "together with others: pin 1"
-        )
-    else:
-        reason = (
-            f"pin.tensorParallelSize {size}: a node with {product.label} has at most "
-            f"{product.most_per_node}"
-        )
-    return Refusal(shape, reason, math.inf)
+    )
 
 
 def _bid(request: PlanRequest, demand: Demand, product: Product, option: Option) -> Bid:
@@ -287,6 +271,7 @@ def _bid(request: PlanRequest, demand: Demand, product: Product, option: Option)
         cost_per_million_tokens=per_million,
         broken=None,
         shortage=0.0,
+        lack=_lack(request, option.shape),
     )
     broken, shortage = _broken(request, demand, bid)
     return replace(bid, broken=broken, shortage=shortage)

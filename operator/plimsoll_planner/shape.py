@@ -42,4 +42,7 @@ class Shape:
         return self.tensor_parallel_size if self.is_cpu else 1
 
     def __str__(self) -> str:
-        return f"{self.label}×{self.accelerators:g}"
+        name = f"{self.label}×{self.accelerators:g}"
+        if self.pipeline_parallel_size > 1:
+            name += f" on {self.pipeline_parallel_size} nodes"
+        return f"{name} with expert parallelism" if self.expert_parallel else name

@@ -6,9 +6,13 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 GROUP = "plimsoll.commands"
-EXTRA = {"serve": "runtime", "plan": "operator", "operator": "operator", "crd": "operator"}
+EXTRA = {"serve": "runtime"}
 SUMMARY = {
     "plan": "say what an LLMDeployment needs and whether its SLO can hold, without a cluster",
+    "explain": "say why the plan of an LLMDeployment in a cluster is what it is",
+    "simulate": "send traffic, or a trace, through the engine's scheduler on a plan's replicas",
+    "trace": "turn access logs and metrics into a trace or a workload",
+    "calibrate": "fit an accelerator's efficiencies to steps that an engine measured",
     "serve": "serve a model over an OpenAI-compatible API",
     "operator": "run the operator (inside the cluster)",
     "crd": "print the CustomResourceDefinition",
@@ -37,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("plimsoll"):
             raise
-        extra = EXTRA.get(name, "operator,runtime")
+        extra = EXTRA.get(name, "operator")
         print(
             f"plimsoll {name}: the Python module {error.name} is missing: "
             f"pip install 'plimsoll[{extra}]'",

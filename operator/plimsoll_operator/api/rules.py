@@ -177,12 +177,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         path="spec.precision",
         field=".kvCache",
-        cel="self.kvCache == 'Auto' || self.weights == 'Auto' || self.kvCache == self.weights",
+        cel="self.kvCache == 'Auto' || self.kvCache == self.weights || "
+        "!(self.weights in ['BF16', 'FP32'])",
         message="kvCache must be Auto or the same as weights, since the engine keeps its KV cache "
         "in the format of the weights: set kvCache to Auto, or weights to what kvCache is",
         holds=lambda precision: (
-            "Auto" in (precision.weights, precision.kv_cache)
-            or precision.kv_cache == precision.weights
+            precision.kv_cache in ("Auto", precision.weights)
+            or precision.weights not in ("BF16", "FP32")
         ),
     ),
     _positive("spec.workload.requestsPerSecond", "2.5 or 2500m"),

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from plimsoll_operator.api.access import Access
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.formats import (
     ACCELERATOR,
@@ -36,6 +37,18 @@ class Precision(StrEnum):
     AUTO = "Auto"
     BF16 = "BF16"
     FP32 = "FP32"
+
+
+class WeightsPrecision(StrEnum):
+    AUTO = "Auto"
+    BF16 = "BF16"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP8 = "FP8"
+    INT8 = "INT8"
+    INT4 = "INT4"
+    MXFP4 = "MXFP4"
+    NVFP4 = "NVFP4"
 
 
 class WhenInfeasible(StrEnum):
@@ -183,16 +196,20 @@ class Accelerators(ApiModel):
 
 
 class PrecisionSpec(ApiModel):
-    """Number formats. The engine has one for weights and KV cache together."""
+    """Number formats. The engine has one for weights and KV cache together, BF16 or FP32; all
+    others are planned only."""
 
-    weights: Precision = Field(
-        default=Precision.AUTO,
-        description="Format of the weights. Auto is what kvCache names; where that is Auto too, "
-        "BF16 on GPUs that compute with it, FP32 on other GPUs and on cpu, which is faster so.",
+    weights: WeightsPrecision = Field(
+        default=WeightsPrecision.AUTO,
+        description="Format of the weights. Auto is what a quantized checkpoint is published in; "
+        "of others it is what kvCache names; where that is Auto too, BF16 on GPUs that compute "
+        "with it, FP32 on other GPUs and on cpu, which is faster so.",
     )
     kv_cache: Precision = Field(
         default=Precision.AUTO,
-        description="Format of the KV cache: Auto, or the same as weights. Auto follows weights.",
+        description="Format of the KV cache: Auto, or the same as weights unless these are "
+        "quantized. Auto follows weights; beside quantized ones it is BF16, or FP16 or FP32 on "
+        "GPUs without it.",
     )
 
 
@@ -223,6 +240,13 @@ class Pin(ApiModel):
     max_num_batched_tokens: int | None = Field(
         default=None, description="Most new tokens in one engine step.", ge=16, le=1_048_576
     )
+    pipeline_parallel_size: int | None = Field(
+        default=None,
+        description="Nodes that share the layers of one replica, each with tensorParallelSize "
+        "accelerators.",
+        ge=1,
+        le=64,
+    )
     kv_cache_memory: Quantity | None = Field(
         default=None, description="KV cache of one accelerator, such as 20Gi."
     )
@@ -248,7 +272,8 @@ class Speculation(ApiModel):
     max_sequences: int = Field(
         default=8,
         description="Most sequences that a step with drafts may have. Beyond, drafts would cost "
-        "more time than they save. Plans count what a draft model costs, and no draft as right.",
+        "more time than they save. Plans count what drafting and checking costs, and no draft as "
+        "right.",
         ge=1,
         le=4096,
     )
@@ -273,6 +298,18 @@ class LLMDeploymentSpec(ApiModel):
         le=1000,
     )
     pin: Pin = Field(default=Pin(), description="Planned values to keep as given.")
+    access: Access | None = Field(
+        default=None,
+        description="Who may reach the engines' API, by NetworkPolicy. Absent: everybody; empty: "
+        "nobody but the operator and monitoring.",
+    )
+    revision_history_limit: int = Field(
+        default=10,
+        description="How many earlier plans are kept as ControllerRevisions, besides the one in "
+        "force and those that pods still run by.",
+        ge=0,
+        le=100,
+    )
     speculation: Speculation = Field(
         default=Speculation(), description="Whether tokens are drafted ahead, and how many."
     )

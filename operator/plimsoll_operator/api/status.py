@@ -1,14 +1,24 @@
 """`LLMDeployment.status`: what the operator found and decided."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.formats import SHARE
+from plimsoll_operator.api.spec import Duration, Quantity
 
 
 class PercentileValue(ApiModel):
     """One latency figure."""
 
     p95: str = Field(description="95th percentile, such as 640ms.")
+    low: str | None = Field(
+        default=None, description="Of a prediction: 1 of 10 measurements is expected below this."
+    )
+    high: str | None = Field(
+        default=None, description="Of a prediction: 1 of 10 measurements is expected above this."
+    )
 
 
 class Predicted(ApiModel):
@@ -59,6 +69,10 @@ class PlanStatus(ApiModel):
     replicas: int = Field(description="Replicas that the declared load needs.")
     predicted: Predicted = Field(description="What the performance model predicts.")
     binding_constraint: str = Field(description="What stopped the plan from being cheaper.")
+    expert_parallel: bool | None = Field(
+        default=None,
+        description="True where each accelerator holds whole experts instead of parts of all.",
+    )
 
 
 class Alternative(ApiModel):
@@ -77,6 +91,48 @@ class Feasibility(ApiModel):
         description="Nearest feasible points.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
+
+
+class ObservedTraffic(ApiModel):
+    """What the engines measured over the last minutes, told again only where it has changed."""
+
+    requests_per_second: str = Field(description="Rate of arrivals over all replicas.")
+    prompt_tokens: int = Field(description="Mean length of prompts.")
+    output_tokens: int = Field(description="Mean length of outputs.")
+    time_to_first_token: PercentileValue = Field(description="Measured TTFT.")
+    time_per_output_token: PercentileValue = Field(description="Measured TPOT.")
+
+
+class MeasuredCalibration(ApiModel):
+    """What the engines' own steps say of this model on this accelerator; the next plan uses it."""
+
+    accelerator: str = Field(description="The product that it was measured on.")
+    model: str = Field(description="The model's source, with @REVISION where it has one.")
+    compute_efficiency: Quantity | None = Field(
+        default=None,
+        description="Share of the peak compute that a step reaches; of cpu, of one slow core's.",
+    )
+    bandwidth_efficiency: Quantity | None = Field(
+        default=None, description="The same of the memory bandwidth."
+    )
+    attention_efficiency: Quantity | None = Field(
+        default=None, description="Of cpu: share of the peak compute that attention reaches."
+    )
+    kv_cache_efficiency: Quantity | None = Field(
+        default=None,
+        description="Of cpu: share of the memory bandwidth at which the KV cache is read.",
+    )
+    step_overhead: Duration | None = Field(
+        default=None, description="Time of a step that neither computes nor reads."
+    )
+    sequence_overhead: Duration | None = Field(
+        default=None, description="What each running sequence adds to that."
+    )
+    error: Annotated[str, SHARE.field()] = Field(
+        description="Median relative error of step times with these figures."
+    )
+    samples: int = Field(description="How many steps it was fitted to.")
+    measured_at: str = Field(description="When, in UTC.")
 
 
 class Condition(ApiModel):
@@ -108,6 +164,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     endpoint: str | None = Field(default=None, description="Base URL for clients in the cluster.")
     plan: PlanStatus | None = Field(default=None, description="The plan that is in force.")
+    current_revision: str | None = Field(
+        default=None, description="Name of the ControllerRevision that keeps the plan in force."
+    )
     plan_generation: int | None = Field(
         default=None, description="Newest generation that the plan in force was made or kept for."
     )
@@ -122,9 +181,15 @@ class LLMDeploymentStatus(ApiModel):
     feasibility: Feasibility | None = Field(
         default=None, description="Present while the SLO cannot be met."
     )
+    observed: ObservedTraffic | None = Field(
+        default=None, description="What was measured under the plan in force."
+    )
+    calibration: MeasuredCalibration | None = Field(
+        default=None, description="Figures of the performance model, fitted to measured steps."
+    )
     conditions: list[Condition] = Field(
         default_factory=list,
-        description="Ready, Reconciling, Stalled, SLOFeasible, AutoscalingActive.",
+        description="Ready, Reconciling, Stalled, SLOFeasible, AutoscalingActive, PlanDrifted.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],

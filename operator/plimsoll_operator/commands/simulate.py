@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from plimsoll_operator.commands.inputs import InputError, read_planned
+from plimsoll_operator.commands.inputs import InputError, check_stdin, read_planned
 from plimsoll_operator.planning.latency_plot import latency_plot
 from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.simulation_report import Simulated, document, table
@@ -30,6 +30,7 @@ _EXAMPLES = """\
 examples:
   plimsoll simulate -f chat.yaml --inventory inventory.yaml
   plimsoll simulate -f chat.yaml --inventory inventory.yaml --plot load.svg
+  kustomize build overlays/prod | plimsoll simulate -f - --inventory nodes.yaml
   plimsoll simulate -f chat.yaml --inventory inventory.yaml --trace requests.jsonl --rate 2.5
 
 exit code: 0 every latency objective holds, 3 one does not, 2 the input is not valid
@@ -40,8 +41,9 @@ def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
     options = _parser().parse_args(argv)
     try:
+        check_stdin(*options.filename, options.inventory, options.trace or "")
         trace = () if options.trace is None else read_trace(options.trace, sys.stdin).requests
-        planned = read_planned([options.filename], options.inventory, options.model_config)
+        planned = read_planned(options.filename, options.inventory, options.model_config)
         simulated = [_simulated(Report.of(each), options, trace) for each in planned]
         if options.plot:
             _plot(simulated, options.plot)
@@ -63,7 +65,16 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("-f", "--filename", required=True, metavar="FILE", help="LLMDeployments; - for stdin")
+    add(
+        "-f",
+        "--filename",
+        action="extend",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="files, folders, or - for stdin: LLMDeployments, with the Accelerators and ConfigMaps "
+        "that they need; other kinds are skipped",
+    )
     add(
         "--inventory",
         required=True,

@@ -7,7 +7,8 @@ from typing import Any
 from plimsoll_operator.api.accelerator import AcceleratorSpec, Calibration, Compute, Link, LinkKind
 from plimsoll_operator.api.quantity import parse_bytes, parse_duration, parse_quantity
 from plimsoll_operator.api.validate import InvalidSpecError, parse_accelerator
-from plimsoll_operator.resources import AMD_GPU, GAUDI, GPU, runs_engine
+from plimsoll_operator.engine_support import ENGINE
+from plimsoll_operator.resources import AMD_GPU, GAUDI, GPU
 from plimsoll_planner import accelerator as known
 from plimsoll_planner.accelerator import Accelerator, Peaks, Sources, Vendor
 from plimsoll_planner.accelerators import find, normalized
@@ -172,7 +173,7 @@ def _calibrated(base: Accelerator, measured: Calibration | None) -> dict[str, An
 
 
 def _vendor(resource: str) -> Vendor:
-    if runs_engine(resource):
+    if ENGINE.runs_on(resource):
         return Vendor.NVIDIA
     return {AMD_GPU: Vendor.AMD, GAUDI: Vendor.INTEL}.get(resource, Vendor.OTHER)
 

@@ -1,7 +1,7 @@
 """What documents hold that concerns a plan; the rest of a Kubernetes bundle is skipped."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plimsoll_operator.api import ACCELERATOR_KIND, API_VERSION, KIND
@@ -9,6 +9,8 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.validate import InvalidSpecError, parse_document
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.documents import Document
+from plimsoll_operator.planning.kept_plan import as_deployment
+from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Key, Resource, parse_resource
 from plimsoll_planner.accelerator import Accelerator
 
@@ -55,7 +57,7 @@ def bundle_of(documents: Iterable[Document]) -> Bundle:
     config_maps: dict[Key, Mapping[str, Any]] = {}
     accelerators: list[Document] = []
     problems: list[str] = []
-    for document in documents:
+    for document in map(_of_then, documents):
         kind = _kind(document)
         if kind == "ConfigMap":
             data = document.content.get("data")
@@ -95,6 +97,14 @@ def _accelerators(documents: list[Document], problems: list[str]) -> tuple[Accel
         if item.accelerator is None
     ]
     return overrides(found)
+
+
+def _of_then(document: Document) -> Document:
+    """A plan that a cluster keeps counts as the LLMDeployment that it was made for."""
+    if _kind(document) != REVISION:
+        return document
+    content = as_deployment(document.content)
+    return document if content is None else replace(document, content=content)
 
 
 def _kind(document: Document) -> str | None:

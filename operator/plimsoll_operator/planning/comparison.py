@@ -105,7 +105,9 @@ def compare(
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
     prices = Prices(inventory, old.accelerators, new.accelerators)
     changes = []
-    for planned in plan_bundle(new, inventory, model_directory):
+    # What engines of the old side have measured, as the operator would plan with it.
+    measured = [side.declared.resource.status.calibration for side in before.values()]
+    for planned in plan_bundle(new, inventory, model_directory, measured):
         key = _counterpart(planned.declared, before)
         changes.append(_change(before.pop(key) if key else None, planned, prices))
     return changes + [_removed(side, prices) for side in before.values()]
@@ -168,9 +170,9 @@ def _change(side: Side | None, planned: Planned, prices: Prices) -> Change:
         resource = replace(resource, status=known)
     after = _standing(resource, planned)
     old_plan = None if running is None else running.plan
-    fields = tuple(_differences(_plan_fields(old_plan), _plan_fields(after.plan)))
+    fields = tuple(differences(plan_fields(old_plan), plan_fields(after.plan)))
     spec = None if side is None else side.declared.spec
-    edits = tuple(_differences(_spec_fields(spec), _spec_fields(declared.spec))) if spec else ()
+    edits = tuple(differences(spec_fields(spec), spec_fields(declared.spec))) if spec else ()
     follows = rollout(running, declared, after)
     old_cost, new_cost = prices.old(old_plan), prices.new(after.plan)
     if after.plan is None:  # what runs stays
@@ -201,7 +203,7 @@ def _removed(side: Side, prices: Prices) -> Change:
         kind=Kind.REMOVED,
         plan=_summary(plan),
         declared=(),
-        planned=tuple(_differences(_plan_fields(plan), {})),
+        planned=tuple(differences(plan_fields(plan), {})),
         old_cost=prices.old(plan),
         new_cost=0.0,
         rollout=removal(running),
@@ -228,7 +230,11 @@ def _cost(
     price = price_per_hour(plan.accelerator, inventory, accelerators)
     if price is None:
         return None
-    return price * float(plan.cpu_cores or plan.tensor_parallel_size) * plan.replicas
+    return (
+        price
+        * float(plan.cpu_cores or plan.tensor_parallel_size * plan.pipeline_parallel_size)
+        * plan.replicas
+    )
 
 
 def _summary(plan: PlanStatus | None) -> str:
@@ -241,7 +247,7 @@ def _summary(plan: PlanStatus | None) -> str:
     )
 
 
-def _plan_fields(plan: PlanStatus | None) -> dict[str, str]:
+def plan_fields(plan: PlanStatus | None) -> dict[str, str]:
     """The fields of a plan that people compare, in their order."""
     if plan is None:
         return {}
@@ -264,7 +270,8 @@ def _plan_fields(plan: PlanStatus | None) -> dict[str, str]:
     return {name: str(value) for name, value in fields.items() if value is not None}
 
 
-def _spec_fields(spec: LLMDeploymentSpec) -> dict[str, str]:
+def spec_fields(spec: LLMDeploymentSpec) -> dict[str, str]:
+    """Every field of a spec by its path, such as `slo.timeToFirstToken.p95`."""
     return dict(_flat(spec.model_dump(mode="json", by_alias=True, exclude_none=True)))
 
 
@@ -278,7 +285,8 @@ def _flat(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(node)
 
 
-def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+    """Fields that differ, in the order of `old`, then of `new`."""
     for name in dict.fromkeys((*old, *new)):
         if old.get(name) != new.get(name):
             yield Difference(name, old.get(name), new.get(name))

@@ -54,8 +54,8 @@ def _block(change: Change) -> list[str]:
     ]
     lines = [f"{change.title}   {', '.join(said)}", ""]
     if change.kind is Kind.CHANGED:
-        lines += _rows("spec", change.declared)
-        lines += _rows("plan", change.planned, _cost_row(change))
+        lines += rows_of("spec", change.declared)
+        lines += rows_of("plan", change.planned, _cost_row(change))
     else:
         lines += wrapped("plan", change.plan)
     if change.problem:
@@ -63,9 +63,10 @@ def _block(change: Change) -> list[str]:
     return [*lines, *wrapped("rollout", change.rollout.text)]
 
 
-def _rows(
+def rows_of(
     heading: str, items: Sequence[Difference], last: tuple[str, str, str] | None = None
 ) -> list[str]:
+    """A table of what differs, and an empty line after it; nothing where nothing does."""
     rows = [(item.field, item.old or "-", f"→ {item.new or '-'}") for item in items]
     rows += [last] if last else []
     return [*table([(f"{heading}:", "", ""), *rows]), ""] if rows else []

@@ -6,14 +6,15 @@ from plimsoll_operator.api.quantity import format_bytes, format_duration
 from plimsoll_operator.planning.layout import row, table, wrapped
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.standing import inputs_hash
-from plimsoll_planner.inputs import AcceleratorPool, Lengths, Pin
+from plimsoll_planner.inputs import AcceleratorPool, Lengths, Pin, PlanRequest
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.options import HEADROOM
-from plimsoll_planner.result import Candidate
+from plimsoll_planner.result import Candidate, PlanResult
 from plimsoll_planner.text import figure, money
 
 _PINS = (
     ("tensor_parallel_size", "tensorParallelSize"),
+    ("pipeline_parallel_size", "pipelineParallelSize"),
     ("max_num_seqs", "maxNumSeqs"),
     ("max_num_batched_tokens", "maxNumBatchedTokens"),
     ("kv_cache_bytes", "kvCacheMemory"),
@@ -22,11 +23,15 @@ _PINS = (
 
 def explanation(planned: Planned) -> list[str]:
     """Lines to follow a report's table."""
-    return ["", *_inputs(planned), "", *_candidates(planned)]
+    return ["", *reasons(planned.declared.spec.model.source, planned.request, planned.result)]
 
 
-def _inputs(planned: Planned) -> list[str]:
-    request = planned.request
+def reasons(source: str, request: PlanRequest, result: PlanResult) -> list[str]:
+    """What the planner was asked for the model at `source`, and how each candidate fared."""
+    return [*_inputs(source, request), "", *_candidates(result)]
+
+
+def _inputs(source: str, request: PlanRequest) -> list[str]:
     workload, promised = request.workload, request.objectives
     facts = model_facts(request.model)
     promises = [
@@ -43,8 +48,9 @@ def _inputs(planned: Planned) -> list[str]:
         row("inputs", f"hash {inputs_hash(request)}, nodes left out"),
         *wrapped(
             "model",
-            f"{planned.declared.spec.model.source}, {facts.parameters:,} parameters, longest "
-            f"context {request.max_context_length or request.model.max_position_embeddings}",
+            f"{source}, {facts.parameters:,} parameters, longest "
+            f"context {request.max_context_length or request.model.max_position_embeddings}"
+            f"{_drafts(request)}",
         ),
         *wrapped(
             "workload",
@@ -65,6 +71,15 @@ def _inputs(planned: Planned) -> list[str]:
     ]
     nodes = [_pool(pool) for pool in request.inventory] or ["none"]
     return [*lines, *(row("nodes" if i == 0 else "", text) for i, text in enumerate(nodes))]
+
+
+def _drafts(request: PlanRequest) -> str:
+    if request.draft is None:
+        return ""
+    drafted = f"; {request.draft.num_tokens} tokens are drafted"
+    if request.draft.model is None:
+        return f"{drafted} from the text itself"
+    return f"{drafted} by a model of {model_facts(request.draft.model).parameters:,} parameters"
 
 
 def _pins(pin: Pin) -> Iterator[str]:
@@ -93,22 +108,26 @@ def _money(amount: float | None) -> str:
     return "" if amount is None else money(amount)
 
 
-def _candidates(planned: Planned) -> list[str]:
+def _candidates(result: PlanResult) -> list[str]:
     """Each shape of a replica with its best limits, nearest to the plan first."""
-    found = planned.result.candidates
+    found = result.candidates
     if not found:
         return [row("candidates", "none: nothing that may be used is on offer")]
     heads = ("candidate", "replicas", "req/s each", "TTFT", "TPOT", "cost/h")
     lines = table([heads, *(_figures(item) for item in found)], frozenset(range(1, len(heads))))
-    result = [lines[0]]
+    shown = [lines[0]]
     for line, item in zip(lines[1:], found, strict=True):
-        result += [line, *wrapped("", item.rejected_because or "this is the plan")]
-    return result
+        shown += [line, *wrapped("", item.rejected_because or "this is the plan")]
+    return shown
 
 
 def _figures(item: Candidate) -> tuple[str, ...]:
     cores = "×" in item.accelerator
     name = item.accelerator if cores else f"{item.accelerator}×{item.tensor_parallel_size}"
+    if item.pipeline_parallel_size > 1:
+        name += f"×{item.pipeline_parallel_size}"
+    if item.expert_parallel:
+        name += " EP"
     figures = item.figures
     if figures is None:
         return (name, "-", "-", "-", "-", "-")

@@ -76,6 +76,10 @@ def _candidate(item: Candidate) -> dict[str, Any]:
         "weights": item.weights_precision,
         "rejectedBecause": item.rejected_because,
     }
+    if item.pipeline_parallel_size > 1:
+        found["pipelineParallelSize"] = item.pipeline_parallel_size
+    if item.expert_parallel:
+        found["expertParallel"] = True
     figures = item.figures
     if figures is None:
         return found

@@ -33,10 +33,11 @@ class ModelSourceError(Exception):
 @dataclass(frozen=True)
 class SourceModel:
     """A model that can be planned. `unserved` says why the engine cannot run it, empty if it
-    can."""
+    can; `config` is the config.json that it was read from, as canonical JSON."""
 
     model: Model
     unserved: str = ""
+    config: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def parse_config(raw: bytes | str, origin: str) -> SourceModel:
     if not isinstance(parsed, Mapping):
         raise ModelSourceError(f"{origin}: config.json is not a JSON object")
     try:
-        return SourceModel(read_model(parsed), _unserved(parsed))
+        canonical = json.dumps(parsed, sort_keys=True, separators=(",", ":"))
+        return SourceModel(read_model(parsed), _unserved(parsed), canonical)
     except (UnknownModelError, TypeError, ValueError) as error:
         raise ModelSourceError(f"{origin}: {error}") from error
 

@@ -11,12 +11,13 @@ from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.cost import Cost, TokenCost
 from plimsoll_planner.drafting import Drafter, memory_without_kv_cache
 from plimsoll_planner.inputs import DraftModel, PlanRequest
-from plimsoll_planner.memory import MemoryPlan, with_kv_cache
+from plimsoll_planner.memory import BLOCK_SIZE, MemoryPlan, with_kv_cache
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.options import HEADROOM
+from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.result import Plan, PlanResult
-from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import figure, money
+from plimsoll_planner.uncertainty import uncertainty
 
 _BAR = 40
 _PARTS = (("weights", "█"), ("KV cache", "▓"), ("activations", "▒"), ("reserve", "░"))
@@ -90,9 +91,11 @@ class Report:
 
 
 def _drafts(draft: DraftModel) -> str:
-    parameters = _count(model_facts(draft.model).parameters)
+    source = "looked up in the text"
+    if draft.model is not None:
+        source = f"by a model of {_count(model_facts(draft.model).parameters)} parameters"
     return (
-        f"{draft.num_tokens} tokens ahead by a model of {parameters} parameters, in steps of at "
+        f"{draft.num_tokens} tokens ahead {source}, in steps of at "
         f"most {draft.max_sequences} sequences; predicted as if none were right"
     )
 
@@ -104,7 +107,10 @@ def _engine(plan: Plan, request: PlanRequest) -> list[str]:
     else:
         one = f"{plan.tensor_parallel_size} × {plan.accelerator}"
     if plan.tensor_parallel_size > 1:
-        one += f" (tensor parallel {plan.tensor_parallel_size})"
+        experts = " and expert" if plan.expert_parallel else ""
+        one += f" (tensor{experts} parallel {plan.tensor_parallel_size})"
+    if plan.pipeline_parallel_size > 1:
+        one += f" on each of {plan.pipeline_parallel_size} nodes (pipeline parallel)"
     contexts = plan.kv_cache_tokens / plan.max_model_len
     kv_cache = (
         f"{format_bytes(plan.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens: "
@@ -129,33 +135,43 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
     load = request.workload.requests_per_second
     promised, predicted = request.objectives, plan.predicted
     rate = plan.replicas * predicted.requests_per_second_per_replica
-    lines = [f"  {'':<24}{'predicted':>12}{'promised':>12}"]
-    for name, has, limit in (
-        ("time to first token p95", predicted.ttft_p95, promised.ttft_p95),
-        ("time per token p95", predicted.tpot_p95, promised.tpot_p95),
+    lines = [_compared("", "predicted", "8 of 10 within", "promised", None)]
+    for name, has, span, limit in (
+        (
+            "time to first token p95",
+            predicted.ttft_p95,
+            predicted.ttft_p95_range,
+            promised.ttft_p95,
+        ),
+        ("time per token p95", predicted.tpot_p95, predicted.tpot_p95_range, promised.tpot_p95),
     ):
         wanted = "-" if limit is None else format_duration(limit)
         kept = None if limit is None else has <= limit * (1 - HEADROOM) * 1.005
-        lines.append(_compared(name, format_duration(has), wanted, kept))
-    sustained = _compared("requests/s sustained", figure(rate), figure(load), rate >= load)
-    lines.append(sustained)
+        between = "" if span is None else " to ".join(map(format_duration, span))
+        lines.append(_compared(name, format_duration(has), between, wanted, kept))
+    sustained = rate >= load
+    lines.append(_compared("requests/s sustained", figure(rate), "", figure(load), sustained))
     cost, most = predicted.cost_per_million_tokens, promised.max_cost_per_million_tokens
     if most is not None:
         lines.append(
             _compared(
                 "cost per 1M tokens",
                 "unknown" if cost is None else money(cost),
+                "",
                 money(most),
                 cost is not None and cost <= most,
             )
         )
     lines.append(f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom")
+    accelerator = find(plan.accelerator, request.accelerators)
+    if accelerator is not None and predicted.ttft_p95_range is not None:
+        lines.append(f"  ranges are {uncertainty(accelerator).basis}")
     return lines
 
 
-def _compared(name: str, has: str, wanted: str, kept: bool | None) -> str:
+def _compared(name: str, has: str, span: str, wanted: str, kept: bool | None) -> str:
     mark = "" if kept is None else f"   {KEPT if kept else BROKEN}"
-    return f"  {name:<24}{has:>12}{wanted:>12}{mark}"
+    return f"  {name:<24}{has:>10}{span:>18}{wanted:>11}{mark}"
 
 
 def _costs(cost: Cost) -> list[str]:
@@ -181,21 +197,14 @@ def breakdown(
 
     Raises ValueError for an accelerator that is neither in `overrides` nor in the catalogue.
     """
-    accelerator = find(plan.accelerator, overrides)
-    if accelerator is None:
-        raise ValueError(f"no figures for {plan.accelerator}")
-    shape = Shape(
-        accelerator,
-        plan.accelerator,
-        plan.weights_precision,
-        plan.kv_cache_precision,
-        plan.tensor_parallel_size,
-        plan.cpu_cores,
-    )
     base = memory_without_kv_cache(
-        facts, shape, Drafter.of(draft), plan.max_num_batched_tokens, plan.max_num_seqs
+        facts,
+        shape_of(plan, overrides),
+        Drafter.of(draft),
+        plan.max_num_batched_tokens,
+        plan.max_num_seqs,
     )
-    blocks = plan.kv_cache_tokens // 16
+    blocks = plan.kv_cache_tokens // BLOCK_SIZE
     return with_kv_cache(base, plan.kv_cache_bytes // max(1, blocks), blocks)
 
 

@@ -5,9 +5,11 @@ from plimsoll_operator.api.spec import (
     LLMDeploymentSpec,
     Percentiles,
     Speculation,
+    SpeculationMethod,
     TokenLengths,
     WhenInfeasible,
 )
+from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import (
     AcceleratorPool,
@@ -35,8 +37,9 @@ def plan_request(
 ) -> PlanRequest:
     """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned.
 
-    `accelerators` go before the catalogue. `draft` is the model of `spec.speculation.draftModel`.
-    Raises ValueError where that cannot draft for `model`.
+    `accelerators` go before the catalogue. What the engine can run goes first, for
+    `plimsoll plan` as for the operator, so that both answer the same. `draft` is the model of
+    `spec.speculation.draftModel`. Raises ValueError where that cannot draft for `model`.
     """
     workload, slo, pin = spec.workload, spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
@@ -68,10 +71,20 @@ def plan_request(
             max_num_seqs=pin.max_num_seqs,
             max_num_batched_tokens=pin.max_num_batched_tokens,
             kv_cache_bytes=None if kv_cache is None else parse_bytes(kv_cache),
+            pipeline_parallel_size=pin.pipeline_parallel_size,
         ),
         accelerators=accelerators,
-        draft=None if draft is None else _draft(spec.speculation, draft, model),
+        draft=_drafts(spec.speculation, draft, model),
+        engine=ENGINE,
     )
+
+
+def _drafts(speculation: Speculation, draft: Model | None, target: Model) -> DraftModel | None:
+    if draft is not None:
+        return _draft(speculation, draft, target)
+    if speculation.method is not SpeculationMethod.N_GRAM:
+        return None
+    return DraftModel(None, speculation.num_tokens, speculation.max_sequences)
 
 
 def _draft(speculation: Speculation, draft: Model, target: Model) -> DraftModel:

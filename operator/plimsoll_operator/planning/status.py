@@ -41,6 +41,7 @@ def plan_status(result: PlanResult) -> PlanStatus | None:
         replicas=plan.replicas,
         predicted=_predicted(plan),
         binding_constraint=plan.binding_constraint,
+        expert_parallel=plan.expert_parallel or None,
     )
 
 
@@ -57,13 +58,15 @@ def feasibility(result: PlanResult) -> Feasibility | None:
 
 
 def summary(plan: Plan) -> str:
-    """`H200×2 bs64` for two accelerators a replica, `cpu×0.5 bs8` for half a core."""
+    """`H200×2 bs64` for two accelerators a replica, `H200×8×2 bs64` for eight on each of two nodes,
+    `cpu×0.5 bs8` for half a core."""
     if plan.cpu_cores is not None:
         return f"cpu×{decimal_string(plan.cpu_cores)} bs{plan.max_num_seqs}"
     name = plan.accelerator
     for prefix in ("NVIDIA-", "Tesla-", "AMD_Instinct_"):
         name = name.removeprefix(prefix)
-    return f"{name}×{plan.tensor_parallel_size} bs{plan.max_num_seqs}"
+    stages = f"×{plan.pipeline_parallel_size}" if plan.pipeline_parallel_size > 1 else ""
+    return f"{name}×{plan.tensor_parallel_size}{stages} bs{plan.max_num_seqs}"
 
 
 def revision(plan: Plan) -> str:
@@ -86,6 +89,8 @@ def revision(plan: Plan) -> str:
     }
     if plan.resource not in (GPU, CPU):
         facts["resource"] = plan.resource
+    if plan.expert_parallel:
+        facts["expertParallel"] = True
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
@@ -100,8 +105,15 @@ def _predicted(plan: Plan) -> Predicted:
     predicted = plan.predicted
     cost = predicted.cost_per_million_tokens
     return Predicted(
-        time_to_first_token=PercentileValue(p95=format_duration(predicted.ttft_p95)),
-        time_per_output_token=PercentileValue(p95=format_duration(predicted.tpot_p95)),
+        time_to_first_token=_latency(predicted.ttft_p95, predicted.ttft_p95_range),
+        time_per_output_token=_latency(predicted.tpot_p95, predicted.tpot_p95_range),
         requests_per_second_per_replica=figure(predicted.requests_per_second_per_replica),
         cost_per_million_tokens=None if cost is None else figure(cost),
     )
+
+
+def _latency(p95: float, span: tuple[float, float] | None) -> PercentileValue:
+    if span is None:
+        return PercentileValue(p95=format_duration(p95))
+    low, high = map(format_duration, span)
+    return PercentileValue(p95=format_duration(p95), low=low, high=high)

@@ -43,7 +43,7 @@ def _taken(planned: Sequence[Planned]) -> list[str]:
     for item in planned:
         plan = item.result.plan
         if plan is not None and item.result.feasible:
-            each = plan.cpu_cores or plan.tensor_parallel_size
+            each = plan.cpu_cores or plan.tensor_parallel_size * plan.pipeline_parallel_size
             taken[plan.accelerator] = taken.get(plan.accelerator, 0) + each * plan.replicas
     there: Counter[str] = Counter()
     for pool in planned[0].request.inventory if planned else ():

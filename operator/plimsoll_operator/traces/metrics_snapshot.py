@@ -29,6 +29,15 @@ class Histogram:
     count: float = 0.0
     buckets: dict[float, float] = field(default_factory=lambda: defaultdict(float))
 
+    def add(self, kind: str, labels: Mapping[str, str], value: float) -> None:
+        """Takes one sample; `kind` is what follows the histogram's name and an underscore."""
+        if kind == "bucket":
+            self.buckets[float(labels["le"])] += value
+        elif kind == "sum":
+            self.total += value
+        elif kind == "count":
+            self.count += value
+
     def since(self, earlier: "Histogram") -> "Histogram":
         """What came after `earlier`. Raises SnapshotError where that has more."""
         if self.count < earlier.count:
@@ -73,7 +82,7 @@ def parse_snapshot(text: str) -> Snapshot:
             for sample in family.samples:
                 name, _, kind = sample.name.rpartition("_")
                 if name in found:
-                    _add(found[name], kind, sample.labels, sample.value)
+                    found[name].add(kind, sample.labels, sample.value)
     except (ValueError, KeyError) as error:
         raise SnapshotError(f"not in Prometheus' exposition format: {error}") from error
     for name, histogram in found.items():
@@ -95,15 +104,6 @@ def workload_between(earlier: Snapshot | None, later: Snapshot, seconds: float) 
     if prompts.count < 1 or outputs.count < 1:
         raise SnapshotError("no request ended between the snapshots: take them further apart")
     return Workload(prompts.count / seconds, _lengths(prompts), _lengths(outputs))
-
-
-def _add(histogram: Histogram, kind: str, labels: Mapping[str, str], value: float) -> None:
-    if kind == "bucket":
-        histogram.buckets[float(labels["le"])] += value
-    elif kind == "sum":
-        histogram.total += value
-    elif kind == "count":
-        histogram.count += value
 
 
 def _lengths(histogram: Histogram) -> Lengths:

@@ -49,6 +49,7 @@ RTX_PRO_SERVER = "https://www.nvidia.com/en-us/data-center/rtx-pro-6000-blackwel
 MI210 = "https://www.amd.com/en/products/accelerators/instinct/mi200/mi210.html"
 MI250X = "https://www.amd.com/en/products/accelerators/instinct/mi200/mi250x.html"
 MI300X = f"{_AMD}/data-sheets/amd-instinct-mi300x-data-sheet.pdf"
+MI300X_KERNELS = "https://arxiv.org/abs/2510.27583"
 MI325X = f"{_AMD}/product-briefs/instinct-mi325x-datasheet.pdf"
 MI355X = "https://www.amd.com/en/products/accelerators/instinct/mi350/mi355x.html"
 GAUDI = "https://www.sgpjbg.com/baogao/465025.html"

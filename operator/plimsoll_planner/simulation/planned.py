@@ -1,13 +1,13 @@
 """What a plan's replicas are simulated from."""
 
-from plimsoll_planner.accelerators import Accelerator, find
+from plimsoll_planner.accelerators import Accelerator
 from plimsoll_planner.drafting import Drafter, step_seconds
 from plimsoll_planner.inputs import DraftModel
 from plimsoll_planner.memory import BLOCK_SIZE
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.result import Plan
-from plimsoll_planner.shape import Shape
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_runtime.core.limits import EngineLimits
 
@@ -23,18 +23,7 @@ def replica_model(
 
     Raises ValueError for an unknown accelerator.
     """
-    accelerator = find(plan.accelerator, overrides)
-    if accelerator is None:
-        raise ValueError(f"no figures for {plan.accelerator}")
-    shape = Shape(
-        accelerator,
-        plan.accelerator,
-        plan.weights_precision,
-        plan.kv_cache_precision,
-        plan.tensor_parallel_size,
-        plan.cpu_cores,
-        plan.pipeline_parallel_size,
-    )
+    shape = shape_of(plan, overrides)
     limits = EngineLimits(
         max_num_seqs=plan.max_num_seqs,
         max_num_batched_tokens=plan.max_num_batched_tokens,

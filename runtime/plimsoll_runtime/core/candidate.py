@@ -11,6 +11,9 @@ from plimsoll_runtime.core.request import Request
 
 KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
+FEWEST_PLACES_KEPT = 2
+"""Of places, where there are eight or more: a light tenant's requests overlap now and then, and
+with few places in all one of a flood's becomes free too seldom for the second to wait for it."""
 
 
 class Candidate(NamedTuple):
@@ -41,7 +44,7 @@ def next_candidate(
     places, blocks = limits.max_num_seqs, pool.num_usable
     if free < 1 or len(running) >= places:
         return None
-    last_places = len(running) >= places - int(places * KEPT)
+    last_places = len(running) >= places - _places_kept(places)
     sated: Container[str] | None = None
     for request in waiting.heads():
         found = prefixes.lookup(request)
@@ -54,3 +57,7 @@ def next_candidate(
                 continue
         return Candidate(request, found, needed) if room >= 0 else None
     return None
+
+
+def _places_kept(places: int) -> int:
+    return max(int(places * KEPT), min(FEWEST_PLACES_KEPT, places // 4))

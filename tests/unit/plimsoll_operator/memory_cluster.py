@@ -73,6 +73,17 @@ class MemoryCluster:
             raise ClusterError(404, "NotFound", "gone")
         return self.put(kind.name, {**stored, "status": status})
 
+    async def renumber(
+        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+    ) -> dict[str, Any]:
+        self._write("renumber", kind.name, name)
+        stored = self.objects.get((kind.name, namespace, name))
+        if stored is None:
+            raise ClusterError(404, "NotFound", "gone")
+        if stored["metadata"]["uid"] != uid:
+            raise ClusterError(409, "Conflict", "another object")
+        return self.put(kind.name, {**stored, "revision": number})
+
     async def scale(self, kind: Kind, raw: Mapping[str, Any], replicas: int) -> None:
         metadata = raw["metadata"]
         self._write("scale", kind.name, metadata["name"])

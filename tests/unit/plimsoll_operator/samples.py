@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plimsoll_operator.actions import Action, Apply
+from plimsoll_operator.actions import Action, Apply, Renumber
 from plimsoll_operator.api.status import (
     Alternative,
     Feasibility,
@@ -131,6 +131,8 @@ class World:
             if key[0] == "Deployment":
                 child["spec"].setdefault("minReadySeconds", 0)
             self.children[key] = child
+        elif isinstance(action, Renumber):
+            self.children[action.key]["revision"] = action.number
         else:
             self.children.pop(action.key, None)
 

@@ -68,7 +68,7 @@ async def test_a_refusal_is_in_the_status(
         assert part in ready["message"]
     assert len(ready["message"]) <= MAX_MESSAGE
     # Everything else stands, ready for the Deployment.
-    assert len(cluster.rendered()) == 5
+    assert len(cluster.rendered()) == 6
 
 
 async def test_a_long_answer_is_shortened(start: Start, clock: Clock) -> None:

@@ -96,7 +96,7 @@ async def test_scraper_keeps_its_pace_and_backs_off() -> None:
         key = ("ml", "chat")
         async with asyncio.timeout(5):
             while len(measured) < 3:
-                scraper.tick([(key, (("pod", "127.0.0.1"),)), (("ml", "empty"), ())])
+                scraper.tick([(key, (("pod", "127.0.0.1"),), True), (("ml", "empty"), (), True)])
                 await asyncio.sleep(0.005)
         assert set(measured) == {key}
         assert scraper.samples(key)[0].error

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator.api.status import Feasibility, PlanStatus
+from plimsoll_operator.api.status import Feasibility, PlanPrecision, PlanStatus
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.standing import Standing, engine_limit, settled, standing, within_engine
 from tests.unit.plimsoll_operator.samples import cpu_plan, gpu_plan, resource
@@ -94,6 +94,28 @@ def test_a_plan_for_what_the_image_has_no_software_for_is_told(resource_name: st
     assert limit.reason == "EngineLimit"
     assert f"({resource_name}), and the engine runs on NVIDIA GPUs and on CPU" in limit.message
     assert engine_limit(PLAN.model_copy(update={"resource_name": "nvidia.com/mig-1g.5gb"})) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"precision": PlanPrecision(weights="FP8", kv_cache="BF16")},
+            "has weights in FP8, and the engine runs BF16 or FP32 only",
+        ),
+        (
+            {"precision": PlanPrecision(weights="BF16", kv_cache="FP32")},
+            "has its KV cache in FP32 and its weights in BF16",
+        ),
+        ({"pipeline_parallel_size": 2}, "needs pipelineParallelSize 2"),
+        ({"expert_parallel": True}, "needs expert parallelism"),
+    ],
+)
+def test_what_only_the_planner_can_do_is_told(changes: dict[str, object], said: str) -> None:
+    limit = engine_limit(OTHER.model_copy(update=changes))
+    assert limit is not None
+    assert limit.reason == "EngineLimit"
+    assert said in limit.message
 
 
 @pytest.mark.parametrize("plan", [PLAN, OTHER])

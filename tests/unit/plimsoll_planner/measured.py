@@ -43,6 +43,23 @@ class Point:
         return float(self.row["ttft_ms"]) / 1e3
 
     @property
+    def end_to_end(self) -> float:
+        """Of a whole request: its first token and those after it."""
+        return self.ttft + self._gaps * self.tpot
+
+    @property
+    def predicted_end_to_end(self) -> float:
+        return self.predicted.ttft + self._gaps * self.predicted.tpot
+
+    @property
+    def end_to_end_error(self) -> float:
+        return abs(self.predicted_end_to_end / self.end_to_end - 1)
+
+    @property
+    def _gaps(self) -> int:
+        return int(self.row["output_tokens"]) - 1
+
+    @property
     def tpot_error(self) -> float:
         return abs(self.predicted.tpot / self.tpot - 1)
 

@@ -119,9 +119,9 @@ def test_every_architecture_is_planned(name: str) -> None:
     result = plan(models.request_for(of.model, models.H200_NODE, ttft=2.0, tpot=0.1))
     if result.plan is None:
         assert "of weights" in result.binding_constraint
-        assert of.weights_bytes("BF16") > 8 * 0.9 * 141e9 or not of.divides_into(8)
+        assert of.weights_bytes(CHECKPOINT) > 8 * 0.9 * 141e9 or not of.divides_into(8)
     else:
-        fits = of.weights_bytes("BF16") / result.plan.tensor_parallel_size
+        fits = of.weights_bytes(CHECKPOINT) / result.plan.tensor_parallel_size
         assert fits < result.plan.memory_bytes
 
 

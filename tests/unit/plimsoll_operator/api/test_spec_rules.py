@@ -27,6 +27,8 @@ CONFIG = {"configMapKeyRef": {"name": "config"}}
         {"model": TINY, "precision": {"kvCache": "FP32"}},
         {"model": TINY, "precision": {"weights": "BF16", "kvCache": "Auto"}},
         {"model": TINY, "precision": {"weights": "BF16", "kvCache": "BF16"}},
+        {"model": TINY, "precision": {"weights": "FP8", "kvCache": "BF16"}},
+        {"model": TINY, "pin": {"pipelineParallelSize": 2}},
     ],
 )
 def test_valid_specs(spec: dict[str, Any]) -> None:

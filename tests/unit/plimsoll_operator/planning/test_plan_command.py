@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from plimsoll_operator.commands.plan import main
+from plimsoll_operator.engine_support import ENGINE
 from tests.unit.plimsoll_operator.planning.test_plan_inventory import cpu_node
 
 CHAT = """
@@ -72,7 +74,8 @@ def test_a_plan_that_the_engine_cannot_run_is_marked(
     most: int,
     said: bool,
 ) -> None:
-    monkeypatch.setattr("plimsoll_operator.standing.MAX_TENSOR_PARALLEL_SIZE", most)
+    limited = replace(ENGINE, max_tensor_parallel_size=most)
+    monkeypatch.setattr("plimsoll_operator.standing.ENGINE", limited)
     (folder / "nodes.yaml").write_text("[{accelerator: NVIDIA-L4, count: 2}]")
     (folder / "chat.yaml").write_text(CHAT + "  pin: {tensorParallelSize: 2}")
     # What the hardware can hold is the question; the exit code answers no other.

@@ -1,11 +1,13 @@
 """What an edit changes, and what the operator would do about it."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
+from plimsoll_operator.engine_support import ENGINE
 from plimsoll_operator.planning.bundle import Bundle, bundle_of
 from plimsoll_operator.planning.checks import Check
 from plimsoll_operator.planning.comparison import Change, Kind, compare, costs_more
@@ -180,7 +182,8 @@ def test_one_that_never_held_starts_pods_when_it_does() -> None:
 
 
 def test_more_than_the_engine_runs_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plimsoll_operator.standing.MAX_TENSOR_PARALLEL_SIZE", 1)
+    limited = replace(ENGINE, max_tensor_parallel_size=1)
+    monkeypatch.setattr("plimsoll_operator.standing.ENGINE", limited)
     change = one(deployment(), deployment(pin={"tensorParallelSize": 2}))
     assert not change.rollout.restarts
     assert change.rollout.text.startswith("what runs stays as it is: the plan L4×2")
@@ -219,3 +222,25 @@ def test_a_plan_on_a_gpu_that_has_gone_has_no_price() -> None:
     change = one(old, deployment(rate="9", accelerators={}), NODES[1:])
     assert (change.old_cost, change.rollout.restarts) == (None, True)
     assert "→ NVIDIA-H200" in changes_as_text([change])
+
+
+def test_what_the_engines_have_measured_goes_into_the_new_plan() -> None:
+    measured = {
+        "accelerator": "NVIDIA-L4",
+        "model": "pvc://x",
+        "stepOverhead": "20ms",
+        "error": "0.02",
+        "samples": 800,
+        "measuredAt": "2026-01-31T12:00:00Z",
+    }
+    old, slow = running(deployment()), running(deployment(), calibration=measured)
+    edited = deployment(rate="9")
+    plain, told = (
+        {item.field: item for item in compare(bundle(before), bundle(edited), NODES)[0].planned}
+        for before in (old, slow)
+    )
+    assert "TPOT p95" not in plain
+    slower = told["TPOT p95"]
+    assert (
+        float(str(slower.new).removesuffix("ms")) > float(str(slower.old).removesuffix("ms")) + 10
+    )

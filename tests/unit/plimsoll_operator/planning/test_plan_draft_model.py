@@ -15,7 +15,7 @@ from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_operator.planning.report import breakdown
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.standing import inputs_hash
-from plimsoll_planner.inputs import AcceleratorPool, DraftModel
+from plimsoll_planner.inputs import AcceleratorPool, DraftModel, Pin
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan
 from plimsoll_runtime import builtin
@@ -81,7 +81,7 @@ def test_a_file_with_a_draft_model_is_planned(
     assert "as if none were right" in text
 
 
-def test_prompt_lookup_changes_no_plan_and_a_draft_model_does(
+def test_checking_slows_steps_and_a_draft_model_takes_memory_too(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
@@ -89,9 +89,12 @@ def test_prompt_lookup_changes_no_plan_and_a_draft_model_does(
         assert planned(folder, item) == 0
         found.append(json.loads(capsys.readouterr().out))
     plain, looked_up, drafted = found
-    assert looked_up == plain
-    assert drafted["inputs"] != plain["inputs"]
-    assert drafted["memoryBytes"] > plain["memoryBytes"]
+    assert len({item["inputs"] for item in found}) == 3
+    assert looked_up["maxNumSeqs"] < plain["maxNumSeqs"]
+    assert drafted["memoryBytes"] > plain["memoryBytes"] > looked_up["memoryBytes"]
+    assert planned(folder, document(None, "NGram"), output="table") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "drafts 4 tokens ahead looked up in the text, in steps of at most 8" in text
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,11 @@ def test_plans_that_stand_keep_their_hash() -> None:
     three, four = (
         inputs_hash(replace(request, draft=DraftModel(tiny, count, 8))) for count in (3, 4)
     )
-    assert len({inputs_hash(request), three, four}) == 3
+    staged = inputs_hash(replace(request, pin=Pin(pipeline_parallel_size=2)))
+    assert len({inputs_hash(request), three, four, staged}) == 4
+    # What every request has now, and those of plans that stand had not.
+    assert inputs_hash(replace(request, engine=None)) == inputs_hash(request)
+    assert "pipeline" not in repr(request)
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import io
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -65,6 +66,21 @@ def test_json_and_yaml_hold_the_same_and_every_time_the_same(
     assert set(found["itl"]) == {"p50", "p90", "p95", "p99"}
     assert found["sustained"] == 16
     assert found["capacity"] > 16
+
+
+def test_what_kustomize_prints_and_files_together(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = CHAT.replace("name: chat", "name: other")
+    service = "{apiVersion: v1, kind: Service, metadata: {name: s}}"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{service}\n---{other}"))
+    assert run("-f", "-", "-") == 2
+    assert "only one input can be stdin" in capsys.readouterr().err
+    assert run("-o", "json", "-f", "-") == 0
+    both = json.loads(capsys.readouterr().out)
+    assert [found["name"] for found in both] == ["chat", "other"]
+    assert run("-f", "-", "--trace", "-") == 2
+    assert "only one input can be stdin" in capsys.readouterr().err
 
 
 def test_another_seed_is_another_sample(capsys: pytest.CaptureFixture[str]) -> None:

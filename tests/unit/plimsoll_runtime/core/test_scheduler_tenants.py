@@ -9,6 +9,7 @@ from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 FAIR, PRIORITY, FCFS = SchedulingPolicy
 
@@ -29,7 +30,9 @@ def request(
 
 def step(target: Scheduler) -> SchedulerOutput:
     output = target.schedule(0.0)
-    target.update(output, {item.request_id: 7 for item in output.scheduled if item.samples})
+    target.update(
+        output, StepResult({item.request_id: 7 for item in output.scheduled if item.samples})
+    )
     return output
 
 
@@ -102,17 +105,20 @@ def test_computing_again_after_a_preemption_costs_nothing() -> None:
     assert target.counters["a"] == target.counters["b"] == 4 + 2 * 8
 
 
-def test_the_last_places_are_left_to_who_has_less() -> None:
-    target = scheduler(seqs=16, tokens=256, blocks=512)
+@pytest.mark.parametrize(("places", "kept"), [(128, 8), (32, 2), (16, 2), (8, 2), (4, 1), (3, 0)])
+def test_the_last_places_are_left_to_who_has_less(places: int, kept: int) -> None:
+    target = scheduler(seqs=places, tokens=1024, blocks=1024)
     target.add(request("before", "light", max_tokens=1))
     step(target)
-    for number in range(20):
+    for number in range(places + 4):
         target.add(request(f"flood{number}", "flood", max_tokens=20))
     step(target)
-    assert (target.num_running, target.num_waiting) == (15, 5)
-    target.add(request("light", "light", max_tokens=20))
-    assert "light" in dealt(step(target))
-    assert (target.num_running, target.num_waiting) == (16, 5)
+    assert (target.num_running, target.num_waiting) == (places - kept, 4 + kept)
+    for number in range(kept):
+        target.add(request(f"light{number}", "light", max_tokens=20))
+    dealt_to = dealt(step(target))
+    assert all(f"light{number}" in dealt_to for number in range(kept))
+    assert (target.num_running, target.num_waiting) == (places, 4 + kept)
 
 
 def test_who_has_less_passes_the_first_in_order_in_the_last_places() -> None:

@@ -1,0 +1,115 @@
+"""`plimsoll explain NAME`: why the plan of an LLMDeployment in a cluster is what it is.
+
+Exit codes: 0 explained, 1 the cluster cannot be asked, 2 there is nothing to explain.
+"""
+
+import argparse
+import asyncio
+import sys
+from importlib.metadata import version
+
+from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
+from plimsoll_operator.planning.record import RecordError
+from plimsoll_operator.planning.revision_report import revision_report
+from plimsoll_operator.resource import Resource, parse_resource
+
+DONE, NO_CLUSTER, NOTHING = 0, 1, 2
+_EXAMPLES = """\
+examples:
+  plimsoll explain chat -n ml
+  kubectl plimsoll explain chat
+  kubectl plimsoll explain chat --revision 3
+  kubectl plimsoll explain chat --since 1
+
+exit code: 0 explained, 1 the cluster cannot be asked, 2 there is nothing to explain
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command and returns its exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        resource, history = asyncio.run(_read(options))
+        chosen = _chosen(resource, history, options.revision)
+        before = _before(resource, history, chosen, options.since)
+        print(revision_report(resource, chosen, before, version("plimsoll")), end="")
+    except ClusterError as error:
+        print(f"plimsoll explain: {error}", file=sys.stderr)
+        return NO_CLUSTER
+    except RecordError as error:
+        print(f"plimsoll explain: {error}", file=sys.stderr)
+        return NOTHING
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="plimsoll explain",
+        description="Say why the plan of an LLMDeployment is what it is, and how it fits.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="the LLMDeployment")
+    parser.add_argument(
+        "-n", "--namespace", help="where it is; that of the kubeconfig's context if absent"
+    )
+    parser.add_argument("--context", help="of the kubeconfig; its current one if absent")
+    parser.add_argument(
+        "--revision", type=int, metavar="NUMBER", help="an earlier plan; the one in force if absent"
+    )
+    parser.add_argument(
+        "--since",
+        type=int,
+        metavar="NUMBER",
+        help="the plan to tell the changes from; the one before if absent",
+    )
+    return parser
+
+
+async def _read(options: argparse.Namespace) -> tuple[Resource, list[KeptPlan]]:
+    name, context = options.name, options.context
+    cluster = Cluster.connect(workers=2, context=context)
+    try:
+        where = options.namespace or Cluster.default_namespace(context)
+        raw = await cluster.get(RESOURCE, where, name)
+        if raw is None:
+            raise RecordError(f"there is no LLMDeployment {name} in namespace {where}: give -n")
+        items, _ = await cluster.list(REVISION, where)
+    finally:
+        cluster.close()
+    resource = parse_resource(raw)
+    return resource, kept_plans(items, resource)
+
+
+def _chosen(resource: Resource, history: list[KeptPlan], number: int | None) -> KeptPlan:
+    if number is None:
+        found = [kept for kept in history if kept.name == resource.status.current_revision]
+        if found:
+            return found[0]
+        why = "; ".join(
+            f"{item.type} {item.status}: {item.message}" for item in resource.status.conditions
+        )
+        raise RecordError(
+            f"{resource.name} has no plan in force that is kept; {why or 'no status'}"
+        )
+    return _numbered(resource, history, number)
+
+
+def _before(
+    resource: Resource, history: list[KeptPlan], chosen: KeptPlan, number: int | None
+) -> KeptPlan | None:
+    if number is not None:
+        return _numbered(resource, history, number)
+    earlier = [kept for kept in history if kept.number < chosen.number]
+    return earlier[-1] if earlier else None
+
+
+def _numbered(resource: Resource, history: list[KeptPlan], number: int) -> KeptPlan:
+    for kept in history:
+        if kept.number == number:
+            return kept
+    known = ", ".join(str(kept.number) for kept in history) or "none"
+    raise RecordError(f"{resource.name} has no revision {number}; there are: {known}")

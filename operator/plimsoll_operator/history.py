@@ -1,0 +1,72 @@
+"""Which revisions of a resource's plans there should be: pure, from what is observed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from plimsoll_operator.actions import Action, Apply, Delete, Renumber
+from plimsoll_operator.observed import Observed, owned_by
+from plimsoll_operator.render.labels import PLAN_LABEL
+from plimsoll_operator.render.revision import KIND, revision, revision_name
+from plimsoll_operator.resource import Resource
+from plimsoll_operator.standing import Standing
+
+Object = Mapping[str, Any]
+
+
+def revision_actions(
+    resource: Resource, standing: Standing, observed: Observed, limit: int
+) -> tuple[Action, ...]:
+    """Keeps the plan in force as the newest revision, and `limit` earlier ones.
+
+    Of the others the oldest go, but never the newest of a plan that a pod still runs by. Without a
+    record a plan that has no revision yet gets none now; the next look brings one.
+    """
+    if standing.plan is None:
+        return ()
+    known = [
+        item
+        for (kind, _), item in observed.children.items()
+        if kind == KIND and owned_by(item, resource.uid)
+    ]
+    known.sort(key=_number)
+    name = revision_name(resource.name, standing.plan, standing.inputs)
+    current = next((item for item in known if _name(item) == name), None)
+    earlier = [item for item in known if _name(item) != name]
+    newest = max(map(_number, earlier), default=0)
+    actions: list[Action] = []
+    if current is None:
+        if standing.record is not None:
+            made = revision(resource, standing.plan, standing.inputs, standing.record, newest + 1)
+            actions.append(Apply(made))
+    elif _number(current) <= newest and not _leaving(current):
+        actions.append(Renumber((KIND, name), _uid(current), newest + 1))
+    newest_of_plan = {_plan(item): _name(item) for item in earlier}
+    # While a new Deployment is refused, the plan of the status is still in force.
+    kept = {
+        resource.status.current_revision,
+        *(newest_of_plan.get(_plan(pod)) for pod in observed.pods),
+    }
+    rest = [item for item in earlier if _name(item) not in kept]
+    surplus = rest[: max(0, len(rest) - limit)]
+    actions += [Delete((KIND, _name(item)), _uid(item)) for item in surplus if not _leaving(item)]
+    return tuple(actions)
+
+
+def _number(item: Object) -> int:
+    return int(item.get("revision", 0))
+
+
+def _name(item: Object) -> str:
+    return str(item["metadata"]["name"])
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"]["uid"])
+
+
+def _plan(item: Object) -> str:
+    return str((item["metadata"].get("labels") or {}).get(PLAN_LABEL, ""))
+
+
+def _leaving(item: Object) -> bool:
+    return "deletionTimestamp" in item["metadata"]

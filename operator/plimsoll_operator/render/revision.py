@@ -1,0 +1,40 @@
+"""The ControllerRevision that keeps a plan: Kubernetes' own type for such histories.
+
+Its data never changes; `revision` is a number that grows, and is given anew to content that comes
+back, as StatefulSets and DaemonSets do.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.render.labels import PLAN_LABEL, child
+from plimsoll_operator.resource import Resource
+
+KIND = "ControllerRevision"
+
+
+def revision_name(name: str, plan: PlanStatus, inputs: str) -> str:
+    """`NAME-` and ten hexadecimal digits over the whole plan and the hash of its inputs.
+
+    Nodes are left out as in that hash: the same plan for the same request is the same revision.
+    """
+    facts = [plan.model_dump(mode="json", by_alias=True, exclude_none=True), inputs]
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return f"{name}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
+
+
+def revision(
+    resource: Resource, plan: PlanStatus, inputs: str, record: Mapping[str, Any], number: int
+) -> dict[str, Any]:
+    """The object, prediction included. Its label says which pods run by it."""
+    data = {
+        "plan": plan.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "inputs": {"hash": inputs, **record},
+    }
+    name = revision_name(resource.name, plan, inputs)
+    made = child(resource, "apps/v1", KIND, name, {"data": data, "revision": number})
+    made["metadata"]["labels"][PLAN_LABEL] = plan.revision
+    return made

@@ -1,0 +1,64 @@
+"""The number formats of a replica: what is asked for, on what an accelerator can do."""
+
+from dataclasses import dataclass
+
+from plimsoll_planner.accelerators import CPU, Accelerator
+from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.performance import computes
+
+AUTO = "Auto"
+UNQUANTIZED = ("BF16", "FP16", "FP32")
+"""Formats that any checkpoint in one of them can be loaded in."""
+
+
+class PrecisionError(Exception):
+    """An accelerator cannot serve in the formats asked for; the message has the way out."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Of weights and KV cache."""
+
+    weights: str
+    kv_cache: str
+
+
+def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Precision:
+    """The formats on an accelerator whose nodes carry `label`. Raises PrecisionError.
+
+    Auto weights are what the checkpoint is published in, if that is quantized; else what the KV
+    cache is asked in, or what the accelerator computes best in. An Auto KV cache has the format of
+    unquantized weights; beside quantized ones it is in 16 bits where the accelerator has any.
+    """
+    weights, kv_cache = request.weights_precision, request.kv_cache_precision
+    published = request.model.checkpoint.name
+    computed = accelerator.precisions
+    if weights == AUTO and published not in UNQUANTIZED:
+        weights = published
+    elif weights == AUTO:
+        weights = computed[0] if kv_cache == AUTO else kv_cache
+    if weights in UNQUANTIZED:
+        return _unquantized(weights, kv_cache, accelerator, label)
+    if accelerator.name == CPU or not computes(accelerator, weights):
+        raise PrecisionError(
+            f"{label} does not compute with weights in {weights}: use {' or '.join(computed)}"
+        )
+    if kv_cache == AUTO:
+        kept = [name for name in UNQUANTIZED if accelerator.peaks.of(name) is not None]
+        return Precision(weights, kept[0])
+    if kv_cache not in computed:
+        raise PrecisionError(f"{label} does not compute in {kv_cache}: use {' or '.join(computed)}")
+    return Precision(weights, kv_cache)
+
+
+def _unquantized(weights: str, kv_cache: str, accelerator: Accelerator, label: str) -> Precision:
+    if kv_cache not in (AUTO, weights):
+        raise PrecisionError(
+            f"precision.kvCache {kv_cache} with precision.weights {weights}: the engine keeps its "
+            "KV cache in the format of the weights, so give both the same, or one of them Auto"
+        )
+    computed = accelerator.precisions
+    halves = weights == "FP16" and accelerator.peaks.fp16 is not None
+    if weights not in computed and not halves:
+        raise PrecisionError(f"{label} does not compute in {weights}: use {' or '.join(computed)}")
+    return Precision(weights, weights)

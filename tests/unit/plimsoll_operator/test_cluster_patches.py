@@ -1,0 +1,57 @@
+"""What reaches the API server's socket when a child is applied or a revision numbered anew."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.configuration import Configuration
+
+from plimsoll_operator.cluster import Cluster
+from plimsoll_operator.kinds import REVISION
+
+Sent = list[tuple[str, str, Any]]
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, Sent]]:
+    """An HTTP server on loopback, and the path, content type and body of every PATCH."""
+    sent: Sent = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PATCH(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            sent.append((self.path, self.headers["Content-Type"], json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, format: str, *_: Any) -> None:  # noqa: A002
+            pass
+
+    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{httpd.server_port}", sent
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+async def test_bodies_are_objects_of_the_type_that_they_say(server: tuple[str, Sent]) -> None:
+    url, sent = server
+    configuration = Configuration()
+    configuration.host = url
+    cluster = Cluster(ApiClient(configuration), 1)
+    child = {**REVISION.type_meta(), "metadata": {"namespace": "ml", "name": "chat-1"}}
+    await cluster.apply(child)
+    await cluster.renumber(REVISION, "ml", "chat-1", "uid", 3)
+    cluster.close()
+    path = "/apis/apps/v1/namespaces/ml/controllerrevisions/chat-1?fieldManager=plimsoll"
+    assert sent == [
+        (f"{path}&force=true", "application/apply-patch+yaml", child),
+        (path, "application/merge-patch+json", {"metadata": {"uid": "uid"}, "revision": 3}),
+    ]
