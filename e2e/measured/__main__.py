@@ -64,7 +64,8 @@ def measure(subject: Subject, folder: Path, result: Measured, save: Callable[[],
     if subject.config is not None:
         source = str(folder / "model")
         random_llama.write(subject.config, Path(source))
-    facts, found = subject.facts, {"name": subject.name}
+    facts = subject.facts
+    found: Measured = {"name": subject.name}
     result["models"].append(found)
     with Engine(source) as engine:
         _say(f"{subject.name}: calibrating")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.performance import (
@@ -64,6 +65,6 @@ def bounds(shape: Shape) -> list[tuple[float, float]]:
 
 def changed_by(accelerator: Accelerator, values: Mapping[str, float]) -> Accelerator:
     """With these parameters instead of its own."""
-    seconds = {name: value for name, value in values.items() if name in _SECONDS}
-    shares = {name: value for name, value in values.items() if name not in seconds}
+    seconds: dict[str, Any] = {name: v for name, v in values.items() if name in _SECONDS}
+    shares: dict[str, Any] = {name: value for name, value in values.items() if name not in seconds}
     return replace(accelerator, efficiency=replace(accelerator.efficiency, **shares), **seconds)
