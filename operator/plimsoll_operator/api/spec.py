@@ -42,6 +42,7 @@ class Precision(StrEnum):
 class WeightsPrecision(StrEnum):
     AUTO = "Auto"
     BF16 = "BF16"
+    FP16 = "FP16"
     FP32 = "FP32"
     FP8 = "FP8"
     INT8 = "INT8"
@@ -271,7 +272,8 @@ class Speculation(ApiModel):
     max_sequences: int = Field(
         default=8,
         description="Most sequences that a step with drafts may have. Beyond, drafts would cost "
-        "more time than they save. Plans count what a draft model costs, and no draft as right.",
+        "more time than they save. Plans count what drafting and checking costs, and no draft as "
+        "right.",
         ge=1,
         le=4096,
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from plimsoll_operator.api.access import Access
 from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.render.labels import NAME_LABEL, PORT, child, selector
+from plimsoll_operator.render.labels import ADMIN_PORT, NAME_LABEL, PORT, child, selector
 from plimsoll_operator.render.model_mount import model_mount
 from plimsoll_operator.resource import Resource
 
@@ -25,7 +25,8 @@ _PUBLIC: tuple[dict[str, Any], ...] = (
 
 
 def network_policy(resource: Resource, spec: LLMDeploymentSpec) -> dict[str, Any]:
-    """In: the API port. Out: names, and public HTTPS where a model is downloaded."""
+    """In: the API port, and the admin port for the operator. Out: names, and public HTTPS where a
+    model is downloaded."""
     egress: list[dict[str, Any]] = [
         # To any resolver: a cache on the node is no pod, and what else serves names varies.
         {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
@@ -38,6 +39,7 @@ def network_policy(resource: Resource, spec: LLMDeploymentSpec) -> dict[str, Any
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {**_peers(spec.access), "ports": [{"protocol": "TCP", "port": PORT}]},
+                {"from": [OPERATOR], "ports": [{"protocol": "TCP", "port": ADMIN_PORT}]},
             ],
             "egress": egress,
         }

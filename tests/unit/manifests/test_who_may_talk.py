@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from plimsoll_operator.render.children import children
+from plimsoll_operator.render.labels import ADMIN_PORT
 from tests.unit.manifests.network_policies import Endpoint, allowed
 from tests.unit.manifests.shipped import find, installed
 from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, resource
@@ -69,15 +70,14 @@ POLICIES = [
     for item in (*installed(), *(child for name in SPECS for child in rendered(name)))
     if item["kind"] == "NetworkPolicy"
 ]
-ADMIN = 8001
-PORTS = (80, 443, 6443, 8000, ADMIN, 8080)
+PORTS = (80, 443, 6443, 8000, 8080, ADMIN_PORT)
 
 HTTPS = (443, 6443)
 TABLE: dict[tuple[str, str], tuple[int, ...]] = {
     # The operator measures engines, speaks to the API server and reads config.json from the hub.
-    ("operator", "open"): (8000,),
-    ("operator", "closed"): (8000,),
-    ("operator", "named"): (8000,),
+    ("operator", "open"): (8000, ADMIN_PORT),
+    ("operator", "closed"): (8000, ADMIN_PORT),
+    ("operator", "named"): (8000, ADMIN_PORT),
     **{("operator", each.name): HTTPS for each in OTHERS},
     # Monitoring reads metrics, of the operator and of every engine.
     ("prometheus", "operator"): (8080,),
@@ -118,7 +118,7 @@ def test_ports_are_those_that_the_pods_have() -> None:
     for name in SPECS:
         (deployment,) = (each for each in rendered(name) if each["kind"] == "Deployment")
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        assert [port["containerPort"] for port in container["ports"]] == [8000]
+        assert [port["containerPort"] for port in container["ports"]] == [8000, ADMIN_PORT]
     (container,) = find("Deployment", "plimsoll-operator")["spec"]["template"]["spec"]["containers"]
     assert [port["containerPort"] for port in container["ports"]] == [8080]
 
