@@ -88,4 +88,4 @@ def _seconds(figures: Raw | None, field: str) -> float | None:
 def _bucket(seconds: float, bounds: tuple[float, ...]) -> str | None:
     """The label `le` of the smallest bound that is not below; None beyond all of them."""
     index = bisect_left(bounds, seconds)
-    return None if index == len(bounds) else floatToGoString(bounds[index])
+    return None if index == len(bounds) else str(floatToGoString(bounds[index]))  # type: ignore[no-untyped-call]
