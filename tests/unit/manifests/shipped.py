@@ -1,5 +1,7 @@
 """What manifests/ ships, read as documents."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,12 @@ MANIFESTS = ROOT / "manifests"
 
 def documents(*paths: Path) -> list[dict[str, Any]]:
     """All documents of YAML files."""
-    return [item for path in paths for item in yaml.safe_load_all(path.read_text("utf-8")) if item]
+    return [deepcopy(item) for path in paths for item in _read(path)]
+
+
+@cache
+def _read(path: Path) -> tuple[dict[str, Any], ...]:
+    return tuple(item for item in yaml.safe_load_all(path.read_text("utf-8")) if item)
 
 
 def installed() -> list[dict[str, Any]]:

@@ -184,7 +184,7 @@ def test_every_string_of_the_spec_is_tried() -> None:
 
 
 @pytest.mark.parametrize("field", PLACES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_a_string_stays_where_it_belongs(field: str, data: st.DataObject) -> None:
     fitting = st.from_regex(pattern_of(field), fullmatch=True)

@@ -45,5 +45,5 @@ def test_most_of_what_is_shipped_is_checked() -> None:
     kinds = {item["kind"] for path in SHIPPED for item in known(path)}
     assert kinds >= {
         *("Namespace", "ClusterRole", "ClusterRoleBinding", "Deployment", "NetworkPolicy"),
-        *("CustomResourceDefinition", "ValidatingAdmissionPolicy", "ConfigMap", "Service"),
+        *("CustomResourceDefinition", "ValidatingAdmissionPolicy", "Service"),
     }
