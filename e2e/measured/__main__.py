@@ -115,7 +115,7 @@ def machine() -> Measured:
         "cores": os.cpu_count(),
         "extensions": [name for name in known if name in flags],
         "python": platform.python_version(),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
     }
 
 
