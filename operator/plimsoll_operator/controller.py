@@ -11,6 +11,7 @@ from plimsoll_operator import metrics
 from plimsoll_operator.actuator import Actuator
 from plimsoll_operator.api.spec import ScalingMode
 from plimsoll_operator.autoscale import Decision, Memory, decide
+from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.gather import capacity_of, measured, observe, policy_of, ready_replicas
@@ -27,6 +28,8 @@ from plimsoll_operator.settings import Settings
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_operator.verdict import first_status
+from plimsoll_planner.accelerator import Accelerator
+from plimsoll_planner.models.model import Model
 
 logger = logging.getLogger(__name__)
 RESTLESS_SECONDS = 10.0
@@ -43,17 +46,25 @@ class Seen:
     told_at: float | None = None
 
 
+@dataclass(frozen=True)
+class Engines:
+    """What is measured of engines."""
+
+    scraper: Scraper
+    calibrator: Calibrator
+
+
 class Controller:
     """Reconciles resources; `work` is one worker, of which there are several."""
 
     def __init__(
-        self, settings: Settings, cluster: Cluster, store: Store, scraper: Scraper, instance: str
+        self, settings: Settings, cluster: Cluster, store: Store, engines: Engines, instance: str
     ) -> None:
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.store = store
         self._settings = settings
         self._cluster = cluster
-        self._scraper = scraper
+        self._scraper, self._calibrator = engines.scraper, engines.calibrator
         self._actuator = Actuator(cluster, store, instance)
         self._planner = PlannerService(store, self._read_config_map)
         self._memories: dict[str, Memory] = {}
@@ -117,7 +128,9 @@ class Controller:
         )
         decision = self._decide(resource, standing, observed)
         found = self._drift(resource, standing, observed)
-        desired = Desired(resource, standing, decision, self._settings.image, found)
+        plan = resource.status.plan
+        fit = None if plan is None else self._calibrator.found(resource.uid, plan)
+        desired = Desired(resource, standing, decision, self._settings.image, found, fit)
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
@@ -204,6 +217,11 @@ class Controller:
         self._windows[resource.uid] = Seen(window, now if told else seen.told_at)
         return found
 
+    async def facts(self, key: Key) -> tuple[Model, tuple[Accelerator, ...]] | None:
+        """The model that a resource serves, and what goes before the catalogue."""
+        raw = self.store.get(RESOURCE.name, *key)
+        return None if raw is None else await self._planner.facts(parse_resource(raw))
+
     async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
         found = await self._cluster.get(CONFIG_MAP, namespace, name)
         text = ((found or {}).get("data") or {}).get(key)
@@ -215,6 +233,7 @@ class Controller:
         self._windows.pop(uid, None)
         self._actuator.forget(uid)
         self._planner.forget(uid)
+        self._calibrator.forget(uid)
         self._scraper.forget(key)
 
 

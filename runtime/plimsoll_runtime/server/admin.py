@@ -1,9 +1,11 @@
 """The admin port: limits that change while the engine serves, and the latest steps.
 
-Whoever reaches this port may use it; it listens on loopback unless told otherwise, and pods'
-NetworkPolicy does not open it.
+It listens on loopback unless told otherwise. Whoever reaches it may read; limits are only changed
+over loopback, which in a pod is where `kubectl port-forward` comes from. The NetworkPolicy of pods
+opens it to the operator, which reads the steps.
 """
 
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI
@@ -44,7 +46,12 @@ async def show_limits(request: Request) -> dict[str, Any]:
 
 @router.put("/admin/limits")
 async def change_limits(request: Request) -> dict[str, Any]:
-    """Changes limits before the next step; no request is dropped. 400 says what cannot be."""
+    """Changes limits before the next step; no request is dropped. 400 says what cannot be, 403 that
+    the client is on another machine."""
+    if not _over_loopback(request):
+        raise APIError(
+            403, "limits are changed over loopback only: use 127.0.0.1, or kubectl port-forward"
+        )
     engine = context_of(request).engine
     try:
         change = LimitsChange.model_validate(await read_object(request))
@@ -77,6 +84,14 @@ def create_admin_app(context: Context) -> FastAPI:
     handle_errors(app)
     app.add_middleware(BodyLimit, limit=MAX_ADMIN_BODY_BYTES)
     return app
+
+
+def _over_loopback(request: Request) -> bool:
+    if request.client is None:
+        return False
+    address = ip_address(request.client.host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def _limits(engine: EngineHandle) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from plimsoll_operator.controller import Controller
+from plimsoll_operator.calibrator import Calibrator
+from plimsoll_operator.controller import Controller, Engines
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.kinds import RESOURCE, WATCHED
 from plimsoll_operator.resource import Key
@@ -13,6 +14,7 @@ from plimsoll_operator.store import Store
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.samples import IMAGE, raw_resource
 
+NOW = "2026-01-31T12:00:00Z"
 KEY: Key = ("ml", "chat")
 NODE = {
     "metadata": {"name": "node", "labels": {}},
@@ -42,11 +44,12 @@ class Process:
         self.store = Store()
         self.engines = EngineClient()
         scraper = Scraper(self.engines, 5, lambda _: None)
+        self.calibrator = Calibrator(self.engines, lambda _: None, lambda: NOW)
         self.controller = Controller(
             Settings(image=IMAGE),
             cluster,  # type: ignore[arg-type]
             self.store,
-            scraper,
+            Engines(scraper, self.calibrator),
             "test",
         )
 

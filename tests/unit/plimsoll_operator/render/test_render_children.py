@@ -139,6 +139,8 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
         "--served-model-name=chat",
         "--host=0.0.0.0",
         "--port=8000",
+        "--admin-host=0.0.0.0",
+        "--admin-port=9090",
         "--device=cpu",
         "--dtype=float32",
         "--max-model-len=2048",
