@@ -128,8 +128,9 @@ def decide(
     samples = measured.samples
     counted = [(each.replica, each.counters) for each in samples if each.counters is not None]
     if len(counted) == len(samples):
-        memory = replace(memory, traffic=observe(memory.traffic, counted, capacity, now))
-    demand = demand_of(samples, capacity, memory.traffic, now)
+        at = max(sample.at for sample in samples)
+        memory = replace(memory, traffic=observe(memory.traffic, counted, capacity, at))
+    demand = demand_of(samples, capacity, memory.traffic)
     wanted = clamp(replicas_for(demand, bounded), policy)
     memory = _remember(memory, wanted, policy, now)
     lowest, highest = _windows(memory, bounded, policy, now)
@@ -144,15 +145,13 @@ def decide(
     )
 
 
-def demand_of(
-    samples: Sequence[Sample], capacity: Capacity, traffic: Traffic, now: float
-) -> Demand:
+def demand_of(samples: Sequence[Sample], capacity: Capacity, traffic: Traffic) -> Demand:
     """The demand that samples of all ready replicas show."""
     slots = capacity.max_num_seqs
     filled = sum(max(sample.running / slots, sample.kv_cache_usage) for sample in samples)
     # Samples without counters leave the traffic as it was.
-    is_current = bool(traffic.ticks) and traffic.ticks[-1].at == now
-    rate = traffic.rate(now) if is_current else None
+    is_current = traffic.at == max(sample.at for sample in samples)
+    rate = traffic.rate if is_current else None
     return Demand(
         running=six_digits(sum(sample.running for sample in samples)),
         waiting=six_digits(sum(sample.waiting for sample in samples)),

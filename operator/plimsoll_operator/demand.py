@@ -77,19 +77,26 @@ class Tick:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Ticks of the last minutes, oldest first, and what was learned."""
+    """Ticks of the last minutes, oldest first, and what was learned of `capacity`."""
 
+    capacity: Capacity | None = None
     counts: tuple[Count, ...] = ()
     ticks: tuple[Tick, ...] = ()
     correction: float = 1.0
     judged_at: float | None = None
 
-    def rate(self, now: float) -> float | None:
+    @property
+    def at(self) -> float:
+        """When it was counted last."""
+        return self.ticks[-1].at if self.ticks else -math.inf
+
+    @property
+    def rate(self) -> float | None:
         """Arrivals per second; None while they are known for less than LEAST_WINDOW."""
-        if not self.ticks or now - self.ticks[0].at < LEAST_WINDOW:
+        if not self.ticks or self.at - self.ticks[0].at < LEAST_WINDOW:
             return None
         first, *rest = self.ticks
-        return sum(tick.arrived for tick in rest) / (self.ticks[-1].at - first.at)
+        return sum(tick.arrived for tick in rest) / (self.at - first.at)
 
 
 @dataclass(frozen=True)
@@ -140,25 +147,31 @@ def six_digits(value: float) -> float:
 
 
 def observe(
-    traffic: Traffic, counted: Iterable[tuple[str, Counters]], capacity: Capacity, now: float
+    traffic: Traffic, counted: Iterable[tuple[str, Counters]], capacity: Capacity, at: float
 ) -> Traffic:
-    """The traffic with one more tick. A replica's first counts are only to compare with."""
-    if traffic.ticks and traffic.ticks[-1].at >= now:
-        traffic = Traffic(correction=traffic.correction)
+    """The traffic with one more tick, the same where it has that of `at` already.
+
+    A replica's first counts are only to compare with. What was learned of another capacity, and
+    what a clock that was set back leaves from the future, is forgotten.
+    """
+    if traffic.capacity != capacity or traffic.at > at:
+        traffic = Traffic(capacity)
+    if traffic.at == at:
+        return traffic
     before = {count.replica: count for count in traffic.counts}
     counts = tuple(count_of(replica, counters, capacity) for replica, counters in counted)
     pairs = [(before[each.replica], each) for each in counts if each.replica in before]
     # A replica that counts less than before was restarted.
     pairs = [(old, new) for old, new in pairs if new.ended >= old.ended]
     tick = Tick(
-        now,
+        at,
         sum(max(0.0, new.arrived - old.arrived) for old, new in pairs),
         sum(new.ended - old.ended for old, new in pairs),
         sum(max(0.0, new.missed - old.missed) for old, new in pairs),
         len(counts),
     )
-    kept = tuple(each for each in traffic.ticks if each.at >= now - RATE_WINDOW)
-    return _judged(replace(traffic, counts=counts, ticks=(*kept, tick)), capacity, now)
+    kept = tuple(each for each in traffic.ticks if each.at >= at - RATE_WINDOW)
+    return _judged(replace(traffic, counts=counts, ticks=(*kept, tick)), capacity)
 
 
 def count_of(replica: str, counters: Counters, capacity: Capacity) -> Count:
@@ -175,10 +188,10 @@ def count_of(replica: str, counters: Counters, capacity: Capacity) -> Count:
     return Count(replica, ended + counters.unfinished, ended, missed)
 
 
-def _judged(traffic: Traffic, capacity: Capacity, now: float) -> Traffic:
+def _judged(traffic: Traffic, capacity: Capacity) -> Traffic:
     """Corrects the capacity by how many of the last requests missed a promise."""
-    since = traffic.judged_at
-    if since is None or since > now:
+    since, now = traffic.judged_at, traffic.at
+    if since is None:
         return replace(traffic, judged_at=now)
     if now - since < JUDGE_SECONDS or not capacity.requests_per_second:
         return traffic

@@ -36,7 +36,7 @@ def sample(
 
 def recommend(samples: Sequence[Sample], current: int) -> int:
     """By the queue alone."""
-    return replicas_for(demand_of(samples, CAPACITY, Traffic(), 0.0), current)
+    return replicas_for(demand_of(samples, CAPACITY, Traffic()), current)
 
 
 def spread(demand: int, replicas: int, at: float, seqs: int = SEQS) -> tuple[Sample, ...]:

@@ -76,8 +76,8 @@ def test_more_demand_never_means_fewer(
 
 
 def test_arrivals_are_counted_over_all_replicas() -> None:
-    assert watched(6.0, 0.0, 100, ready=3).rate(100.0) == pytest.approx(6.0)
-    assert watched(6.0, 0.0, 50).rate(50.0) is None
+    assert watched(6.0, 0.0, 100, ready=3).rate == pytest.approx(6.0)
+    assert watched(6.0, 0.0, 50).rate is None
 
 
 def test_what_is_unfinished_has_arrived() -> None:
@@ -85,7 +85,7 @@ def test_what_is_unfinished_has_arrived() -> None:
     for tick in range(15):
         now = tick * TICK
         traffic = observe(traffic, [("pod-0", counters(0, unfinished=10.0 * tick))], CAPACITY, now)
-    assert traffic.rate(70.0) == pytest.approx(2.0)
+    assert traffic.rate == pytest.approx(2.0)
 
 
 def test_a_new_or_restarted_replica_brings_no_burst() -> None:
@@ -133,8 +133,22 @@ def test_the_traffic_is_bounded_and_a_clock_that_steps_back_does_no_harm() -> No
     traffic = watched(2.0, 0.0, 3600)
     assert len(traffic.ticks) <= 38
     back = observe(traffic, [("pod-0", counters(1e6))], CAPACITY, -50.0)
-    assert back.rate(-50.0) is None
+    assert back.rate is None
     assert [tick.at for tick in back.ticks] == [-50.0]
+
+
+def test_the_same_samples_count_once() -> None:
+    traffic = watched(2.0, 0.0, 100)
+    again = observe(traffic, [("pod-0", counters(500.0))], CAPACITY, 100.0)
+    assert again == traffic
+
+
+def test_another_plan_or_promise_begins_anew() -> None:
+    traffic = watched(2.0, 0.2, 300)
+    assert traffic.correction < 1
+    other = replace(CAPACITY, requests_per_second=3.0)
+    anew = observe(traffic, [("pod-0", counters(700.0))], other, 305.0)
+    assert (anew.correction, anew.rate) == (1.0, None)
 
 
 def decisions(rates: list[float], current: int, policy: Policy) -> list[int]:

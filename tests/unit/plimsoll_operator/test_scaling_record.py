@@ -38,7 +38,7 @@ def test_a_decision_is_recomputed_from_its_record(
     counted: bool,
 ) -> None:
     ticks = (Tick(0.0, 0, 0, 0, 1), Tick(100.0, arrived, 0, 0, 1))
-    traffic = Traffic(ticks=ticks, correction=correction, judged_at=90.0)
+    traffic = Traffic(Capacity(16, rate), (), ticks, correction, 90.0)
     memory = Memory(
         -1e6, tuple(Recommendation(50.0 + i, n) for i, n in enumerate(earlier)), traffic
     )
