@@ -35,10 +35,10 @@ JUDGE_SECONDS = 120.0
 """Between two corrections, so that one has shown before the next."""
 LEAST_JUDGED = 50
 """Requests that a judgement takes: with 5 % missed, 2.5 ± 1.5 of them."""
-TOO_MANY, FEW = 0.05, 0.015
+TOO_MANY, FEW = 0.05, 0.025
 """Shares of requests that miss: above what a p95 allows, and so few that more load would do."""
 LESS, MORE = 0.9, 1.05
-LEAST_CORRECTION, MOST_CORRECTION = 0.4, 1.3
+LEAST_CORRECTION, MOST_CORRECTION = 0.4, 1.5
 NEAR_FULL = 0.8
 """Share of the corrected capacity from which on few misses say anything."""
 
@@ -55,23 +55,41 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """How many values are above either edge of a promise's bucket; it is at `part` of it."""
+
+    above_low: float = 0.0
+    above_high: float = 0.0
+    part: float = 0.0
+
+    @property
+    def missed(self) -> float:
+        """How many are above the promise, where a tail falls off exponentially."""
+        if not self.above_low:
+            return 0.0
+        # Half a request stands for none, so that the logarithm exists.
+        high = max(0.5, self.above_high) if self.part < 1 else self.above_high
+        return min(self.above_low, self.above_low ** (1 - self.part) * high**self.part)
+
+
+@dataclass(frozen=True)
 class Count:
-    """What one replica has counted since its start. `missed` are estimated within a bucket."""
+    """What one replica has counted since its start; tails of TTFT and TPOT."""
 
     replica: str
     arrived: float
     ended: float
-    missed: float
+    tails: tuple[Tail, Tail]
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What came, ended and missed on all replicas up to `at`, since the tick before."""
+    """What came, ended and was late on all replicas up to `at`, since the tick before."""
 
     at: float
     arrived: float
     ended: float
-    missed: float
+    tails: tuple[Tail, Tail]
     ready: int
 
 
@@ -167,7 +185,10 @@ def observe(
         at,
         sum(max(0.0, new.arrived - old.arrived) for old, new in pairs),
         sum(new.ended - old.ended for old, new in pairs),
-        sum(max(0.0, new.missed - old.missed) for old, new in pairs),
+        (
+            _sum(_since(old.tails[0], new.tails[0]) for old, new in pairs),
+            _sum(_since(old.tails[1], new.tails[1]) for old, new in pairs),
+        ),
         len(counts),
     )
     kept = tuple(each for each in traffic.ticks if each.at >= at - RATE_WINDOW)
@@ -176,16 +197,9 @@ def observe(
 
 def count_of(replica: str, counters: Counters, capacity: Capacity) -> Count:
     """A replica's counters, as far as demand needs them."""
-    missed = sum(
-        _above(histogram, promise)
-        for histogram, promise in (
-            (counters.first_token, capacity.ttft),
-            (counters.per_token, capacity.tpot),
-        )
-        if promise is not None
-    )
     ended = counters.prompts.count
-    return Count(replica, ended + counters.unfinished, ended, missed)
+    tails = (_tail(counters.first_token, capacity.ttft), _tail(counters.per_token, capacity.tpot))
+    return Count(replica, ended + counters.unfinished, ended, tails)
 
 
 def _judged(traffic: Traffic, capacity: Capacity) -> Traffic:
@@ -200,7 +214,7 @@ def _judged(traffic: Traffic, capacity: Capacity) -> Traffic:
     ready = sum(tick.ready for tick in ticks) / len(ticks)
     if ended < LEAST_JUDGED or not ready:
         return traffic
-    missed = sum(tick.missed for tick in ticks) / ended
+    missed = sum(_sum(tick.tails[which] for tick in ticks).missed for which in (0, 1)) / ended
     load = sum(tick.arrived for tick in ticks) / JUDGE_SECONDS / ready
     full = load / (capacity.requests_per_second * traffic.correction)
     correction = traffic.correction
@@ -213,12 +227,32 @@ def _judged(traffic: Traffic, capacity: Capacity) -> Traffic:
     return replace(traffic, correction=correction, judged_at=now)
 
 
-def _above(histogram: Histogram, bound: float) -> float:
-    """How many values are above `bound`, by linear interpolation inside a bucket."""
+def _tail(histogram: Histogram, promise: float | None) -> Tail:
+    """Where there is no promise, nothing is above it."""
+    if promise is None:
+        return Tail()
     low, before = 0.0, 0.0
     for edge, count in sorted(histogram.buckets.items()):
-        if edge >= bound:
-            part = 0.0 if math.isinf(edge) else (bound - low) / (edge - low)
-            return histogram.count - before - (count - before) * part
+        if edge >= promise:
+            # In the last bucket, which has no end, all may be late.
+            part = 0.0 if math.isinf(edge) else (promise - low) / (edge - low)
+            return Tail(histogram.count - before, histogram.count - count, part)
         low, before = edge, count
-    return 0.0
+    return Tail()
+
+
+def _since(old: Tail, new: Tail) -> Tail:
+    return Tail(
+        max(0.0, new.above_low - old.above_low),
+        max(0.0, new.above_high - old.above_high),
+        new.part,
+    )
+
+
+def _sum(tails: Iterable[Tail]) -> Tail:
+    found = Tail()
+    for tail in tails:
+        found = Tail(
+            found.above_low + tail.above_low, found.above_high + tail.above_high, tail.part
+        )
+    return found

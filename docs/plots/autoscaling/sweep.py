@@ -17,7 +17,6 @@ FIXED = "a fixed count"
 PEERS = ("HPA", "KPA", "KubeAI", "llm-d")
 SHARES = (0.1, 0.25, 0.5, 0.7)
 """Targets of requests in a replica, of the plan's `max_num_seqs`."""
-DELAYS = (0.0, 30.0, 300.0, 900.0)
 BANDS = ((0.40, 0.30), (0.55, 0.40), (0.70, 0.50), (0.85, 0.60), (1.0, 0.75), (1.2, 0.9))
 
 
@@ -60,11 +59,11 @@ def entries(planned: Planned) -> Iterator[Entry]:
         yield Entry(
             "HPA", f"{target} waiting, down {window:g} s", (target, window) == (5, 300), make
         )
-    for share, delay in product(SHARES, DELAYS):
+    for share, delay in product(SHARES, (0.0, 300.0, 900.0)):
         text = f"target {share:.0%}, delay {delay:g} s"
         make_kpa = partial(KPA, share * slots, 60.0, delay)
         yield Entry("KPA", text, (share, delay) == (0.7, 0), make_kpa)
-    for share, window, delay in product(SHARES, (60.0, 600.0), DELAYS[1:]):
+    for share, window, delay in product(SHARES, (60.0, 600.0), (30.0, 300.0, 900.0)):
         text = f"target {share:.0%}, window {window:g} s, delay {delay:g} s"
         make_kubeai = partial(KubeAI, share * slots, window, delay)
         yield Entry("KubeAI", text, (share, window, delay) == (0.7, 600, 30), make_kubeai)

@@ -97,13 +97,19 @@ def test_a_new_or_restarted_replica_brings_no_burst() -> None:
     assert observe(traffic, restarted, CAPACITY, 110.0).ticks[-1].arrived == 0
 
 
-def test_misses_are_counted_within_a_bucket() -> None:
-    found = count_of("pod-0", counters(100.0, 10.0), CAPACITY)
-    assert (found.ended, found.missed) == (100.0, 10.0)
-    half = count_of("pod-0", counters(100.0, 10.0), replace(CAPACITY, ttft=1.5))
-    assert half.missed == pytest.approx(5.0)
-    assert count_of("pod-0", counters(100.0, 10.0), replace(CAPACITY, ttft=9.0)).missed == 0
-    assert count_of("pod-0", counters(100.0, 10.0), replace(CAPACITY, ttft=None)).missed == 0
+def missed(ttft: float | None) -> float:
+    """Of 100 requests, 90 are up to 1 s, 9 in the bucket up to 2 s, 1 above."""
+    found = counters(100.0, 10.0)
+    found.first_token.buckets[2.0] = 99.0
+    return count_of("pod-0", found, replace(CAPACITY, ttft=ttft)).tails[0].missed
+
+
+def test_misses_within_a_bucket_fall_off_exponentially() -> None:
+    assert missed(1.0) == pytest.approx(10)
+    assert missed(2.0) == pytest.approx(1)
+    assert missed(1.5) == pytest.approx(math.sqrt(10 * 1))
+    assert missed(5.0) == pytest.approx(1)
+    assert missed(None) == 0
 
 
 def test_the_capacity_is_corrected_by_what_was_kept() -> None:

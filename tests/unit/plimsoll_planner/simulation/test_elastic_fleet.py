@@ -7,7 +7,7 @@ from plimsoll_planner.simulation.coarse import CoarseReplica
 from plimsoll_planner.simulation.elastic import ElasticFleet
 from tests.unit.plimsoll_planner.simulation.test_coarse_replica import model
 
-START = 90.0
+START = 5.0
 
 
 def fleet(initial: int) -> ElasticFleet:
