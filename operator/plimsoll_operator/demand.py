@@ -69,7 +69,9 @@ class Tail:
             return 0.0
         # Half a request stands for none, so that the logarithm exists.
         high = max(0.5, self.above_high) if self.part < 1 else self.above_high
-        return min(self.above_low, self.above_low ** (1 - self.part) * high**self.part)
+        return min(
+            self.above_low, math.pow(self.above_low, 1 - self.part) * math.pow(high, self.part)
+        )
 
 
 @dataclass(frozen=True)
