@@ -129,7 +129,9 @@ def decide(
     counted = [(each.replica, each.counters) for each in samples if each.counters is not None]
     if len(counted) == len(samples):
         at = max(sample.at for sample in samples)
-        memory = replace(memory, traffic=observe(memory.traffic, counted, capacity, at))
+        waiting = sum(sample.waiting for sample in samples)
+        traffic = observe(memory.traffic, counted, capacity, at, waiting)
+        memory = replace(memory, traffic=traffic)
     demand = demand_of(samples, capacity, memory.traffic)
     wanted = clamp(replicas_for(demand, bounded), policy)
     memory = _remember(memory, wanted, policy, now)
@@ -161,6 +163,7 @@ def demand_of(samples: Sequence[Sample], capacity: Capacity, traffic: Traffic) -
         arrivals=None if rate is None else six_digits(rate),
         capacity=six_digits(capacity.requests_per_second),
         correction=six_digits(traffic.correction),
+        standing=six_digits(traffic.standing) if is_current else 0.0,
     )
 
 

@@ -7,7 +7,8 @@ than TOO_MANY of the requests miss a promise, and rises while nearly none do nea
 
 Where arrivals or the capacity are not known, the queue decides: a replica carries at most the
 plan's `max_num_seqs`, or fewer where its KV cache is full, and replicas come as soon as requests
-wait that those present, starting ones included, cannot take.
+wait that those present, starting ones included, cannot take. It decides too where a queue has stood
+for STANDING_SECONDS: clients that wait for answers arrive no faster than they are served.
 """
 
 import math
@@ -29,6 +30,8 @@ replica takes to start is over before one could help."""
 LEAST_WINDOW = 60.0
 CLEAR_SECONDS = 60.0
 """In which what waits should be served, besides what arrives."""
+STANDING_SECONDS = 60.0
+"""After which a queue is no burst."""
 SPARE = 0.02
 """Share of a replica that demand may be above a whole number."""
 JUDGE_SECONDS = 120.0
@@ -86,13 +89,14 @@ class Count:
 
 @dataclass(frozen=True)
 class Tick:
-    """What came, ended and was late on all replicas up to `at`, since the tick before."""
+    """What came, ended and was late on all replicas since the tick before; `waiting` at `at`."""
 
     at: float
     arrived: float
     ended: float
     tails: tuple[Tail, Tail]
     ready: int
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,12 @@ class Traffic:
         return self.ticks[-1].at if self.ticks else -math.inf
 
     @property
+    def standing(self) -> float:
+        """The least that waited at any tick of the last STANDING_SECONDS."""
+        recent = [tick.waiting for tick in self.ticks if tick.at > self.at - STANDING_SECONDS]
+        return min(recent, default=0.0)
+
+    @property
     def rate(self) -> float | None:
         """Arrivals per second; None while they are known for less than LEAST_WINDOW."""
         if not self.ticks or self.at - self.ticks[0].at < LEAST_WINDOW:
@@ -126,7 +136,7 @@ class Demand:
 
     `arrivals` and `capacity` are requests per second, the first None and the second 0 where they
     are not known. `filled` are replicas' worth of slots or KV cache in use on `ready` replicas of
-    `slots` each.
+    `slots` each. `standing` have waited at every look for a while.
     """
 
     running: float
@@ -137,26 +147,28 @@ class Demand:
     arrivals: float | None = None
     capacity: float = 0.0
     correction: float = 1.0
+    standing: float = 0.0
 
 
 def replicas_for(demand: Demand, current: int) -> int:
     """How many replicas the demand needs, at least 1; `current` are asked for."""
     if demand.arrivals is None or not demand.capacity > 0:
-        return _by_queue(demand, current)
+        return _by_queue(demand, demand.waiting, current)
     rate = demand.arrivals + demand.waiting / CLEAR_SECONDS
     needed = math.ceil(rate / (demand.capacity * demand.correction) - SPARE)
-    return max(1, needed, math.ceil(demand.filled))
+    needed = max(1, needed, math.ceil(demand.filled))
+    return max(needed, _by_queue(demand, demand.standing, needed))
 
 
-def _by_queue(demand: Demand, current: int) -> int:
+def _by_queue(demand: Demand, waiting: float, current: int) -> int:
     """Never fewer for more that waits."""
     recommended = min(current, max(1, math.ceil(demand.filled / HEADROOM)))
-    if demand.waiting > WAITING_TOLERANCE * demand.slots * demand.ready:
+    if waiting > WAITING_TOLERANCE * demand.slots * demand.ready:
         # Where the KV cache or the token budget is full, a replica carries fewer sequences than
         # it has slots; the floor keeps a burst that no step has seen yet from counting as that.
         floor = max(1.0, CARRIED_FLOOR * demand.slots)
         carried = max(floor, min(float(demand.slots), demand.running / demand.ready))
-        needed = math.ceil((demand.running + demand.waiting) / carried)
+        needed = math.ceil((demand.running + waiting) / carried)
         recommended = max(recommended, needed, demand.ready + 1)
     return recommended
 
@@ -167,7 +179,11 @@ def six_digits(value: float) -> float:
 
 
 def observe(
-    traffic: Traffic, counted: Iterable[tuple[str, Counters]], capacity: Capacity, at: float
+    traffic: Traffic,
+    counted: Iterable[tuple[str, Counters]],
+    capacity: Capacity,
+    at: float,
+    waiting: float = 0.0,
 ) -> Traffic:
     """The traffic with one more tick, the same where it has that of `at` already.
 
@@ -192,6 +208,7 @@ def observe(
             _sum(_since(old.tails[1], new.tails[1]) for old, new in pairs),
         ),
         len(counts),
+        waiting,
     )
     kept = tuple(each for each in traffic.ticks if each.at >= at - RATE_WINDOW)
     return _judged(replace(traffic, counts=counts, ticks=(*kept, tick)), capacity)

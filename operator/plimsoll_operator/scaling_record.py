@@ -26,6 +26,7 @@ def record(basis: Basis, replicas: int, at: str) -> ScalingDecision:
         slots=demand.slots,
         running=f"{demand.running:.6g}",
         waiting=f"{demand.waiting:.6g}",
+        standing=f"{demand.standing:.6g}",
         filled=f"{demand.filled:.6g}",
         requests_per_second=None if demand.arrivals is None else f"{demand.arrivals:.6g}",
         capacity=f"{demand.capacity:.6g}",
@@ -50,6 +51,7 @@ def demand_in(decision: ScalingDecision) -> Demand:
         arrivals=None if rate is None else float(rate),
         capacity=float(decision.capacity),
         correction=float(decision.correction),
+        standing=float(decision.standing),
     )
 
 

@@ -118,6 +118,7 @@ class ScalingDecision(ApiModel):
     slots: int = Field(description="Sequences that one replica runs at once.")
     running: str = Field(description="Requests that ran.")
     waiting: str = Field(description="Requests that waited.")
+    standing: str = Field(description="Requests that waited at every look of the last minute.")
     filled: str = Field(description="Replicas' worth of slots or KV cache in use.")
     requests_per_second: str | None = Field(
         default=None, description="Rate of arrivals; absent if it was not known yet."

@@ -35,9 +35,10 @@ def _formula(decision: ScalingDecision) -> str:
             f"{decision.running} running and {decision.waiting} waiting on {decision.ready} "
             f"replicas of {decision.slots} slots"
         )
+    standing = "" if decision.standing == "0" else f", {decision.standing} waiting for a minute,"
     return (
         f"({rate} req/s + {decision.waiting} waiting / {CLEAR_SECONDS:g} s) / "
-        f"({decision.capacity} req/s × {decision.correction})"
+        f"({decision.capacity} req/s × {decision.correction}){standing}"
     )
 
 

@@ -61,6 +61,22 @@ def test_what_runs_is_never_more_than_fits() -> None:
     assert replicas_for(replace(DEMAND, arrivals=0.1, filled=2.4), 4) == 3
 
 
+def test_a_queue_that_stands_counts_though_few_arrive() -> None:
+    # 4 replicas run 40 and 20 wait: 10 fit on each.
+    standing = replace(DEMAND, running=40, waiting=20, standing=20, arrivals=1.0, filled=2.5)
+    assert replicas_for(standing, 4) == 6
+    assert replicas_for(replace(standing, standing=5), 4) == 3
+
+
+def test_a_queue_stands_when_it_was_never_shorter_for_a_minute() -> None:
+    traffic = Traffic()
+    for tick in range(30):
+        waiting = 0.0 if tick == 10 else 7.0
+        counted = [("pod-0", counters(2.0 * tick))]
+        traffic = observe(traffic, counted, CAPACITY, tick * TICK, waiting)
+        assert traffic.standing == (0.0 if 10 <= tick < 22 else 7.0)
+
+
 @given(
     arrivals=st.floats(0, 1e3),
     waiting=st.floats(0, 1e4),

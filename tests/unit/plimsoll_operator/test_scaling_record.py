@@ -38,7 +38,7 @@ def test_a_decision_is_recomputed_from_its_record(
     counted: bool,
 ) -> None:
     tails = (Tail(), Tail())
-    ticks = (Tick(0.0, 0, 0, tails, 1), Tick(100.0, arrived, 0, tails, 1))
+    ticks = (Tick(0.0, 0, 0, tails, 1), Tick(100.0, arrived, 0, tails, 1, waiting))
     traffic = Traffic(Capacity(16, rate), (), ticks, correction, 90.0)
     memory = Memory(
         -1e6, tuple(Recommendation(50.0 + i, n) for i, n in enumerate(earlier)), traffic
@@ -66,6 +66,7 @@ def example(replicas: int = 6) -> ScalingDecision:
         slots=16,
         running="40",
         waiting="120",
+        standing="0",
         filled="2.5",
         requests_per_second="9",
         capacity="2",
