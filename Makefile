@@ -59,6 +59,11 @@ e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here
 soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks and failures
 	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)
 
+.PHONY: measured
+measured: setup ## latency predicted against measured on this machine, which must be idle (20 minutes)
+	$(PYTHON) -m e2e.measured
+	PYTHONPATH=operator:runtime:. $(PYTHON) -m docs.plots.measured
+
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests
 

@@ -66,7 +66,7 @@ class Controller:
         self._cluster = cluster
         self._scraper, self._calibrator = engines.scraper, engines.calibrator
         self._actuator = Actuator(cluster, store, instance)
-        self._planner = PlannerService(store, self._read_config_map)
+        self._planner = PlannerService(store, self._read_config_map, settings.trial_requests)
         self._memories: dict[str, Memory] = {}
         self._windows: dict[str, Seen] = {}
 

@@ -1,20 +1,28 @@
 """Liveness, readiness and Prometheus metrics of the operator over HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from plimsoll_operator.metrics import REGISTRY
+from plimsoll_operator.resource_metrics import Raw, ResourceCollector
 
 
 class HealthServer:
-    """`/livez` fails with what `trouble` says, `/readyz` until `ready` is set."""
+    """`/livez` fails with what `trouble` says, `/readyz` until `ready` is set.
 
-    def __init__(self, port: int, trouble: Callable[[], str]) -> None:
+    `/metrics` is the process's own metrics and those of all `resources`.
+    """
+
+    def __init__(
+        self, port: int, trouble: Callable[[], str], resources: Callable[[], Iterable[Raw]]
+    ) -> None:
         self.ready = False
         self._port = port
         self._trouble = trouble
+        self._resources = CollectorRegistry()
+        self._resources.register(ResourceCollector(resources))
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -46,5 +54,5 @@ class HealthServer:
         )
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        body = generate_latest(REGISTRY)
+        body = generate_latest(REGISTRY) + generate_latest(self._resources)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

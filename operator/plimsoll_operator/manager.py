@@ -58,7 +58,9 @@ class Manager:
         self._inventory_timer: asyncio.TimerHandle | None = None
         self._accelerators = Accelerators(self._store, cluster, _now)
         self._untold = asyncio.Event()
-        self._health = HealthServer(settings.http_port, self._alive)
+        self._health = HealthServer(
+            settings.http_port, self._alive, lambda: self._store.all(RESOURCE.name)
+        )
         self._synced = False
         self._stopping = False
 

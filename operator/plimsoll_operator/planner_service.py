@@ -47,6 +47,7 @@ from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
+from plimsoll_planner.trial import REQUESTS
 
 REMEMBERED = 512
 MOVING_SECONDS = 600.0
@@ -92,9 +93,12 @@ ConfigMapReader = Callable[[str, str, str], Awaitable[str | None]]
 class PlannerService:
     """Answers which plan is in force for a resource."""
 
-    def __init__(self, store: Store, read_config_map: ConfigMapReader) -> None:
+    def __init__(
+        self, store: Store, read_config_map: ConfigMapReader, trial_requests: int = REQUESTS
+    ) -> None:
         self._store = store
         self._read_config_map = read_config_map
+        self._trial_requests = trial_requests
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
         self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
         self._unreadable: Setbacks[str] = Setbacks(
@@ -119,7 +123,9 @@ class PlannerService:
         found, request = asked
         # Those of the request, whatever comes meanwhile.
         accelerators, measured = self._accelerator_resources, self._measured(resource.spec)
-        result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
+        result = await self._plans.get(
+            request, lambda: asyncio.to_thread(_timed_plan, request, self._trial_requests)
+        )
         if isinstance(result, Trouble):
             return known or Standing(trouble=result)
         answer = standing(
@@ -248,10 +254,10 @@ class PlannerService:
             self._seen = self._store.inventory_version
 
 
-def _timed_plan(request: PlanRequest) -> PlanResult | Trouble:
+def _timed_plan(request: PlanRequest, trial_requests: int) -> PlanResult | Trouble:
     """What the planner answers. A failure is an answer too: asked again, it would be the same."""
     with metrics.PLAN_SECONDS.time():
         try:
-            return plan(request)
+            return plan(request, trial_requests)
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))

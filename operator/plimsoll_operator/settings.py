@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from plimsoll_operator.render.engine import EngineImage
+from plimsoll_planner.trial import REQUESTS
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,7 @@ class Settings:
 
     `resync` is how often every resource is looked at without cause, `relist` how often the watch
     caches are compared with the API server, `scrape` how often engines are measured.
+    `trial_requests` are those that finalists of a plan are simulated with.
     """
 
     image: EngineImage
@@ -21,3 +23,4 @@ class Settings:
     relist: float = 300.0
     scrape: float = 5.0
     http_port: int = 8080
+    trial_requests: int = REQUESTS

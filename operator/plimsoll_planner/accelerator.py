@@ -111,12 +111,16 @@ class Efficiency:
     """Shares of the peaks that a calibration has measured, or others of kernels on this product;
     None where nothing is known, and what the performance model has for all counts.
 
-    `error` is the median relative error of a calibration's step times.
+    `attention` is of peak compute and `kv_cache` of peak bandwidth, both on `cpu` only: on GPUs
+    they follow from `compute` and `bandwidth`. `error` is the median relative error of a
+    calibration's step times.
     """
 
     compute: float | None = None
     bandwidth: float | None = None
     link: float | None = None
+    attention: float | None = None
+    kv_cache: float | None = None
     error: float | None = None
 
 

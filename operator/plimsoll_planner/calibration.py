@@ -1,13 +1,14 @@
 """Fits an accelerator's efficiencies to the steps that an engine measured.
 
 The parameters are the shares of peak compute and bandwidth, the seconds of a step and those of a
-sequence. They are sought in the logarithm, around what the catalogue says, by Gauss-Newton steps
-with Levenberg's damping on the logarithm of predicted over measured time, so that every step
-counts by its relative error. Huber's weights (1964) keep single slow steps (a garbage collection, a
-neighbour on the machine, a first compilation) from pulling; what is then further off than
-`OUTLIER` robust standard deviations (1.4826 · median absolute residual) is rejected. A weak prior
-holds what the steps say nothing of: a log of decode steps alone cannot tell compute. Which
-parameters the steps determine is part of the answer.
+sequence, on `cpu` also the shares that attention reaches. They are sought in the logarithm, around
+what the catalogue says, by Gauss-Newton steps with Levenberg's damping on the logarithm of
+predicted over measured time, so that every step counts by its relative error. Huber's weights
+(1964) keep single slow steps (a garbage collection, a neighbour on the machine, a first
+compilation) from pulling; what is then further off than `OUTLIER` robust standard deviations
+(1.4826 · median absolute residual) is rejected. A weak prior holds what the steps say nothing of: a
+log of decode steps alone cannot tell compute. Which parameters the steps determine is part of the
+answer.
 """
 
 import math
@@ -15,15 +16,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from plimsoll_planner.fit_parameters import before, bounds, changed_by, parameters
 from plimsoll_planner.linear import invert, solve
 from plimsoll_planner.model_facts import ModelFacts
-from plimsoll_planner.performance import (
-    BANDWIDTH_EFFICIENCY,
-    COMPUTE_EFFICIENCY,
-    CPU_BANDWIDTH_EFFICIENCY,
-    CPU_COMPUTE_EFFICIENCY,
-    step_time,
-)
+from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepTime
 
@@ -47,17 +43,6 @@ _NOT_MEASURED = (
     "the model, the accelerator or the parallelism given are not what was measured, or others used "
     "the machine"
 )
-COMPUTE, BANDWIDTH, STEP, SEQUENCE = "compute", "bandwidth", "step_seconds", "sequence_seconds"
-PARAMETERS = (COMPUTE, BANDWIDTH, STEP, SEQUENCE)
-BOUNDS = {
-    COMPUTE: (0.02, 1.0),
-    BANDWIDTH: (0.02, 1.0),
-    STEP: (1e-5, 0.5),
-    SEQUENCE: (1e-7, 0.05),
-}
-"""Physical limits: no kernel reaches more than the peak."""
-CPU_PEAK_BOUND = 50.0
-"""The same share on `cpu`, whose peaks are of one slow core and not of a data sheet."""
 
 
 class CalibrationError(Exception):
@@ -75,8 +60,11 @@ class Sample:
 
     @property
     def pairs(self) -> float:
-        """Products of a query with a context token, as far as the sums tell: a token for each
-        sequence, and the others as one prompt from its beginning."""
+        """Products of a query with a context token, as far as the sums tell: a sequence alone has
+        computed the rest of its context before; else it is a token for each sequence, and the
+        others as one prompt from its beginning."""
+        if self.sequences == 1:
+            return self.tokens * (self.context - self.tokens) + self.tokens * (self.tokens + 1) / 2
         prompt = max(0, self.tokens - self.sequences)
         return self.context + prompt * prompt / 2
 
@@ -86,8 +74,8 @@ class Calibration:
     """What was fitted. Shares of peak; seconds.
 
     `error` is the median and `error_p90` the 90th percentile of the relative errors of the steps
-    that were kept; `rejected` were not. `determined` are the PARAMETERS that the steps tell; the
-    others are as they were.
+    that were kept; `rejected` were not. `determined` are the parameters that the steps tell; the
+    others are as they were. `attention` and `kv_cache` are those of `cpu`, else None.
     """
 
     compute: float
@@ -99,6 +87,8 @@ class Calibration:
     samples: int
     rejected: int
     determined: tuple[str, ...]
+    attention: float | None = None
+    kv_cache: float | None = None
 
 
 def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Calibration:
@@ -133,12 +123,8 @@ def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Cal
         raise CalibrationError(
             f"the best fit is off by {statistics.median(errors):.0%}: {_NOT_MEASURED}"
         )
-    compute, bandwidth, step, sequence = (math.exp(value) for value in values)
     return Calibration(
-        compute=compute,
-        bandwidth=bandwidth,
-        step_seconds=step,
-        sequence_seconds=sequence,
+        **fit.named(values),
         error=statistics.median(errors),
         error_p90=errors[int(0.9 * (len(errors) - 1))],
         samples=len(kept),
@@ -148,24 +134,22 @@ def calibrate(facts: ModelFacts, shape: Shape, samples: Sequence[Sample]) -> Cal
 
 
 def prior_values(facts: ModelFacts, shape: Shape) -> dict[str, float]:
-    """What holds before anything is measured, by PARAMETERS."""
-    values = _Fit(facts, shape, ()).prior
-    return {name: math.exp(value) for name, value in zip(PARAMETERS, values, strict=True)}
+    """What holds before anything is measured, by parameter."""
+    fit = _Fit(facts, shape, ())
+    return fit.named(fit.prior)
 
 
 def calibrated(shape: Shape, found: Calibration) -> Shape:
     """`shape` with the parameters of `found` that the steps determined."""
-    gpu = shape.accelerator
     told = {name: getattr(found, name) for name in found.determined}
-    seconds = {name: told[name] for name in (STEP, SEQUENCE) if name in told}
-    shares = {name: told[name] for name in (COMPUTE, BANDWIDTH) if name in told}
-    efficiency = replace(gpu.efficiency, **shares, error=found.error)
-    return replace(shape, accelerator=replace(gpu, efficiency=efficiency, **seconds))
+    accelerator = changed_by(shape.accelerator, told)
+    efficiency = replace(accelerator.efficiency, error=found.error)
+    return replace(shape, accelerator=replace(accelerator, efficiency=efficiency))
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """The problem: logarithms of PARAMETERS that make step times of `samples` come out."""
+    """The problem: logarithms of the parameters that make step times of `samples` come out."""
 
     facts: ModelFacts
     shape: Shape
@@ -174,27 +158,19 @@ class _Fit:
     @property
     def prior(self) -> tuple[float, ...]:
         """What holds until something is measured, within the bounds."""
-        gpu, cpu = self.shape.accelerator, self.shape.is_cpu
-        compute = CPU_COMPUTE_EFFICIENCY if cpu else COMPUTE_EFFICIENCY
-        bandwidth = CPU_BANDWIDTH_EFFICIENCY if cpu else BANDWIDTH_EFFICIENCY
-        values = (
-            gpu.efficiency.compute or compute,
-            gpu.efficiency.bandwidth or bandwidth,
-            gpu.step_seconds,
-            gpu.sequence_seconds,
-        )
-        return tuple(self._bounded([math.log(max(1e-9, value)) for value in values]))
+        known = before(self.shape)
+        return tuple(self._bounded([math.log(max(1e-9, value)) for value in known.values()]))
+
+    def named(self, values: Sequence[float]) -> dict[str, float]:
+        """Parameters by name, from their logarithms."""
+        return {
+            name: math.exp(value)
+            for name, value in zip(parameters(self.shape), values, strict=True)
+        }
 
     def step(self, values: Sequence[float]) -> StepTime:
         """The step times with these parameters."""
-        compute, bandwidth, step, sequence = (math.exp(value) for value in values)
-        gpu = self.shape.accelerator
-        changed = replace(
-            gpu,
-            efficiency=replace(gpu.efficiency, compute=compute, bandwidth=bandwidth),
-            step_seconds=step,
-            sequence_seconds=sequence,
-        )
+        changed = changed_by(self.shape.accelerator, self.named(values))
         return step_time(self.facts, replace(self.shape, accelerator=changed))
 
     def residuals(self, values: Sequence[float], samples: Sequence[Sample]) -> list[float]:
@@ -228,13 +204,18 @@ class _Fit:
         return best
 
     def determined(self, values: Sequence[float], samples: Sequence[Sample]) -> tuple[str, ...]:
-        """PARAMETERS whose standard deviation, by the fit's curvature, is small."""
+        """Parameters whose standard deviation, by the fit's curvature, is small, and those that the
+        steps pulled further from what held before than can be believed of chance."""
         residuals = self.residuals(values, samples)
         weights, noise = _weights(residuals)
         normal, _ = self._normal(values, samples, residuals, weights, noise)
         spread = invert(normal)
         return tuple(
-            name for i, name in enumerate(PARAMETERS) if math.sqrt(spread[i][i]) <= _DETERMINED
+            name
+            for i, (name, value, expected) in enumerate(
+                zip(parameters(self.shape), values, self.prior, strict=True)
+            )
+            if math.sqrt(spread[i][i]) <= _DETERMINED or abs(value - expected) > _PRIOR
         )
 
     def _normal(
@@ -264,9 +245,9 @@ class _Fit:
             certain * sum(w * a * r for w, a, r in zip(weights, x, residuals, strict=True))
             for x in slopes
         ]
-        for i, before in enumerate(self.prior):
+        for i, expected in enumerate(self.prior):
             normal[i][i] += 1 / _PRIOR**2
-            gradient[i] += (values[i] - before) / _PRIOR**2
+            gradient[i] += (values[i] - expected) / _PRIOR**2
         return normal, gradient
 
     def _cost(
@@ -281,13 +262,10 @@ class _Fit:
         return data + prior
 
     def _bounded(self, values: Sequence[float]) -> list[float]:
-        found = []
-        for name, value in zip(PARAMETERS, values, strict=True):
-            low, high = BOUNDS[name]
-            if self.shape.is_cpu and name in (COMPUTE, BANDWIDTH):
-                high = CPU_PEAK_BOUND
-            found.append(min(max(value, math.log(low)), math.log(high)))
-        return found
+        return [
+            min(max(value, math.log(low)), math.log(high))
+            for value, (low, high) in zip(values, bounds(self.shape), strict=True)
+        ]
 
 
 def _scale(residuals: Sequence[float]) -> float:

@@ -1,15 +1,16 @@
 """The nearest feasible points: one change each, proved by searching again with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from plimsoll_planner import promises
 from plimsoll_planner.accelerators import CATALOGUE, CPU, same_product
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
-from plimsoll_planner.options import HEADROOM, batch_tpot, limit_at
 from plimsoll_planner.precision import AUTO, UNQUANTIZED
 from plimsoll_planner.result import Alternative
-from plimsoll_planner.search import Bid, Market, best_bid, demand_of, search
-from plimsoll_planner.text import duration, figure, round_down, round_up
+from plimsoll_planner.scene import Change, Scene
+from plimsoll_planner.search import Bid
+from plimsoll_planner.text import duration, figure
 
 _SUGGESTED = frozenset(
     {
@@ -31,7 +32,8 @@ _LARGEST_NODE = 8
 _MOST_REPLICAS = 1000
 _MOST_PER_REPLICA = 64
 _SHORTEST_CONTEXT = 16
-_DIGITS = 2
+_TRIES = 5
+"""Numbers of replicas and of nodes that are tried, the smallest first."""
 _SMALLER = ("FP8", "INT4")
 """Formats that checkpoints are published in beside their original one, the most exact first."""
 
@@ -46,19 +48,16 @@ class Edge:
     lacking: bool
 
 
-Change = tuple[str, PlanRequest]
-
-
-def nearest_edges(market: Market) -> tuple[Edge, ...]:
-    """For an infeasible market: along every axis the smallest change that makes it feasible."""
+def nearest_edges(scene: Scene) -> tuple[Edge, ...]:
+    """Along every axis the smallest change that makes the request feasible, tried as a plan is."""
     axes = (
-        _ttft,
-        _tpot,
+        promises.ttft_p95,
+        promises.tpot_p95,
         _max_replicas,
         _nodes,
-        _rate,
+        promises.rate,
         _min_replicas,
-        _cost,
+        promises.cost,
         _context,
         _per_replica,
         _allow,
@@ -67,18 +66,19 @@ def nearest_edges(market: Market) -> tuple[Edge, ...]:
         _draft,
         _catalogue,
     )
-    found = [edge for axis in axes if (edge := _first(axis(market))) is not None]
+    found = [edge for axis in axes if (edge := _first(scene, axis)) is not None]
     found.sort(key=lambda edge: edge.lacking)
-    if not any(edge.request.objectives != market.request.objectives for edge in found):
-        both = _first(_both_latencies(market))
+    objectives = scene.market.request.objectives
+    if not any(edge.request.objectives != objectives for edge in found):
+        both = _first(scene, promises.both_latencies)
         found = [both, *found] if both else found
     return tuple(found)
 
 
-def _first(changes: Iterator[Change]) -> Edge | None:
-    for change, request in changes:
-        bid = best_bid(search(request))
-        if bid is not None and bid.feasible:
+def _first(scene: Scene, axis: Callable[[Scene], Iterator[Change]]) -> Edge | None:
+    for change, request in axis(scene):
+        bid = scene.best(request)
+        if bid is not None:
             return Edge(request, Alternative(change, _effect(bid)), bid.lack is not None)
     return None
 
@@ -94,101 +94,33 @@ def _effect(bid: Bid) -> str:
     )
 
 
-def _relaxed(market: Market, *, ttft: bool, tpot: bool) -> tuple[float, float] | None:
-    """TTFT and TPOT that could be promised if the named promises were dropped; None if none."""
-    promised = market.request.objectives
-    dropped = replace(
-        promised,
-        ttft_p95=None if ttft else promised.ttft_p95,
-        tpot_p95=None if tpot else promised.tpot_p95,
-    )
-    request = replace(market.request, objectives=dropped)
-    demand = demand_of(request)
-    reached = []
-    for bid in search(request).bids:
-        if bid.feasible:
-            most = max(1, bid.bound)
-            rate = request.workload.requests_per_second / most
-            if limit_at(bid.option, demand, rate) is None:
-                at = bid.option.latency(demand, rate)
-                full = batch_tpot(bid.option, demand, at.running_p95)
-                reached.append(
-                    (at.ttft_p95 / (1 - HEADROOM), max(at.tpot_p95, full) / (1 - HEADROOM))
-                )
-    if not reached:
-        return None
-    if ttft and tpot:
-        wanted_ttft, wanted_tpot = promised.ttft_p95 or 1.0, promised.tpot_p95 or 1.0
-        return min(reached, key=lambda at: max(at[0] / wanted_ttft, at[1] / wanted_tpot))
-    return min(reached, key=lambda at: at[0] if ttft else at[1])
-
-
-def _stretched(
-    least: tuple[float, float] | None,
-) -> Iterator[tuple[float, float]]:
-    """Ever looser pairs, since a promise also moves the batch and so what is reached."""
-    if least is not None:
-        for factor in (1.0, 1.1, 1.25, 1.5, 2.0):
-            yield _writable(least[0] * factor), _writable(least[1] * factor)
-
-
-def _ttft(market: Market) -> Iterator[Change]:
-    promised = market.request.objectives
-    if promised.ttft_p95 is None:
-        return
-    for value, _ in _stretched(_relaxed(market, ttft=True, tpot=False)):
-        yield (
-            f"slo.timeToFirstToken.p95: {duration(value)}",
-            replace(market.request, objectives=replace(promised, ttft_p95=value)),
-        )
-
-
-def _tpot(market: Market) -> Iterator[Change]:
-    promised = market.request.objectives
-    if promised.tpot_p95 is None:
-        return
-    for _, value in _stretched(_relaxed(market, ttft=False, tpot=True)):
-        yield (
-            f"slo.timePerOutputToken.p95: {duration(value)}",
-            replace(market.request, objectives=replace(promised, tpot_p95=value)),
-        )
-
-
-def _both_latencies(market: Market) -> Iterator[Change]:
-    promised = market.request.objectives
-    if promised.ttft_p95 is None or promised.tpot_p95 is None:
-        return
-    for pair in _stretched(_relaxed(market, ttft=True, tpot=True)):
-        ttft, tpot = max(promised.ttft_p95, pair[0]), max(promised.tpot_p95, pair[1])
-        yield (
-            f"slo.timeToFirstToken.p95: {duration(ttft)} and "
-            f"slo.timePerOutputToken.p95: {duration(tpot)}",
-            replace(market.request, objectives=replace(promised, ttft_p95=ttft, tpot_p95=tpot)),
-        )
-
-
-def _max_replicas(market: Market) -> Iterator[Change]:
-    request = market.request
+def _max_replicas(scene: Scene) -> Iterator[Change]:
+    request = scene.market.request
     enough = sorted(
-        {b.needed for b in market.bids if request.max_replicas < b.needed <= b.capacity}
+        {
+            count
+            for bid in scene.bids
+            for count in scene.counts(bid.needed)
+            if request.max_replicas < count <= bid.capacity
+        }
     )
-    for count in enough:
-        yield f"scaling.maxReplicas: {count:.0f}", replace(request, max_replicas=int(count))
+    for count in enough[:_TRIES]:
+        yield f"scaling.maxReplicas: {count}", replace(request, max_replicas=count)
 
 
-def _nodes(market: Market) -> Iterator[Change]:
-    request = market.request
+def _nodes(scene: Scene) -> Iterator[Change]:
+    request = scene.market.request
     tries = []
-    for bid in market.bids:
-        wanted = max(bid.needed, request.min_replicas)
-        if bid.capacity < wanted <= _MOST_REPLICAS:
-            pool = max(bid.product.pools, key=lambda p: (p.count, p.memory_bytes or 0))
-            a_node = replace(bid.product, pools=(replace(pool, nodes=1),))
-            fit = a_node.replicas(bid.shape, bid.option.memory.total)
-            if fit:
-                more = -(-(int(wanted) - bid.capacity) // fit)
-                tries.append((more * pool.count, more, int(wanted), pool))
-    for _, more, wanted, pool in sorted(tries, key=lambda item: item[:3])[:3]:
+    for bid in scene.bids:
+        pool = max(bid.product.pools, key=lambda p: (p.count, p.memory_bytes or 0))
+        a_node = replace(bid.product, pools=(replace(pool, nodes=1),))
+        fit = a_node.replicas(bid.shape, bid.option.memory.total)
+        for wanted in scene.counts(max(bid.needed, request.min_replicas)) if fit else ():
+            if bid.capacity < wanted <= _MOST_REPLICAS:
+                more = -(-(wanted - bid.capacity) // fit)
+                tries.append((more * pool.count, more, wanted, pool))
+    tries.sort(key=lambda item: item[:3])
+    for _, more, wanted, pool in list(dict.fromkeys(tries))[:_TRIES]:
         replicas = max(request.max_replicas, wanted)
         nodes = "1 more node" if more == 1 else f"{more} more nodes"
         change = f"{nodes} with {pool.count}×{pool.accelerator}"
@@ -204,63 +136,28 @@ def _nodes(market: Market) -> Iterator[Change]:
         )
 
 
-def _rate(market: Market) -> Iterator[Change]:
-    request = market.request
-    rates = [
-        bid.bound * bid.option.sustained for bid in market.bids if bid.bound >= request.min_replicas
-    ]
-    for factor in (1.0, 0.95) if rates else ():
-        rate = round_down(max(rates) * factor, _DIGITS)
-        if 0.001 <= rate < request.workload.requests_per_second:
-            yield (
-                f"workload.requestsPerSecond: {figure(rate)}",
-                replace(request, workload=replace(request.workload, requests_per_second=rate)),
-            )
+def _min_replicas(scene: Scene) -> Iterator[Change]:
+    most = max((bid.capacity for bid in scene.bids), default=0)
+    if 1 <= most < scene.market.request.min_replicas:
+        yield f"scaling.minReplicas: {most}", replace(scene.market.request, min_replicas=most)
 
 
-def _min_replicas(market: Market) -> Iterator[Change]:
-    most = max((bid.capacity for bid in market.bids), default=0)
-    if 1 <= most < market.request.min_replicas:
-        yield f"scaling.minReplicas: {most}", replace(market.request, min_replicas=most)
-
-
-def _cost(market: Market) -> Iterator[Change]:
-    promised = market.request.objectives
-    if promised.max_cost_per_million_tokens is None:
+def _context(scene: Scene) -> Iterator[Change]:
+    if not scene.market.refusals:
         return
-    free = replace(market.request, objectives=replace(promised, max_cost_per_million_tokens=None))
-    costs = [
-        bid.cost_per_million_tokens
-        for bid in search(free).bids
-        if bid.feasible and bid.cost_per_million_tokens is not None
-    ]
-    if costs:
-        value = round_up(min(costs), _DIGITS + 1)
-        yield (
-            f"slo.maxCostPerMillionTokens: {figure(value)}",
-            replace(
-                market.request,
-                objectives=replace(promised, max_cost_per_million_tokens=value),
-            ),
-        )
-
-
-def _context(market: Market) -> Iterator[Change]:
-    if not market.refusals:
-        return
-    workload = market.request.workload
+    workload = scene.market.request.workload
     least = workload.prompt_tokens.mean + workload.output_tokens.mean
-    length = 1 << (market.demand.max_model_len - 1).bit_length() - 1
+    length = 1 << (scene.market.demand.max_model_len - 1).bit_length() - 1
     while length >= max(least, _SHORTEST_CONTEXT):
         yield (
             f"model.maxContextLength: {length}",
-            replace(market.request, max_context_length=length),
+            replace(scene.market.request, max_context_length=length),
         )
         length //= 2
 
 
-def _per_replica(market: Market) -> Iterator[Change]:
-    request = market.request
+def _per_replica(scene: Scene) -> Iterator[Change]:
+    request = scene.market.request
     whole = [pool for pool in request.inventory if not pool.shared and pool.accelerator != CPU]
     largest = max((pool.count * pool.nodes for pool in whole), default=0)
     cores = [pool.count for pool in request.inventory if pool.accelerator == CPU]
@@ -274,15 +171,15 @@ def _per_replica(market: Market) -> Iterator[Change]:
         )
 
 
-def _allow(market: Market) -> Iterator[Change]:
-    request = market.request
-    for label in market.disallowed:
+def _allow(scene: Scene) -> Iterator[Change]:
+    request = scene.market.request
+    for label in scene.market.disallowed:
         names = ", ".join((*request.allow, label))
         yield f"accelerators.allow: [{names}]", replace(request, allow=(*request.allow, label))
 
 
-def _precision(market: Market) -> Iterator[Change]:
-    request = market.request
+def _precision(scene: Scene) -> Iterator[Change]:
+    request = scene.market.request
     if "FP32" in (request.weights_precision, request.kv_cache_precision):
         for name in ("BF16", "Auto"):
             yield (
@@ -304,8 +201,8 @@ def _precision(market: Market) -> Iterator[Change]:
             )
 
 
-def _pins(market: Market) -> Iterator[Change]:
-    pin = market.request.pin
+def _pins(scene: Scene) -> Iterator[Change]:
+    pin = scene.market.request.pin
     for field, name in (
         ("tensor_parallel_size", "tensorParallelSize"),
         ("pipeline_parallel_size", "pipelineParallelSize"),
@@ -316,18 +213,18 @@ def _pins(market: Market) -> Iterator[Change]:
         if getattr(pin, field) is not None:
             yield (
                 f"remove pin.{name}",
-                replace(market.request, pin=replace(pin, **{field: None})),
+                replace(scene.market.request, pin=replace(pin, **{field: None})),
             )
 
 
-def _draft(market: Market) -> Iterator[Change]:
-    if market.request.draft is not None:
-        yield "speculation.method: Disabled", replace(market.request, draft=None)
+def _draft(scene: Scene) -> Iterator[Change]:
+    if scene.market.request.draft is not None:
+        yield "speculation.method: Disabled", replace(scene.market.request, draft=None)
 
 
-def _catalogue(market: Market) -> Iterator[Change]:
+def _catalogue(scene: Scene) -> Iterator[Change]:
     """Nodes with the weakest product that the cluster lacks and that would do."""
-    request = market.request
+    request = scene.market.request
     if request.objectives.max_cost_per_million_tokens is not None:
         return
     present = [pool.accelerator for pool in request.inventory if not pool.shared]
@@ -338,8 +235,8 @@ def _catalogue(market: Market) -> Iterator[Change]:
     ]
     for item in sorted(lacking, key=lambda a: (a.bandwidth, a.name)):
         plenty = AcceleratorPool(item.name, _LARGEST_NODE, max(1, request.max_replicas))
-        bid = best_bid(search(replace(request, inventory=(plenty,), allow=())))
-        if bid is None or not bid.feasible:
+        bid = scene.best(replace(request, inventory=(plenty,), allow=()))
+        if bid is None:
             continue
         size = bid.shape.tensor_parallel_size
         count = bid.replicas * bid.shape.pipeline_parallel_size
@@ -351,8 +248,3 @@ def _catalogue(market: Market) -> Iterator[Change]:
             f"{nodes} with {size}×{item.name}{added}",
             replace(request, inventory=(*request.inventory, pool), allow=allow),
         )
-
-
-def _writable(seconds: float) -> float:
-    """Rounded up to what a duration of two digits says."""
-    return max(1e-4, round_up(seconds, _DIGITS))

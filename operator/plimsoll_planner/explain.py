@@ -9,6 +9,7 @@ from plimsoll_planner.products import known_names
 from plimsoll_planner.search import Bid, Broken, Market, idle_latency
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import duration, figure, money
+from plimsoll_planner.trial import Measured
 
 
 def why_not_cheaper(market: Market, ranked: list[Bid]) -> str:
@@ -20,6 +21,8 @@ def why_not_cheaper(market: Market, ranked: list[Bid]) -> str:
         rate = market.request.workload.requests_per_second / fewer
         limit = limit_at(winner.option, market.demand, rate)
         cause = "" if limit is None else f": {_limit_text(market, winner, limit, rate)}"
+        if winner.refuted is not None:
+            cause = f": {_refutation(market, winner.refuted)}"
         return (
             f"{_replicas(fewer)} would each get {figure(rate)} requests/s, more than the "
             f"{figure(winner.option.sustained)} that {winner.shape} sustains{cause}"
@@ -126,6 +129,8 @@ def _too_slow(market: Market, bid: Bid) -> str:
             )
     if slow:
         return "; ".join(slow)
+    if bid.refuted is not None:
+        return f"{bid.shape} sustains no rate: {_refutation(market, bid.refuted)}"
     limit_found = limit_at(bid.option, market.demand, bid.rate)
     cause = "" if limit_found is None else _limit_text(market, bid, limit_found, bid.rate)
     return f"{bid.shape} sustains no rate: {cause}"
@@ -147,9 +152,27 @@ def _too_few(market: Market, bid: Bid) -> str:
         else f"{_replicas(bid.capacity)}, all that the nodes hold, serve"
     )
     text = f"{who} {serve} of {figure(load)} requests/s on {bid.shape} {within}"
+    if bid.refuted is not None:
+        return f"{text}: {_refutation(market, bid.refuted)}"
     if bid.limit is None:
         return text
     return f"{text}: {_limit_text(market, bid, bid.limit, load / max(1, bid.replicas))}"
+
+
+def _refutation(market: Market, trial: Measured) -> str:
+    """Which promise a simulation broke, and at what load of a replica."""
+    promised = market.demand.objectives
+    broken = [
+        f"{name} p95 would be {duration(needs)}, promised {duration(limit)}"
+        f"{_headroom(needs, limit)}"
+        for name, needs, limit in (
+            (Limit.TTFT.value, trial.ttft_p95, promised.ttft_p95),
+            (Limit.TPOT.value, trial.tpot_p95, promised.tpot_p95),
+        )
+        if limit is not None and needs > limit * (1 - HEADROOM)
+    ]
+    what = " and ".join(broken) or "requests would wait ever longer"
+    return f"at {figure(trial.rate)} requests/s {what}"
 
 
 def _limit_text(market: Market, bid: Bid, limit: Limit, rate: float) -> str:

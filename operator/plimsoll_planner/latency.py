@@ -20,6 +20,8 @@ from plimsoll_planner.traffic import Z95, Traffic
 
 SKEWED_DEVIATIONS = 2.0
 """Standard deviations from mean to p95 of skewed times: 1.64 for normal, 2.0 for exponential."""
+_SELDOM = 0.05
+"""Others that run beside a request, on average, up to which fewer than 1 in 20 meets any."""
 _ITERATIONS = 200
 _SETTLING = 3
 _FEWEST_CHUNKS = 1e-12
@@ -84,7 +86,8 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     if queue.utilisation >= 1:
         return OVERLOADED
     running_p95 = _crowd(engine, traffic, rate, flow)
-    crowd = _settled(engine, traffic, rate, min(running_p95, float(engine.max_num_seqs)), flow.gap)
+    crowded_by = max(2.0, running_p95) if flow.running > _SELDOM else running_p95
+    crowd = _settled(engine, traffic, rate, min(crowded_by, float(engine.max_num_seqs)), flow.gap)
     crowded = max(0.0, crowd.gap - flow.gap)
     own = prompt_seconds(engine, traffic, flow.running, queue.joining + traffic.prompt)
     own_p95 = prompt_seconds(engine, traffic, flow.running, queue.joining + traffic.prompt_p95)
@@ -103,6 +106,12 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
         resident_p95=traffic.resident_p95(flow.running, running_p95),
         utilisation=queue.utilisation,
     )
+
+
+def mean_running(engine: Engine, traffic: Traffic, rate: float) -> float:
+    """Sequences that run at a moment; as many as may where more arrives than can be served."""
+    flow = _steady(engine, traffic, rate)
+    return float(engine.max_num_seqs) if flow is None else flow.running
 
 
 def prompt_share(engine: Engine, traffic: Traffic, rate: float) -> float | None:

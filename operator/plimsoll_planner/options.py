@@ -128,22 +128,27 @@ def batch_tpot(option: Option, demand: Demand, sequences: float) -> float:
     return full_batch_tpot(option.engine, demand.traffic, size)
 
 
-def sustained_rate(engine: Engine, memory: MemoryPlan, demand: Demand) -> float:
-    """The highest rate, to three digits and rounded down, at which nothing is broken; or 0."""
+def sustained_rate(engine: Engine, memory: MemoryPlan, demand: Demand, slack: float = 1.0) -> float:
+    """The highest rate, to three digits and rounded down, at which nothing is broken; or 0.
+
+    With a `slack` all that bounds it may be exceeded by that factor.
+    """
     slots = engine.max_num_seqs / (demand.traffic.output * engine.step.decode(1, 1))
     high, low = slots, 0.0
-    if _limit(engine, memory, demand, high * 1e-4) is not None:
+    if _limit(engine, memory, demand, high * 1e-4, slack) is not None:
         return 0.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if _limit(engine, memory, demand, middle) is None:
+        if _limit(engine, memory, demand, middle, slack) is None:
             low = middle
         else:
             high = middle
     return round_down(low)
 
 
-def _limit(engine: Engine, memory: MemoryPlan, demand: Demand, rate: float) -> Limit | None:
+def _limit(
+    engine: Engine, memory: MemoryPlan, demand: Demand, rate: float, slack: float = 1.0
+) -> Limit | None:
     found = latency(engine, demand.traffic, rate)
     if found is OVERLOADED:
         freed = latency(without_slots(engine), demand.traffic, rate)
@@ -158,7 +163,7 @@ def _limit(engine: Engine, memory: MemoryPlan, demand: Demand, rate: float) -> L
         (Limit.SEQUENCES, found.running_p95, engine.max_num_seqs),
         (Limit.KV_CACHE, found.resident_p95, memory.kv_cache_tokens),
     ):
-        if needs > has:
+        if needs > has * slack:
             return limit
     return None
 

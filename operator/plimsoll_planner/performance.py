@@ -48,7 +48,16 @@ KV_CACHE_EFFICIENCY = 0.87
 """The same for the KV cache, which is read in blocks."""
 CPU_COMPUTE_EFFICIENCY = 0.63
 CPU_BANDWIDTH_EFFICIENCY = 0.91
-"""On `cpu`, whose peaks are fitted with these."""
+CPU_ATTENTION_EFFICIENCY = 0.63
+CPU_KV_CACHE_EFFICIENCY = 0.91
+"""On `cpu`, whose peaks are fitted with these: matrix products, reading weights, attention, and
+gathering the KV cache, which is copied on the way."""
+CPU_CALL_SECONDS = 1.3e-4
+"""Of one call of gathering and attention in a layer, beside what it moves and computes. Measured:
+0.8 to 1.6e-4."""
+CPU_PACKING = 1.4
+"""Bytes that a product of several tokens moves on `cpu` to lay out its weights for the kernel, by
+byte of weights; that of a single token reads them as they are. Measured: 1.2 to 1.5."""
 EXPERT_LAYER_SECONDS = 3e-5
 """Routing, sorting and gathering tokens of one layer of experts: measured, 25 to 65 µs with their
 products' launches, against some 10 of a dense MLP's."""
@@ -220,7 +229,12 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
     compute *= core.efficiency.compute or CPU_COMPUTE_EFFICIENCY
     bandwidth = core.bandwidth * faster
     bandwidth *= core.efficiency.bandwidth or CPU_BANDWIDTH_EFFICIENCY
+    attention = core.flops(shape.weights) * faster
+    attention *= core.efficiency.attention or CPU_ATTENTION_EFFICIENCY
+    kv_bandwidth = core.bandwidth * faster
+    kv_bandwidth *= core.efficiency.kv_cache or CPU_KV_CACHE_EFFICIENCY
     kv_cache = facts.kv_bytes_per_token(shape.kv_cache, size) * shape.ranks_in_memory
+    read = slower * facts.linear_bytes(shape.weights) + slower * facts.expert_bytes(shape.weights)
     reduce = all_reduce(core, size)
     latency = slower * CPU_ALL_REDUCE_SECONDS / ALL_REDUCE_SECONDS
     reduces = ALL_REDUCES_PER_LAYER * facts.layers
@@ -232,12 +246,12 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
         per_sequence=slower * core.sequence_seconds,
         per_token=reduces * reduce.per_byte * token_bytes,
         compute_per_token=slower * facts.flops_per_token / compute,
-        read_fixed=slower
-        * (facts.linear_bytes(shape.weights) + facts.expert_bytes(shape.weights))
-        / bandwidth,
+        read_fixed=read / bandwidth,
+        packed=CPU_PACKING * read / bandwidth,
         compute_per_sequence=slower * facts.flops_per_logits / compute,
         head_read=slower * facts.head_bytes(shape.weights) / bandwidth,
-        per_context=slower * kv_cache / bandwidth,
-        per_pair=slower * facts.attention_flops_per_pair / compute,
-        overlapped=True,
+        per_context=slower * kv_cache / kv_bandwidth,
+        per_pair=slower * facts.attention_flops_per_pair / attention,
+        per_masked=slower * facts.attention_flops_per_pair / attention,
+        call=slower * CPU_CALL_SECONDS * facts.layers,
     )

@@ -3,30 +3,47 @@
 from plimsoll_planner.cost import cost_of
 from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
+from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import PlanRequest
-from plimsoll_planner.result import Alternative, Candidate, Figures, Plan, PlanResult, Prediction
-from plimsoll_planner.search import Bid, Broken, Market, Refusal, ranking, search
+from plimsoll_planner.result import (
+    Alternative,
+    Candidate,
+    Figures,
+    Plan,
+    PlanResult,
+    Prediction,
+    Simulated,
+)
+from plimsoll_planner.scene import Scene
+from plimsoll_planner.search import Bid, Broken, Market, Refusal, search
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import round_up
+from plimsoll_planner.trial import SEED, Measured, Trials
 from plimsoll_planner.uncertainty import uncertainty
 
 
-def plan(request: PlanRequest) -> PlanResult:
+def plan(request: PlanRequest, trial_requests: int = 0) -> PlanResult:
     """Sizes the request. Pure: equal requests give equal results.
+
+    Finalists are simulated with `trial_requests` each, `trial.REQUESTS` to be sure of the result;
+    0 leaves it at the closed formulas, which take milliseconds and err near the limit.
 
     Searches accelerator, tensor, pipeline and expert parallelism (cores on `cpu`), token budget,
     running sequences and replicas, in the formats of `precision`; keeps what is pinned;
     leaves `options.HEADROOM` of every latency.
     """
     market = search(request)
-    ranked = ranking(market.bids)
+    trials = Trials(trial_requests)
+    ranked = finals(market, trials)
     feasible = bool(ranked) and ranked[0].feasible
     if feasible:
         binding = why_not_cheaper(market, ranked)
         edges: tuple[Alternative, ...] = ()
     else:
         binding = what_is_missing(market, ranked)
-        edges = tuple(edge.alternative for edge in nearest_edges(market))
+        edges = tuple(
+            edge.alternative for edge in nearest_edges(Scene(market, tuple(ranked), trials))
+        )
     return PlanResult(
         feasible=feasible,
         plan=_plan(market, ranked[0], binding) if ranked else None,
@@ -43,7 +60,9 @@ def plan(request: PlanRequest) -> PlanResult:
 def _plan(market: Market, bid: Bid, binding: str) -> Plan:
     shape, engine, memory = bid.shape, bid.option.engine, bid.option.memory
     cost = bid.cost_per_million_tokens
-    sure = uncertainty(shape.accelerator)
+    sure, seen = uncertainty(shape.accelerator), bid.measured
+    if seen is not None:
+        sure = sure.beside(seen.ttft_error, seen.tpot_error)
     return Plan(
         accelerator=shape.label,
         cpu_cores=shape.cpu_cores,
@@ -65,11 +84,23 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
             cost_per_million_tokens=None if cost is None else round_up(cost),
             ttft_p95_range=sure.ttft.of(bid.predicted.ttft_p95),
             tpot_p95_range=sure.tpot.of(bid.predicted.tpot_p95),
+            simulated=None if seen is None else _simulated(seen),
         ),
         binding_constraint=binding,
         resource=shape.accelerator.resource,
         expert_parallel=shape.expert_parallel,
         cost=cost_of(market, bid),
+    )
+
+
+def _simulated(seen: Measured) -> Simulated:
+    return Simulated(
+        seen.requests,
+        SEED,
+        seen.rate,
+        round_up(seen.ttft_p50),
+        round_up(seen.tpot_p50),
+        round_up(seen.queue_p95),
     )
 
 

@@ -6,10 +6,24 @@ from plimsoll_planner.cost import Cost
 
 
 @dataclass(frozen=True)
+class Simulated:
+    """What a prediction was simulated on: `requests` measured at `rate` a second on one replica,
+    and more of what they met. Seconds; the queue is the wait for a place in the engine."""
+
+    requests: int
+    seed: int
+    rate: float
+    ttft_p50: float
+    tpot_p50: float
+    queue_p95: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What the performance model says of a plan. Seconds; rates per second.
 
-    8 of 10 measurements of either percentile lie within its range; see `uncertainty`.
+    8 of 10 measurements of either percentile lie within its range; see `uncertainty`. The
+    percentiles are those of a simulation, or of closed formulas where `simulated` is None.
     """
 
     ttft_p95: float
@@ -18,6 +32,7 @@ class Prediction:
     cost_per_million_tokens: float | None
     ttft_p95_range: tuple[float, float] | None = None
     tpot_p95_range: tuple[float, float] | None = None
+    simulated: Simulated | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from plimsoll_planner.shape import Shape
 from plimsoll_planner.shapes import shapes, staged_shapes, why_none
 from plimsoll_planner.support import Lack, Needs
 from plimsoll_planner.traffic import Traffic
+from plimsoll_planner.trial import Measured
 
 _ALMOST = 1e-9
 
@@ -48,6 +49,9 @@ class Bid:
     holds at `rate`, each replica's share of the load, or, if that overloads it, at what it can
     take. The costs are None where a price is unknown. `shortage` says how many times too little
     an infeasible bid is. `lack` is what the engine has not and would need, None if nothing.
+
+    Where it was simulated, `measured` is what that showed at `rate`, and so are the percentiles of
+    `predicted`; `refuted` is the simulation at the lowest rate that broke a promise.
     """
 
     product: Product
@@ -64,6 +68,8 @@ class Bid:
     broken: Broken | None
     shortage: float
     lack: Lack | None = None
+    measured: Measured | None = None
+    refuted: Measured | None = None
 
     @property
     def feasible(self) -> bool:
@@ -239,6 +245,13 @@ def _lack(request: PlanRequest, shape: Shape) -> Lack | None:
             shape.expert_parallel,
         )
     )
+
+
+def bid_for(market: Market, bid: Bid, sustained: float) -> Bid:
+    """The bid if its replicas sustain another rate."""
+    option = replace(bid.option, sustained=sustained)
+    found = _bid(market.request, market.demand, bid.product, option)
+    return replace(found, refuted=bid.refuted)
 
 
 def _bid(request: PlanRequest, demand: Demand, product: Product, option: Option) -> Bid:

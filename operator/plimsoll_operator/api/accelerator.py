@@ -64,6 +64,13 @@ class Calibration(ApiModel):
     link_efficiency: Share | None = Field(
         default=None, description="Share of the link's bandwidth that an all-reduce reaches."
     )
+    attention_efficiency: Share | None = Field(
+        default=None, description="Of cpu: share of the peak compute that attention reaches."
+    )
+    kv_cache_efficiency: Share | None = Field(
+        default=None,
+        description="Of cpu: share of the memory bandwidth at which the KV cache is read.",
+    )
     step_overhead: Duration | None = Field(
         default=None, description="Time of a step that neither computes nor reads, such as 3.2ms."
     )

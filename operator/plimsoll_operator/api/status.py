@@ -12,6 +12,7 @@ from plimsoll_operator.api.spec import Duration, Quantity
 class PercentileValue(ApiModel):
     """One latency figure."""
 
+    p50: str | None = Field(default=None, description="Median.")
     p95: str = Field(description="95th percentile, such as 640ms.")
     low: str | None = Field(
         default=None, description="Of a prediction: 1 of 10 measurements is expected below this."
@@ -19,6 +20,14 @@ class PercentileValue(ApiModel):
     high: str | None = Field(
         default=None, description="Of a prediction: 1 of 10 measurements is expected above this."
     )
+
+
+class SimulatedTraffic(ApiModel):
+    """What latencies were simulated on."""
+
+    requests: int = Field(description="Requests that were measured.")
+    seed: int = Field(description="Seed of their gaps and lengths.")
+    requests_per_second: str = Field(description="Rate at one replica.")
 
 
 class Predicted(ApiModel):
@@ -31,6 +40,14 @@ class Predicted(ApiModel):
     )
     cost_per_million_tokens: str | None = Field(
         default=None, description="Cost per million output tokens; absent if no price is known."
+    )
+    queue: PercentileValue | None = Field(
+        default=None, description="Predicted wait for a place in the engine."
+    )
+    simulated: SimulatedTraffic | None = Field(
+        default=None,
+        description="What the latencies were simulated on; absent where they are by closed "
+        "formulas.",
     )
 
 

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from plimsoll_planner.calibration import (
+from plimsoll_planner.calibration import Calibration
+from plimsoll_planner.fit_parameters import (
+    ATTENTION,
     BANDWIDTH,
     COMPUTE,
-    PARAMETERS,
+    KV_CACHE,
     SEQUENCE,
     STEP,
-    Calibration,
 )
 from plimsoll_planner.performance import CPU_BANDWIDTH_EFFICIENCY, CPU_COMPUTE_EFFICIENCY
 from plimsoll_planner.shape import Shape
@@ -21,6 +22,8 @@ _TITLES = {
     BANDWIDTH: "share of memory bandwidth",
     STEP: "seconds of a step",
     SEQUENCE: "seconds of a sequence",
+    ATTENTION: "attention's share of compute",
+    KV_CACHE: "KV cache's of bandwidth",
 }
 
 
@@ -38,21 +41,17 @@ def accelerator_resource(
 ) -> dict[str, Any]:
     """The manifest. What the steps did not determine is left to the catalogue.
 
-    The figures of `cpu` are of one slow core: what was measured goes into its peaks instead.
+    The figures of `cpu` are of one slow core: what was measured goes into its peaks instead, and
+    the shares that attention reaches are of these.
     """
     calibration: dict[str, Any] = {}
     spec: dict[str, Any] = {"products": [shape.accelerator.name]}
-    if COMPUTE in found.determined:
-        if shape.is_cpu:
-            peak = shape.accelerator.flops(shape.weights) * found.compute / CPU_COMPUTE_EFFICIENCY
-            spec["compute"] = {shape.weights.lower(): _quantity(peak, "G", 9)}
-        else:
+    if shape.is_cpu:
+        _say_peaks(spec, calibration, found, shape)
+    else:
+        if COMPUTE in found.determined:
             calibration["computeEfficiency"] = _decimal(found.compute)
-    if BANDWIDTH in found.determined:
-        if shape.is_cpu:
-            reached = shape.accelerator.bandwidth * found.bandwidth / CPU_BANDWIDTH_EFFICIENCY
-            spec["bandwidth"] = _quantity(reached, "M", 6)
-        else:
+        if BANDWIDTH in found.determined:
             calibration["bandwidthEfficiency"] = _decimal(found.bandwidth)
     if STEP in found.determined:
         calibration["stepOverhead"] = _decimal(found.step_seconds * 1e3) + "ms"
@@ -72,12 +71,29 @@ def accelerator_resource(
     }
 
 
+def _say_peaks(
+    spec: dict[str, Any], calibration: dict[str, Any], found: Calibration, shape: Shape
+) -> None:
+    core = shape.accelerator
+    faster = found.compute / CPU_COMPUTE_EFFICIENCY if COMPUTE in found.determined else 1.0
+    wider = found.bandwidth / CPU_BANDWIDTH_EFFICIENCY if BANDWIDTH in found.determined else 1.0
+    if COMPUTE in found.determined:
+        peak = core.flops(shape.weights) * faster
+        spec["compute"] = {shape.weights.lower(): _quantity(peak, "G", 9)}
+    if BANDWIDTH in found.determined:
+        spec["bandwidth"] = _quantity(core.bandwidth * wider, "M", 6)
+    if found.attention is not None and ATTENTION in found.determined:
+        calibration["attentionEfficiency"] = _decimal(min(1.0, found.attention / faster))
+    if found.kv_cache is not None and KV_CACHE in found.determined:
+        calibration["kvCacheEfficiency"] = _decimal(min(1.0, found.kv_cache / wider))
+
+
 def summary(found: Calibration, prior: dict[str, float]) -> list[str]:
     """Lines for a person: each parameter, what it was and is, and how well it all fits."""
     lines = [f"{'':28}{'before':>12}{'measured':>12}"]
-    for name in PARAMETERS:
+    for name, before in prior.items():
         told = _decimal(getattr(found, name)) if name in found.determined else "not told"
-        lines.append(f"{_TITLES[name]:28}{_decimal(prior[name]):>12}{told:>12}")
+        lines.append(f"{_TITLES[name]:28}{_decimal(before):>12}{told:>12}")
     lines.append(
         f"{found.samples} steps, {found.rejected} more left out as outliers; median error "
         f"{found.error:.1%}, 9 of 10 within {found.error_p90:.1%}"

@@ -38,13 +38,15 @@ def read_bundle(sources: list[str], *, may_be_empty: bool = False) -> Bundle:
 
 
 def read_planned(
-    sources: list[str], inventory: str, model_directory: Path | None = None
+    sources: list[str], inventory: str, model_directory: Path | None, trial_requests: int
 ) -> list[Planned]:
-    """A plan for each of them on the nodes in `inventory`. Raises InputError."""
+    """A plan for each of them on the nodes in `inventory`, as `plan_bundle`. Raises InputError."""
     check_stdin(*sources, inventory)
     pools = read_pools(inventory)
     try:
-        return plan_bundle(read_bundle(sources), pools, model_directory)
+        return plan_bundle(
+            read_bundle(sources), pools, model_directory, trial_requests=trial_requests
+        )
     except BundleError as error:
         raise InputError(str(error)) from error
 

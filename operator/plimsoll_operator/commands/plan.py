@@ -33,7 +33,9 @@ from plimsoll_operator.planning.export import as_document
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.together import together
+from plimsoll_planner.trial import REQUESTS
 
+MOST_REQUESTS = 100_000
 FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130
 DEBUG = "PLIMSOLL_DEBUG"
 _EXAMPLES = """\
@@ -121,6 +123,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder with the model's config.json, instead of reading it from spec.model.source",
     )
+    result.add_argument(
+        "--requests",
+        type=_requests,
+        default=REQUESTS,
+        metavar="N",
+        help="how many are simulated for each plan that may win, and each way out; 0 leaves it at "
+        f"closed formulas, which take an instant and err near the limit (default: {REQUESTS})",
+    )
     result.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
     result.add_argument(
         "--explain",
@@ -138,6 +148,12 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _requests(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MOST_REQUESTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 to {MOST_REQUESTS}")
+    return int(text)
+
+
 def _checks(text: str) -> tuple[checks.Check, ...]:
     try:
         return checks_of(text)
@@ -153,7 +169,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     check_stdin(*options.diff, options.inventory)
     inventory = read_pools(options.inventory)
     old, new = (read_bundle([source], may_be_empty=True) for source in options.diff)
-    changes = compare(old, new, inventory, options.model_config)
+    changes = compare(old, new, inventory, options.model_config, options.requests)
     failed = {check for change in changes for check in change.failed}
     if costs_more(changes):
         failed.add(checks.Check.COST_INCREASE)
@@ -163,7 +179,9 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
 def _run_plans(options: argparse.Namespace) -> tuple[str, int]:
     if OF_A_CHANGE & set(options.fail_on):
         raise InputError(f"--fail-on {', '.join(sorted(OF_A_CHANGE))}: give --diff OLD NEW")
-    planned = read_planned(options.filename, options.inventory, options.model_config)
+    planned = read_planned(
+        options.filename, options.inventory, options.model_config, options.requests
+    )
     failed = checks.failed_promises(item.result for item in planned)
     return _plans(planned, options), exit_code(failed, options.fail_on)
 

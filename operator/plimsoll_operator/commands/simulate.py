@@ -23,6 +23,7 @@ from plimsoll_planner.simulation.load_curve import keeps
 from plimsoll_planner.simulation.planned import replica_model
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.simulator import Routing
+from plimsoll_planner.trial import REQUESTS
 
 KEPT, BAD_INPUT, BROKEN = 0, 2, 3
 MOST_REQUESTS = 1_000_000
@@ -43,7 +44,12 @@ def main(argv: list[str]) -> int:
     try:
         check_stdin(*options.filename, options.inventory, options.trace or "")
         trace = () if options.trace is None else read_trace(options.trace, sys.stdin).requests
-        planned = read_planned(options.filename, options.inventory, options.model_config)
+        planned = read_planned(
+            options.filename,
+            options.inventory,
+            options.model_config,
+            min(REQUESTS, options.requests),
+        )
         simulated = [_simulated(Report.of(each), options, trace) for each in planned]
         if options.plot:
             _plot(simulated, options.plot)

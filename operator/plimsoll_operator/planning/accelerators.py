@@ -160,6 +160,8 @@ def _calibrated(base: Accelerator, measured: Calibration | None) -> dict[str, An
         "compute": measured.compute_efficiency,
         "bandwidth": measured.bandwidth_efficiency,
         "link": measured.link_efficiency,
+        "attention": measured.attention_efficiency,
+        "kv_cache": measured.kv_cache_efficiency,
         "error": measured.error,
     }
     return {

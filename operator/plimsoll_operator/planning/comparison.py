@@ -89,6 +89,7 @@ def compare(
     new: Bundle,
     inventory: tuple[AcceleratorPool, ...],
     model_directory: Path | None = None,
+    trial_requests: int = 0,
 ) -> list[Change]:
     """A change for every LLMDeployment of either bundle, in the order of the new one.
 
@@ -100,14 +101,17 @@ def compare(
     before = {
         item.resource.key: Side(item, Standing(plan=item.resource.status.plan)) for item in stated
     }
-    for planned in plan_bundle(replace(old, deployments=rest), inventory, model_directory):
+    unstated = replace(old, deployments=rest)
+    for planned in plan_bundle(unstated, inventory, model_directory, trial_requests=trial_requests):
         resource = planned.declared.resource
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
     prices = Prices(inventory, old.accelerators, new.accelerators)
     changes = []
     # What engines of the old side have measured, as the operator would plan with it.
     measured = [side.declared.resource.status.calibration for side in before.values()]
-    for planned in plan_bundle(new, inventory, model_directory, measured):
+    for planned in plan_bundle(
+        new, inventory, model_directory, measured, trial_requests=trial_requests
+    ):
         key = _counterpart(planned.declared, before)
         changes.append(_change(before.pop(key) if key else None, planned, prices))
     return changes + [_removed(side, prices) for side in before.values()]

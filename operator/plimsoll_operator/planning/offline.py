@@ -41,12 +41,14 @@ def plan_bundle(
     inventory: tuple[AcceleratorPool, ...],
     model_directory: Path | None = None,
     measured: Iterable[MeasuredCalibration | None] = (),
+    *,
+    trial_requests: int = 0,
 ) -> list[Planned]:
     """A plan for every LLMDeployment, each as if it had the whole inventory.
 
     `measured` is what engines have, beside what the bundle's own statuses say of it.
-    `model_directory` holds the config.json to use instead of each model's own. Raises BundleError
-    where one cannot be read.
+    `trial_requests` are those of `planner.plan`. `model_directory` holds the config.json to use
+    instead of each model's own. Raises BundleError where one cannot be read.
     """
     planned: list[Planned] = []
     problems: list[str] = []
@@ -64,7 +66,9 @@ def plan_bundle(
                 with_measured(bundle.accelerators, newest(told, declared.spec)),
                 found.draft_model,
             )
-            planned.append(Planned(declared, request, plan(request), found.unserved))
+            planned.append(
+                Planned(declared, request, plan(request, trial_requests), found.unserved)
+            )
         except ModelSourceError as error:
             problems.append(f"{declared.document.where(where)}: {where}: {error}")
         except ValueError as error:

@@ -134,7 +134,8 @@ def _engine(plan: Plan, request: PlanRequest) -> list[str]:
 def _promises(plan: Plan, request: PlanRequest) -> list[str]:
     load = request.workload.requests_per_second
     promised, predicted = request.objectives, plan.predicted
-    rate = plan.replicas * predicted.requests_per_second_per_replica
+    # A share of the load, times the replicas again, may fall short of it in the last digit.
+    rate = plan.replicas * predicted.requests_per_second_per_replica * (1 + 1e-12)
     lines = [_compared("", "predicted", "8 of 10 within", "promised", None)]
     for name, has, span, limit in (
         (
@@ -162,7 +163,11 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
                 cost is not None and cost <= most,
             )
         )
-    lines.append(f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom")
+    seen = predicted.simulated
+    how = "closed formulas" if seen is None else f"{seen.requests} simulated requests"
+    lines.append(
+        f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom; by {how}"
+    )
     accelerator = find(plan.accelerator, request.accelerators)
     if accelerator is not None and predicted.ttft_p95_range is not None:
         lines.append(f"  ranges are {uncertainty(accelerator).basis}")

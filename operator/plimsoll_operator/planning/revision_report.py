@@ -17,6 +17,7 @@ from plimsoll_operator.planning.record import RecordError, measured_of, request_
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.planner import plan
+from plimsoll_planner.trial import REQUESTS
 
 
 def revision_report(
@@ -131,7 +132,8 @@ def _again(chosen: KeptPlan, version: str) -> list[str]:
     """What this version of the planner answers to the same question, and why."""
     try:
         request = request_of(chosen.inputs)
-        result = plan(request)
+        simulated = chosen.plan.predicted.simulated is not None
+        result = plan(request, REQUESTS if simulated else 0)
     except (RecordError, ValueError) as error:
         return wrapped("again", f"cannot be planned again: {error}")
     answer = plan_status(result)

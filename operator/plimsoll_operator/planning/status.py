@@ -11,6 +11,7 @@ from plimsoll_operator.api.status import (
     PlanPrecision,
     PlanStatus,
     Predicted,
+    SimulatedTraffic,
 )
 from plimsoll_operator.resources import GPU
 from plimsoll_planner.accelerators import CPU
@@ -102,18 +103,29 @@ def decimal_string(value: float, digits: int = 3) -> str:
 
 
 def _predicted(plan: Plan) -> Predicted:
-    predicted = plan.predicted
+    predicted, seen = plan.predicted, plan.predicted.simulated
     cost = predicted.cost_per_million_tokens
     return Predicted(
-        time_to_first_token=_latency(predicted.ttft_p95, predicted.ttft_p95_range),
-        time_per_output_token=_latency(predicted.tpot_p95, predicted.tpot_p95_range),
+        time_to_first_token=_latency(
+            predicted.ttft_p95, predicted.ttft_p95_range, None if seen is None else seen.ttft_p50
+        ),
+        time_per_output_token=_latency(
+            predicted.tpot_p95, predicted.tpot_p95_range, None if seen is None else seen.tpot_p50
+        ),
         requests_per_second_per_replica=figure(predicted.requests_per_second_per_replica),
         cost_per_million_tokens=None if cost is None else figure(cost),
+        queue=None if seen is None else _latency(seen.queue_p95),
+        simulated=None
+        if seen is None
+        else SimulatedTraffic(
+            requests=seen.requests, seed=seen.seed, requests_per_second=figure(seen.rate)
+        ),
     )
 
 
-def _latency(p95: float, span: tuple[float, float] | None) -> PercentileValue:
-    if span is None:
-        return PercentileValue(p95=format_duration(p95))
-    low, high = map(format_duration, span)
-    return PercentileValue(p95=format_duration(p95), low=low, high=high)
+def _latency(
+    p95: float, span: tuple[float, float] | None = None, p50: float | None = None
+) -> PercentileValue:
+    low, high = (None, None) if span is None else map(format_duration, span)
+    median = None if p50 is None else format_duration(p50)
+    return PercentileValue(p50=median, p95=format_duration(p95), low=low, high=high)

@@ -49,7 +49,7 @@ def load_curve(
 ) -> LoadCurve:
     """Simulates every rate, and more between the last that keeps the objectives and the next."""
     points = [Point(rate, at_rate(rate)) for rate in sorted(set(rates))]
-    bend = knee(points)
+    found = knee(points)
     kept = [point for point in points if keeps(point.summary, objectives)]
     broken = [point for point in points if not keeps(point.summary, objectives)]
     low = 0.0
@@ -66,7 +66,7 @@ def load_curve(
     elif kept:
         low = kept[-1].rate
     points.sort(key=lambda point: point.rate)
-    return LoadCurve(tuple(points), capacity, low, bend)
+    return LoadCurve(tuple(points), capacity, low, found)
 
 
 def keeps(found: Summary, objectives: Objectives) -> bool:
@@ -78,18 +78,21 @@ def keeps(found: Summary, objectives: Objectives) -> bool:
 
 
 def knee(points: Sequence[Point]) -> float | None:
-    """The load from which on latency grows by a larger factor than load.
+    """The load from which on latency grows by a larger factor than load; see `bend`."""
+    return bend(
+        [(point.rate, point.summary.e2e.mean) for point in points if point.summary.e2e is not None]
+    )
+
+
+def bend(latencies: Sequence[tuple[float, float]]) -> float | None:
+    """The knee of mean end-to-end latencies by rising load.
 
     That is where load over mean end-to-end latency is largest, which Kleinrock calls power ("Power
     and deterministic rules of thumb for probabilistic problems in computer communications", ICC
     1979). Between points it is at the vertex of the parabola through the largest and its
     neighbours; None where the largest is at an end.
     """
-    powers = [
-        (point.rate, point.rate / point.summary.e2e.mean)
-        for point in points
-        if point.summary.e2e is not None
-    ]
+    powers = [(rate, rate / latency) for rate, latency in latencies]
     best = max(range(len(powers)), key=lambda index: powers[index][1], default=0)
     if not 0 < best < len(powers) - 1:
         return None

@@ -4,7 +4,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
+from operator import itemgetter
 from random import Random
 from statistics import NormalDist
 
@@ -34,11 +35,14 @@ class RandomTraffic:
 
     Gaps are gamma-distributed with the coefficient of variation `gap_variation`: 1 is Poisson,
     more is bursty, 0 even. Lengths are lognormal with the workload's means and 95th percentiles.
+    With a `stratum`, every so many requests in a row have gaps and lengths from all over their
+    distributions, and so nearly the declared means, which makes short simulations far surer.
     """
 
     workload: Workload
     gap_variation: float = POISSON
     senders: tuple[Sender, ...] = (Sender(),)
+    stratum: int = 1
 
     def arrivals(self, rate: float, max_model_len: int, seed: int) -> Iterator[Arrival]:
         """Endless requests, `rate` a second, cut to the context.
@@ -48,9 +52,9 @@ class RandomTraffic:
         """
         if not 0 < rate < math.inf:
             raise ValueError(f"the rate must be above 0 requests per second, not {rate}")
-        gaps = gamma_gaps(self.gap_variation, stream(seed, "gaps"))
-        prompts = lognormal_lengths(self.workload.prompt_tokens, stream(seed, "prompts"))
-        outputs = lognormal_lengths(self.workload.output_tokens, stream(seed, "outputs"))
+        gaps = gamma_gaps(self.gap_variation, self._stream(seed, "gaps"))
+        prompts = lognormal_lengths(self.workload.prompt_tokens, self._stream(seed, "prompts"))
+        outputs = lognormal_lengths(self.workload.output_tokens, self._stream(seed, "outputs"))
         senders = self._senders(stream(seed, "senders"))
         shared = self.workload.shared_prefix_tokens
         prefix_ids = (SHARED_PREFIX,) if shared else ()
@@ -61,11 +65,53 @@ class RandomTraffic:
                 at, prompt, output, prefix_ids, sender.tenant, sender.priority, max(1, shared)
             ).within(max_model_len)
 
+    def underway(self, count: int, max_model_len: int, seed: int) -> Iterator[Arrival]:
+        """So many requests as run at a moment, at time 0: what each has got so far is a part of its
+        prompt.
+
+        A moment meets a long answer more often, by its length, and anywhere in it: lognormal
+        lengths then have the mean `mean · (1 + cv²)` and the same sigma.
+        """
+        outputs = self.workload.output_tokens
+        bias = 1 + squared_variation(outputs)
+        longer = Lengths(round(outputs.mean * bias), round(outputs.p95 * bias))
+        prompts = lognormal_lengths(self.workload.prompt_tokens, stream(seed, "prompts underway"))
+        answers = lognormal_lengths(longer, stream(seed, "outputs underway"))
+        shares = stream(seed, "shares underway")
+        for prompt, answer in islice(zip(prompts, answers, strict=False), count):
+            left = max(1, round(answer * shares.random()))
+            yield Arrival(0.0, prompt + answer - left, left).within(max_model_len)
+
+    def _stream(self, seed: int, name: str) -> Random:
+        if self.stratum == 1:
+            return stream(seed, name)
+        found = Stratified(f"{seed} {name}")
+        found.size = self.stratum
+        return found
+
     def _senders(self, rng: Random) -> Iterator[Sender]:
         edges = list(accumulate(sender.share for sender in self.senders))
         while True:
             point = rng.random() * edges[-1]
             yield self.senders[bisect_right(edges, point)]
+
+
+class Stratified(Random):
+    """Random numbers of which every `size` in a row are one from each `size`-th part of 0 to 1."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__(seed)
+        self.size = 1
+        self._left: list[float] = []
+
+    def random(self) -> float:
+        """The next of them."""
+        if not self._left:
+            draw = super().random
+            points = [((part + draw()) / self.size, draw()) for part in range(self.size)]
+            points.sort(key=itemgetter(1))
+            self._left = [point for point, _ in points]
+        return self._left.pop()
 
 
 def gamma_gaps(variation: float, rng: Random) -> Iterator[float]:

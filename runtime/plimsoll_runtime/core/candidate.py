@@ -11,9 +11,13 @@ from plimsoll_runtime.core.request import Request
 
 KEPT = 1 / 16
 """Share of places and blocks that a tenant with its part or more leaves to others."""
-FEWEST_PLACES_KEPT = 2
-"""Of places, where there are eight or more: a light tenant's requests overlap now and then, and
-with few places in all one of a flood's becomes free too seldom for the second to wait for it."""
+FEWEST_PLACES_KEPT, FEW_PLACES = 2, 8
+"""So many of so many or more: a light tenant's requests overlap now and then, and with few places
+in all one of a flood's becomes free too seldom for the second to wait for it."""
+
+MOST_AHEAD = 2
+"""Longest requests, in tokens, that a tenant may have got more than another and still pass in the
+last places: a light one never has, while of two that flood one could go on getting more."""
 
 
 class Candidate(NamedTuple):
@@ -52,7 +56,8 @@ def next_candidate(
         room = free - needed - prefixes.num_revived(found)
         if last_places or room < int(blocks * KEPT):
             if sated is None:
-                sated = waiting.have_their_part(running, places, blocks)
+                most_ahead = MOST_AHEAD * limits.max_model_len
+                sated = waiting.have_their_part(running, places, blocks, most_ahead)
             if request.tenant in sated:
                 continue
         return Candidate(request, found, needed) if room >= 0 else None
@@ -60,4 +65,4 @@ def next_candidate(
 
 
 def _places_kept(places: int) -> int:
-    return max(int(places * KEPT), min(FEWEST_PLACES_KEPT, places // 4))
+    return max(int(places * KEPT), FEWEST_PLACES_KEPT if places >= FEW_PLACES else 0)

@@ -128,11 +128,13 @@ class WaitingQueue:
         return self._class(waiting) <= self._class(admitted)
 
     def have_their_part(
-        self, running: Iterable[Request], places: int, num_blocks: int
+        self, running: Iterable[Request], places: int, num_blocks: int, most_ahead: float
     ) -> Container[str]:
         """The tenants that have their part already of the places or blocks there are.
 
-        A part is a tenant's weight among those that are active; who is alone has none.
+        A part is a tenant's weight among those that are active; who is alone has none. Whoever
+        waits and got more than `most_ahead` priced tokens more than another that does, has its
+        part of service, which is what counts in the long run: parts of places are not.
         """
         shares = self._counters.shares()
         if self._policy is SchedulingPolicy.FCFS or len(shares) < 2:
@@ -141,7 +143,9 @@ class WaitingQueue:
         for request in running:
             seqs, blocks = held.get(request.tenant, (0, 0))
             held[request.tenant] = seqs + 1, blocks + len(request.block_ids)
-        return {
+        least = min(map(self._counters.__getitem__, self._tenants), default=0.0)
+        ahead = {each for each in self._tenants if self._counters[each] > least + most_ahead}
+        return ahead | {
             tenant
             for tenant, (seqs, blocks) in held.items()
             if seqs >= places * shares[tenant] or blocks >= num_blocks * shares[tenant]

@@ -52,12 +52,19 @@ def test_output_of_the_samples(
 
 GPU = ["--inventory", str(SAMPLES / "inventory-gpu.yaml")]
 SMOLLM2 = [*GPU, "--model-config", str(HERE / "smollm2-1.7b")]
-DIFF = ["--diff", str(HERE / "diff" / "old.yaml"), str(HERE / "diff" / "new.yaml"), *SMOLLM2]
+CLOSED = ["--requests", "0"]
+DIFF = [
+    *CLOSED,
+    "--diff",
+    str(HERE / "diff" / "old.yaml"),
+    str(HERE / "diff" / "new.yaml"),
+    *SMOLLM2,
+]
 VIEWS = {
     "explained.txt": (["-f", str(SAMPLES / "smollm2-1.7b.yaml"), *SMOLLM2, "--explain"], 0),
     "diff/table.txt": (DIFF, 3),
     "diff/changes.json": ([*DIFF, "-o", "json", "--fail-on", "cost-increase"], 5),
-    "together.txt": (["-f", str(HERE / "diff" / "old.yaml"), *SMOLLM2], 0),
+    "together.txt": ([*CLOSED, "-f", str(HERE / "diff" / "old.yaml"), *SMOLLM2], 0),
 }
 
 

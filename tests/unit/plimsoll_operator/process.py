@@ -46,7 +46,7 @@ class Process:
         scraper = Scraper(self.engines, 5, lambda _: None)
         self.calibrator = Calibrator(self.engines, lambda _: None, lambda: NOW)
         self.controller = Controller(
-            Settings(image=IMAGE),
+            Settings(image=IMAGE, trial_requests=0),
             cluster,  # type: ignore[arg-type]
             self.store,
             Engines(scraper, self.calibrator),

@@ -12,6 +12,7 @@ from plimsoll_operator.planning.model_source import ModelSourceError, SourceMode
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 from plimsoll_runtime import builtin
 from tests.unit.plimsoll_operator.samples import raw_resource, resource
@@ -55,7 +56,7 @@ async def look(service: PlannerService, generation: int = 1) -> Standing:
 
 async def test_what_a_hub_does_not_have_is_asked_for_less_and_less(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("HTTP 404: no such model"))
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for _ in range(40):
         answer = await look(service)
         assert answer.trouble is not None
@@ -68,7 +69,7 @@ async def test_what_a_hub_does_not_have_is_asked_for_less_and_less(hubs: Hubs) -
 
 async def test_an_edit_asks_at_once(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("HTTP 401: the model is private or gated"))
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for generation in (1, 1, 2, 2, 3):
         await look(service, generation)
     assert len(hub.asked) == 3
@@ -79,7 +80,7 @@ async def test_an_edit_asks_at_once(hubs: Hubs) -> None:
 
 async def test_a_network_that_is_down_is_tried_at_every_look(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("connection refused", transient=True))
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for _ in range(3):
         answer = await look(service)
         assert answer.trouble is not None
@@ -92,18 +93,39 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
 ) -> None:
     asked = []
 
-    def fail(request: PlanRequest) -> PlanResult:
+    def fail(request: PlanRequest, trial_requests: int) -> PlanResult:
         asked.append(request)
         raise ValueError("kvCache FP8 needs attention kernels that are not there")
 
     monkeypatch.setattr(planner_service, "plan", fail)
-    service = PlannerService(Store(), no_config_map)
+    service = PlannerService(Store(), no_config_map, 0)
     for _ in range(3):
         answer = await service.standing(resource())
         assert answer.trouble is not None
         assert (answer.trouble.reason, answer.trouble.transient) == ("PlanningFailed", False)
         assert "attention kernels" in answer.trouble.message
     assert len(asked) == 1
+
+
+async def test_equal_questions_are_simulated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(request: PlanRequest, trial_requests: int) -> PlanResult:
+        asked.append(trial_requests)
+        return plan(request, trial_requests)
+
+    monkeypatch.setattr(planner_service, "plan", counted)
+    store = Store()
+    allocatable = {"cpu": "2", "memory": "8Gi"}
+    metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
+    store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
+    service = PlannerService(store, no_config_map, 50)
+    answers = [await service.standing(resource(metadata={"name": name})) for name in ("a", "b")]
+    assert asked == [50]
+    for answer in answers:
+        assert answer.plan is not None
+        assert answer.plan.predicted.simulated is not None
+        assert answer.plan.predicted.simulated.requests == 50
 
 
 async def test_a_price_that_comes_later_is_planned_with() -> None:
@@ -113,7 +135,7 @@ async def test_a_price_that_comes_later_is_planned_with() -> None:
         "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}},
     }
     store.put("Node", node)
-    service = PlannerService(store, no_config_map)
+    service = PlannerService(store, no_config_map, 0)
     first = await service.standing(resource())
     assert first.plan is not None
     assert first.plan.predicted.cost_per_million_tokens is None
@@ -141,7 +163,7 @@ async def test_a_draft_model_is_read_as_the_model_is_and_must_fit_it() -> None:
     allocatable = {"cpu": "2", "memory": "8Gi"}
     metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
     store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
-    service = PlannerService(store, config_map)
+    service = PlannerService(store, config_map, 0)
     reference = {"configMapKeyRef": {"name": "draft"}}
     draft = {"source": "pvc://claim/draft", "configFrom": reference}
     drafting = resource(spec={"speculation": {"method": "DraftModel", "draftModel": draft}})
@@ -172,7 +194,7 @@ async def test_a_hub_that_lacks_the_draft_model_is_asked_less_and_less(hubs: Hub
         return (builtin.path("tiny") / "config.json").read_text()
 
     hub = hubs(ModelSourceError("HTTP 404: no such model"))
-    service = PlannerService(Store(), config_map)
+    service = PlannerService(Store(), config_map, 0)
     model = {"source": "pvc://claim", "configFrom": {"configMapKeyRef": {"name": "facts"}}}
     draft = {"source": "hf://org/draft", "revision": "0" * 40}
     spec = {"model": model, "speculation": {"method": "DraftModel", "draftModel": draft}}

@@ -11,19 +11,23 @@ from hypothesis import strategies as st
 from plimsoll_planner.accelerator import Efficiency
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import (
-    BANDWIDTH,
-    BOUNDS,
-    COMPUTE,
     MIN_SAMPLES,
-    PARAMETERS,
-    SEQUENCE,
-    STEP,
     Calibration,
     CalibrationError,
     Sample,
     calibrate,
     calibrated,
     prior_values,
+)
+from plimsoll_planner.fit_parameters import (
+    ATTENTION,
+    BANDWIDTH,
+    BOUNDS,
+    COMPUTE,
+    KV_CACHE,
+    PARAMETERS,
+    SEQUENCE,
+    STEP,
 )
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.performance import step_time
@@ -154,6 +158,40 @@ def test_on_cpu_the_peaks_may_be_beaten() -> None:
     assert found.compute == pytest.approx(3.0, rel=0.2)
     assert found.bandwidth > 1.0
     assert found.error <= 0.03
+
+
+def test_on_cpu_attention_is_told_apart_from_products() -> None:
+    core = find("cpu")
+    assert core is not None
+    base = Shape(core, "cpu", "BF16", "BF16", 1, 1.0)
+    facts = model_facts(models.LLAMA_31_8B)
+    efficiency = Efficiency(6.0, 4.0, attention=1.5, kv_cache=0.6)
+    true = replace(base, accelerator=replace(core, efficiency=efficiency, step_seconds=0.01))
+    step, chance, samples = step_time(facts, true), random.Random(10), []
+    for _ in range(300):
+        if chance.random() < 0.4:
+            tokens, sequences = chance.randint(1, 512), 1
+            context = tokens + chance.choice((0, 512))
+        else:
+            tokens = sequences = chance.randint(1, 32)
+            context = sequences * chance.randint(16, 1000)
+        one = Sample(tokens, sequences, context, 1.0)
+        seconds = step(tokens, sequences, context, one.pairs) * chance.lognormvariate(0, 0.02)
+        samples.append(replace(one, seconds=seconds))
+    found = calibrate(facts, base, samples)
+    assert set(found.determined) >= {COMPUTE, BANDWIDTH, ATTENTION, KV_CACHE}
+    assert found.compute == pytest.approx(6.0, rel=0.05)
+    assert found.bandwidth == pytest.approx(4.0, rel=0.05)
+    assert found.attention == pytest.approx(1.5, rel=0.1)
+    assert found.kv_cache == pytest.approx(0.6, rel=0.1)
+    assert calibrated(base, found).accelerator.efficiency.attention == found.attention
+
+
+def test_a_sequence_alone_tells_what_it_computed_before() -> None:
+    assert Sample(100, 1, 100, 1.0).pairs == 100 * 101 / 2
+    assert Sample(100, 1, 612, 1.0).pairs == 100 * 512 + 100 * 101 / 2
+    assert Sample(1, 1, 40, 1.0).pairs == 40
+    assert Sample(8, 8, 900, 1.0).pairs == 900
 
 
 def test_too_few_steps_are_refused() -> None:

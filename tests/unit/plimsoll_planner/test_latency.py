@@ -101,6 +101,9 @@ def test_a_batch_as_large_as_the_budget_admits_nothing() -> None:
     assert full_batch_tpot(engine(budget=64), Traffic.of(CHAT, 8192), 64) == float("inf")
 
 
+MOST_VARIATION = 4.0
+"""Squared, of answers' lengths: that of a p95 of three and a half means. Where lengths vary more,
+the formulas let a few requests that meet be slower with experts than many that always run."""
 workloads = st.builds(
     lambda prompt, output, spread: Traffic.of(
         Workload(1, Lengths(prompt, int(prompt * spread)), Lengths(output, int(output * spread))),
@@ -121,7 +124,12 @@ def test_more_load_is_never_faster(traffic: Traffic, name: str, rate: float, fac
     assert more.tpot_p95 >= less.tpot_p95 * 0.97
 
 
-@given(workloads, st.sampled_from([1, 4]), st.floats(1e-3, 20), st.floats(1, 3))
+@given(
+    workloads.filter(lambda traffic: traffic.output_variation < MOST_VARIATION),
+    st.sampled_from([1, 4]),
+    st.floats(1e-3, 20),
+    st.floats(1, 3),
+)
 def test_more_load_is_never_faster_with_experts(
     traffic: Traffic, size: int, rate: float, factor: float
 ) -> None:

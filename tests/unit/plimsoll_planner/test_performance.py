@@ -114,17 +114,24 @@ def test_a_step_is_the_formula(
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1024), st.integers(1, 2048), st.integers(1, 64), st.sampled_from([0.5, 1, 4]))
-def test_on_cpu_the_larger_of_computing_and_reading_counts(
+def test_on_cpu_products_of_several_tokens_pack_their_weights(
     tokens: int, each: int, sequences: int, cores: float
 ) -> None:
     facts = model_facts(models.TINY)
     slower, faster = 1 / min(1.0, cores), max(1.0, cores)
     new, emitted, context = sequences + tokens, sequences + 1, sequences * each + tokens
     pairs = sequences * each + tokens * tokens / 2
-    flops = 2 * facts.linear_parameters * new + 2 * 192 * 2048 * emitted + 4 * 6 * 8 * 32 * pairs
-    read = (facts.linear_parameters + 192 * 2048 + 2 * 6 * 4 * 32 * context) * 4
-    rest = slower * (5e-4 + 6e-4 + 3.2e-4 * emitted)
-    seconds = rest + slower / faster * max(flops / (0.12e12 * 0.63), read / (8e9 * 0.91))
+    flops, bandwidth = 0.12e12 * 0.63, 8e9 * 0.91
+    moved = facts.linear_parameters * 4 * (2.4 if new > 1 else 1.0)
+    seconds = math.hypot(2 * facts.linear_parameters * new / flops, moved / bandwidth)
+    seconds += math.hypot(2 * 192 * 2048 * emitted / flops, 192 * 2048 * 4 / bandwidth)
+    seconds += 2 * 6 * 4 * 32 * 4 * context / bandwidth
+    beyond, alone = max(0.0, pairs - context), max(0, new - emitted)
+    seconds += 4 * 6 * 8 * 32 * (beyond + min(beyond, alone**2 / 2)) / flops
+    prompts = max(1.0, alone**2 / 2 / beyond) if beyond else 0.0
+    others = min(1.0, max(0.0, emitted - prompts)) - 1 if beyond else 0.0
+    calls = 6 * 1.3e-4 * (prompts + others)
+    seconds = slower * (5e-4 + 6e-4 + 3.2e-4 * emitted + calls) + slower / faster * seconds
     found = step_time(facts, shape("cpu", 1, cores))(new, emitted, context, pairs)
     assert found == pytest.approx(seconds, rel=1e-9)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from plimsoll_planner.accelerators import CATALOGUE, find
 from plimsoll_planner.edges import nearest_edges
+from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import (
     AcceleratorPool,
     Lengths,
@@ -20,7 +21,9 @@ from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan
 from plimsoll_planner.products import CPU_BYTES_PER_CORE
 from plimsoll_planner.result import PlanResult
+from plimsoll_planner.scene import Scene
 from plimsoll_planner.search import search
+from plimsoll_planner.trial import Trials
 from tests.unit.plimsoll_planner import models
 
 QUICK = settings(
@@ -164,7 +167,8 @@ def test_equal_requests_give_equal_results(request: PlanRequest) -> None:
 def test_alternatives_are_really_feasible(request: PlanRequest) -> None:
     result = plan(request)
     assume(not result.feasible)
-    edges = nearest_edges(search(request))
+    market, trials = search(request), Trials(0)
+    edges = nearest_edges(Scene(market, tuple(finals(market, trials)), trials))
     assert tuple(edge.alternative for edge in edges) == result.alternatives
     for edge in edges:
         assert plan(edge.request).feasible, edge.alternative

@@ -12,31 +12,34 @@ from plimsoll_operator.calibration.steps import StepsError, poll, read_file
 from plimsoll_operator.commands.calibrate import main
 from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_planner.accelerators import find
+from plimsoll_planner.calibration import Sample
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 
 
-def answer(count: int, *, slowdown: float = 1.0, seed: int = 1) -> dict[str, object]:
-    """What /admin/steps would answer, of the built-in model on 2 cores."""
-    core = find("cpu")
-    assert core is not None
-    step = step_time(
-        model_facts(read_model_config("builtin://tiny").model),
-        Shape(core, "cpu", "FP32", "FP32", 1, 2.0),
-    )
+def answer(
+    count: int, *, slowdown: float = 1.0, seed: int = 1, on: str = "cpu"
+) -> dict[str, object]:
+    """What /admin/steps would answer, of the built-in model on 2 cores or on a GPU."""
+    found = find(on)
+    assert found is not None
+    wide = found.precisions[0]
+    shape = Shape(found, found.name, wide, wide, 1, 2.0 if on == "cpu" else None)
+    step = step_time(model_facts(read_model_config("builtin://tiny").model), shape)
     chance = random.Random(seed)
     steps = []
     for _ in range(count):
         sequences, prompt = chance.randint(1, 32), chance.choice((0, 0, 64, 400))
-        context = sequences * 300 + prompt
-        seconds = step(sequences + prompt, sequences, context, context + prompt * prompt / 2)
+        context = sequences * chance.randint(20, 900) + prompt
+        one = Sample(sequences + prompt, sequences, context, 0.0)
+        seconds = step(one.tokens, one.sequences, one.context, one.pairs)
         seconds *= slowdown * chance.lognormvariate(0, 0.02)
         steps.append(
             {
-                "num_tokens": sequences + prompt,
-                "num_context_tokens": context,
-                "num_seqs": sequences,
+                "num_tokens": one.tokens,
+                "num_context_tokens": one.context,
+                "num_seqs": one.sequences,
                 "seconds": seconds,
             }
         )
@@ -59,7 +62,11 @@ def test_a_file_of_steps_becomes_a_resource(
     assert resource["spec"]["products"] == ["cpu"]
     # Twice as slow as the catalogue says: half its peaks.
     assert 50 <= float(resource["spec"]["compute"]["fp32"].removesuffix("G")) <= 70
+    assert 3.5 <= float(resource["spec"]["bandwidth"].removesuffix("M")) / 1000 <= 4.5
     calibration = resource["spec"]["calibration"]
+    # Attention is as much slower: about the same shares of these.
+    assert 0.4 <= float(calibration["attentionEfficiency"]) <= 1.0
+    assert 0.8 <= float(calibration["kvCacheEfficiency"]) <= 1.0
     assert 0.9 <= float(calibration["sequenceOverhead"].removesuffix("ms")) / 0.64 <= 1.1
     assert float(calibration["error"]) <= 0.03
     assert calibration["samples"] >= 190
@@ -71,7 +78,7 @@ def test_a_file_of_steps_becomes_a_resource(
 
 def test_of_a_gpu_the_shares_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     steps = tmp_path / "steps.json"
-    steps.write_text(json.dumps(answer(100)))
+    steps.write_text(json.dumps(answer(100, on="L4")))
     arguments = ["--steps", str(steps), "--model", "builtin://tiny", "--accelerator", "L4"]
     assert main([*arguments, "--name", "l4-of-ours"]) == 0
     resource = yaml.safe_load(capsys.readouterr().out)

@@ -34,7 +34,9 @@ def diff(
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
     (folder / "nodes.yaml").write_text("[{accelerator: cpu, count: 4, nodes: 1, memory: 16Gi}]")
     paths = [str(folder / name) for name in ("old.yaml", "new.yaml", "nodes.yaml")]
-    assert main(["--diff", *paths[:2], "--inventory", paths[2], "-o", "json"]) == 0
+    assert (
+        main(["--diff", *paths[:2], "--inventory", paths[2], "--requests", "0", "-o", "json"]) == 0
+    )
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 

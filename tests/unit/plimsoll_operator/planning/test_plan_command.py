@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plimsoll_operator.commands.plan import main
+from plimsoll_operator.commands import plan
 from plimsoll_operator.engine_support import ENGINE
 from tests.unit.plimsoll_operator.planning.test_plan_inventory import cpu_node
 
@@ -31,6 +31,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nodes.yaml").write_text(INVENTORY)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def main(arguments: list[str]) -> int:
+    """Without simulations, for speed."""
+    return plan.main(["--requests", "0", *arguments])
 
 
 def run(*more: str) -> int:

@@ -66,7 +66,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def planned(folder: Path, *documents: dict[str, object], output: str = "json") -> int:
     (folder / "chat.yaml").write_text(yaml.safe_dump_all(documents))
-    return main(["-f", "chat.yaml", "--inventory", "nodes.yaml", "-o", output])
+    return main(["-f", "chat.yaml", "--inventory", "nodes.yaml", "--requests", "0", "-o", output])
 
 
 @pytest.mark.parametrize("documents", [(document(BUILTIN),), (document(HUB), config_map())])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from plimsoll_planner.inputs import Lengths, Workload
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.random_traffic import RandomTraffic, Sender
+from plimsoll_planner.traffic import squared_variation
 
 CHAT = Workload(1, Lengths(500, 1500), Lengths(200, 500))
 
@@ -100,3 +101,37 @@ def test_a_rate_that_is_none_is_refused(rate: float) -> None:
 def test_a_variation_that_is_none_is_refused(variation: float) -> None:
     with pytest.raises(ValueError, match="variation of gaps"):
         next(RandomTraffic(CHAT, variation).arrivals(1.0, 100, 0))
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_strata_have_the_declared_means(seed: int) -> None:
+    found = drawn(RandomTraffic(CHAT, stratum=250), 1000, seed=seed)
+    for first in range(0, 1000, 250):
+        part = found[first : first + 250]
+        since = found[first - 1].at if first else 0.0
+        assert (part[-1].at - since) / 250 == pytest.approx(0.25, rel=0.03)
+        assert fmean(each.prompt_tokens for each in part) == pytest.approx(500, rel=0.06)
+        assert fmean(each.output_tokens for each in part) == pytest.approx(200, rel=0.06)
+
+
+def test_what_is_underway_has_longer_answers_and_any_part_of_them_left() -> None:
+    """A moment meets a lognormal answer by its length: `mean · (1 + cv²)` long, half of it left."""
+    found = list(RandomTraffic(CHAT).underway(20_000, 8192, 1))
+    squared = squared_variation(CHAT.output_tokens)
+    longer = 200 * (1 + squared)
+    assert fmean(each.output_tokens for each in found) == pytest.approx(longer / 2, rel=0.05)
+    assert fmean(each.prompt_tokens for each in found) == pytest.approx(500 + longer / 2, rel=0.05)
+    assert {each.at for each in found} == {0.0}
+
+
+def test_strata_leave_distributions_as_they_are() -> None:
+    found = drawn(RandomTraffic(CHAT, stratum=500), 20_000)
+    prompts = sorted(each.prompt_tokens for each in found)
+    assert prompts[19_000] == pytest.approx(1500, rel=0.02)
+    gaps = [after.at - before.at for before, after in pairwise(found)]
+    assert pstdev(gaps) / fmean(gaps) == pytest.approx(1, rel=0.02)
+    # What follows what is left to chance.
+    together = sum(a * b for a, b in pairwise(gaps)) / (len(gaps) - 1)
+    assert together / fmean(gaps) ** 2 == pytest.approx(1, abs=0.03)
+    assert found != drawn(RandomTraffic(CHAT, stratum=500), 20_000, seed=2)

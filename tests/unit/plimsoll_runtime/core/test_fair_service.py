@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plimsoll_runtime.core.candidate import MOST_AHEAD
 from plimsoll_runtime.core.fairness import Prices, SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
@@ -143,6 +144,16 @@ def test_over_a_long_time_both_get_the_same(priority: int) -> None:
     found = list(differences(load, SchedulingPolicy.FAIR))
     assert len(found) > 150
     assert max(map(abs, found)) <= load.bound
+
+
+@pytest.mark.parametrize("places", [8, 16, 32])
+def test_kept_places_do_not_let_one_go_on_getting_more(places: int) -> None:
+    """Long answers hold a place for long, so parts of places are not parts of service."""
+    limits = EngineLimits(places, 64, 40, 200, 4, enable_prefix_caching=False)
+    load = Load(limits, [Job(20, 1, 0)] * 150, [Job(1, 20, 0)] * 600)
+    found = list(differences(load, SchedulingPolicy.FAIR))
+    assert len(found) > 50
+    assert max(map(abs, found)) <= load.bound + MOST_AHEAD * limits.max_model_len
 
 
 def test_by_arrival_the_flood_gets_it_all() -> None:

@@ -11,6 +11,7 @@ from plimsoll_runtime.engine.options import EngineOptions
 
 def test_what_lives_is_left_out_and_what_comes_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "load_engine", lambda folder, options: (folder, options))
+    gc.collect()
     alive = len(gc.get_objects())
     try:
         service._load(Load("model", EngineOptions()))

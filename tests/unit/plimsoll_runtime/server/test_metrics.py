@@ -7,12 +7,11 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from plimsoll_runtime.core.buckets import GAPS, LATENCIES
 from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.stats import SpeculationStats
 from plimsoll_runtime.server.metrics import (
-    GAPS,
-    LATENCIES,
     MAX_QUEUES_SHOWN,
     Metrics,
     by_tenant,

@@ -1,0 +1,136 @@
+"""A way to run a replica, tried out: traffic through the engine's own scheduler."""
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+from plimsoll_planner.inputs import Objectives, Workload
+from plimsoll_planner.latency import mean_running
+from plimsoll_planner.memory import BLOCK_SIZE
+from plimsoll_planner.options import HEADROOM, Option
+from plimsoll_planner.simulation.random_traffic import RandomTraffic
+from plimsoll_planner.simulation.replica import ReplicaModel
+from plimsoll_planner.simulation.simulator import Fleet, Window, simulate
+from plimsoll_planner.simulation.summary import Percentiles, summary
+from plimsoll_planner.traffic import Traffic
+from plimsoll_runtime.core.limits import EngineLimits
+
+REQUESTS = 1000
+"""Requests that are measured for a plan: their p95 is as sure as the step times, or more."""
+SEED = 0
+"""Of all trials: loads, promises and replicas are compared on the same requests."""
+WARM_UP = 0.3
+"""Requests that pass before those measured, as a share of these."""
+_STEPS = 40_000
+"""About as many steps are simulated at most, which bounds the time that a trial takes: about a
+quarter of a second."""
+_RUNNING = 0.25
+"""Sequences that run at once, as a share of those that may: about as many as at a usual load."""
+_FEWEST = 200
+_WAITED = 0.1
+"""Share of a trial's time that a request waits at most where the replica keeps up: with more to do
+than it can, by this share, the last ones would wait so long."""
+_SHORT = 1.0
+"""Seconds of a wait that tells nothing, however short the trial."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a replica did at `rate` requests per second. Seconds; errors of the 95th percentiles
+    are shares, None where there are too few requests to say. `keeps_up` is whether requests did not
+    wait for ever longer."""
+
+    rate: float
+    requests: int
+    ttft_p50: float
+    ttft_p95: float
+    tpot_p50: float
+    tpot_p95: float
+    queue_p95: float
+    ttft_error: float | None
+    tpot_error: float | None
+    keeps_up: bool
+
+    def keeps(self, promised: Objectives) -> bool:
+        """Whether it keeps up, and both latencies are as promised, headroom included."""
+        ttft, tpot, share = promised.ttft_p95, promised.tpot_p95, 1 - HEADROOM
+        in_time = ttft is None or self.ttft_p95 <= ttft * share
+        return self.keeps_up and in_time and (tpot is None or self.tpot_p95 <= tpot * share)
+
+
+class Trials:
+    """Trials of `requests` each, remembered; of 0 requests there are none.
+
+    Each has the same requests at its own rate (common random numbers), so that options differ by
+    what they are and not by chance.
+    """
+
+    def __init__(self, requests: int) -> None:
+        self.requests = requests
+        self._known: dict[tuple[object, ...], Measured] = {}
+
+    @property
+    def count(self) -> int:
+        """How many there have been."""
+        return len(self._known)
+
+    def measure(
+        self, workload: Workload, max_model_len: int, option: Option, rate: float
+    ) -> Measured:
+        """What a replica of the option does at `rate` requests per second."""
+        lengths = (workload.prompt_tokens, workload.output_tokens, workload.shared_prefix_tokens)
+        tokens = option.memory.kv_cache_tokens
+        key = (option.engine, tokens, lengths, max_model_len, rate)
+        if key not in self._known:
+            limits = EngineLimits(
+                max_num_seqs=option.engine.max_num_seqs,
+                max_num_batched_tokens=option.engine.max_num_batched_tokens,
+                max_model_len=max_model_len,
+                num_blocks=tokens // BLOCK_SIZE,
+                block_size=BLOCK_SIZE,
+                # Without a shared prefix nothing is found, and looking takes most of the time.
+                enable_prefix_caching=workload.shared_prefix_tokens >= BLOCK_SIZE,
+            )
+            model = ReplicaModel(option.engine.step, limits)
+            traffic = Traffic.of(workload, max_model_len)
+            running = round(mean_running(option.engine, traffic, rate))
+            self._known[key] = _measured(workload, model, rate, running, self.requests)
+        return self._known[key]
+
+
+def _measured(
+    workload: Workload, model: ReplicaModel, rate: float, running: int, most: int
+) -> Measured:
+    """Begins with as many sequences as run in a steady state, which is far off from an idle replica
+    where there are hundreds."""
+    at_once = max(1.0, _RUNNING * model.limits.max_num_seqs)
+    affordable = int(_STEPS * at_once / workload.output_tokens.mean)
+    count = min(most, max(_FEWEST, affordable))
+    traffic, longest = (
+        RandomTraffic(workload, stratum=max(1, count // 2)),
+        model.limits.max_model_len,
+    )
+    arrivals = chain(
+        traffic.underway(running, longest, SEED), traffic.arrivals(rate, longest, SEED)
+    )
+    run = simulate(Fleet(model), arrivals, Window(running + int(count * WARM_UP), count))
+    found = summary(run, Objectives())
+    ttft, tpot, queue = found.ttft, found.tpot, found.queue
+    return Measured(
+        rate=rate,
+        requests=found.requests,
+        ttft_p50=math.inf if ttft is None else ttft.p50,
+        ttft_p95=math.inf if ttft is None else ttft.p95,
+        tpot_p50=0.0 if tpot is None else tpot.p50,
+        tpot_p95=0.0 if tpot is None else tpot.p95,
+        queue_p95=math.inf if queue is None else queue.p95,
+        ttft_error=_error(ttft),
+        tpot_error=_error(tpot),
+        keeps_up=queue is not None and queue.p95 <= max(_SHORT, _WAITED * run.seconds),
+    )
+
+
+def _error(found: Percentiles | None) -> float | None:
+    if found is None or found.p95_error is None or not found.p95:
+        return None
+    return found.p95_error / found.p95
