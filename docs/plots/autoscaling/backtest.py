@@ -18,7 +18,7 @@ from plimsoll_planner.simulation.coarse import CoarseReplica
 from plimsoll_planner.simulation.elastic import ElasticFleet, Pod, Server
 from plimsoll_planner.simulation.replica import ReplicaModel, Served
 from plimsoll_planner.simulation.summary import is_good
-from plimsoll_runtime.server.metrics import GAPS, LATENCIES
+from plimsoll_runtime.core.buckets import GAPS, LATENCIES
 
 STARTUP = (60.0, 120.0)
 """Seconds from asking for a replica to its first request: scheduling, container, weights, probe."""
