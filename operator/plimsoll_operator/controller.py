@@ -14,7 +14,7 @@ from plimsoll_operator.autoscale import Decision, Memory, decide
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
-from plimsoll_operator.gather import measured, observe, policy_of, ready_replicas
+from plimsoll_operator.gather import capacity_of, measured, observe, policy_of, ready_replicas
 from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
 from plimsoll_operator.measurement import Look, Window
 from plimsoll_operator.observed import Observed
@@ -187,7 +187,7 @@ class Controller:
             return None
         memory = self._memories.get(resource.uid, Memory())
         now = asyncio.get_running_loop().time()
-        decision = decide(seen, policy_of(spec), plan.max_num_seqs, memory, now)
+        decision = decide(seen, policy_of(spec), capacity_of(plan, spec), memory, now)
         if decision.memory != memory:
             self._memories[resource.uid] = decision.memory
         moved = decision.replicas - seen.current

@@ -9,7 +9,7 @@ from typing import Any
 
 from plimsoll_operator.actions import Action, Apply, Delete
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
-from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
+from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus, ScalingDecision
 from plimsoll_operator.autoscale import Decision
 from plimsoll_operator.calibration.measured import told
 from plimsoll_operator.difference import difference
@@ -23,6 +23,7 @@ from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource, dump_status
+from plimsoll_operator.scaling_record import kept, record
 from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
 from plimsoll_operator.verdict import new_status
@@ -80,6 +81,7 @@ def reconcile(
     trouble = standing.trouble
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
+    done: tuple[Action, ...] = ()
     replicas = 0
     scale: int | None = None
     if resource.spec is not None and standing.plan is not None and trouble is None:
@@ -88,8 +90,8 @@ def reconcile(
         if trouble is None:
             wanted = children(resource, resource.spec, standing.plan, desired.image, replicas)
             limit = resource.spec.revision_history_limit
-            kept = revision_actions(resource, standing, observed, limit)
-            actions = (*kept, *_actions(resource, wanted, observed))
+            revisions = revision_actions(resource, standing, observed, limit)
+            actions = (*revisions, *_actions(resource, wanted, observed))
             refused = {refusal.action.key for refusal in refusals}
             done = tuple(action for action in actions if action.key not in refused)
             events = _scaling(desired.decision, replicas, done, observed)
@@ -111,6 +113,9 @@ def reconcile(
         refusals=tuple(refusal for refusal in refusals if refusal.telling),
     )
     status = new_status(resource, situation, now)
+    made = _decided(desired, replicas, done, now)
+    if made is not None:
+        status = status.model_copy(update={"scaling": kept(status.scaling, made)})
     changed = dump_status(status) != dump_status(resource.status)
     if changed:
         events += events_between(resource.status, status, resource.generation)
@@ -212,3 +217,15 @@ def _scaling(
             before = int(observed.children[action.key]["spec"]["replicas"])
             return (scaled(before, replicas, decision.figures or decision.message),)
     return ()
+
+
+def _decided(
+    desired: Desired, replicas: int, actions: tuple[Action, ...], now: str
+) -> ScalingDecision | None:
+    """What to keep of a decision that changes the count of replicas."""
+    decision = desired.decision
+    if decision is None or decision.basis is None:
+        return None
+    if decision.replicas != replicas or not any(action.only_scales for action in actions):
+        return None
+    return record(decision.basis, replicas, now)
