@@ -28,6 +28,7 @@ FIELD_MANAGER = "plimsoll"
 STATUS_MANAGER = "plimsoll-status"
 TIMEOUT_SECONDS = 15.0
 PAGE = 500
+TOKEN_KEYS_PATH = "/openid/v1/jwks"  # noqa: S105 - a path
 APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
 _TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TRANSIENT = frozenset({408, 409, 410, 429, 500, 502, 503, 504})
@@ -173,6 +174,10 @@ class Cluster:
         except ClusterError as error:
             if error.status != 404:
                 raise
+
+    async def token_keys(self) -> tuple[Object, ...]:
+        """Public keys of ServiceAccount tokens, as JSON Web Keys. Raises ClusterError."""
+        return tuple((await self._call("GET", TOKEN_KEYS_PATH)).get("keys") or ())
 
     async def run(self, function: Callable[[], T]) -> T:
         """Runs a blocking function in this client's threads."""

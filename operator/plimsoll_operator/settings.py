@@ -1,7 +1,8 @@
 """What the operator is started with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from plimsoll_operator.engine_token import EngineToken
 from plimsoll_operator.render.engine import EngineImage
 
 
@@ -21,3 +22,4 @@ class Settings:
     relist: float = 300.0
     scrape: float = 5.0
     http_port: int = 8080
+    engine_token: EngineToken = field(default_factory=EngineToken)

@@ -99,6 +99,19 @@ class ObservedTraffic(ApiModel):
     time_per_output_token: PercentileValue = Field(description="Measured TPOT.")
 
 
+class LimitsStatus(ApiModel):
+    """Limits that engines say they run under; changed without restarting them where they can."""
+
+    max_num_seqs: int = Field(description="Most sequences that one replica runs at once.")
+    max_num_batched_tokens: int = Field(description="Most new tokens in one step.")
+    kv_cache_tokens: int = Field(description="Tokens of its KV cache that one replica uses.")
+    replicas: int = Field(description="Ready replicas that run under these limits.")
+    started_revision: str = Field(
+        description="Plan that these replicas were started by, whose limits are the most that they "
+        "can take."
+    )
+
+
 class Condition(ApiModel):
     """metav1.Condition."""
 
@@ -147,6 +160,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     observed: ObservedTraffic | None = Field(
         default=None, description="What was measured under the plan in force."
+    )
+    limits: LimitsStatus | None = Field(
+        default=None, description="Limits in force, as the engines of the plan's pods say."
     )
     conditions: list[Condition] = Field(
         default_factory=list,

@@ -14,6 +14,7 @@ from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.standing import Standing
 
 _IMAGE = EngineImage("the-same-on-both-sides")
+_ROLLED_OUT = {"conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def _deployments(
     there = before.declared.resource
     made = children(there, before.declared.spec, before.plan, _IMAGE, before.replicas)
     observed = {key_of(child): child for child in made}
+    observed["Deployment", there.name]["status"] = _ROLLED_OUT
     status = there.status.model_copy(update={"plan": before.plan})
     resource = replace(there, spec=after.spec, invalid="", status=status)
     outcome = reconcile(Desired(resource, standing, None, _IMAGE), Observed(observed), now="")

@@ -15,6 +15,7 @@ PLAN_LABEL = "plimsoll.dev/plan"
 RENDERED_ANNOTATION = "plimsoll.dev/rendered"
 MANAGER = "plimsoll"
 PORT = 8000
+ADMIN_PORT = 8001
 
 
 def selector(name: str) -> dict[str, str]:

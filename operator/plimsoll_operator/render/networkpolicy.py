@@ -3,13 +3,20 @@
 from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.render.labels import PORT, child, selector
+from plimsoll_operator.render.labels import ADMIN_PORT, PORT, child, selector
 from plimsoll_operator.render.model_mount import model_mount
 from plimsoll_operator.resource import Resource
 
+_OPERATOR = {
+    # The label of the operator's namespace in our manifests; a pod's alone anybody could set.
+    "namespaceSelector": {"matchLabels": {"app.kubernetes.io/part-of": "plimsoll"}},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "plimsoll-operator"}},
+}
+
 
 def network_policy(resource: Resource, spec: LLMDeploymentSpec) -> dict[str, Any]:
-    """In: the API port. Out: names, and HTTPS where a model is downloaded; nothing else."""
+    """In: the API port, and the admin port for the operator. Out: names, and HTTPS where a model is
+    downloaded; nothing else."""
     egress: list[dict[str, Any]] = [
         {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
     ]
@@ -19,7 +26,10 @@ def network_policy(resource: Resource, spec: LLMDeploymentSpec) -> dict[str, Any
         "spec": {
             "podSelector": {"matchLabels": selector(resource.name)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"ports": [{"protocol": "TCP", "port": PORT}]}],
+            "ingress": [
+                {"ports": [{"protocol": "TCP", "port": PORT}]},
+                {"from": [_OPERATOR], "ports": [{"protocol": "TCP", "port": ADMIN_PORT}]},
+            ],
             "egress": egress,
         }
     }

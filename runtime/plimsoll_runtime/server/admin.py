@@ -1,7 +1,7 @@
 """The admin port: limits that change while the engine serves, and the latest steps.
 
-Whoever reaches this port may use it; it listens on loopback unless told otherwise, and pods'
-NetworkPolicy does not open it.
+Without a trust file whoever reaches this port may use it, so it listens on loopback unless told
+otherwise. In pods it has one, and is the operator's alone.
 """
 
 from typing import Annotated, Any
@@ -75,7 +75,12 @@ def create_admin_app(context: Context) -> FastAPI:
     app.state.context = context
     app.include_router(router)
     handle_errors(app)
+    # The last added is the outermost.
     app.add_middleware(BodyLimit, limit=MAX_ADMIN_BODY_BYTES)
+    if context.settings.admin_trust_file is not None:
+        from plimsoll_runtime.server.admin_auth import AdminAuthentication
+
+        app.add_middleware(AdminAuthentication, trust_file=context.settings.admin_trust_file)
     return app
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from plimsoll_operator.controller import Controller
+from plimsoll_operator.controller import Controller, Engines
+from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.kinds import RESOURCE, WATCHED
+from plimsoll_operator.limits_keeper import LimitsKeeper
 from plimsoll_operator.resource import Key
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
@@ -35,18 +37,22 @@ def fresh(spec: dict[str, Any] | None = None) -> MemoryCluster:
 
 
 class Process:
-    """A controller with its own caches, as after a start."""
+    """A controller with its own caches, as after a start.
 
-    def __init__(self, cluster: MemoryCluster) -> None:
+    Engines' admin ports are at `admin_port`; pods without an address are never asked.
+    """
+
+    def __init__(self, cluster: MemoryCluster, admin_port: int = 1) -> None:
         self.cluster = cluster
         self.store = Store()
         self.engines = EngineClient()
-        scraper = Scraper(self.engines, 5, lambda _: None)
+        self.admin = EngineAdmin(admin_port, lambda: None)
+        engines = Engines(Scraper(self.engines, 5, lambda _: None), LimitsKeeper(self.admin))
         self.controller = Controller(
             Settings(image=IMAGE),
             cluster,  # type: ignore[arg-type]
             self.store,
-            scraper,
+            engines,
             "test",
         )
 
@@ -67,7 +73,8 @@ class Process:
         raise RuntimeError("does not come to rest")
 
 
-Start = Callable[[MemoryCluster], Process]
+Start = Callable[..., Process]
+"""Takes the cluster, and the engines' admin port where there is one."""
 
 
 def condition(cluster: MemoryCluster, kind: str) -> dict[str, Any]:
