@@ -11,6 +11,7 @@ from plimsoll_operator.planning.bundle import Declared
 from plimsoll_operator.reconcile import Desired, reconcile
 from plimsoll_operator.render.children import children, key_of
 from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.standing import Standing
 
 _IMAGE = EngineImage("the-same-on-both-sides")
@@ -49,7 +50,10 @@ def rollout(before: Running | None, after: Declared, standing: Standing) -> Roll
         text = f"replaces {_pods(before.replicas)}: each ends after a new one serves"
         more = "" if count == before.replicas else f"; {count} in the end"
         return Rollout(restarts=True, text=text + more)
-    return Rollout(restarts=False, text=_scaling(before.replicas, count, plan, after))
+    text = _scaling(before.replicas, count, plan, after)
+    if old["spec"]["template"]["metadata"]["labels"][PLAN_LABEL] != plan.revision:
+        text += "; running pods take the new limits as they serve"
+    return Rollout(restarts=False, text=text)
 
 
 def removal(before: Running | None) -> Rollout:
