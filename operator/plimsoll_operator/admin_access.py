@@ -29,9 +29,14 @@ class AdminAccess:
         self._told: set[str] = set()
         self._news = asyncio.Event()
 
-    def see(self, namespace: str) -> None:
-        """Takes note of a namespace with an LLMDeployment."""
-        if namespace not in self._told:
+    def see(self, namespace: str, *, gone: bool) -> None:
+        """Takes note of an LLMDeployment in a namespace.
+
+        Where one has gone, the whole namespace may have, and come back without what was written.
+        """
+        if gone:
+            self._told.discard(namespace)
+        elif namespace not in self._told:
             self._news.set()
 
     async def run(self) -> None:

@@ -118,9 +118,8 @@ class Manager:
         namespace = str(metadata["namespace"])
         if kind == RESOURCE.name:
             key = (namespace, str(metadata["name"]))
-            if not gone:
-                self._access.see(namespace)
-            else:
+            self._access.see(namespace, gone=gone)
+            if gone:
                 self._controller.forget(key, str(metadata["uid"]))
             self._wake(key)
             return

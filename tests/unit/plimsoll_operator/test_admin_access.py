@@ -126,11 +126,17 @@ async def test_a_new_namespace_is_told_at_once(file: Path) -> None:
             await asyncio.sleep(0.001)
         metadata = {"namespace": "new", "uid": "new", "resourceVersion": "1"}
         teller._store.put(RESOURCE.name, raw_resource(metadata=metadata))
-        teller.see("ml")
-        teller.see("new")
+        teller.see("ml", gone=False)
+        teller.see("new", gone=False)
         while len(cluster.writes) < 2:
             await asyncio.sleep(0.001)
-    assert trust(cluster, "new") == trust(cluster, "ml")
+        assert trust(cluster, "new") == trust(cluster, "ml")
+        # A namespace that is deleted and made again has lost it.
+        del cluster.objects["ConfigMap", "new", "plimsoll-admin"]
+        teller.see("new", gone=True)
+        teller.see("new", gone=False)
+        while len(cluster.writes) < 3:
+            await asyncio.sleep(0.001)
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
