@@ -17,6 +17,7 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 SVG = Path(__file__).parents[1] / "fairness.svg"
 
@@ -109,7 +110,7 @@ def serve(prompt_tokens: tuple[int, int], policy: SchedulingPolicy, *, flooded: 
         seconds = step_seconds(output)
         now, busy, steps = now + seconds, busy + seconds, steps + 1
         sampled = {item.request_id: 1 for item in output.scheduled if item.samples}
-        for made in scheduler.update(output, sampled):
+        for made in scheduler.update(output, StepResult(sampled)):
             if made.request_id in arrived:
                 waits.setdefault(made.request_id, now - arrived[made.request_id])
     return Outcome(sorted(waits.values()), busy / steps)

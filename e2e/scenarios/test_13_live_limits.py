@@ -9,7 +9,7 @@ from e2e.support.resources import CHILD_KINDS, bare, pods_of, tiny
 from e2e.support.traffic import Traffic, service_url
 
 NAME = "limited"
-ADMIN_PORT = 8001
+ADMIN_PORT = 9090
 STRANGER = "stranger"
 ASK = """
 import json, sys, urllib.error, urllib.request
@@ -17,7 +17,7 @@ path, address = "/var/run/secrets/test/token", sys.argv[1]
 def ask(method, headers):
     body = json.dumps({"max_num_seqs": 1}).encode() if method == "PUT" else None
     headers = {**headers, "Content-Type": "application/json"}
-    url = f"http://{address}:8001/admin/limits"
+    url = f"http://{address}:9090/admin/limits"
     request = urllib.request.Request(url, body, headers, method=method)
     try:
         return urllib.request.urlopen(request, timeout=10).status

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from plimsoll_operator import metrics
 from plimsoll_operator.actuator import Actuator
 from plimsoll_operator.api.spec import ScalingMode
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.autoscale import Decision, Memory, decide
+from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.gather import measured, observe, policy_of, ready_replicas
@@ -30,6 +31,8 @@ from plimsoll_operator.settings import Settings
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
 from plimsoll_operator.verdict import first_status
+from plimsoll_planner.accelerator import Accelerator
+from plimsoll_planner.models.model import Model
 
 logger = logging.getLogger(__name__)
 RESTLESS_SECONDS = 10.0
@@ -46,10 +49,12 @@ class Seen:
     told_at: float | None = None
 
 
-class Engines(NamedTuple):
-    """What measures engines, and what keeps them under their limits."""
+@dataclass(frozen=True)
+class Engines:
+    """What is measured of engines, and what keeps them under their limits."""
 
     scraper: Scraper
+    calibrator: Calibrator
     limits: LimitsKeeper
 
 
@@ -63,7 +68,7 @@ class Controller:
         self.store = store
         self._settings = settings
         self._cluster = cluster
-        self._scraper = engines.scraper
+        self._scraper, self._calibrator = engines.scraper, engines.calibrator
         self._limits = engines.limits
         self._actuator = Actuator(cluster, store, instance)
         self._planner = PlannerService(store, self._read_config_map)
@@ -130,8 +135,10 @@ class Controller:
         started = self._started(resource, standing, observed)
         decision = self._decide(resource, standing, observed)
         found = self._drift(resource, standing, started, observed)
+        plan = resource.status.plan
+        fit = None if plan is None else self._calibrator.found(resource.uid, plan)
         limits = await self._keep_limits(resource, standing, started, observed)
-        desired = Desired(resource, standing, decision, self._settings.image, found, limits)
+        desired = Desired(resource, standing, decision, self._settings.image, found, fit, limits)
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
@@ -248,6 +255,11 @@ class Controller:
         self._windows[resource.uid] = Seen(window, now if told else seen.told_at)
         return found
 
+    async def facts(self, key: Key) -> tuple[Model, tuple[Accelerator, ...]] | None:
+        """The model that a resource serves, and what goes before the catalogue."""
+        raw = self.store.get(RESOURCE.name, *key)
+        return None if raw is None else await self._planner.facts(parse_resource(raw))
+
     async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
         found = await self._cluster.get(CONFIG_MAP, namespace, name)
         text = ((found or {}).get("data") or {}).get(key)
@@ -259,6 +271,7 @@ class Controller:
         self._windows.pop(uid, None)
         self._actuator.forget(uid)
         self._planner.forget(uid)
+        self._calibrator.forget(uid)
         self._scraper.forget(key)
         self._limits.forget(key)
 

@@ -62,7 +62,7 @@ def drift(resource: Resource, plan: PlanStatus, figures: Figures | None, *, sett
     was = before.reason if before is not None and before.status == "True" else ""
     traffic = _traffic(spec, plan, figures, drifted=was == DIFFERS)
     latency = _latency(spec, plan, figures, drifted=was == SLOWER)
-    reason = DIFFERS if traffic else SLOWER if latency else AS_PLANNED
+    reason = _reason(traffic, latency)
     observed = _observed(figures)
     known = resource.status.observed
     if _same_verdict(before, reason, resource.generation):
@@ -70,12 +70,16 @@ def drift(resource: Resource, plan: PlanStatus, figures: Figures | None, *, sett
             return NO_NEWS
     elif not settled and before is not None and before.status != "Unknown":
         return NO_NEWS
-    return Drift(_finding(reason, traffic, latency, figures), observed)
+    return Drift(_finding(resource, traffic, latency, figures), observed)
 
 
 def _finding(
-    reason: str, traffic: list[_Departure], latency: list[_Departure], figures: Figures
+    resource: Resource,
+    traffic: list[_Departure],
+    latency: list[_Departure],
+    figures: Figures,
 ) -> Finding:
+    reason = _reason(traffic, latency)
     if reason == AS_PLANNED:
         message = "traffic and latencies are within what was planned for"
         return Finding(PLAN_DRIFTED, status=False, reason=reason, message=message)
@@ -85,13 +89,22 @@ def _finding(
     out = (
         f"To plan for it, edit spec: {edits}"
         if traffic
-        else "The predictions are too fast here: calibrate the accelerator (plimsoll calibrate), "
-        "or leave room in spec.slo"
+        else f"The predictions are too fast here: {_way_out(resource)}"
     )
     message = (
         f"in the last {minutes} min {'; '.join(item.what for item in told)}. The plan stays. {out}"
     )
     return Finding(PLAN_DRIFTED, status=True, reason=reason, message=message)
+
+
+def _reason(traffic: list[_Departure], latency: list[_Departure]) -> str:
+    return DIFFERS if traffic else SLOWER if latency else AS_PLANNED
+
+
+def _way_out(resource: Resource) -> str:
+    if resource.status.calibration is None:
+        return "calibrate the accelerator (plimsoll calibrate), or leave room in spec.slo"
+    return "leave room in spec.slo; what is planned next goes by status.calibration"
 
 
 def _traffic(

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from plimsoll_operator.engine_token import bearer
 from plimsoll_operator.excerpt import excerpt
 from plimsoll_operator.live_limits import EngineReport
 from plimsoll_runtime.core.limits import LiveLimits
@@ -48,8 +49,7 @@ class EngineAdmin:
         self, method: str, address: str, body: Mapping[str, int] | None
     ) -> EngineReport:
         host = f"[{address}]" if ":" in address else address
-        token = self._token()
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = bearer(self._token())
         content = None if body is None else json.dumps(body).encode()
         if content is not None:
             headers["Content-Type"] = "application/json"

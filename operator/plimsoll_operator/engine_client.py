@@ -1,18 +1,25 @@
-"""Reads the metrics of engines; whatever is wrong with an answer ends in the sample's `error`."""
+"""Reads metrics and steps of engines; what is wrong with an answer is never raised."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from plimsoll_operator.autoscale import Sample
+from plimsoll_operator.calibration.steps import PATH as STEPS_PATH
+from plimsoll_operator.calibration.steps import StepsError, parse_steps
+from plimsoll_operator.engine_token import bearer
 from plimsoll_operator.measurement import Counters
+from plimsoll_operator.render.labels import ADMIN_PORT, PORT
 from plimsoll_operator.traces.metrics_snapshot import OUTPUTS, PROMPTS, Histogram
+from plimsoll_planner.calibration import Sample as Step
 
 TIMEOUT_SECONDS = 2.0
 MAX_BYTES = 2 << 20
 MAX_CONCURRENT = 64
+MAX_STEPS_CONCURRENT = 8
+"""Apart from the others, so that nothing that scales waits for it."""
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"
@@ -28,9 +35,15 @@ HISTOGRAMS = (
 class EngineClient:
     """Scrapes engines by pod address, many at once."""
 
-    def __init__(self, port: int = 8000) -> None:
-        self._port = port
+    def __init__(
+        self,
+        port: int = PORT,
+        admin_port: int = ADMIN_PORT,
+        token: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._port, self._admin_port, self._token = port, admin_port, token
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._steps_slots = asyncio.Semaphore(MAX_STEPS_CONCURRENT)
         self._client = httpx.AsyncClient(
             timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False
         )
@@ -43,11 +56,21 @@ class EngineClient:
         """A sample for each (pod name, address), in that order; never raises."""
         return tuple(await asyncio.gather(*(self._scrape(*replica) for replica in replicas)))
 
+    async def steps(self, address: str) -> tuple[int, tuple[Step, ...]] | None:
+        """How many steps the engine has made, and the latest; None where it does not say."""
+        try:
+            async with self._steps_slots, asyncio.timeout(TIMEOUT_SECONDS):
+                headers = bearer(self._token())
+                text = await self._read(address, self._admin_port, STEPS_PATH, headers)
+            return parse_steps(text, address)
+        except (TimeoutError, httpx.HTTPError, ValueError, StepsError):
+            return None
+
     async def _scrape(self, replica: str, address: str) -> Sample:
         loop = asyncio.get_running_loop()
         try:
             async with self._slots, asyncio.timeout(TIMEOUT_SECONDS):
-                text = await self._read(address)
+                text = await self._read(address, self._port, "/metrics")
             return parse_sample(replica, text, loop.time())
         except TimeoutError:
             error = f"no answer within {TIMEOUT_SECONDS:g} s"
@@ -57,17 +80,19 @@ class EngineClient:
             error = str(failure)
         return Sample(replica=replica, at=loop.time(), error=error)
 
-    async def _read(self, address: str) -> str:
+    async def _read(
+        self, address: str, port: int, path: str, headers: Mapping[str, str] | None = None
+    ) -> str:
         host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{self._port}/metrics"
-        async with self._client.stream("GET", url) as response:
+        url = f"http://{host}:{port}{path}"
+        async with self._client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
-                raise ValueError(f"/metrics answers HTTP {response.status_code}")
+                raise ValueError(f"{path} answers HTTP {response.status_code}")
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_BYTES:
-                    raise ValueError(f"/metrics is larger than {MAX_BYTES} bytes")
+                    raise ValueError(f"{path} is larger than {MAX_BYTES} bytes")
         return body.decode("utf-8", errors="replace")
 
 

@@ -10,4 +10,5 @@ ENGINE = EngineSupport(
     weights=("BF16", "FP32"),
     max_tensor_parallel_size=MAX_TENSOR_PARALLEL_SIZE,
 )
-"""Its image brings CUDA, and neither ROCm nor Gaudi's."""
+"""Its image brings CUDA, and neither ROCm nor Gaudi's. It has no FP16: checkpoints in it are loaded
+in BF16, whose range holds theirs, and in FP32 on GPUs that only emulate BF16, such as a T4."""

@@ -33,6 +33,11 @@ class EngineToken:
         return None if token is None else identity_of(token)
 
 
+def bearer(token: str | None) -> dict[str, str]:
+    """The header that shows a token, if there is one."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
 def identity_of(token: str) -> Identity | None:
     """What a token says of itself, unverified: it is our own. None where it is no such token."""
     try:

@@ -6,10 +6,12 @@ from typing import Any
 from plimsoll_operator.api.quantity import parse_duration
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
 from plimsoll_operator.autoscale import Measured, Policy, Sample
+from plimsoll_operator.calibrator import Target
 from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
 from plimsoll_operator.observed import Observed, owned_by, rollout
 from plimsoll_operator.render.children import ChildKey
+from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.resource import Key, Resource
 from plimsoll_operator.store import Store
 
@@ -35,18 +37,32 @@ async def observe(
     return Observed(children=children, pods=store.of_instance(POD.name, resource.key))
 
 
-def ready_replicas(store: Store, key: Key) -> tuple[tuple[str, str], ...]:
-    """Name and address of every ready pod that is not on its way out."""
+def ready_replicas(
+    store: Store, key: Key, revision: str | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Name and address of every ready pod that is not on its way out, of those that run by the plan
+    with that `revision` if one is given."""
     return tuple(
         (str(pod["metadata"]["name"]), str(pod["status"]["podIP"]))
         for pod in store.of_instance(POD.name, key)
         if "deletionTimestamp" not in pod["metadata"]
         and pod["status"].get("podIP")
+        and revision in (None, (pod["metadata"].get("labels") or {}).get(PLAN_LABEL))
         and any(
             condition.get("type") == "Ready" and condition.get("status") == "True"
             for condition in pod["status"].get("conditions") or ()
         )
     )
+
+
+def calibration_target(store: Store, resource: Resource) -> Target | None:
+    """What can be measured of a resource; None while it does not run by a plan for its spec."""
+    spec, status = resource.spec, resource.status
+    if spec is None or status.plan is None or status.plan_generation != resource.generation:
+        return None
+    started = status.plan.revision if status.limits is None else status.limits.started_revision
+    replicas = ready_replicas(store, resource.key, started)
+    return Target(resource.key, resource.uid, spec, status.plan, replicas)
 
 
 def scales_automatically(spec: LLMDeploymentSpec | None) -> bool:

@@ -11,11 +11,12 @@ from typing import Any
 from plimsoll_operator import metrics
 from plimsoll_operator.accelerators import Accelerators
 from plimsoll_operator.admin_access import AdminAccess
+from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.controller import Controller, Engines
 from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
-from plimsoll_operator.gather import ready_replicas, scales_automatically
+from plimsoll_operator.gather import calibration_target, ready_replicas, scales_automatically
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.limits_keeper import LimitsKeeper
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 INVENTORY_SETTLE_SECONDS = 2.0
 """Nodes often come and go together; what waits for them is looked at once they are quiet."""
 TELL_AGAIN_SECONDS = 30.0
+CALIBRATE_SECONDS = 10.0
+"""How often it is looked up whose engines may be asked for their steps."""
 
 NO_CRD = (
     "the cluster does not know LLMDeployments and Accelerators: apply crds/ (or "
@@ -44,15 +47,16 @@ class Manager:
         self._settings = settings
         self._cluster = cluster
         self._store = Store()
-        self._engines = EngineClient()
+        self._engines = EngineClient(token=settings.engine_token.read)
         self._scraper = Scraper(self._engines, settings.scrape, self._wake)
         self._admin = EngineAdmin(ADMIN_PORT, settings.engine_token.read)
         self._access = AdminAccess(self._store, cluster, settings.engine_token)
+        self._calibrator = Calibrator(self._engines, self._wake, _now)
         self._controller = Controller(
             settings,
             cluster,
             self._store,
-            Engines(self._scraper, LimitsKeeper(self._admin)),
+            Engines(self._scraper, self._calibrator, LimitsKeeper(self._admin)),
             socket.gethostname(),
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -77,6 +81,7 @@ class Manager:
         self._spawn(self._resync(), "resync")
         self._spawn(self._relist(), "relist")
         self._spawn(self._scrape(), "scrape")
+        self._spawn(self._calibrate(), "calibrate")
         self._untold.set()
         self._spawn(self._tell_accelerators(), "accelerators")
         self._spawn(self._access.run(), "admin-access")
@@ -188,6 +193,18 @@ class Manager:
                     targets.append((key, ready_replicas(self._store, key), scales))
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
+
+    async def _calibrate(self) -> None:
+        while True:
+            await asyncio.sleep(CALIBRATE_SECONDS)
+            found = (self._store.get(RESOURCE.name, *key) for key in self._store.resource_keys())
+            targets = (
+                calibration_target(self._store, parse_resource(raw))
+                for raw in found
+                if raw is not None
+            )
+            known = (target for target in targets if target is not None)
+            self._calibrator.tick(known, self._controller.facts)
 
     async def _tell_accelerators(self) -> None:
         """Says of every Accelerator whether plans use it, whenever one has changed."""

@@ -10,7 +10,14 @@ from typing import Any, Generic, TypeVar
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
-from plimsoll_operator.kinds import ACCELERATOR, NODE, REVISION
+from plimsoll_operator.api.status import MeasuredCalibration
+from plimsoll_operator.calibration.measured import (
+    model_of,
+    newest,
+    parse_calibration,
+    with_measured,
+)
+from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, REVISION
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.planning.model_source import (
@@ -37,6 +44,7 @@ from plimsoll_operator.standing import (
 from plimsoll_operator.store import Store
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.models.model import Model
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 
@@ -109,7 +117,8 @@ class PlannerService:
         if isinstance(asked, Trouble):
             return known or Standing(trouble=asked)
         found, request = asked
-        accelerators = self._accelerator_resources  # those of the request, whatever comes meanwhile
+        # Those of the request, whatever comes meanwhile.
+        accelerators, measured = self._accelerator_resources, self._measured(resource.spec)
         result = await self._plans.get(request, lambda: asyncio.to_thread(_timed_plan, request))
         if isinstance(result, Trouble):
             return known or Standing(trouble=result)
@@ -130,6 +139,7 @@ class PlannerService:
             found,
             request.inventory,
             accelerators,
+            measured,
             version("plimsoll"),
         )
         kept = record(sources, later=answer.plan != plan_status(result))
@@ -144,13 +154,36 @@ class PlannerService:
         except ModelSourceError as error:
             return Trouble("ModelConfigUnavailable", str(error), error.transient)
         self._look()
+        accelerators = with_measured(self._accelerators, self._measured(spec))
         try:
             request = plan_request(
-                spec, found.target.model, self._pools, self._accelerators, found.draft_model
+                spec, found.target.model, self._pools, accelerators, found.draft_model
             )
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))
         return found, request
+
+    def _measured(self, spec: LLMDeploymentSpec) -> tuple[MeasuredCalibration, ...]:
+        """What engines have measured of its model, its own and those of others."""
+        statuses = (item.get("status") or {} for item in self._store.all(RESOURCE.name))
+        found = (
+            parse_calibration(status["calibration"])
+            for status in statuses
+            if (status.get("calibration") or {}).get("model") == model_of(spec)
+        )
+        return newest(found, spec)
+
+    async def facts(self, resource: Resource) -> tuple[Model, tuple[Accelerator, ...]] | None:
+        """The model that it serves, and what goes before the catalogue; None where its config.json
+        cannot be read now."""
+        if resource.spec is None:
+            return None
+        try:
+            found = await self._models_of(resource, resource.spec)
+        except ModelSourceError:
+            return None
+        self._look()
+        return found.target.model, self._accelerators
 
     def _recorded(self, resource: Resource, answer: Standing) -> bool:
         """Whether its plan has a revision, or there is none to keep."""

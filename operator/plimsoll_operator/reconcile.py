@@ -9,8 +9,9 @@ from typing import Any
 
 from plimsoll_operator.actions import Action, Apply, Delete
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
-from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
 from plimsoll_operator.autoscale import Decision
+from plimsoll_operator.calibration.measured import told
 from plimsoll_operator.difference import difference
 from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
@@ -54,13 +55,15 @@ class Outcome:
 @dataclass(frozen=True)
 class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
-    what there is to say of how the plan fits what is measured, `limits` of those in force."""
+    what there is to say of how the plan fits what is measured, `calibration` what engines' steps
+    gave last, `limits` what is to be said of those in force."""
 
     resource: Resource
     standing: Standing
     decision: Decision | None
     image: EngineImage
     drift: Drift = NO_NEWS
+    calibration: MeasuredCalibration | None = None
     limits: LimitsReport = NO_REPORT
 
 
@@ -103,6 +106,7 @@ def reconcile(
         observed=observed,
         replicas=replicas,
         drift=desired.drift,
+        calibration=told(resource, desired.calibration),
         started=None if started is None else started.revision,
         limits=desired.limits,
         pending=tuple(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from plimsoll_operator.api.status import Feasibility
+from plimsoll_operator.api.status import Feasibility, MeasuredCalibration
 from plimsoll_operator.autoscale import Decision
 from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.live_limits import NO_REPORT, LimitsReport
@@ -28,6 +28,7 @@ class Situation:
     pending: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     drift: Drift = NO_NEWS
+    calibration: MeasuredCalibration | None = None
     started: str | None = None
     limits: LimitsReport = NO_REPORT
 

@@ -166,7 +166,8 @@ class Accelerator:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Number formats of the engine that it computes in; the first is what Auto takes."""
+        """Number formats of the engine, which has no FP16, that it computes in; the first is what
+        Auto takes."""
         if self.peaks.bf16 is None:
             return ("FP32",)
         return ("FP32", "BF16") if self.prefers_fp32 else ("BF16", "FP32")

@@ -1,4 +1,5 @@
-"""What a draft model costs beside the model that it drafts for: memory, and time in every step.
+"""What drafts cost: a draft model's memory and time beside the model that it drafts for, and in any
+case what the model takes to check them.
 
 That a draft is accepted is not counted on: how many are depends on what is asked. So what is
 predicted here is what holds when every draft is wrong.
@@ -7,7 +8,13 @@ predicted here is what holds when every draft is wrong.
 from dataclasses import dataclass, replace
 
 from plimsoll_planner.inputs import DraftModel
-from plimsoll_planner.memory import MemoryPlan, activation_bytes, block_bytes, without_kv_cache
+from plimsoll_planner.memory import (
+    MemoryPlan,
+    activation_bytes,
+    block_bytes,
+    state_bytes,
+    without_kv_cache,
+)
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.precision import UNQUANTIZED
@@ -17,9 +24,10 @@ from plimsoll_planner.step_time import StepSeconds, StepTime
 
 @dataclass(frozen=True)
 class Drafter:
-    """A draft model's sizes, and how far and for how many sequences of a step it drafts."""
+    """A draft model's sizes, None where drafts are looked up in the text, and how far and for how
+    many sequences of a step there are some."""
 
-    facts: ModelFacts
+    facts: ModelFacts | None
     num_tokens: int
     max_sequences: int
 
@@ -28,7 +36,8 @@ class Drafter:
         """Of the one that was asked for, if one was."""
         if draft is None:
             return None
-        return cls(model_facts(draft.model), draft.num_tokens, draft.max_sequences)
+        facts = None if draft.model is None else model_facts(draft.model)
+        return cls(facts, draft.num_tokens, draft.max_sequences)
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,15 @@ class DraftedStepTime:
 
     In every step the draft model computes the step's own tokens, after the last draft where that
     was right. That gives the first draft, and each further one takes a step of one token a
-    sequence. Then the model computes a token and a row of logits more for each draft.
+    sequence. Then the model computes a token and a row of logits more for each draft. Looking
+    drafts up takes next to nothing, so that without a draft model only the latter counts.
 
     A step of more sequences has no drafts; here it has those of `max_sequences`. It so takes
     longer the more sequences it has, as `StepTime` does, and never less than the engine's.
     """
 
     target: StepTime
-    draft: StepTime
+    draft: StepTime | None
     num_tokens: int
     max_sequences: int
 
@@ -57,8 +67,6 @@ class DraftedStepTime:
         """Seconds of a step; see `StepTime`."""
         drafting = min(sequences, self.max_sequences)
         seen = drafting * context / sequences if sequences else 0.0
-        reading = self.draft(tokens + drafting, sequences, context, pairs + seen)
-        further = self.draft(drafting, drafting, seen, seen)
         checked = self.num_tokens * drafting
         checking = self.target(
             tokens + checked,
@@ -66,6 +74,10 @@ class DraftedStepTime:
             context + checked,
             pairs + self.num_tokens * seen,
         )
+        if self.draft is None:
+            return checking
+        reading = self.draft(tokens + drafting, sequences, context, pairs + seen)
+        further = self.draft(drafting, drafting, seen, seen)
         return reading + (self.num_tokens - 1) * further + checking
 
     def decode(self, sequences: float, context_each: float) -> float:
@@ -75,12 +87,12 @@ class DraftedStepTime:
 
 
 def step_seconds(facts: ModelFacts, shape: Shape, draft: Drafter | None) -> StepSeconds:
-    """The step times of a model with its draft model, if it has one. Raises ValueError as
+    """The step times of a model with its drafts, if it has any. Raises ValueError as
     `step_time` does."""
     target = step_time(facts, shape)
     if draft is None:
         return target
-    own = step_time(draft.facts, _shape(shape, draft))
+    own = None if draft.facts is None else step_time(draft.facts, _shape(shape, draft.facts))
     return DraftedStepTime(target, own, draft.num_tokens, draft.max_sequences)
 
 
@@ -96,28 +108,37 @@ def memory_without_kv_cache(
         return without_kv_cache(facts, shape, tokens, sequences)
     checked = draft.num_tokens * min(sequences, draft.max_sequences)
     base = without_kv_cache(facts, shape, tokens, sequences + checked)
-    own, alone = draft.facts, _shape(shape, draft)
+    own = draft.facts
+    if own is None:
+        return base
+    alone = _shape(shape, own)
     return replace(
         base,
         weights=base.weights + own.weights_bytes(alone.weights),
         activations=base.activations + activation_bytes(own, alone, tokens, sequences),
+        reserve=base.reserve + state_bytes(own, alone, sequences),
     )
 
 
-def bytes_of_block(facts: ModelFacts, shape: Shape, draft: Drafter | None) -> int:
-    """Bytes of a block of KV cache on the first rank: both models have one under each number."""
-    own = block_bytes(facts, shape)
-    return own if draft is None else own + block_bytes(draft.facts, _shape(shape, draft))
+def bytes_of_block(
+    facts: ModelFacts, shape: Shape, draft: Drafter | None, context: float = 0.0
+) -> int:
+    """Bytes of a block of KV cache on the first rank, on average over sequences of `context`
+    tokens: both models have one under each number."""
+    own = block_bytes(facts, shape, context)
+    if draft is None or draft.facts is None:
+        return own
+    return own + block_bytes(draft.facts, _shape(shape, draft.facts), context)
 
 
-def _shape(shape: Shape, draft: Drafter) -> Shape:
+def _shape(shape: Shape, draft: ModelFacts) -> Shape:
     """The draft model's: one rank, with that rank's share of the cores; beside a quantized model
     it is in the format that it is published in."""
     cores = shape.cpu_cores
     quantized = shape.weights not in UNQUANTIZED
     return replace(
         shape,
-        weights=draft.facts.model.checkpoint.name if quantized else shape.weights,
+        weights=draft.model.checkpoint.name if quantized else shape.weights,
         tensor_parallel_size=1,
         pipeline_parallel_size=1,
         expert_parallel=False,

@@ -50,10 +50,11 @@ class Pin:
 
 @dataclass(frozen=True)
 class DraftModel:
-    """A second model, on the first rank of each replica, that drafts up to `num_tokens` ahead for
-    each sequence of a step that has at most `max_sequences`."""
+    """What drafts up to `num_tokens` ahead for each sequence of a step that has at most
+    `max_sequences`: a second model, on the first rank of each replica, or without one what followed
+    the same tokens before."""
 
-    model: Model
+    model: Model | None
     num_tokens: int
     max_sequences: int
 

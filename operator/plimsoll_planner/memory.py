@@ -2,9 +2,11 @@
 
 `KV cache = memory × utilisation - weights / ranks - activations at the token budget - reserve`, as
 vLLM's and KAITO's estimators do; the reserve of a GPU holds captured graphs, communication buffers
-and workspaces. On `cpu` the sum, of all ranks, is what the pod requests.
+and workspaces, and that of any rank the states of linear attention. On `cpu` the sum, of all ranks,
+is what the pod requests.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from plimsoll_planner.model_facts import BYTES, ModelFacts
@@ -77,21 +79,39 @@ def reserve_bytes(facts: ModelFacts, shape: Shape) -> int:
     return GPU_RESERVE_BYTES + graphs + (0 if alone else COMMUNICATION_BYTES)
 
 
+def state_bytes(facts: ModelFacts, shape: Shape, sequences: int) -> int:
+    """What linear attention keeps of so many sequences on a rank, however long they are."""
+    size, stages = shape.tensor_parallel_size, shape.pipeline_parallel_size
+    each = sum(kind.count * -(-kind.attention.state_values // size) for kind in facts.attention)
+    return -(-sequences * each * BYTES["FP32"] // stages)
+
+
 def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: int) -> MemoryPlan:
     """The memory of a replica with a token budget of `tokens` before any KV cache."""
     weights = facts.weights_bytes(shape.weights, shape.tensor_parallel_size)
     return MemoryPlan(
         weights=-(-weights // shape.pipeline_parallel_size),
         activations=activation_bytes(facts, shape, tokens, sequences),
-        reserve=reserve_bytes(facts, shape),
+        reserve=reserve_bytes(facts, shape) + state_bytes(facts, shape, sequences),
         kv_cache=0,
         kv_cache_tokens=0,
     )
 
 
-def block_bytes(facts: ModelFacts, shape: Shape) -> int:
-    """Bytes of one block of KV cache on one accelerator."""
-    token = facts.kv_bytes_per_token(shape.kv_cache, shape.tensor_parallel_size)
+def block_bytes(facts: ModelFacts, shape: Shape, context: float = 0.0) -> int:
+    """Bytes of one block of KV cache on one accelerator, on average over sequences of `context`
+    tokens: layers with a window keep a block more than that of each, if it is longer.
+
+    For the mean context of several sequences it is not less than what they take together, since
+    what a window keeps is concave in the length (Jensen).
+    """
+    token = 0
+    for kind in facts.attention:
+        cached = kind.attention.cached_values(shape.tensor_parallel_size) * BYTES[shape.kv_cache]
+        window = kind.attention.window
+        if window is not None and context > window + BLOCK_SIZE:
+            cached = math.ceil(cached * (window + BLOCK_SIZE) / context)
+        token += kind.count * cached
     return -(-BLOCK_SIZE * token // shape.pipeline_parallel_size)
 
 

@@ -196,7 +196,7 @@ def _memory(demand: Demand, shape: Shape, available: int, engine: Engine) -> Mem
     facts, draft = demand.facts, demand.draft
     tokens, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
     base = memory_without_kv_cache(facts, shape, draft, tokens, sequences)
-    size = bytes_of_block(facts, shape, draft)
+    size = bytes_of_block(facts, shape, draft, demand.traffic.context)
     least = _blocks(demand.max_model_len)
     room = (available - base.total) // size
     pinned = demand.pin.kv_cache_bytes
@@ -225,7 +225,8 @@ def _too_large(
     shortfall = (base.total + kv_cache) / max(1, available)
     where = "the largest node offers" if shape.is_cpu else f"{shape} offer"
     if base.weights + base.reserve > available:
-        who = "the model needs" if demand.draft is None else "the model and its draft model need"
+        drafted = demand.draft is not None and demand.draft.facts is not None
+        who = "the model and its draft model need" if drafted else "the model needs"
         return DoesNotFitError(
             f"{who} {gibibytes(base.weights * count)} of weights in {shape.weights}, "
             f"{where} {gibibytes(available * count)}",

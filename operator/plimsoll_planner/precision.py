@@ -58,6 +58,7 @@ def _unquantized(weights: str, kv_cache: str, accelerator: Accelerator, label: s
             "KV cache in the format of the weights, so give both the same, or one of them Auto"
         )
     computed = accelerator.precisions
-    if weights not in computed:
+    halves = weights == "FP16" and accelerator.peaks.fp16 is not None
+    if weights not in computed and not halves:
         raise PrecisionError(f"{label} does not compute in {weights}: use {' or '.join(computed)}")
     return Precision(weights, weights)

@@ -96,6 +96,19 @@ OBJECT_NAME = Format(
     "ending with a letter or digit",
     max_length=253,
 )
+NAMESPACE = Format(
+    pattern=rf"^{_LABEL}$",
+    message="must be the name of a namespace: lower case letters, digits and '-', starting and "
+    "ending with a letter or digit",
+    max_length=63,
+)
+CIDR = Format(
+    pattern=r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/([0-9]|[12][0-9]|3[0-2])"
+    r"|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))$",
+    message="must be a block of addresses: an address, '/' and the length of the prefix, such as "
+    "10.0.0.0/8 or fd00::/8",
+    max_length=49,
+)
 CONFIG_MAP_KEY = Format(
     pattern=r"^[-._a-zA-Z0-9]+$",
     message="must be a key of a ConfigMap: letters, digits, '-', '_' and '.'",
@@ -116,6 +129,8 @@ BY_PATTERN = {
         SHARE,
         TIME,
         OBJECT_NAME,
+        NAMESPACE,
+        CIDR,
         CONFIG_MAP_KEY,
     )
 }

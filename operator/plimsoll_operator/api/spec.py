@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from plimsoll_operator.api.access import Access
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.formats import (
     ACCELERATOR,
@@ -41,6 +42,7 @@ class Precision(StrEnum):
 class WeightsPrecision(StrEnum):
     AUTO = "Auto"
     BF16 = "BF16"
+    FP16 = "FP16"
     FP32 = "FP32"
     FP8 = "FP8"
     INT8 = "INT8"
@@ -270,7 +272,8 @@ class Speculation(ApiModel):
     max_sequences: int = Field(
         default=8,
         description="Most sequences that a step with drafts may have. Beyond, drafts would cost "
-        "more time than they save. Plans count what a draft model costs, and no draft as right.",
+        "more time than they save. Plans count what drafting and checking costs, and no draft as "
+        "right.",
         ge=1,
         le=4096,
     )
@@ -295,6 +298,11 @@ class LLMDeploymentSpec(ApiModel):
         le=1000,
     )
     pin: Pin = Field(default=Pin(), description="Planned values to keep as given.")
+    access: Access | None = Field(
+        default=None,
+        description="Who may reach the engines' API, by NetworkPolicy. Absent: everybody; empty: "
+        "nobody but the operator and monitoring.",
+    )
     revision_history_limit: int = Field(
         default=10,
         description="How many earlier plans are kept as ControllerRevisions, besides the one in "

@@ -1,8 +1,12 @@
 """`LLMDeployment.status`: what the operator found and decided."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.formats import SHARE
+from plimsoll_operator.api.spec import Duration, Quantity
 
 
 class PercentileValue(ApiModel):
@@ -112,6 +116,31 @@ class LimitsStatus(ApiModel):
     )
 
 
+class MeasuredCalibration(ApiModel):
+    """What the engines' own steps say of this model on this accelerator; the next plan uses it."""
+
+    accelerator: str = Field(description="The product that it was measured on.")
+    model: str = Field(description="The model's source, with @REVISION where it has one.")
+    compute_efficiency: Quantity | None = Field(
+        default=None,
+        description="Share of the peak compute that a step reaches; of cpu, of one slow core's.",
+    )
+    bandwidth_efficiency: Quantity | None = Field(
+        default=None, description="The same of the memory bandwidth."
+    )
+    step_overhead: Duration | None = Field(
+        default=None, description="Time of a step that neither computes nor reads."
+    )
+    sequence_overhead: Duration | None = Field(
+        default=None, description="What each running sequence adds to that."
+    )
+    error: Annotated[str, SHARE.field()] = Field(
+        description="Median relative error of step times with these figures."
+    )
+    samples: int = Field(description="How many steps it was fitted to.")
+    measured_at: str = Field(description="When, in UTC.")
+
+
 class Condition(ApiModel):
     """metav1.Condition."""
 
@@ -163,6 +192,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     limits: LimitsStatus | None = Field(
         default=None, description="Limits in force, as the engines of the plan's pods say."
+    )
+    calibration: MeasuredCalibration | None = Field(
+        default=None, description="Figures of the performance model, fitted to measured steps."
     )
     conditions: list[Condition] = Field(
         default_factory=list,

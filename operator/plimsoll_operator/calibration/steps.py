@@ -28,7 +28,7 @@ def read_file(path: Path) -> tuple[Sample, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StepsError(f"{path}: cannot be read: {reason}") from error
-    return _parsed(text, str(path))[1]
+    return parse_steps(text, str(path))[1]
 
 
 def poll(
@@ -74,10 +74,11 @@ def _fetched(client: httpx.Client, url: str) -> tuple[int, tuple[Sample, ...]]:
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise StepsError(f"{where}: {error}") from error
-    return _parsed(response.text, where)
+    return parse_steps(response.text, where)
 
 
-def _parsed(text: str, origin: str) -> tuple[int, tuple[Sample, ...]]:
+def parse_steps(text: str, origin: str) -> tuple[int, tuple[Sample, ...]]:
+    """How many steps there were in all, and the latest of them. Raises StepsError."""
     try:
         document = json.loads(text)
         samples = tuple(

@@ -105,7 +105,9 @@ def compare(
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
     prices = Prices(inventory, old.accelerators, new.accelerators)
     changes = []
-    for planned in plan_bundle(new, inventory, model_directory):
+    # What engines of the old side have measured, as the operator would plan with it.
+    measured = [side.declared.resource.status.calibration for side in before.values()]
+    for planned in plan_bundle(new, inventory, model_directory, measured):
         key = _counterpart(planned.declared, before)
         changes.append(_change(before.pop(key) if key else None, planned, prices))
     return changes + [_removed(side, prices) for side in before.values()]

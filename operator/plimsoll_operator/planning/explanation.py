@@ -76,10 +76,10 @@ def _inputs(source: str, request: PlanRequest) -> list[str]:
 def _drafts(request: PlanRequest) -> str:
     if request.draft is None:
         return ""
-    parameters = model_facts(request.draft.model).parameters
-    return (
-        f"; {request.draft.num_tokens} tokens are drafted by a model of {parameters:,} parameters"
-    )
+    drafted = f"; {request.draft.num_tokens} tokens are drafted"
+    if request.draft.model is None:
+        return f"{drafted} from the text itself"
+    return f"{drafted} by a model of {model_facts(request.draft.model).parameters:,} parameters"
 
 
 def _pins(pin: Pin) -> Iterator[str]:

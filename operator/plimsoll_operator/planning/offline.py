@@ -1,11 +1,13 @@
 """Plans a bundle without a cluster: model facts from the bundle, a folder or the hub."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plimsoll_operator.api.spec import ModelSource
+from plimsoll_operator.api.status import MeasuredCalibration
+from plimsoll_operator.calibration.measured import newest, with_measured
 from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
@@ -35,15 +37,20 @@ class Planned:
 
 
 def plan_bundle(
-    bundle: Bundle, inventory: tuple[AcceleratorPool, ...], model_directory: Path | None = None
+    bundle: Bundle,
+    inventory: tuple[AcceleratorPool, ...],
+    model_directory: Path | None = None,
+    measured: Iterable[MeasuredCalibration | None] = (),
 ) -> list[Planned]:
     """A plan for every LLMDeployment, each as if it had the whole inventory.
 
+    `measured` is what engines have, beside what the bundle's own statuses say of it.
     `model_directory` holds the config.json to use instead of each model's own. Raises BundleError
     where one cannot be read.
     """
     planned: list[Planned] = []
     problems: list[str] = []
+    told = (*measured, *(item.resource.status.calibration for item in bundle.deployments))
     for declared in bundle.deployments:
         where = "spec.model.source"
         try:
@@ -54,7 +61,7 @@ def plan_bundle(
                 declared.spec,
                 target.model,
                 inventory,
-                bundle.accelerators,
+                with_measured(bundle.accelerators, newest(told, declared.spec)),
                 found.draft_model,
             )
             planned.append(Planned(declared, request, plan(request), found.unserved))

@@ -10,10 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic.alias_generators import to_camel, to_snake
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource
+from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
+from plimsoll_operator.calibration.measured import with_measured
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
@@ -38,13 +41,14 @@ class RecordError(Exception):
 @dataclass(frozen=True)
 class Sources:
     """All that a plan is made from, as it was read. `accelerators` are Accelerator resources that
-    were used, `planner` is the version of the planner."""
+    were used, `measured` is what engines had measured, `planner` is the version of the planner."""
 
     spec: LLMDeploymentSpec
     generation: int
     models: SourceModels
     pools: tuple[AcceleratorPool, ...]
     accelerators: tuple[Mapping[str, Any], ...]
+    measured: tuple[MeasuredCalibration, ...]
     planner: str
 
 
@@ -67,6 +71,10 @@ def record(sources: Sources, *, later: bool = False) -> Data:
     draft = spec.speculation.draft_model
     if draft is not None and models.draft is not None:
         inputs["draftModel"] = _identity(draft, models.draft)
+    if sources.measured:
+        inputs["measured"] = [
+            item.model_dump(by_alias=True, exclude_none=True) for item in sources.measured
+        ]
     if later:
         inputs["recordedLater"] = True
     return inputs
@@ -82,6 +90,15 @@ def spec_of(inputs: Mapping[str, Any]) -> LLMDeploymentSpec:
         ) from error
 
 
+def measured_of(inputs: Mapping[str, Any]) -> tuple[MeasuredCalibration, ...]:
+    """What engines had measured, of a record's inputs. Raises RecordError."""
+    try:
+        found = inputs.get("measured") or ()
+        return tuple(MeasuredCalibration.model_validate(item) for item in found)
+    except (TypeError, ValidationError) as error:
+        raise RecordError(f"this version cannot read what was recorded: {error}") from error
+
+
 def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
     """What the planner was asked, from a record's inputs. Raises RecordError."""
     spec = spec_of(inputs)
@@ -92,7 +109,9 @@ def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
             AcceleratorPool(**{to_snake(key): value for key, value in pool.items()})
             for pool in inputs["inventory"]
         )
-        accelerators = overrides(verdicts(inputs["accelerators"]))
+        accelerators = with_measured(
+            overrides(verdicts(inputs["accelerators"])), measured_of(inputs)
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"not a record of a plan's inputs: {error!r}") from error
     try:

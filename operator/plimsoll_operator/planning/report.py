@@ -91,9 +91,11 @@ class Report:
 
 
 def _drafts(draft: DraftModel) -> str:
-    parameters = _count(model_facts(draft.model).parameters)
+    source = "looked up in the text"
+    if draft.model is not None:
+        source = f"by a model of {_count(model_facts(draft.model).parameters)} parameters"
     return (
-        f"{draft.num_tokens} tokens ahead by a model of {parameters} parameters, in steps of at "
+        f"{draft.num_tokens} tokens ahead {source}, in steps of at "
         f"most {draft.max_sequences} sequences; predicted as if none were right"
     )
 

@@ -5,6 +5,7 @@ from plimsoll_operator.api.spec import (
     LLMDeploymentSpec,
     Percentiles,
     Speculation,
+    SpeculationMethod,
     TokenLengths,
     WhenInfeasible,
 )
@@ -73,9 +74,17 @@ def plan_request(
             pipeline_parallel_size=pin.pipeline_parallel_size,
         ),
         accelerators=accelerators,
-        draft=None if draft is None else _draft(spec.speculation, draft, model),
+        draft=_drafts(spec.speculation, draft, model),
         engine=ENGINE,
     )
+
+
+def _drafts(speculation: Speculation, draft: Model | None, target: Model) -> DraftModel | None:
+    if draft is not None:
+        return _draft(speculation, draft, target)
+    if speculation.method is not SpeculationMethod.N_GRAM:
+        return None
+    return DraftModel(None, speculation.num_tokens, speculation.max_sequences)
 
 
 def _draft(speculation: Speculation, draft: Model, target: Model) -> DraftModel:

@@ -1,14 +1,19 @@
 """Why a plan that a cluster keeps is what it is: planned again from what was recorded of it."""
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.api.status import ObservedTraffic, PercentileValue, PlanStatus
+from plimsoll_operator.api.status import (
+    MeasuredCalibration,
+    ObservedTraffic,
+    PercentileValue,
+    PlanStatus,
+)
 from plimsoll_operator.conditions import PLAN_DRIFTED, SLO_FEASIBLE, get_condition
 from plimsoll_operator.planning.comparison import differences, plan_fields, spec_fields
 from plimsoll_operator.planning.comparison_report import rows_of
 from plimsoll_operator.planning.explanation import reasons
 from plimsoll_operator.planning.kept_plan import KeptPlan
 from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
-from plimsoll_operator.planning.record import RecordError, request_of, spec_of
+from plimsoll_operator.planning.record import RecordError, measured_of, request_of, spec_of
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.planner import plan
@@ -36,6 +41,7 @@ def revision_report(
         ),
         *wrapped("because", chosen.plan.binding_constraint),
         *(_standing_now(resource) if in_force else []),
+        *_calibrated(resource, chosen, in_force=in_force),
         "",
         *_figures(chosen.plan, spec, resource.status.observed if in_force else None),
         "",
@@ -53,6 +59,23 @@ def _standing_now(resource: Resource) -> list[str]:
         said = "not measured yet" if found is None else f"{found.reason}: {found.message}"
         lines += wrapped(label, said)
     return lines
+
+
+def _calibrated(resource: Resource, chosen: KeptPlan, *, in_force: bool) -> list[str]:
+    """What of the engines' own steps the plan was made with, and what the next one will be."""
+    used = measured_of(chosen.inputs)
+    newest = resource.status.calibration if in_force else None
+    lines = [line for item in used for line in wrapped("calibrated", f"{_measured(item)}: used")]
+    if newest is not None and newest not in used:
+        lines += wrapped("calibrated", f"{_measured(newest)}: the next plan will use it")
+    return lines
+
+
+def _measured(found: MeasuredCalibration) -> str:
+    return (
+        f"by {found.samples} steps measured on {found.accelerator} until {found.measured_at}, "
+        f"off by {float(found.error):.1%}"
+    )
 
 
 def _figures(

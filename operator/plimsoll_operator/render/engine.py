@@ -43,7 +43,7 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         "served-model-name": spec.model.served_name or name,
         "host": "0.0.0.0",  # noqa: S104 - pods are reached at their own address
         "port": PORT,
-        "admin-host": "0.0.0.0",  # noqa: S104 - as above, and who comes must show a token
+        "admin-host": "0.0.0.0",  # noqa: S104 - as above; who comes must show a token
         "admin-port": ADMIN_PORT,
         "admin-trust-file": f"{admin_trust.MOUNT_PATH}/{admin_trust.FILE}",
         "device": device,

@@ -15,7 +15,7 @@ PLAN_LABEL = "plimsoll.dev/plan"
 RENDERED_ANNOTATION = "plimsoll.dev/rendered"
 MANAGER = "plimsoll"
 PORT = 8000
-ADMIN_PORT = 8001
+ADMIN_PORT = 9090
 
 
 def selector(name: str) -> dict[str, str]:

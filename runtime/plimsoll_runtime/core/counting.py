@@ -18,6 +18,7 @@ from plimsoll_runtime.core.prefix import HashBlock, hash_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, scheduled_part
+from plimsoll_runtime.core.step_result import StepResult
 
 
 class StepLoad(NamedTuple):
@@ -220,7 +221,7 @@ class CountingScheduler(Scheduler):
             for item, request in zip(items, requests, strict=True)
             if item.samples
         }
-        self.update(SchedulerOutput(items), sampled)
+        self.update(SchedulerOutput(items), StepResult(sampled))
         for item, request in zip(items, requests, strict=True):
             if item.samples and not item.output_index:
                 events.begun.append(request)

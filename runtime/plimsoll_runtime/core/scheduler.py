@@ -19,6 +19,7 @@ from plimsoll_runtime.core.queue import QueueCount, RankedQueue, WaitingQueue
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, TokenLogprobs
 from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput, scheduled_part
+from plimsoll_runtime.core.step_result import StepResult
 
 MEAN_DECAY = 1 / 32
 """Weight of the request that ended last in the mean of output lengths."""
@@ -211,59 +212,48 @@ class Scheduler:
             budget -= more
         return chunks
 
-    def update(  # noqa: PLR0913 - what a model can make of a step
-        self,
-        output: SchedulerOutput,
-        sampled: Mapping[str, int],
-        errors: Mapping[str, str] | None = None,
-        logprobs: Mapping[str, TokenLogprobs] | None = None,
-        prompt_logprobs: Mapping[str, tuple[TokenLogprobs, ...]] | None = None,
-        *,
-        pooled: Mapping[str, bytes] | None = None,
-        accepted: Mapping[str, AcceptedDrafts] | None = None,
-    ) -> list[RequestOutput]:
+    def update(self, output: SchedulerOutput, result: StepResult) -> list[RequestOutput]:
         """Takes in what the model made of a step; says what each request that moved got.
 
-        `sampled` has a token for every request of `output` with `samples`, except for those in
-        `errors`, which end with that message, and those aborted since. `logprobs` are those of the
-        sampled tokens, `prompt_logprobs` those of the `targets`, `pooled` the sums of the `pooled`
-        spans; `accepted` are the drafts that come before the sampled token. Raises ValueError when
-        a token or a sum is missing.
+        `result` has a token for every request of `output` with `samples`, except for those in
+        `errors`, which end with that message, and those aborted since. Raises ValueError when a
+        token or a sum is missing.
         """
         outputs = []
         tokens: tuple[int, ...]
         told: tuple[TokenLogprobs, ...]
         block_size = self.limits.block_size
         for item in output.scheduled:
-            request = self._requests.get(item.request_id)
+            name = item.request_id
+            request = self._requests.get(name)
             if request is None:
                 continue
-            if errors and item.request_id in errors:
-                ended = self._end(item.request_id, FinishReason.ERROR, errors[item.request_id])
+            if name in result.errors:
+                ended = self._end(name, FinishReason.ERROR, result.errors[name])
                 outputs.extend([ended] if ended else [])
                 continue
             tokens, told, reason = (), (), None
-            if accepted and item.request_id in accepted:
-                tokens, told, reason = self._take_drafts(request, accepted[item.request_id])
+            if name in result.accepted:
+                tokens, told, reason = self._take_drafts(request, result.accepted[name])
             # Keys and values of drafts that were not accepted will be overwritten.
             computed = item.start + len(item.token_ids) + len(tokens)
             request.num_computed_tokens = computed
             if computed // block_size > item.start // block_size:
                 self.prefixes.register(request)
-            scored = prompt_logprobs.get(item.request_id, ()) if prompt_logprobs else ()
+            scored = result.prompt_logprobs.get(name, ())
             request.num_scored_tokens += len(scored)
             if not item.samples:
-                vector = _take_pooled(request, item, pooled)
+                vector = _take_pooled(request, item, result.pooled)
                 outputs += self._take_prompt(request, scored, vector)
                 continue
             if reason is None:
-                token = sampled.get(item.request_id)
+                token = result.sampled.get(name)
                 if token is None:
-                    raise ValueError(f"no token was sampled for request {item.request_id!r}")
+                    raise ValueError(f"no token was sampled for request {name!r}")
                 reason = self._append(request, token)
                 tokens += (token,)
-                if logprobs and item.request_id in logprobs:
-                    told += (logprobs[item.request_id],)
+                if name in result.logprobs:
+                    told += (result.logprobs[name],)
             if reason is not None:
                 self._release(request, reason)
             elif self._drafts is not None and item.max_drafts:
@@ -382,12 +372,10 @@ def _moved(mean: float | None, value: int) -> float:
     return value if mean is None else mean + (value - mean) * MEAN_DECAY
 
 
-def _take_pooled(
-    request: Request, item: ScheduledRequest, pooled: Mapping[str, bytes] | None
-) -> bytes:
+def _take_pooled(request: Request, item: ScheduledRequest, pooled: Mapping[str, bytes]) -> bytes:
     if item.pooled is None:
         return b""
-    if pooled is None or item.request_id not in pooled:
+    if item.request_id not in pooled:
         raise ValueError(f"no hidden states were summed for request {item.request_id!r}")
     request.num_pooled_tokens += item.pooled.stop - item.pooled.start
     return pooled[item.request_id]

@@ -17,8 +17,9 @@ from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.errors import ENGINE_FAILED, INTERNAL_ERROR, EngineFailedError
-from plimsoll_runtime.engine.execution import Runner, RunnerLostError, StepResult
+from plimsoll_runtime.engine.execution import Runner, RunnerLostError
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.grammar_intake import GrammarIntake
 from plimsoll_runtime.engine.handle import OutputCallback
@@ -267,15 +268,7 @@ class Engine:
                 ended = self._scheduler.fail(request_id, message)
                 if ended is not None:
                     self._deliver(ended._replace(refused=True))
-            for item in self._scheduler.update(
-                output,
-                result.sampled,
-                result.errors,
-                result.logprobs,
-                result.prompt_logprobs,
-                accepted=result.accepted,
-                pooled=result.pooled,
-            ):
+            for item in self._scheduler.update(output, result):
                 self._deliver(item)
             self._record(output, result, seconds)
             self._publish()

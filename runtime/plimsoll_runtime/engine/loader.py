@@ -155,14 +155,15 @@ def choose_dtype(name: str, config: ModelConfig, device: torch.device) -> torch.
     """`auto` is bfloat16 for all checkpoints but float32 ones on CPU, which stay exact.
 
     float16 checkpoints become bfloat16, whose range holds theirs. On CUDA before compute
-    capability 8.0 there is no bfloat16, and `auto` is float32.
+    capability 8.0 bfloat16 is emulated only, slower than float32, and `auto` is float32.
     """
     if name == "float32":
         return torch.float32
     if name == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
     return torch.float32 if config.dtype == "float32" else torch.bfloat16
 
 

@@ -10,9 +10,9 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.drafts import Drafter, Proposer
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.pooling import Pooled, pool_prompts
 from plimsoll_runtime.engine.rank_channel import Step

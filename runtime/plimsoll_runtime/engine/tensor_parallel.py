@@ -5,8 +5,8 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.drafts import Proposer
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.pooling import Pooled
 from plimsoll_runtime.engine.rank_channel import Step

@@ -1,7 +1,8 @@
 """The admin port: limits that change while the engine serves, and the latest steps.
 
-Without a trust file whoever reaches this port may use it, so it listens on loopback unless told
-otherwise. In pods it has one, and is the operator's alone.
+It listens on loopback unless told otherwise. Whoever reaches it may read; limits are only changed
+over loopback, which in a pod is where `kubectl port-forward` comes from. Engines in pods are told
+whom they may trust besides, and then nobody else may even read.
 """
 
 from typing import Annotated, Any
@@ -17,9 +18,13 @@ from plimsoll_runtime.server.body import read_object
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import APIError, bad_request
 from plimsoll_runtime.server.middleware import BodyLimit
+from plimsoll_runtime.server.origin import over_loopback
 from plimsoll_runtime.server.validation import invalid
 
 MAX_ADMIN_BODY_BYTES = 4096
+
+TRUSTED = "plimsoll.trusted"
+"""In the scope of a request that showed a token which the trust file vouches for."""
 
 router = APIRouter()
 
@@ -44,7 +49,12 @@ async def show_limits(request: Request) -> dict[str, Any]:
 
 @router.put("/admin/limits")
 async def change_limits(request: Request) -> dict[str, Any]:
-    """Changes limits before the next step; no request is dropped. 400 says what cannot be."""
+    """Changes limits before the next step; no request is dropped. 400 says what cannot be, 403 that
+    the client is on another machine."""
+    if not (over_loopback(request.scope) or request.scope.get(TRUSTED)):
+        raise APIError(
+            403, "limits are changed over loopback only: use 127.0.0.1, or kubectl port-forward"
+        )
     engine = context_of(request).engine
     try:
         change = LimitsChange.model_validate(await read_object(request))

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from plimsoll_runtime.server.admin import TRUSTED
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.middleware import bearer_key
+from plimsoll_runtime.server.origin import over_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +39,11 @@ class Trust(BaseModel):
 
 
 class AdminAuthentication:
-    """Denies every path without a token that the file makes trusted.
+    """Denies every path without a token that the file makes trusted, except over loopback.
 
-    The file is read at every request: there are few, and keys are rotated while pods run. Without
-    a readable one nobody is let in.
+    Who is in the pod, or may forward its ports, could do more than this. The file is read at every
+    request: there are few, and keys are rotated while pods run. Without a readable one nobody else
+    is let in.
     """
 
     def __init__(self, app: ASGIApp, trust_file: Path) -> None:
@@ -49,12 +52,13 @@ class AdminAuthentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and not over_loopback(scope):
             try:
                 self._check(Headers(scope=scope))
             except APIError as error:
                 await error.response()(scope, receive, send)
                 return
+            scope[TRUSTED] = True
         await self.app(scope, receive, send)
 
     def _check(self, headers: Headers) -> None:

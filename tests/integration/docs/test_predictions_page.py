@@ -1,8 +1,15 @@
 """The page and picture of predictions are what the performance model says now."""
 
+from dataclasses import replace
+
 import pytest
 
 from docs.plots import left_out, predictions
+from plimsoll_planner.model_facts import ModelFacts
+from plimsoll_planner.performance import step_time
+from plimsoll_planner.shape import Shape
+from plimsoll_planner.step_time import StepTime
+from tests.unit.plimsoll_planner import published_serving
 from tests.unit.plimsoll_planner.measured import Point, points
 from tests.unit.plimsoll_planner.published_serving import Published, published
 
@@ -37,6 +44,25 @@ def test_others_figures_are_met_within_what_the_page_says(others: list[Published
     assert all(row.row["source"].startswith("https://") for row in others)
     assert errors[len(errors) // 2] <= 0.15
     assert sum(error <= 0.3 for error in errors) >= 0.75 * len(errors)
+
+
+def test_old_kernels_read_a_kv_head_for_each_query_head(
+    others: list[Published], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the page says of Llama-2-70B, which has eight query heads to a KV head."""
+
+    def of_then(facts: ModelFacts, shape: Shape) -> StepTime:
+        step = step_time(facts, shape)
+        return replace(step, per_context=8 * step.per_context)
+
+    def rows(found: list[Published]) -> list[float]:
+        wanted = ("TensorRT-LLM 0.6", "H100", "Llama-2-70B")
+        return [r.error for r in found if (r.row["engine"], r.row["gpu"], r.row["model"]) == wanted]
+
+    monkeypatch.setattr(published_serving, "step_time", of_then)
+    assert [min(rows(others)), max(rows(others))] == pytest.approx([0.18, 0.98], abs=0.02)
+    counted = rows(published())
+    assert [min(counted), max(counted)] == pytest.approx([-0.19, -0.04], abs=0.02)
 
 
 def test_a_model_that_was_left_out_is_predicted_from_the_others() -> None:

@@ -15,10 +15,10 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine import service
 from plimsoll_runtime.engine.child import EngineProcess
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine

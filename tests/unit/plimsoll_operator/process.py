@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.controller import Controller, Engines
 from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
@@ -15,6 +16,7 @@ from plimsoll_operator.store import Store
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.samples import IMAGE, raw_resource
 
+NOW = "2026-01-31T12:00:00Z"
 KEY: Key = ("ml", "chat")
 NODE = {
     "metadata": {"name": "node", "labels": {}},
@@ -46,13 +48,14 @@ class Process:
         self.cluster = cluster
         self.store = Store()
         self.engines = EngineClient()
+        scraper = Scraper(self.engines, 5, lambda _: None)
+        self.calibrator = Calibrator(self.engines, lambda _: None, lambda: NOW)
         self.admin = EngineAdmin(admin_port, lambda: None)
-        engines = Engines(Scraper(self.engines, 5, lambda _: None), LimitsKeeper(self.admin))
         self.controller = Controller(
             Settings(image=IMAGE),
             cluster,  # type: ignore[arg-type]
             self.store,
-            engines,
+            Engines(scraper, self.calibrator, LimitsKeeper(self.admin)),
             "test",
         )
 

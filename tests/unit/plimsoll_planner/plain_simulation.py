@@ -11,6 +11,7 @@ from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 
 @dataclass
@@ -40,7 +41,7 @@ def serve(model: ReplicaModel, traffic: Sequence[Arrival]) -> list[Seen]:
         step = scheduler.schedule(now)
         now += _seconds(model, step)
         sampled = {s.request_id: -1 - int(s.request_id) for s in step.scheduled if s.samples}
-        for item in scheduler.update(step, sampled):
+        for item in scheduler.update(step, StepResult(sampled)):
             begun = first.setdefault(item.request_id, now)
             if item.finish_reason is not None:
                 at = traffic[int(item.request_id)].at

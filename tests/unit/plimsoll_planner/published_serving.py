@@ -79,7 +79,7 @@ def _predict(row: dict[str, str]) -> float:
     engine = Engine(step_time(known, shape), sequences, BUDGET)
     memory = without_kv_cache(known, shape, BUDGET, sequences)
     room = usable_bytes(shape, gpu.memory_bytes) - memory.total
-    tokens = room // block_bytes(known, shape) * BLOCK_SIZE
+    tokens = room // block_bytes(known, shape, traffic.context) * BLOCK_SIZE
     if row["kind"] == "full":
         found = closed_loop(engine, traffic, sequences, tokens, rounds=math.inf)
         return found.output_tokens_per_second

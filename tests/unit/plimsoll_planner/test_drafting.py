@@ -23,7 +23,8 @@ from tests.unit.plimsoll_planner import models
 
 TARGET = model_facts(models.LLAMA_31_8B)
 SMALL = DraftModel(models.LLAMA_32_1B, 4, 8)
-DRAFTER = Drafter(model_facts(models.LLAMA_32_1B), 4, 8)
+DRAFT = model_facts(models.LLAMA_32_1B)
+DRAFTER = Drafter(DRAFT, 4, 8)
 
 
 def shape(name: str = "H200", size: int = 1, cores: float | None = None) -> Shape:
@@ -38,11 +39,11 @@ def test_the_first_rank_holds_the_draft_model_whole(on: Shape) -> None:
     one = replace(on, tensor_parallel_size=1)
     plain = without_kv_cache(TARGET, on, 512, 16)
     both = memory_without_kv_cache(TARGET, on, DRAFTER, 512, 16)
-    assert both.weights - plain.weights == DRAFTER.facts.weights_bytes(on.weights)
+    assert both.weights - plain.weights == DRAFT.weights_bytes(on.weights)
     assert both.activations > plain.activations
     assert both.reserve == plain.reserve
     more = bytes_of_block(TARGET, on, DRAFTER) - block_bytes(TARGET, on)
-    assert more == block_bytes(DRAFTER.facts, one)
+    assert more == block_bytes(DRAFT, one)
     assert memory_without_kv_cache(TARGET, on, None, 512, 16) == plain
     assert bytes_of_block(TARGET, on, None) == block_bytes(TARGET, on)
 
@@ -51,7 +52,7 @@ def test_beside_a_quantized_model_drafts_are_in_their_own_format() -> None:
     on = replace(shape(), weights="INT4")
     plain = without_kv_cache(TARGET, on, 512, 16)
     both = memory_without_kv_cache(TARGET, on, DRAFTER, 512, 16)
-    assert both.weights - plain.weights == DRAFTER.facts.weights_bytes("BF16")
+    assert both.weights - plain.weights == DRAFT.weights_bytes("BF16")
     assert step_seconds(TARGET, on, DRAFTER).decode(1, 100) > step_time(TARGET, on).decode(1, 100)
 
 
@@ -65,7 +66,7 @@ def test_rows_of_logits_grow_by_the_drafts_of_steps_that_have_some() -> None:
 
 @pytest.mark.parametrize("on", [shape(), shape("cpu", 1, 4.0)], ids=str)
 def test_each_draft_takes_a_step_of_the_draft_model(on: Shape) -> None:
-    target, draft = step_time(TARGET, on), step_time(DRAFTER.facts, on)
+    target, draft = step_time(TARGET, on), step_time(DRAFT, on)
     step = step_seconds(TARGET, on, DRAFTER)
     decode = step.decode(4, 1000)
     assert decode >= target.decode(4, 1000) + 4 * draft.decode(4, 1000)
@@ -75,12 +76,27 @@ def test_each_draft_takes_a_step_of_the_draft_model(on: Shape) -> None:
     assert step_seconds(TARGET, on, None) == target
 
 
+@pytest.mark.parametrize("on", [shape(), shape(size=2), shape("cpu", 1, 4.0)], ids=str)
+def test_drafts_that_are_looked_up_take_what_checking_them_takes(on: Shape) -> None:
+    looked_up = Drafter(None, 4, 8)
+    target, step = step_time(TARGET, on), step_seconds(TARGET, on, looked_up)
+    assert step.decode(4, 1000) == target(20, 20, 4016, 20_000)
+    assert step.decode(20, 1000) == target(20 + 32, 20 + 32, 20_032, 20_000 + 32_000)
+    plain = without_kv_cache(TARGET, on, 512, 16)
+    checked = memory_without_kv_cache(TARGET, on, looked_up, 512, 16)
+    assert checked.weights == plain.weights
+    assert checked.activations - plain.activations == 8 * 4 * 3 * 4 * TARGET.vocab_size
+    assert bytes_of_block(TARGET, on, looked_up) == block_bytes(TARGET, on)
+    drafted = step_seconds(TARGET, on, DRAFTER)
+    assert target.decode(4, 1000) < step.decode(4, 1000) < drafted.decode(4, 1000)
+
+
 def test_the_first_rank_on_cpu_drafts_with_its_share_of_the_cores() -> None:
     whole, shared = (step_seconds(TARGET, shape("cpu", n, 4.0), DRAFTER) for n in (1, 2))
     assert isinstance(whole, DraftedStepTime)
     assert isinstance(shared, DraftedStepTime)
-    assert shared.draft == step_time(DRAFTER.facts, shape("cpu", 1, 2.0))
-    assert whole.draft == step_time(DRAFTER.facts, shape("cpu", 1, 4.0))
+    assert shared.draft == step_time(DRAFT, shape("cpu", 1, 2.0))
+    assert whole.draft == step_time(DRAFT, shape("cpu", 1, 4.0))
 
 
 @settings(max_examples=50, deadline=None)
@@ -95,8 +111,8 @@ def test_no_step_takes_longer_than_is_counted(
     sequences: int, prompt: int, context: int, most: int, count: int
 ) -> None:
     """Whether it has drafts or, for its many sequences, none; and more sequences take longer."""
-    step = step_seconds(TARGET, shape(), Drafter(DRAFTER.facts, count, most))
-    target, draft = step_time(TARGET, shape()), step_time(DRAFTER.facts, shape())
+    step = step_seconds(TARGET, shape(), Drafter(DRAFT, count, most))
+    target, draft = step_time(TARGET, shape()), step_time(DRAFT, shape())
     decoding = sequences * context
     pairs = decoding + prompt * prompt / 2
     load = (sequences + prompt, sequences, decoding + prompt, pairs)

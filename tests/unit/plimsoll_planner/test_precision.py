@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.model_facts import CHECKPOINT, ModelFacts
@@ -11,6 +12,7 @@ from plimsoll_planner.performance import step_time
 from plimsoll_planner.planner import plan
 from plimsoll_planner.precision import Precision, PrecisionError, precision
 from plimsoll_planner.shape import Shape
+from plimsoll_planner.support import Lack, Needs
 from tests.unit.plimsoll_planner import models, published
 from tests.unit.plimsoll_planner.models import CPU_NODE, request_for
 
@@ -63,6 +65,24 @@ def test_deepseek_fits_eight_h200_as_it_is_published() -> None:
     assert result.feasible, result.binding_constraint
     assert result.plan is not None
     assert (result.plan.tensor_parallel_size, result.plan.weights_precision) == (8, "FP8")
+
+
+def test_a_t4_computes_in_half_precision_if_asked_and_the_engine_does_not() -> None:
+    """It has no BF16; the engine, which has no FP16, runs on it in FP32."""
+    request = request_for(models.LLAMA_32_1B, AcceleratorPool("Tesla-T4", 4, 2), tpot=0.2, ttft=5)
+    halves = replace(request, weights_precision="FP16")
+    assert taken(request, "Tesla-T4") == Precision("FP32", "FP32")
+    assert taken(halves, "Tesla-T4") == Precision("FP16", "FP16")
+    for label, reason in (("cpu", "cpu does not compute in FP16"), ("Gaudi-3", "use BF16 or FP32")):
+        with pytest.raises(PrecisionError, match=reason):
+            taken(halves, label)
+    whole, half = plan(request).plan, plan(halves).plan
+    assert whole is not None
+    assert half is not None
+    assert half.kv_cache_tokens > 1.8 * whole.kv_cache_tokens
+    assert half.predicted.tpot_p95 < whole.predicted.tpot_p95
+    needs = Needs("nvidia.com/gpu", "FP16", "FP16", 1)
+    assert ENGINE.lack(needs) is Lack.WEIGHTS
 
 
 @pytest.mark.parametrize("weights", ["FP8", "INT8", "INT4", "NVFP4", "MXFP4"])

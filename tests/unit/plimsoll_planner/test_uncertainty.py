@@ -43,7 +43,8 @@ def test_a_calibration_brings_its_own_error() -> None:
     assert uncertainty(l40s) == OTHERS
     measured = replace(l40s, efficiency=replace(l40s.efficiency, error=0.03))
     found = uncertainty(measured)
-    assert found.tpot.high == pytest.approx(1.057)
+    # The fit's own 5.7 % and the formulas' 10 %, which are independent.
+    assert found.tpot.high == pytest.approx(1.115, abs=0.001)
     assert "3.0%" in found.basis
     assert OTHERS.tpot.low < found.tpot.low < 1 < found.tpot.high < found.ttft.high
     low, high = found.tpot.of(0.031)

@@ -230,3 +230,25 @@ def test_a_plan_on_a_gpu_that_has_gone_has_no_price() -> None:
     change = one(old, deployment(rate="9", accelerators={}), NODES[1:])
     assert (change.old_cost, change.rollout.restarts) == (None, True)
     assert "→ NVIDIA-H200" in changes_as_text([change])
+
+
+def test_what_the_engines_have_measured_goes_into_the_new_plan() -> None:
+    measured = {
+        "accelerator": "NVIDIA-L4",
+        "model": "pvc://x",
+        "stepOverhead": "20ms",
+        "error": "0.02",
+        "samples": 800,
+        "measuredAt": "2026-01-31T12:00:00Z",
+    }
+    old, slow = running(deployment()), running(deployment(), calibration=measured)
+    edited = deployment(rate="9")
+    plain, told = (
+        {item.field: item for item in compare(bundle(before), bundle(edited), NODES)[0].planned}
+        for before in (old, slow)
+    )
+    assert "TPOT p95" not in plain
+    slower = told["TPOT p95"]
+    assert (
+        float(str(slower.new).removesuffix("ms")) > float(str(slower.old).removesuffix("ms")) + 10
+    )

@@ -81,7 +81,7 @@ def test_a_file_with_a_draft_model_is_planned(
     assert "as if none were right" in text
 
 
-def test_prompt_lookup_changes_no_plan_and_a_draft_model_does(
+def test_checking_slows_steps_and_a_draft_model_takes_memory_too(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
@@ -89,9 +89,12 @@ def test_prompt_lookup_changes_no_plan_and_a_draft_model_does(
         assert planned(folder, item) == 0
         found.append(json.loads(capsys.readouterr().out))
     plain, looked_up, drafted = found
-    assert looked_up == plain
-    assert drafted["inputs"] != plain["inputs"]
-    assert drafted["memoryBytes"] > plain["memoryBytes"]
+    assert len({item["inputs"] for item in found}) == 3
+    assert looked_up["maxNumSeqs"] < plain["maxNumSeqs"]
+    assert drafted["memoryBytes"] > plain["memoryBytes"] > looked_up["memoryBytes"]
+    assert planned(folder, document(None, "NGram"), output="table") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "drafts 4 tokens ahead looked up in the text, in steps of at most 8" in text
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ SPEC = {
 def sources() -> Sources:
     found = used(RESOURCES)
     models = SourceModels(read_model_config("builtin://tiny"))
-    return Sources(parse_spec(SPEC), 7, models, POOLS, found, "0.1.0")
+    return Sources(parse_spec(SPEC), 7, models, POOLS, found, (), "0.1.0")
 
 
 def drafting() -> Sources:

@@ -140,7 +140,7 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
         "--host=0.0.0.0",
         "--port=8000",
         "--admin-host=0.0.0.0",
-        "--admin-port=8001",
+        "--admin-port=9090",
         "--admin-trust-file=/etc/plimsoll/admin/trust.json",
         "--device=cpu",
         "--dtype=float32",

@@ -19,6 +19,7 @@ from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.request import FinishReason, Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 WEIGHTS = {"b": 2.0, "c": 0.5}
 
@@ -36,7 +37,7 @@ class PlainScheduler(Scheduler):
         items = self.step.scheduled
         requests = {item.request_id: self._requests[item.request_id] for item in items}
         sampled = {i.request_id: made_up_token(requests[i.request_id]) for i in items if i.samples}
-        made = self.update(self.step, sampled)
+        made = self.update(self.step, StepResult(sampled))
         first = {item.request_id for item in items if item.samples and not item.output_index}
         return StepEvents(
             [requests[name] for name in requests if name in first],

@@ -12,6 +12,7 @@ from plimsoll_runtime.core.fairness import Prices, SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step_result import StepResult
 
 PRICES = Prices()
 FLOOD = 10
@@ -94,7 +95,9 @@ def differences(
                 service[request.tenant] += PRICES.prompt * len(request.prompt_token_ids) / weight
             if item.samples:
                 service[request.tenant] += PRICES.output / weight
-        scheduler.update(output, {i.request_id: 7 for i in output.scheduled if i.samples})
+        scheduler.update(
+            output, StepResult({i.request_id: 7 for i in output.scheduled if i.samples})
+        )
         waiting = {requests[name].tenant for name in requests if name not in begun}
         if waiting != {"light", "flood"}:
             return

@@ -10,6 +10,7 @@ from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step_result import StepResult
 
 REQUESTS = 80
 SPACING = 16
@@ -64,7 +65,7 @@ def waits(shape: Shape, policy: SchedulingPolicy, *, flooded: bool, seed: int = 
             sent += 1
         output = scheduler.schedule(float(now))
         sampled = {item.request_id: 7 for item in output.scheduled if item.samples}
-        for each in scheduler.update(output, sampled):
+        for each in scheduler.update(output, StepResult(sampled)):
             if each.request_id.startswith("light"):
                 first.setdefault(each.request_id, now)
         now += 1

@@ -10,6 +10,7 @@ from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step_result import StepResult
 
 FAIR, PRIORITY, FCFS = SchedulingPolicy
 LIMITS = EngineLimits(32, 512, 1024, 4096, enable_prefix_caching=False)
@@ -33,7 +34,9 @@ def predicted_and_true(
 
     def step(now: int) -> None:
         output = scheduler.schedule(float(now))
-        scheduler.update(output, {i.request_id: 7 for i in output.scheduled if i.samples})
+        scheduler.update(
+            output, StepResult({i.request_id: 7 for i in output.scheduled if i.samples})
+        )
         waiting = {each.tenant: each.num_requests for each in scheduler.waiting_summary()}
         for of, length in queues.items():
             for _ in range(length - waiting.get(of, 0)):

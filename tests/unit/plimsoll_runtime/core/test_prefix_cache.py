@@ -8,6 +8,7 @@ from plimsoll_runtime.core.prefix import DIGEST_BYTES, hash_block
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 SIZE = 4
 PROMPT = list(range(100, 110))  # two full blocks and a half
@@ -30,7 +31,7 @@ def step(target: Scheduler) -> SchedulerOutput:
     """One step of a model whose n-th token is always 50 + n."""
     output = target.schedule(0.0)
     samples = {i.request_id: 50 + i.output_index for i in output.scheduled if i.samples}
-    target.update(output, samples)
+    target.update(output, StepResult(samples))
     return output
 
 
@@ -133,7 +134,7 @@ def test_a_prompt_is_found_only_as_far_as_it_has_been_computed() -> None:
     assert len(output.scheduled[0].token_ids) == 8
     waiting = request("same", list(range(30)), arrival=1.0)
     assert target.prefixes.lookup(waiting) == []
-    target.update(output, {})
+    target.update(output, StepResult())
     assert len(target.prefixes.lookup(waiting)) == 2
 
 
@@ -227,7 +228,7 @@ def test_abort_in_any_state_gives_everything_back(state: str) -> None:
         output = target.schedule(0.0)
     assert target.abort("goes") is not None
     if state == "in flight":
-        target.update(output, {i.request_id: 5 for i in output.scheduled if i.samples})
+        target.update(output, StepResult({i.request_id: 5 for i in output.scheduled if i.samples}))
     serve(target)
     assert target.pool.num_used == 0
     assert start_of(target, request("after", [1] * 9)) == 8
@@ -238,7 +239,8 @@ def test_what_a_failed_request_computed_or_found_is_not_found_again() -> None:
     serve(target, request("fine"))
     target.add(request("bad", max_tokens=20))
     step(target)
-    target.update(target.schedule(0.0), {}, {"bad": "the model's logits are not finite"})
+    failure = {"bad": "the model's logits are not finite"}
+    target.update(target.schedule(0.0), StepResult(errors=failure))
     assert target.pool.num_used == 0
     assert start_of(target, request("same prompt")) == 0
 

@@ -27,6 +27,7 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 DATA = Path(__file__).parents[3] / "data" / "mooncake_conversation_head.jsonl.gz"
 SIZE = 16
@@ -166,7 +167,7 @@ class Replay:
         self._arrive()
         output = self.scheduler.schedule(self.now)
         sampled = {item.request_id: 7 for item in output.scheduled if item.samples}
-        made = self.scheduler.update(output, sampled)
+        made = self.scheduler.update(output, StepResult(sampled))
         self.now += STEP_SECONDS + TOKEN_SECONDS * output.num_tokens
         return output, {each.request_id for each in made if each.finish_reason}
 

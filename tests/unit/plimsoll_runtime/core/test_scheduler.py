@@ -6,6 +6,7 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 
 def scheduler(
@@ -28,7 +29,9 @@ def request(
 
 def step(target: Scheduler, token: int = 7, now: float = 0.0) -> SchedulerOutput:
     output = target.schedule(now)
-    target.update(output, {item.request_id: token for item in output.scheduled if item.samples})
+    target.update(
+        output, StepResult({item.request_id: token for item in output.scheduled if item.samples})
+    )
     return output
 
 
@@ -47,12 +50,12 @@ def test_a_prompt_is_computed_then_decoded_token_by_token() -> None:
     (item,) = first.scheduled
     assert (item.token_ids, item.start, item.samples, item.output_index) == ([0, 1, 2], 0, True, 0)
     assert len(item.block_ids) == 1
-    (out,) = target.update(first, {"a": 42})
+    (out,) = target.update(first, StepResult({"a": 42}))
     assert out == RequestOutput("a", (42,), None, None, 5.0, 0)
     second = target.schedule(6.0)
     (item,) = second.scheduled
     assert (item.token_ids, item.start, item.samples, item.output_index) == ([42], 3, True, 1)
-    (out,) = target.update(second, {"a": 43})
+    (out,) = target.update(second, StepResult({"a": 43}))
     assert out == RequestOutput("a", (43,), FinishReason.LENGTH, None, 5.0, 0)
     assert not target.has_unfinished()
     assert target.pool.num_used == 0
@@ -69,7 +72,7 @@ def test_a_long_prompt_goes_in_chunks_beside_decodes() -> None:
         ("long", 7, False),
     ]
     assert (output.num_tokens, output.num_context_tokens) == (8, 3 + 13)
-    target.update(output, {"short": 1})
+    target.update(output, StepResult({"short": 1}))
     output = target.schedule(0.0)
     assert dealt(output) == {"short": 1, "long": 1}
     assert all(item.samples for item in output.scheduled)
@@ -136,7 +139,9 @@ def test_without_blocks_the_latest_is_preempted_and_resumes_with_its_output() ->
         if preempted and resumed is None:
             resumed = next((i for i in output.scheduled if i.request_id == "second"), None)
         preempted += output.preempted
-        target.update(output, {i.request_id: 50 + i.output_index for i in output.scheduled})
+        target.update(
+            output, StepResult({i.request_id: 50 + i.output_index for i in output.scheduled})
+        )
     assert preempted == ["second"]
     assert target.num_preemptions == 1
     assert resumed is not None
@@ -166,9 +171,9 @@ def test_a_stop_token_ends_a_request_only_after_min_tokens() -> None:
     target = scheduler()
     target.add(request("a"))
     output = target.schedule(0.0)
-    assert target.update(output, {"a": 99})[0].finish_reason is None
+    assert target.update(output, StepResult({"a": 99}))[0].finish_reason is None
     output = target.schedule(0.0)
-    (out,) = target.update(output, {"a": 99})
+    (out,) = target.update(output, StepResult({"a": 99}))
     assert (out.new_token_ids, out.finish_reason) == ((99,), FinishReason.STOP)
 
 
@@ -178,7 +183,7 @@ def test_the_longest_sequence_ends_at_max_model_len() -> None:
     reasons = []
     while target.has_unfinished():
         output = target.schedule(0.0)
-        reasons += [o.finish_reason for o in target.update(output, {"a": 1})]
+        reasons += [o.finish_reason for o in target.update(output, StepResult({"a": 1}))]
     assert reasons == [None, None, FinishReason.LENGTH]
 
 
@@ -213,7 +218,7 @@ def test_abort_frees_at_once_and_a_late_token_is_dropped() -> None:
         assert target.abort(name) == RequestOutput(name, (), FinishReason.ABORT, None, scheduled_at)
         assert target.abort(name) is None
     assert target.pool.num_used == 0
-    assert target.update(output, {"running": 5}) == []
+    assert target.update(output, StepResult({"running": 5})) == []
     assert target.unfinished_ids() == []
 
 
@@ -222,7 +227,7 @@ def test_one_requests_error_ends_it_alone() -> None:
     target.add(request("bad"))
     target.add(request("good"))
     output = target.schedule(0.0)
-    bad, good = target.update(output, {"good": 5}, {"bad": "not finite"})
+    bad, good = target.update(output, StepResult({"good": 5}, errors={"bad": "not finite"}))
     assert (bad.finish_reason, bad.error) == (FinishReason.ERROR, "not finite")
     assert good.new_token_ids == (5,)
     assert target.unfinished_ids() == ["good"]
@@ -235,7 +240,7 @@ def test_a_missing_token_is_a_programming_error() -> None:
     target = scheduler()
     target.add(request("a"))
     with pytest.raises(ValueError, match="no token was sampled for request 'a'"):
-        target.update(target.schedule(0.0), {})
+        target.update(target.schedule(0.0), StepResult())
 
 
 def test_a_step_is_a_snapshot() -> None:

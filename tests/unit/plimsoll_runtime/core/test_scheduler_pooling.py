@@ -13,6 +13,7 @@ from plimsoll_runtime.core.pooling import PooledSpan, Pooling, pooled_span
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 LAST, FIRST, MEAN = Pooling.LAST, Pooling.FIRST, Pooling.MEAN
 POOLINGS = st.sampled_from([LAST, FIRST, MEAN])
@@ -39,7 +40,7 @@ def step(target: Scheduler) -> tuple[SchedulerOutput, list[RequestOutput]]:
     output = target.schedule(0.0)
     sampled = {item.request_id: 7 for item in output.scheduled if item.samples}
     pooled = {item.request_id: summed(item) for item in output.scheduled if item.pooled}
-    return output, target.update(output, sampled, pooled=pooled)
+    return output, target.update(output, StepResult(sampled, pooled=pooled))
 
 
 def told(outputs: list[RequestOutput]) -> float:
@@ -116,13 +117,13 @@ def test_a_sum_that_is_missing_is_an_error() -> None:
     target = scheduler()
     target.add(request(MEAN))
     with pytest.raises(ValueError, match="no hidden states were summed for request 'a'"):
-        target.update(target.schedule(0.0), {})
+        target.update(target.schedule(0.0), StepResult())
 
 
 def test_one_that_fails_ends_without_a_vector() -> None:
     target = scheduler()
     target.add(request(MEAN))
-    (made,) = target.update(target.schedule(0.0), {}, {"a": "not finite"})
+    (made,) = target.update(target.schedule(0.0), StepResult(errors={"a": "not finite"}))
     assert (made.finish_reason, made.error, made.pooled) == (FinishReason.ERROR, "not finite", b"")
 
 

@@ -16,6 +16,7 @@ from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, 
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 FAIR, PRIORITY, FCFS = SchedulingPolicy
 policies = st.sampled_from(SchedulingPolicy)
@@ -223,7 +224,7 @@ def serve(
         for item in items:
             memory.write(item, salts[item.request_id])
         sampled, accepted = chosen(items, memory, salts)
-        for out in scheduler.update(output, sampled, accepted=accepted):
+        for out in scheduler.update(output, StepResult(sampled, accepted=accepted)):
             outputs.setdefault(out.request_id, []).append(out)
         index += 1
     assert scheduler.pool.num_used == 0

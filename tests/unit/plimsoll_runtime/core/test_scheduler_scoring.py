@@ -20,6 +20,7 @@ from plimsoll_runtime.core.step import (
     SchedulerOutput,
     TokenHistory,
 )
+from plimsoll_runtime.core.step_result import StepResult
 
 
 def scheduler(blocks: int = 8, tokens: int = 5, seqs: int = 4) -> Scheduler:
@@ -42,7 +43,7 @@ def step(target: Scheduler, token: int = 7) -> tuple[SchedulerOutput, list[Reque
     sampled = {item.request_id: token for item in output.scheduled if item.samples}
     told = {each: TokenLogprobs(token, -1.0, 1) for each in sampled}
     scores = {item.request_id: scored(item) for item in output.scheduled if item.targets}
-    return output, target.update(output, sampled, {}, told, scores)
+    return output, target.update(output, StepResult(sampled, logprobs=told, prompt_logprobs=scores))
 
 
 def test_a_prompts_chunks_are_scored_as_they_are_computed() -> None:
@@ -151,7 +152,9 @@ def test_all_of_it_is_plain_data() -> None:
     target.add(Request("a", [1, 2, 3], sampling, 0.0))
     output = target.schedule(0.0)
     told = TokenLogprobs(3, -0.5, 1, ((3, -0.5), (4, -0.75)))
-    (made,) = target.update(output, {"a": 3}, {}, {"a": told}, {"a": (told, told)})
+    (made,) = target.update(
+        output, StepResult({"a": 3}, logprobs={"a": told}, prompt_logprobs={"a": (told, told)})
+    )
     for value, kind in (
         (sampling, SamplingParams),
         (output, SchedulerOutput),

@@ -13,6 +13,7 @@ from plimsoll_runtime.core.request import FinishReason, Request, SamplingParams,
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from tests.unit.plimsoll_runtime.core.test_scheduler_properties import (
     Arrival,
     Changes,
@@ -158,7 +159,9 @@ def start(scheduler: Scheduler, *requests: Request) -> None:
         scheduler.add(request)
     while any(not request.output_token_ids for request in requests):
         output = scheduler.schedule(0.0)
-        scheduler.update(output, {item.request_id: 1 for item in output.scheduled if item.samples})
+        scheduler.update(
+            output, StepResult({item.request_id: 1 for item in output.scheduled if item.samples})
+        )
 
 
 def request(name: str = "a", prompt: int = 3, **fields: object) -> Request:
@@ -203,7 +206,7 @@ def test_drafts_take_free_blocks_only() -> None:
     assert not output.preempted
     # "a" takes the free one, "b" what is left of its last block.
     assert [i.max_drafts for i in output.scheduled] == [5, 2]
-    scheduler.update(output, {"a": 2, "b": 2})
+    scheduler.update(output, StepResult({"a": 2, "b": 2}))
     assert scheduler.pool.num_free == 1
 
 
@@ -228,7 +231,9 @@ def test_accepted_drafts_end_where_a_request_does(
     start(scheduler, request(logprobs=0, **fields))
     output = scheduler.schedule(0.0)
     drafts = AcceptedDrafts((5, 6, 7), (told(5), told(6), told(7)))
-    (made,) = scheduler.update(output, {"a": 8}, None, {"a": told(8)}, accepted={"a": drafts})
+    (made,) = scheduler.update(
+        output, StepResult({"a": 8}, logprobs={"a": told(8)}, accepted={"a": drafts})
+    )
     assert made.new_token_ids == expected
     assert [each.token_id for each in made.logprobs or ()] == list(expected)
     assert made.finish_reason is reason
@@ -241,16 +246,18 @@ def test_a_tenant_pays_for_tokens_that_came_out_only() -> None:
     plain = scheduler_of()
     start(plain, request())
     output = scheduler.schedule(0.0)
-    scheduler.update(output, {"a": 8}, accepted={"a": AcceptedDrafts((5, 6))})
+    scheduler.update(output, StepResult({"a": 8}, accepted={"a": AcceptedDrafts((5, 6))}))
     for token in (5, 6, 8):
-        plain.update(plain.schedule(0.0), {"a": token})
+        plain.update(plain.schedule(0.0), StepResult({"a": token}))
     assert scheduler.counters[""] == plain.counters[""]
 
 
 def test_the_mean_answer_is_told_in_tokens_and_in_steps() -> None:
     scheduler = scheduler_of()
     start(scheduler, request(max_tokens=4))
-    scheduler.update(scheduler.schedule(0.0), {"a": 8}, accepted={"a": AcceptedDrafts((5, 6))})
+    scheduler.update(
+        scheduler.schedule(0.0), StepResult({"a": 8}, accepted={"a": AcceptedDrafts((5, 6))})
+    )
     assert not scheduler.has_unfinished()
     assert (scheduler.mean_output_tokens, scheduler.mean_output_steps) == (4, 2)
 
@@ -279,7 +286,9 @@ def test_limits_may_change_with_drafts_in_flight_and_abort_frees_all() -> None:
     start(scheduler, request("a", prompt=30), request("b", prompt=25))
     output = scheduler.schedule(0.0)
     assert scheduler.abort("a") is not None
-    scheduler.update(output, {"a": 1, "b": 1}, accepted={"b": AcceptedDrafts((1, 1, 1))})
+    scheduler.update(
+        output, StepResult({"a": 1, "b": 1}, accepted={"b": AcceptedDrafts((1, 1, 1))})
+    )
     scheduler.set_limits(LiveLimits(1, 32, 16))
     assert scheduler.pool.num_used == -(-(25 + 1 + 4) // 4)
     scheduler.abort("b")

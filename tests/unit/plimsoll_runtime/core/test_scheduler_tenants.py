@@ -9,6 +9,7 @@ from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.request import Request, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 
 FAIR, PRIORITY, FCFS = SchedulingPolicy
 
@@ -29,7 +30,9 @@ def request(
 
 def step(target: Scheduler) -> SchedulerOutput:
     output = target.schedule(0.0)
-    target.update(output, {item.request_id: 7 for item in output.scheduled if item.samples})
+    target.update(
+        output, StepResult({item.request_id: 7 for item in output.scheduled if item.samples})
+    )
     return output
 
 

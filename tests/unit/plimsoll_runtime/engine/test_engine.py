@@ -11,10 +11,10 @@ import pytest
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.choice import NOT_FINITE
 from plimsoll_runtime.engine.engine import MAX_CONSECUTIVE_FAILURES, Engine
 from plimsoll_runtime.engine.errors import INTERNAL_ERROR, EngineFailedError
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.runner import ModelRunner
 
 TIMEOUT = 30.0

@@ -10,9 +10,9 @@ from plimsoll_runtime.core.limits import LiveLimits
 from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason, Request, SamplingParams
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.errors import EngineFailedError
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.runner import ModelRunner
 from tests.unit.plimsoll_runtime.engine.test_engine import Collector, submit
 

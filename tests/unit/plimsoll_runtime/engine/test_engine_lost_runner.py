@@ -9,10 +9,11 @@ import pytest
 
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine import engine as engine_module
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.errors import EngineFailedError
-from plimsoll_runtime.engine.execution import RunnerLostError, StepResult
+from plimsoll_runtime.engine.execution import RunnerLostError
 from plimsoll_runtime.engine.runner import ModelRunner
 
 TIMEOUT = 30.0

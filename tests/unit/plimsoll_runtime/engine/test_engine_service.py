@@ -15,9 +15,9 @@ from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.channel import Channel
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.frames import FrameError
 from plimsoll_runtime.engine.messages import (
     Abort,

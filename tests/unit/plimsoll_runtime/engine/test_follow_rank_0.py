@@ -11,8 +11,8 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.partition import shard_config
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine import scoring
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.engine.runner import ModelRunner, plan_step
 from plimsoll_runtime.model.loader import load_model, read_model_config
 from plimsoll_runtime.model.parallel import SINGLE, Group

@@ -119,6 +119,24 @@ def test_dtype(
     assert choose_dtype(asked, config, CPU) is expected
 
 
+@pytest.mark.parametrize(("major", "expected"), [(7, torch.float32), (8, torch.bfloat16)])
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, major: int, expected: torch.dtype
+) -> None:
+    """A T4 (7.5) emulates it, and says so when asked for any support."""
+
+    class Properties:
+        def __init__(self) -> None:
+            self.major = major
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties())
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    config = dataclasses.replace(read_model_config(TINY), dtype="float16")
+    assert choose_dtype("auto", config, torch.device("cuda", 0)) is expected
+
+
 def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto").type == "cpu"

@@ -15,8 +15,8 @@ from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.server.app import create_app
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer

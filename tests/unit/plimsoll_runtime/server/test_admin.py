@@ -28,6 +28,18 @@ async def test_limits_begin_with_those_of_the_start(admin: httpx.AsyncClient) ->
     assert response.json() == expected
 
 
+@pytest.mark.parametrize("address", ["10.0.0.7", "fd00::7", "::ffff:10.0.0.7"])
+async def test_others_read_and_do_not_change(app: FastAPI, address: str) -> None:
+    transport = httpx.ASGITransport(create_admin_app(app.state.context), client=(address, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as other:
+        refused = await other.put("/admin/limits", json={"max_num_seqs": 2})
+        assert refused.status_code == 403
+        assert "kubectl port-forward" in refused.text
+        for path in ("/admin/limits", "/admin/steps"):
+            assert (await other.get(path)).status_code == 200
+        assert (await other.get("/admin/limits")).json()["max_num_seqs"] == 8
+
+
 async def test_what_is_left_out_stays(
     admin: httpx.AsyncClient, engine: Engine, http: httpx.AsyncClient
 ) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from plimsoll_operator.engine_token import identity_of
 from plimsoll_operator.render.admin_trust import AUDIENCE, FILE, Identity, admin_trust
+from plimsoll_runtime.server.admin import create_admin_app
 from plimsoll_runtime.server.admin_auth import AdminAuthentication, Trust, read_trust, verify
 from plimsoll_runtime.server.errors import APIError
 
@@ -75,13 +77,9 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def admin(app: FastAPI, file: Path) -> AsyncIterator[httpx.AsyncClient]:
-    from dataclasses import replace
-
-    from plimsoll_runtime.server.admin import create_admin_app
-
     context = app.state.context
     context.settings = replace(context.settings, admin_trust_file=file)
-    transport = httpx.ASGITransport(create_admin_app(context), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_admin_app(context), client=("10.0.0.9", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
         yield client
 
@@ -96,6 +94,18 @@ def write(file: Path, content: str | None) -> None:
 
 def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
+
+
+async def test_the_operator_changes_limits_and_loopback_needs_no_token(
+    admin: httpx.AsyncClient, app: FastAPI
+) -> None:
+    few = {"max_num_seqs": 2}
+    answer = await admin.put("/admin/limits", json=few, headers=bearer(token()))
+    assert (answer.status_code, answer.json()["max_num_seqs"]) == (200, 2)
+    transport = httpx.ASGITransport(create_admin_app(app.state.context), client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as inside:
+        answer = await inside.put("/admin/limits", json={"max_num_seqs": 3})
+    assert (answer.status_code, answer.json()["max_num_seqs"]) == (200, 3)
 
 
 @pytest.mark.parametrize("path", ["/admin/limits", "/admin/steps"])
@@ -134,7 +144,7 @@ NOW = int(time.time())
         (lambda: token(exp=NOW - 60), "expired"),
         (lambda: token(exp=None), "exp"),
         (lambda: token(sub=None), "sub"),
-        (lambda: token(nbf=NOW + 600), "not yet valid"),
+        (lambda: token(nbf=int(time.time()) + 600), "not yet valid"),
         (lambda: token(OTHER_KEY), "[Ss]ignature"),
         (lambda: token(OTHER_KEY, kid="three"), "has not published"),
         (lambda: token(EC_KEY, "one", "ES256"), "[Aa]lg|[Kk]ey"),

@@ -1,0 +1,209 @@
+"""What engines' own steps say of a model on its accelerator, and how plans use it: pure.
+
+It is kept in the status of the LLMDeployment, so it is of one model on one product, and used for
+all that serve this model. A plan that is in force stays as it is; the next one is made with these
+figures, and its record has them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+
+from plimsoll_operator.api.quantity import parse_duration, parse_quantity
+from plimsoll_operator.api.spec import LLMDeploymentSpec, SpeculationMethod
+from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
+from plimsoll_operator.resource import Resource
+from plimsoll_planner.accelerator import Accelerator
+from plimsoll_planner.accelerators import find
+from plimsoll_planner.calibration import (
+    BANDWIDTH,
+    COMPUTE,
+    SEQUENCE,
+    STEP,
+    CalibrationError,
+    Sample,
+    calibrate,
+)
+from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.models.model import Model
+from plimsoll_planner.shape import Shape
+
+MOST_SAMPLES = 1024
+LEAST_SAMPLES = 200
+"""More than a fit by hand needs, where somebody looks at it."""
+LONGEST_SECONDS = 60.0
+"""A step beyond it is none: an engine that is stuck so long counts as failed."""
+LEAST_DETERMINED = 2
+"""Where steps are all alike one figure takes all the blame, and no other load is told by it."""
+LEAST_ERROR = 0.01
+"""What a fit may claim at best: traffic is never that of the steps that it was made of."""
+TELL_CHANGE = 1.10
+"""Factor by which a figure must have changed to be told again."""
+_SHARES = {COMPUTE: "compute_efficiency", BANDWIDTH: "bandwidth_efficiency"}
+_TIMES = {STEP: "step_overhead", SEQUENCE: "sequence_overhead"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: `model`, as `spec` names it, under `plan`. `known` accelerators go before
+    the catalogue."""
+
+    spec: LLMDeploymentSpec
+    plan: PlanStatus
+    model: Model
+    known: tuple[Accelerator, ...]
+
+
+def model_of(spec: LLMDeploymentSpec) -> str:
+    """The model, as a calibration names it."""
+    model = spec.model
+    return model.source if model.revision is None else f"{model.source}@{model.revision}"
+
+
+def can_be_measured(spec: LLMDeploymentSpec) -> bool:
+    """Whether its steps are of its model alone, without drafts."""
+    return spec.speculation.method is SpeculationMethod.DISABLED
+
+
+def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCalibration:
+    """The calibration that `samples` of its engines give, as of `now` (RFC 3339).
+
+    Raises CalibrationError where no fit can be trusted.
+    """
+    usable = [item for item in samples if 0 < item.seconds <= LONGEST_SECONDS]
+    if len(usable) < LEAST_SAMPLES:
+        raise CalibrationError(f"{len(usable)} steps measured, {LEAST_SAMPLES} needed")
+    plan = subject.plan
+    shape = _shape(plan, subject.known)
+    found = calibrate(model_facts(subject.model), shape, _thinned(usable))
+    if len(found.determined) < LEAST_DETERMINED:
+        raise CalibrationError(
+            f"the steps are too much alike: they tell {found.determined or 'nothing'}"
+        )
+    figures: dict[str, str] = {}
+    for name in found.determined:
+        if name in _SHARES:
+            figures[_SHARES[name]] = _decimal(getattr(found, name))
+        else:
+            figures[_TIMES[name]] = _decimal(getattr(found, name) * 1e3) + "ms"
+    return MeasuredCalibration(
+        accelerator=plan.accelerator,
+        model=model_of(subject.spec),
+        error=_decimal(max(LEAST_ERROR, found.error)),
+        samples=found.samples,
+        measured_at=now,
+        **figures,
+    )
+
+
+def in_use(
+    measured: MeasuredCalibration | None, spec: LLMDeploymentSpec
+) -> MeasuredCalibration | None:
+    """`measured`, if it is of the model of `spec`."""
+    return measured if measured is not None and measured.model == model_of(spec) else None
+
+
+def parse_calibration(raw: object) -> MeasuredCalibration | None:
+    """A calibration out of a status; None where it is none."""
+    try:
+        return MeasuredCalibration.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+def newest(
+    measured: Iterable[MeasuredCalibration | None], spec: LLMDeploymentSpec
+) -> tuple[MeasuredCalibration, ...]:
+    """Those of the model of `spec`, whoever serves it: the newest of each accelerator, in the order
+    of names."""
+    found: dict[str, MeasuredCalibration] = {}
+    for item in measured:
+        if item is None or in_use(item, spec) is None:
+            continue
+        before = found.get(item.accelerator)
+        if before is None or before.measured_at < item.measured_at:
+            found[item.accelerator] = item
+    return tuple(found[name] for name in sorted(found))
+
+
+def with_measured(
+    known: tuple[Accelerator, ...], measured: Iterable[MeasuredCalibration]
+) -> tuple[Accelerator, ...]:
+    """`known`, which go before the catalogue, with what was measured."""
+    changed = {item.name: item for item in known}
+    for calibration in measured:
+        base = find(calibration.accelerator, known)
+        if base is not None:
+            changed[base.name] = _calibrated(base, calibration)
+    return tuple(changed[name] for name in sorted(changed))
+
+
+def _calibrated(base: Accelerator, measured: MeasuredCalibration) -> Accelerator:
+    told: Mapping[str, Any] = measured.model_dump()
+    shares = {
+        name: float(parse_quantity(told[field])) for name, field in _SHARES.items() if told[field]
+    }
+    times: dict[str, Any] = {
+        name: parse_duration(told[field]) for name, field in _TIMES.items() if told[field]
+    }
+    efficiency = replace(base.efficiency, **shares, error=float(measured.error))
+    return replace(base, efficiency=efficiency, **times)
+
+
+def told(resource: Resource, found: MeasuredCalibration | None) -> MeasuredCalibration | None:
+    """What the status should say: `found` where it is news, else what it says already."""
+    before = resource.status.calibration
+    if resource.spec is not None:
+        before, found = (in_use(item, resource.spec) for item in (before, found))
+    if found is None:
+        return before
+    if before is None or before.accelerator != found.accelerator:
+        return found
+    old, new = _figures(before), _figures(found)
+    if old.keys() != new.keys():
+        return found
+    return found if any(_differ(old[name], new[name]) for name in old) else before
+
+
+def _figures(measured: MeasuredCalibration) -> dict[str, float]:
+    told = measured.model_dump()
+    fields = (*_SHARES.values(), *_TIMES.values())
+    return {name: float(told[name].removesuffix("ms")) for name in fields if told[name]}
+
+
+def _differ(one: float, other: float) -> bool:
+    low, high = sorted((one, other))
+    return high > low * TELL_CHANGE
+
+
+def _shape(plan: PlanStatus, known: tuple[Accelerator, ...]) -> Shape:
+    accelerator = find(plan.accelerator, known)
+    if accelerator is None:
+        raise CalibrationError(f"nothing is known of {plan.accelerator}")
+    # A pod may use more than it asks for: as many cores as its engine has threads.
+    cores = None if plan.cpu_cores is None else max(1.0, float(plan.cpu_cores))
+    return Shape(
+        accelerator,
+        plan.accelerator,
+        plan.precision.weights,
+        plan.precision.kv_cache,
+        plan.tensor_parallel_size,
+        cores,
+        plan.pipeline_parallel_size,
+        bool(plan.expert_parallel),
+    )
+
+
+def _thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """At most MOST_SAMPLES of them, evenly."""
+    if len(samples) <= MOST_SAMPLES:
+        return samples
+    return [samples[i * len(samples) // MOST_SAMPLES] for i in range(MOST_SAMPLES)]
+
+
+def _decimal(value: float) -> str:
+    """To three digits, without exponent."""
+    return format(Decimal(f"{value:.3g}"), "f")

@@ -1,0 +1,172 @@
+"""What engines measure makes the next plan, and no more than that."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.status import MeasuredCalibration
+from plimsoll_operator.api.validate import parse_spec
+from plimsoll_operator.calibration.measured import (
+    MOST_SAMPLES,
+    Subject,
+    can_be_measured,
+    fitted,
+    in_use,
+    newest,
+    told,
+    with_measured,
+)
+from plimsoll_operator.planning.model_source import read_model_config
+from plimsoll_operator.planning.request import plan_request
+from plimsoll_operator.planning.status import plan_status
+from plimsoll_planner.accelerators import find
+from plimsoll_planner.calibration import CalibrationError, Sample
+from plimsoll_planner.inputs import AcceleratorPool
+from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.performance import step_time
+from plimsoll_planner.planner import plan
+from plimsoll_planner.shape import Shape
+from tests.unit.plimsoll_operator.samples import resource
+
+TINY = read_model_config("builtin://tiny").model
+POOLS = {
+    "cpu": AcceleratorPool("cpu", 4, 1, 16 * 2**30),
+    "NVIDIA-L4": AcceleratorPool("NVIDIA-L4", 1, 1),
+}
+NOW = "2026-01-31T12:00:00Z"
+
+
+def spec(product: str, **more: object) -> LLMDeploymentSpec:
+    model = {"source": "builtin://tiny"}
+    return parse_spec({"model": model, "accelerators": {"allow": [product]}, **more})
+
+
+def subject(product: str) -> Subject:
+    asked = spec(product)
+    made = plan_status(plan(plan_request(asked, TINY, (POOLS[product],))))
+    assert made is not None
+    return Subject(asked, made, TINY, ())
+
+
+def steps(product: str, count: int = 600, slower: float = 1.0, seed: int = 3) -> list[Sample]:
+    """Of an engine whose every step takes `slower` times what is assumed, with outliers."""
+    known = find(product)
+    assert known is not None
+    cores = 1.0 if product == "cpu" else None
+    precision = "FP32" if product == "cpu" else "BF16"
+    step = step_time(model_facts(TINY), Shape(known, product, precision, precision, 1, cores))
+    chance, found = random.Random(seed), []
+    for _ in range(count):
+        sequences, prompt = chance.randint(1, 40), chance.choice((0, 0, 0, 200, 900))
+        tokens, context = sequences + prompt, sequences * chance.randint(20, 900) + prompt
+        sample = Sample(tokens, sequences, context, 1.0)
+        seconds = slower * step(tokens, sequences, context, sample.pairs)
+        seconds *= chance.lognormvariate(0, 0.03) * (5 if chance.random() < 0.02 else 1)
+        found.append(replace(sample, seconds=seconds))
+    return found
+
+
+@pytest.mark.parametrize("product", ["cpu", "NVIDIA-L4"])
+def test_the_next_plan_is_made_with_what_was_measured(product: str) -> None:
+    given = subject(product)
+    found = fitted(given, steps(product, slower=1.6), NOW)
+    assert (found.accelerator, found.model, found.measured_at) == (product, "builtin://tiny", NOW)
+    assert float(found.error) < 0.05
+    assert 500 <= found.samples < 600
+    asked = plan_request(given.spec, TINY, (POOLS[product],))
+    before = plan(asked).plan
+    after = plan(replace(asked, accelerators=with_measured((), [found]))).plan
+    assert before is not None
+    assert after is not None
+    assert after.predicted.tpot_p95 > 1.3 * before.predicted.tpot_p95
+    # Its range is the error of the fit, and no more that of published measurements.
+    (low, high), (low_before, high_before) = (
+        item.predicted.tpot_p95_range or (0.0, 0.0) for item in (after, before)
+    )
+    assert high / low < 1.35 < high_before / low_before
+
+
+def test_the_same_steps_give_the_same_and_only_news_are_told() -> None:
+    given = subject("cpu")
+    first = fitted(given, steps("cpu"), NOW)
+    assert fitted(given, steps("cpu"), NOW) == first
+    later = fitted(given, steps("cpu", seed=4), "2026-02-01T12:00:00Z")
+    slower = fitted(given, steps("cpu", slower=1.5), NOW)
+    spoken = first.model_dump(mode="json", by_alias=True, exclude_none=True)
+    there = resource(spec={"model": {"source": "builtin://tiny"}}, status={"calibration": spoken})
+    assert there.status.calibration == first
+    assert told(there, None) == first
+    assert told(there, later) == first
+    assert told(there, slower) == slower
+    model = {"source": "hf://org/other", "revision": "0123abc"}
+    other = resource(spec={"model": model}, status={"calibration": spoken})
+    assert told(other, None) is None
+    assert told(other, slower) is None
+
+
+def test_it_is_of_one_model() -> None:
+    found = fitted(subject("cpu"), steps("cpu"), NOW)
+    assert in_use(found, spec("cpu")) == found
+    edited = spec("cpu", model={"source": "hf://org/other", "revision": "0123abc"})
+    assert in_use(found, edited) is None
+    assert in_use(None, edited) is None
+
+
+@pytest.mark.parametrize("count", [0, 199])
+def test_few_steps_say_nothing(count: int) -> None:
+    with pytest.raises(CalibrationError, match="200 needed"):
+        fitted(subject("cpu"), steps("cpu", count), NOW)
+
+
+@pytest.mark.parametrize("product", ["cpu", "NVIDIA-L4"])
+def test_steps_that_are_all_alike_say_nothing_of_others(product: str) -> None:
+    with pytest.raises(CalibrationError, match="too much alike"):
+        fitted(subject(product), [Sample(4, 4, 400, 0.01)] * 300, NOW)
+
+
+def test_however_many_steps_there_are_the_fit_is_bounded() -> None:
+    found = fitted(subject("cpu"), steps("cpu", 3000), NOW)
+    assert found.samples <= MOST_SAMPLES
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 0.0, 1e9])
+def test_times_that_are_none_do_not_count(seconds: float) -> None:
+    good = steps("cpu", 250)
+    spoilt = [*good, *(replace(item, seconds=seconds) for item in good)]
+    assert fitted(subject("cpu"), spoilt, NOW) == fitted(subject("cpu"), good, NOW)
+
+
+@pytest.mark.parametrize("field", ["computeEfficiency", "stepOverhead", "error"])
+def test_a_status_that_somebody_has_written_is_no_calibration(field: str) -> None:
+    found = fitted(subject("cpu"), steps("cpu"), NOW)
+    spoilt = found.model_dump(mode="json", by_alias=True, exclude_none=True) | {field: "nan"}
+    there = resource(spec={"model": {"source": "builtin://tiny"}}, status={"calibration": spoilt})
+    assert there.status.calibration is None
+
+
+def test_what_is_known_of_others_stays() -> None:
+    found = fitted(subject("cpu"), steps("cpu"), NOW)
+    l4 = find("NVIDIA-L4")
+    assert l4 is not None
+    named = [item.name for item in with_measured((l4,), [found])]
+    assert named == ["NVIDIA-L4", "cpu"]
+    assert with_measured((l4,), ()) == (l4,)
+    gone = found.model_copy(update={"accelerator": "A product of yesterday"})
+    assert with_measured((l4,), [gone]) == (l4,)
+
+
+def test_the_newest_of_each_accelerator_counts_whoever_measured_it() -> None:
+    old = fitted(subject("cpu"), steps("cpu"), NOW)
+    new = old.model_copy(update={"measured_at": "2026-02-01T12:00:00Z", "error": "0.02"})
+    gpu = fitted(subject("NVIDIA-L4"), steps("NVIDIA-L4"), NOW)
+    other = new.model_copy(update={"model": "hf://org/other@0123abc"})
+    for order in ((old, new, gpu, other, None), (None, other, gpu, new, old)):
+        assert newest(order, spec("cpu")) == (gpu, new)
+
+
+def test_steps_with_drafts_are_not_of_the_model_alone() -> None:
+    assert can_be_measured(spec("cpu"))
+    assert not can_be_measured(spec("cpu", speculation={"method": "NGram"}))
+    assert isinstance(fitted(subject("cpu"), steps("cpu"), NOW), MeasuredCalibration)
