@@ -32,13 +32,15 @@ Facts = Callable[[Key], Awaitable[tuple[Model, tuple[Accelerator, ...]] | None]]
 
 @dataclass(frozen=True)
 class Target:
-    """A resource whose engines run by `plan`; `replicas` are names and addresses of their pods."""
+    """A resource whose engines run by `plan`; `replicas` are names and addresses of their pods,
+    `before` is what was found earlier under such a plan."""
 
     key: Key
     uid: str
     spec: LLMDeploymentSpec
     plan: PlanStatus
     replicas: tuple[tuple[str, str], ...]
+    before: MeasuredCalibration | None = None
 
 
 class Calibrator:
@@ -93,13 +95,13 @@ class Calibrator:
         if found is not None:
             self._found[target.uid] = (target.plan.revision, found)
             self._on_found(target.key)
-        if told and self.found(target.uid, target.plan) is None:
+        if told and target.before is None and found is None:
             self._due[target.uid] = asyncio.get_running_loop().time() + FIRST_SECONDS
 
     async def _fit(
         self, target: Target, told: Sequence[tuple[int, tuple[Sample, ...]]], facts: Facts
     ) -> MeasuredCalibration | None:
-        """What the steps give, if there are new ones and they can be trusted."""
+        """What the steps give, if they are new, can be trusted, and it is news."""
         counted = sum(total for total, _ in told)
         if counted == self._counted.get(target.uid, 0):
             return None
@@ -107,7 +109,7 @@ class Calibrator:
         if known is None:
             return None
         self._counted[target.uid] = counted
-        subject = Subject(target.spec, target.plan, *known)
+        subject = Subject(target.spec, target.plan, *known, target.before)
         samples = [sample for _, latest in told for sample in latest]
         try:
             async with self._fits:

@@ -6,6 +6,7 @@ from typing import Any
 from plimsoll_operator.api.quantity import parse_duration
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
 from plimsoll_operator.autoscale import Measured, Policy, Sample
+from plimsoll_operator.calibration.measured import in_use, measured_on
 from plimsoll_operator.calibrator import Target
 from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
@@ -62,7 +63,8 @@ def calibration_target(store: Store, resource: Resource) -> Target | None:
         return None
     started = status.plan.revision if status.limits is None else status.limits.started_revision
     replicas = ready_replicas(store, resource.key, started)
-    return Target(resource.key, resource.uid, spec, status.plan, replicas)
+    before = measured_on(status.plan, in_use(status.calibration, spec))
+    return Target(resource.key, resource.uid, spec, status.plan, replicas, before)
 
 
 def scales_automatically(spec: LLMDeploymentSpec | None) -> bool:

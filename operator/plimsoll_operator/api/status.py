@@ -128,6 +128,13 @@ class MeasuredCalibration(ApiModel):
     bandwidth_efficiency: Quantity | None = Field(
         default=None, description="The same of the memory bandwidth."
     )
+    attention_efficiency: Quantity | None = Field(
+        default=None, description="Of cpu: share of the peak compute that attention reaches."
+    )
+    kv_cache_efficiency: Quantity | None = Field(
+        default=None,
+        description="Of cpu: share of the memory bandwidth at which the KV cache is read.",
+    )
     step_overhead: Duration | None = Field(
         default=None, description="Time of a step that neither computes nor reads."
     )

@@ -5,7 +5,8 @@ all that serve this model. A plan that is in force stays as it is; the next one 
 figures, and its record has them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -18,18 +19,12 @@ from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.calibration import (
-    BANDWIDTH,
-    COMPUTE,
-    SEQUENCE,
-    STEP,
-    CalibrationError,
-    Sample,
-    calibrate,
-)
+from plimsoll_planner.calibration import CalibrationError, Sample, calibrate
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
+from plimsoll_planner.step_time import StepTime
 
 MOST_SAMPLES = 1024
 LEAST_SAMPLES = 200
@@ -40,21 +35,22 @@ LEAST_DETERMINED = 2
 """Where steps are all alike one figure takes all the blame, and no other load is told by it."""
 LEAST_ERROR = 0.01
 """What a fit may claim at best: traffic is never that of the steps that it was made of."""
-TELL_CHANGE = 1.10
-"""Factor by which a figure must have changed to be told again."""
-_SHARES = {COMPUTE: "compute_efficiency", BANDWIDTH: "bandwidth_efficiency"}
-_TIMES = {STEP: "step_overhead", SEQUENCE: "sequence_overhead"}
+TELL_CHANGE = 0.05
+"""By how much more than a new fit the one before must be off before the new one is told."""
+_SECONDS, _OVERHEAD, _EFFICIENCY = "_seconds", "_overhead", "_efficiency"
+"""The parameter `step_seconds` is the field `step_overhead`, `compute` is `compute_efficiency`."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """What is measured: `model`, as `spec` names it, under `plan`. `known` accelerators go before
-    the catalogue."""
+    the catalogue, `before` is what was found earlier."""
 
     spec: LLMDeploymentSpec
     plan: PlanStatus
     model: Model
     known: tuple[Accelerator, ...]
+    before: MeasuredCalibration | None = None
 
 
 def model_of(spec: LLMDeploymentSpec) -> str:
@@ -68,34 +64,39 @@ def can_be_measured(spec: LLMDeploymentSpec) -> bool:
     return spec.speculation.method is SpeculationMethod.DISABLED
 
 
-def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCalibration:
+def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCalibration | None:
     """The calibration that `samples` of its engines give, as of `now` (RFC 3339).
 
-    Raises CalibrationError where no fit can be trusted.
+    None where that found before still explains them. Raises CalibrationError where no fit can be
+    trusted.
     """
     usable = [item for item in samples if 0 < item.seconds <= LONGEST_SECONDS]
     if len(usable) < LEAST_SAMPLES:
         raise CalibrationError(f"{len(usable)} steps measured, {LEAST_SAMPLES} needed")
     plan = subject.plan
     shape = _shape(plan, subject.known)
-    found = calibrate(model_facts(subject.model), shape, _thinned(usable))
+    facts, taken = model_facts(subject.model), _thinned(usable)
+    found = calibrate(facts, shape, taken)
     if len(found.determined) < LEAST_DETERMINED:
         raise CalibrationError(
             f"the steps are too much alike: they tell {found.determined or 'nothing'}"
         )
-    figures: dict[str, str] = {}
-    for name in found.determined:
-        if name in _SHARES:
-            figures[_SHARES[name]] = _decimal(getattr(found, name))
-        else:
-            figures[_TIMES[name]] = _decimal(getattr(found, name) * 1e3) + "ms"
-    return MeasuredCalibration(
-        accelerator=plan.accelerator,
-        model=model_of(subject.spec),
-        error=_decimal(max(LEAST_ERROR, found.error)),
-        samples=found.samples,
-        measured_at=now,
-        **figures,
+    before = measured_on(plan, in_use(subject.before, subject.spec))
+    if before is not None:
+        gpu = _calibrated(shape.accelerator, before)
+        step = step_time(facts, replace(shape, accelerator=gpu))
+        if _off(step, taken) <= found.error + TELL_CHANGE:
+            return None
+    figures = dict(_field(name, getattr(found, name)) for name in found.determined)
+    return MeasuredCalibration.model_validate(
+        {
+            "accelerator": plan.accelerator,
+            "model": model_of(subject.spec),
+            "error": _decimal(max(LEAST_ERROR, found.error)),
+            "samples": found.samples,
+            "measured_at": now,
+            **figures,
+        }
     )
 
 
@@ -112,6 +113,14 @@ def parse_calibration(raw: object) -> MeasuredCalibration | None:
         return MeasuredCalibration.model_validate(raw)
     except ValidationError:
         return None
+
+
+def measured_on(
+    plan: PlanStatus, measured: MeasuredCalibration | None
+) -> MeasuredCalibration | None:
+    """`measured`, if it is of the plan's accelerator."""
+    of_it = measured is not None and measured.accelerator == plan.accelerator
+    return measured if of_it else None
 
 
 def newest(
@@ -142,41 +151,44 @@ def with_measured(
 
 
 def _calibrated(base: Accelerator, measured: MeasuredCalibration) -> Accelerator:
-    told: Mapping[str, Any] = measured.model_dump()
-    shares = {
-        name: float(parse_quantity(told[field])) for name, field in _SHARES.items() if told[field]
-    }
-    times: dict[str, Any] = {
-        name: parse_duration(told[field]) for name, field in _TIMES.items() if told[field]
-    }
+    figures = _figures(measured)
+    times: dict[str, Any] = {name: figures[name] for name in figures if name.endswith(_SECONDS)}
+    shares = {name: figures[name] for name in figures.keys() - times.keys()}
     efficiency = replace(base.efficiency, **shares, error=float(measured.error))
     return replace(base, efficiency=efficiency, **times)
 
 
 def told(resource: Resource, found: MeasuredCalibration | None) -> MeasuredCalibration | None:
-    """What the status should say: `found` where it is news, else what it says already."""
+    """What the status should say: `found` if it is of its model, else what it says already."""
     before = resource.status.calibration
-    if resource.spec is not None:
-        before, found = (in_use(item, resource.spec) for item in (before, found))
-    if found is None:
+    if resource.spec is None:
         return before
-    if before is None or before.accelerator != found.accelerator:
-        return found
-    old, new = _figures(before), _figures(found)
-    if old.keys() != new.keys():
-        return found
-    return found if any(_differ(old[name], new[name]) for name in old) else before
+    return in_use(found, resource.spec) or in_use(before, resource.spec)
+
+
+def _off(step: StepTime, samples: Sequence[Sample]) -> float:
+    """Median relative error of `step` on them."""
+    return statistics.median(
+        abs(step(item.tokens, item.sequences, item.context, item.pairs) / item.seconds - 1)
+        for item in samples
+    )
+
+
+def _field(parameter: str, value: float) -> tuple[str, str]:
+    if parameter.endswith(_SECONDS):
+        return parameter.removesuffix(_SECONDS) + _OVERHEAD, _decimal(value * 1e3) + "ms"
+    return parameter + _EFFICIENCY, _decimal(value)
 
 
 def _figures(measured: MeasuredCalibration) -> dict[str, float]:
-    told = measured.model_dump()
-    fields = (*_SHARES.values(), *_TIMES.values())
-    return {name: float(told[name].removesuffix("ms")) for name in fields if told[name]}
-
-
-def _differ(one: float, other: float) -> bool:
-    low, high = sorted((one, other))
-    return high > low * TELL_CHANGE
+    """The fitted parameters by their names."""
+    found: dict[str, float] = {}
+    for field, value in measured.model_dump(exclude_none=True).items():
+        if field.endswith(_OVERHEAD):
+            found[field.removesuffix(_OVERHEAD) + _SECONDS] = parse_duration(value)
+        elif field.endswith(_EFFICIENCY):
+            found[field.removesuffix(_EFFICIENCY)] = float(parse_quantity(value))
+    return found
 
 
 def _shape(plan: PlanStatus, known: tuple[Accelerator, ...]) -> Shape:

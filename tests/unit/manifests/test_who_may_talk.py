@@ -119,7 +119,7 @@ def test_ports_are_those_that_the_pods_have() -> None:
     for name in SPECS:
         (deployment,) = (each for each in rendered(name) if each["kind"] == "Deployment")
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
-        assert [port["containerPort"] for port in container["ports"]] == [8000]
+        assert [port["containerPort"] for port in container["ports"]] == [8000, ADMIN_PORT]
     (container,) = find("Deployment", "plimsoll-operator")["spec"]["template"]["spec"]["containers"]
     assert [port["containerPort"] for port in container["ports"]] == [8080]
 

@@ -68,10 +68,16 @@ def steps(product: str, count: int = 600, slower: float = 1.0, seed: int = 3) ->
     return found
 
 
+def fit(given: Subject, samples: list[Sample]) -> MeasuredCalibration:
+    found = fitted(given, samples, NOW)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("product", ["cpu", "NVIDIA-L4"])
 def test_the_next_plan_is_made_with_what_was_measured(product: str) -> None:
     given = subject(product)
-    found = fitted(given, steps(product, slower=1.6), NOW)
+    found = fit(given, steps(product, slower=1.6))
     assert (found.accelerator, found.model, found.measured_at) == (product, "builtin://tiny", NOW)
     assert float(found.error) < 0.05
     assert 500 <= found.samples < 600
@@ -88,17 +94,28 @@ def test_the_next_plan_is_made_with_what_was_measured(product: str) -> None:
     assert high / low < 1.35 < high_before / low_before
 
 
-def test_the_same_steps_give_the_same_and_only_news_are_told() -> None:
-    given = subject("cpu")
-    first = fitted(given, steps("cpu"), NOW)
-    assert fitted(given, steps("cpu"), NOW) == first
-    later = fitted(given, steps("cpu", seed=4), "2026-02-01T12:00:00Z")
-    slower = fitted(given, steps("cpu", slower=1.5), NOW)
+@pytest.mark.parametrize("product", ["cpu", "NVIDIA-L4"])
+def test_what_was_found_stands_while_it_explains_the_steps(product: str) -> None:
+    given = subject(product)
+    first = fit(given, steps(product))
+    assert fit(given, steps(product)) == first
+    after = replace(given, before=first)
+    assert fitted(after, steps(product, seed=4), "2026-02-01T12:00:00Z") is None
+    slower = fitted(after, steps(product, slower=1.2), NOW)
+    assert slower is not None
+    assert slower != first
+    # Of another model or accelerator it says nothing.
+    for change in ({"model": "hf://org/other"}, {"accelerator": "NVIDIA-T4"}):
+        other = replace(given, before=first.model_copy(update=change))
+        assert fitted(other, steps(product, seed=4), NOW) is not None
+
+
+def test_the_status_says_the_newest_of_its_model() -> None:
+    first, slower = fit(subject("cpu"), steps("cpu")), fit(subject("cpu"), steps("cpu", slower=2))
     spoken = first.model_dump(mode="json", by_alias=True, exclude_none=True)
     there = resource(spec={"model": {"source": "builtin://tiny"}}, status={"calibration": spoken})
     assert there.status.calibration == first
     assert told(there, None) == first
-    assert told(there, later) == first
     assert told(there, slower) == slower
     model = {"source": "hf://org/other", "revision": "0123abc"}
     other = resource(spec={"model": model}, status={"calibration": spoken})
@@ -107,7 +124,7 @@ def test_the_same_steps_give_the_same_and_only_news_are_told() -> None:
 
 
 def test_it_is_of_one_model() -> None:
-    found = fitted(subject("cpu"), steps("cpu"), NOW)
+    found = fit(subject("cpu"), steps("cpu"))
     assert in_use(found, spec("cpu")) == found
     edited = spec("cpu", model={"source": "hf://org/other", "revision": "0123abc"})
     assert in_use(found, edited) is None
@@ -127,7 +144,7 @@ def test_steps_that_are_all_alike_say_nothing_of_others(product: str) -> None:
 
 
 def test_however_many_steps_there_are_the_fit_is_bounded() -> None:
-    found = fitted(subject("cpu"), steps("cpu", 3000), NOW)
+    found = fit(subject("cpu"), steps("cpu", 3000))
     assert found.samples <= MOST_SAMPLES
 
 
@@ -140,14 +157,14 @@ def test_times_that_are_none_do_not_count(seconds: float) -> None:
 
 @pytest.mark.parametrize("field", ["computeEfficiency", "stepOverhead", "error"])
 def test_a_status_that_somebody_has_written_is_no_calibration(field: str) -> None:
-    found = fitted(subject("cpu"), steps("cpu"), NOW)
+    found = fit(subject("cpu"), steps("cpu"))
     spoilt = found.model_dump(mode="json", by_alias=True, exclude_none=True) | {field: "nan"}
     there = resource(spec={"model": {"source": "builtin://tiny"}}, status={"calibration": spoilt})
     assert there.status.calibration is None
 
 
 def test_what_is_known_of_others_stays() -> None:
-    found = fitted(subject("cpu"), steps("cpu"), NOW)
+    found = fit(subject("cpu"), steps("cpu"))
     l4 = find("NVIDIA-L4")
     assert l4 is not None
     named = [item.name for item in with_measured((l4,), [found])]
@@ -158,9 +175,9 @@ def test_what_is_known_of_others_stays() -> None:
 
 
 def test_the_newest_of_each_accelerator_counts_whoever_measured_it() -> None:
-    old = fitted(subject("cpu"), steps("cpu"), NOW)
+    old = fit(subject("cpu"), steps("cpu"))
     new = old.model_copy(update={"measured_at": "2026-02-01T12:00:00Z", "error": "0.02"})
-    gpu = fitted(subject("NVIDIA-L4"), steps("NVIDIA-L4"), NOW)
+    gpu = fit(subject("NVIDIA-L4"), steps("NVIDIA-L4"))
     other = new.model_copy(update={"model": "hf://org/other@0123abc"})
     for order in ((old, new, gpu, other, None), (None, other, gpu, new, old)):
         assert newest(order, spec("cpu")) == (gpu, new)
@@ -169,4 +186,3 @@ def test_the_newest_of_each_accelerator_counts_whoever_measured_it() -> None:
 def test_steps_with_drafts_are_not_of_the_model_alone() -> None:
     assert can_be_measured(spec("cpu"))
     assert not can_be_measured(spec("cpu", speculation={"method": "NGram"}))
-    assert isinstance(fitted(subject("cpu"), steps("cpu"), NOW), MeasuredCalibration)

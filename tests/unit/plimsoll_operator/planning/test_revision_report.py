@@ -79,6 +79,33 @@ async def test_another_answer_is_said_field_by_field(cluster: MemoryCluster) -> 
     assert line.split()[1:3] == ["77", "→"]
 
 
+async def test_what_engines_have_measured_is_told(cluster: MemoryCluster) -> None:
+    used = {
+        "accelerator": "cpu",
+        "model": "builtin://tiny",
+        "stepOverhead": "5ms",
+        "error": "0.04",
+        "samples": 900,
+        "measuredAt": "2026-01-31T12:00:00Z",
+    }
+    found = items(cluster)
+    found[1]["data"]["inputs"]["measured"] = [used]
+    raw = cluster.objects[RESOURCE.name, "ml", "chat"]
+    newer = {**used, "samples": 950, "error": "0.02"}
+    cluster.objects[RESOURCE.name, "ml", "chat"] = {
+        **raw,
+        "status": {**raw["status"], "calibration": newer},
+    }
+    text = " ".join(report(cluster, found).split())
+    assert "calibrated by 900 steps measured on cpu" in text
+    assert "off by 4.0%: used" in text
+    assert "by 950 steps" in text
+    assert "off by 2.0%: the next plan will use it" in text
+    # What was recorded is planned with it again, and that is slower than what is kept.
+    assert "another answer today" in text
+    assert "calibrated" not in report(cluster, found, 0)
+
+
 def without_plan(data: Any) -> None:
     data.pop("plan")
 
