@@ -42,14 +42,14 @@ class AdminAccess:
     async def run(self) -> None:
         """Tells new namespaces at once, and all of them every AGAIN_SECONDS; never ends."""
         while True:
-            pause = AGAIN_SECONDS
             try:
                 await self.tell()
             except ClusterError as error:
                 logger.warning("engines not told of keys", extra={"error": str(error)})
-                pause = RETRY_SECONDS
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             try:
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(AGAIN_SECONDS):
                     await self._news.wait()
             except TimeoutError:
                 self._told.clear()

@@ -203,7 +203,9 @@ class Cluster:
     ) -> Object:
         configuration = self._client.configuration
         url = configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "User-Agent": "plimsoll-operator"}
+        # The one path that is served as its own media type and no other.
+        accept = "application/jwk-set+json" if path == TOKEN_KEYS_PATH else "application/json"
+        headers = {"Accept": accept, "User-Agent": "plimsoll-operator"}
         for setting in configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
