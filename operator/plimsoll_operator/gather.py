@@ -63,7 +63,8 @@ def calibration_target(store: Store, resource: Resource) -> Target | None:
     spec, status = resource.spec, resource.status
     if spec is None or status.plan is None or status.plan_generation != resource.generation:
         return None
-    replicas = ready_replicas(store, resource.key, status.plan.revision)
+    started = status.plan.revision if status.limits is None else status.limits.started_revision
+    replicas = ready_replicas(store, resource.key, started)
     before = measured_on(status.plan, in_use(status.calibration, spec))
     return Target(resource.key, resource.uid, spec, status.plan, replicas, before)
 

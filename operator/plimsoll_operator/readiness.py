@@ -37,7 +37,11 @@ def readiness(
         )
     served = f"{resource.name} serves by this generation's plan"
     lacking = _lacking(situation, progress)
-    told = (describe(situation.refusals), "" if lacking is None else lacking.message)
+    told = (
+        describe(situation.refusals),
+        "" if lacking is None else lacking.message,
+        situation.limits.told(situation.standing.plan),
+    )
     message = "; ".join((served, *filter(None, told)))
     return (
         Finding(READY, status=True, reason="Serving", message=message),
@@ -92,6 +96,8 @@ def _progress(
         if lacking is not None:
             return lacking.reason, f"{message}; {lacking.message}"
         return "RollingOut", message
+    if situation.limits.lacking and not _was_ready(resource):
+        return "ChangingLimits", situation.limits.told(situation.standing.plan)
     return None
 
 
@@ -103,8 +109,7 @@ def _lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
     """What keeps replicas from serving, as far as the cluster says it; None where all serve."""
     if progress.ready_updated >= situation.replicas:
         return None
-    plan = situation.standing.plan
-    trouble = pod_trouble(situation.observed.pods, None if plan is None else plan.revision)
+    trouble = pod_trouble(situation.observed.pods, situation.started)
     if not progress.failure:
         return trouble
     refused = refused_pods(situation.replicas - progress.replicas, progress.failure)

@@ -16,6 +16,7 @@ from plimsoll_operator.difference import difference
 from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.history import revision_actions
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
@@ -56,7 +57,7 @@ class Outcome:
 class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
-    gave last."""
+    gave last, `limits` what is to be said of those in force."""
 
     resource: Resource
     standing: Standing
@@ -64,6 +65,7 @@ class Desired:
     image: EngineImage
     drift: Drift = NO_NEWS
     calibration: MeasuredCalibration | None = None
+    limits: LimitsReport = NO_REPORT
 
 
 def reconcile(
@@ -84,11 +86,13 @@ def reconcile(
     done: tuple[Action, ...] = ()
     replicas = 0
     scale: int | None = None
+    started = standing.plan
     if resource.spec is not None and standing.plan is not None and trouble is None:
         replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            wanted = children(resource, resource.spec, standing.plan, desired.image, replicas)
+            started = pods_plan(resource, resource.spec, standing.plan, desired.image, observed)
+            wanted = children(resource, resource.spec, started, desired.image, replicas)
             limit = resource.spec.revision_history_limit
             revisions = revision_actions(resource, standing, observed, limit)
             actions = (*revisions, *_actions(resource, wanted, observed))
@@ -105,6 +109,8 @@ def reconcile(
         replicas=replicas,
         drift=desired.drift,
         calibration=told(resource, desired.calibration),
+        started=None if started is None else started.revision,
+        limits=desired.limits,
         pending=tuple(
             " ".join(action.key)
             for action in actions

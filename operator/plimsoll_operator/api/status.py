@@ -144,6 +144,19 @@ class ScalingDecision(ApiModel):
     correction: str = Field(description="Factor on it, learned from promises kept and missed.")
 
 
+class LimitsStatus(ApiModel):
+    """Limits that engines say they run under; changed without restarting them where they can."""
+
+    max_num_seqs: int = Field(description="Most sequences that one replica runs at once.")
+    max_num_batched_tokens: int = Field(description="Most new tokens in one step.")
+    kv_cache_tokens: int = Field(description="Tokens of its KV cache that one replica uses.")
+    replicas: int = Field(description="Ready replicas that run under these limits.")
+    started_revision: str = Field(
+        description="Plan that these replicas were started by, whose limits are the most that they "
+        "can take."
+    )
+
+
 class MeasuredCalibration(ApiModel):
     """What the engines' own steps say of this model on this accelerator; the next plan uses it."""
 
@@ -230,6 +243,9 @@ class LLMDeploymentStatus(ApiModel):
         description="The last changes of the replica count by the operator, newest last.",
         max_length=10,
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    limits: LimitsStatus | None = Field(
+        default=None, description="Limits in force, as the engines of the plan's pods say."
     )
     calibration: MeasuredCalibration | None = Field(
         default=None, description="Figures of the performance model, fitted to measured steps."

@@ -4,6 +4,7 @@ from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.engine import (
     CPU,
     GRACE_SECONDS,
@@ -75,6 +76,7 @@ def _pod(
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
             {"name": "cache", "emptyDir": {}},
+            admin_trust.volume(),
             *mount.volumes,
         ],
         # Empty rather than absent, so that what somebody adds here is taken out again.

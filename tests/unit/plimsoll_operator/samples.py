@@ -106,6 +106,9 @@ def merged(base: Any, wanted: Any) -> Any:
     return copy.deepcopy(wanted)
 
 
+ROLLED_OUT = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
+
+
 @dataclass
 class World:
     """The children of one resource, as an API server and its controllers would keep them."""
@@ -146,6 +149,7 @@ class World:
                     "replicas": count,
                     "updatedReplicas": count,
                     "readyReplicas": count,
+                    "conditions": [ROLLED_OUT],
                 }
 
     def rendered(self) -> dict[ChildKey, dict[str, Any]]:

@@ -49,7 +49,8 @@ def test_two_revisions_are_compared(
     assert {"field": "pin.maxNumSeqs", "old": None, "new": "4"} in change["spec"]
     seqs = next(item for item in change["plan"] if item["field"] == "maxNumSeqs")
     assert seqs["new"] == "4"
-    assert change["rollout"]["restarts"]
+    assert not change["rollout"]["restarts"]
+    assert "take the new limits" in change["rollout"]["text"]
 
 
 def test_a_revision_and_a_file_of_the_same_are_one(

@@ -113,7 +113,7 @@ def test_pod_security_restricted(case: str) -> None:
     assert security["allowPrivilegeEscalation"] is False
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert security["readOnlyRootFilesystem"] is True
-    allowed = {"emptyDir", "persistentVolumeClaim", "image"}
+    allowed = {"emptyDir", "persistentVolumeClaim", "image", "configMap"}
     for volume in spec["volumes"]:
         assert set(volume) - {"name"} <= allowed
 
@@ -141,6 +141,7 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
         "--port=8000",
         "--admin-host=0.0.0.0",
         "--admin-port=9090",
+        "--admin-trust-file=/etc/plimsoll/admin/trust.json",
         "--device=cpu",
         "--dtype=float32",
         "--max-model-len=2048",
@@ -213,11 +214,15 @@ def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
         method, 3, model=argument, disable_by_batch_size=8, revision=draft.get("revision")
     )
     assert not any(each.startswith("--revision") for each in container["args"])
-    declared = [volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache")]
+    declared = [
+        volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache", "admin")
+    ]
     assert [volume["name"] for volume in declared] == volumes
     claims = [volume.get("persistentVolumeClaim") for volume in declared]
     assert claims.count({"claimName": "claim", "readOnly": True}) <= 1
-    mounts = [item for item in container["volumeMounts"] if item["name"] not in ("tmp", "cache")]
+    mounts = [
+        item for item in container["volumeMounts"] if item["name"] not in ("tmp", "cache", "admin")
+    ]
     assert [item["name"] for item in mounts] == volumes
     assert all(item["readOnly"] for item in mounts)
     if argument.startswith("/"):
