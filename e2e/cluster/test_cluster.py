@@ -222,7 +222,8 @@ def test_pods_reach_the_api_server_as_their_service_account(web: list[str]) -> N
 
 
 def test_logs_come_through_the_kubelet(web: list[str]) -> None:
-    assert {fetch(node_url()) for _ in range(40)} == set(web)
+    # On a busy machine one of so many connections at once may be reset; the next one comes through.
+    assert {fetch_or_none(node_url()) for _ in range(40)} - {None} == set(web)
     assert "GET / HTTP/1.1" in kubectl("-n", "web", "logs", web[0])
 
 

@@ -22,6 +22,11 @@ def rolled_out(kubectl: Kubectl, name: str) -> Object | None:
     return resource if plans == {revision} else None
 
 
+def sized(resource: Object) -> Object:
+    """Its plan but for the latency predicted, which follows what its engines measure meanwhile."""
+    return {key: value for key, value in resource["status"]["plan"].items() if key != "predicted"}
+
+
 def test_edit_and_edit_back(kubectl: Kubectl, proxy: str, serving: str) -> None:
     before = children(kubectl, serving)
     assert len(before) == 6, sorted(before)
@@ -50,4 +55,4 @@ def test_edit_and_edit_back(kubectl: Kubectl, proxy: str, serving: str) -> None:
     assert traffic.failures == []
     assert len(traffic.answers) > 10
     assert children(kubectl, serving) == before
-    assert last["status"]["plan"] == first["status"]["plan"]
+    assert sized(last) == sized(first)

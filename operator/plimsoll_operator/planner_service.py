@@ -120,9 +120,9 @@ class PlannerService:
         asked = await self._question(resource, resource.spec)
         if isinstance(asked, Trouble):
             return known or Standing(trouble=asked)
-        found, request = asked
+        found, request, measured = asked
         # Those of the request, whatever comes meanwhile.
-        accelerators, measured = self._accelerator_resources, self._measured(resource.spec)
+        accelerators = self._accelerator_resources
         result = await self._plans.get(
             request, lambda: asyncio.to_thread(_timed_plan, request, self._trial_requests)
         )
@@ -153,21 +153,22 @@ class PlannerService:
 
     async def _question(
         self, resource: Resource, spec: LLMDeploymentSpec
-    ) -> tuple[SourceModels, PlanRequest] | Trouble:
-        """What the planner is to be asked, and the models that it is about."""
+    ) -> tuple[SourceModels, PlanRequest, tuple[MeasuredCalibration, ...]] | Trouble:
+        """What the planner is to be asked, and the models and calibrations that it is about."""
         try:
             found = await self._models_of(resource, spec)
         except ModelSourceError as error:
             return Trouble("ModelConfigUnavailable", str(error), error.transient)
         self._look()
-        accelerators = with_measured(self._accelerators, self._measured(spec))
+        measured = self._measured(spec)
+        accelerators = with_measured(self._accelerators, measured)
         try:
             request = plan_request(
                 spec, found.target.model, self._pools, accelerators, found.draft_model
             )
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))
-        return found, request
+        return found, request, measured
 
     def _measured(self, spec: LLMDeploymentSpec) -> tuple[MeasuredCalibration, ...]:
         """What engines have measured of its model, its own and those of others."""
