@@ -11,7 +11,7 @@ from plimsoll_operator.api.template import PodTemplate
 
 ENGINE = "engine"
 OWN_LABELS = ("plimsoll.dev/", "app.kubernetes.io/")
-OWN_VOLUMES = frozenset({"tmp", "cache", "shm", "model", "draft-model", "api-keys"})
+OWN_VOLUMES = frozenset({"tmp", "cache", "shm", "model", "draft-model", "api-keys", "admin"})
 NOT_OF_PODS = {
     "serviceAccountName": "engines run as an account of their own, which may do nothing",
     "serviceAccount": "engines run as an account of their own, which may do nothing",

@@ -5,6 +5,7 @@ from typing import Any
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template import PodTemplate
+from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.engine import (
     CPU,
     GRACE_SECONDS,
@@ -97,6 +98,7 @@ def _pod(
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
             cache_volume(spec),
+            admin_trust.volume(),
             *mount.volumes,
             *secret_volumes(spec),
         ],

@@ -9,6 +9,7 @@ from typing import Any
 from plimsoll_operator.api.spec import LLMDeploymentSpec, Speculation, SpeculationMethod
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.labels import ADMIN_PORT, PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
@@ -46,8 +47,9 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         "served-model-name": spec.model.served_name or name,
         "host": "0.0.0.0",  # noqa: S104 - pods are reached at their own address
         "port": PORT,
-        "admin-host": "0.0.0.0",  # noqa: S104 - from there it is only read
+        "admin-host": "0.0.0.0",  # noqa: S104 - as above; who comes must show a token
         "admin-port": ADMIN_PORT,
+        "admin-trust-file": f"{admin_trust.MOUNT_PATH}/{admin_trust.FILE}",
         "device": device,
         "dtype": _DTYPES.get(plan.precision.weights, "auto"),
         "max-model-len": plan.max_model_len,
@@ -90,6 +92,7 @@ def container(
     mounts = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
         {"name": "cache", "mountPath": CACHE_PATH},
+        admin_trust.mount(),
         *mount.mounts,
         *secret_mounts(spec),
     ]

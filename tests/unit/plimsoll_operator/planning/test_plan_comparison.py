@@ -107,7 +107,7 @@ def test_less_load_leaves_it_to_the_autoscaler() -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"pin": {"maxNumSeqs": 16}}, "maxNumSeqs"),
+        ({"pin": {"maxNumSeqs": 2048}}, "maxNumSeqs"),
         ({"accelerators": {"allow": ["NVIDIA-H200"]}}, "accelerator"),
     ],
 )
@@ -143,7 +143,15 @@ def test_a_plan_stands_whatever_the_nodes_have_become() -> None:
 def test_what_runs_counts_not_what_was_planned() -> None:
     old = running(deployment(), replicas=5)
     assert "autoscaler" in one(old, deployment(rate="9")).rollout.text
-    assert one(old, deployment(pin={"maxNumSeqs": 16})).rollout.text.startswith("replaces 5 ")
+    more = deployment(pin={"maxNumSeqs": 2048})
+    assert one(old, more).rollout.text.startswith("replaces 5 ")
+
+
+def test_lower_limits_are_taken_without_a_restart() -> None:
+    change = one(deployment(), deployment(rate="4", pin={"maxNumSeqs": 64}))
+    assert "maxNumSeqs" in fields(change)
+    assert not change.rollout.restarts
+    assert change.rollout.text.endswith("; running pods take the new limits as they serve")
 
 
 def test_with_an_autoscaler_outside_replicas_are_its_own() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.template_rules import OWN_VOLUMES
 from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
@@ -141,7 +142,7 @@ def test_pod_security_restricted(case: str) -> None:
     assert security["allowPrivilegeEscalation"] is False
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert security["readOnlyRootFilesystem"] is True
-    allowed = {"emptyDir", "persistentVolumeClaim", "image", "secret"}
+    allowed = {"emptyDir", "persistentVolumeClaim", "image", "configMap", "secret"}
     for volume in spec["volumes"]:
         assert set(volume) - {"name"} <= allowed
 
@@ -161,6 +162,11 @@ def test_a_template_is_laid_over_the_pod() -> None:
     assert metadata["annotations"] == {"scrape": "no"}
     assert metadata["labels"]["team"] == "ml"
     assert deployed["spec"]["selector"]["matchLabels"].items() <= metadata["labels"].items()
+
+
+def test_a_template_cannot_take_the_place_of_the_operators_volumes() -> None:
+    used = {volume["name"] for case in CASES for volume in pod(case)["volumes"]}
+    assert used - OWN_VOLUMES == {"spool"}
 
 
 def test_secrets_are_named_and_never_read() -> None:
@@ -200,6 +206,7 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
         "--port=8000",
         "--admin-host=0.0.0.0",
         "--admin-port=9090",
+        "--admin-trust-file=/etc/plimsoll/admin/trust.json",
         "--device=cpu",
         "--dtype=float32",
         "--max-model-len=2048",
@@ -272,11 +279,15 @@ def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
         method, 3, model=argument, disable_by_batch_size=8, revision=draft.get("revision")
     )
     assert not any(each.startswith("--revision") for each in container["args"])
-    declared = [volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache")]
+    declared = [
+        volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache", "admin")
+    ]
     assert [volume["name"] for volume in declared] == volumes
     claims = [volume.get("persistentVolumeClaim") for volume in declared]
     assert claims.count({"claimName": "claim", "readOnly": True}) <= 1
-    mounts = [item for item in container["volumeMounts"] if item["name"] not in ("tmp", "cache")]
+    mounts = [
+        item for item in container["volumeMounts"] if item["name"] not in ("tmp", "cache", "admin")
+    ]
     assert [item["name"] for item in mounts] == volumes
     assert all(item["readOnly"] for item in mounts)
     if argument.startswith("/"):
