@@ -13,6 +13,7 @@ from plimsoll_operator.api.formats import BY_PATTERN
 from plimsoll_operator.api.rules import ACCELERATOR_RULES, RULES, Rule
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.template_rules import template_problems
+from plimsoll_operator.api.time_zone import zone
 
 M = TypeVar("M", bound=BaseModel)
 MAX_NAME_LENGTH = 53
@@ -75,9 +76,19 @@ def parse_spec(raw: object) -> LLMDeploymentSpec:
     if not isinstance(raw, Mapping):
         raise InvalidSpecError((Problem("spec", "is required and must be an object"),))
     spec = _checked(LLMDeploymentSpec, raw, RULES)
-    problems = tuple(
-        Problem(f"spec.template.{path}", message)
-        for path, message in template_problems(spec.template)
+    problems = (
+        *(
+            Problem(f"spec.template.{path}", message)
+            for path, message in template_problems(spec.template)
+        ),
+        *(
+            Problem(
+                f"spec.scaling.schedules[{each.name}].timeZone",
+                f"{each.time_zone!r}: there is no such time zone: give an IANA name",
+            )
+            for each in spec.scaling.schedules
+            if zone(each.time_zone) is None
+        ),
     )
     if problems:
         raise InvalidSpecError(problems)
