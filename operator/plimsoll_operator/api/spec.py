@@ -22,6 +22,9 @@ from plimsoll_operator.api.formats import (
     SERVED_NAME,
     SOURCE,
 )
+from plimsoll_operator.api.schedule import Schedule
+from plimsoll_operator.api.secrets import Authentication, Cache, TokenSource
+from plimsoll_operator.api.template import PodTemplate
 
 Duration = Annotated[str, DURATION.field()]
 Quantity = Annotated[str, QUANTITY.field()]
@@ -122,6 +125,16 @@ class Model(ModelSource):
         description="Longest prompt plus output in tokens. The model's own limit if absent.",
         ge=16,
         le=10_000_000,
+    )
+    token_from: TokenSource | None = Field(
+        default=None,
+        description="A token of the Hugging Face Hub for an hf:// source that is gated or private. "
+        "Only engine pods get it: give configFrom as well, which the operator reads instead.",
+    )
+    cache: Cache | None = Field(
+        default=None,
+        description="Where an hf:// source is kept, so that a pod that starts again does not "
+        "download it again. Absent: with the pod.",
     )
 
 
@@ -226,6 +239,15 @@ class Scaling(ApiModel):
     scale_down_stabilization: Duration = Field(
         default="300s", description="How long fewer replicas must have sufficed before one goes."
     )
+    schedules: list[Schedule] = Field(
+        default_factory=list,
+        description="More replicas at least than minReplicas, by time of day.",
+        max_length=16,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    )
 
 
 class Pin(ApiModel):
@@ -303,6 +325,9 @@ class LLMDeploymentSpec(ApiModel):
         description="Who may reach the engines' API, by NetworkPolicy. Absent: everybody; empty: "
         "nobody but the operator and monitoring.",
     )
+    authentication: Authentication | None = Field(
+        default=None, description="What clients of the engines' API must show. Absent: nothing."
+    )
     revision_history_limit: int = Field(
         default=10,
         description="How many earlier plans are kept as ControllerRevisions, besides the one in "
@@ -312,4 +337,8 @@ class LLMDeploymentSpec(ApiModel):
     )
     speculation: Speculation = Field(
         default=Speculation(), description="Whether tokens are drafted ahead, and how many."
+    )
+    template: PodTemplate | None = Field(
+        default=None,
+        description="An overlay on engine pods. Whoever sets it must be allowed to create pods.",
     )

@@ -18,6 +18,7 @@ CONFIG = {"configMapKeyRef": {"name": "facts"}}
 CLAIM = {"source": "pvc://claim/model", "configFrom": CONFIG}
 DRAFT = {"source": "pvc://drafts/small", "configFrom": CONFIG}
 HUB = {"source": "hf://org/model", "allowMovingRevision": True}
+OFFICE = {"name": "office", "start": "08:00", "end": "18:00", "minReplicas": 2}
 HOSTILE = (
     *("--trust-remote-code", "a --api-key=x", "a\n--x", "a\0b", "$(HOME)", "${HOME}", "`id`"),
     *("a;id", "a&&id", "a|id", '"', "'", "\\", "{{x}}", "%s", "../../etc/shadow", "/etc/shadow"),
@@ -130,7 +131,39 @@ PLACES: dict[str, Place] = {
     "scaling.scaleDownStabilization": Place(
         lambda value: {"scaling": {"scaleDownStabilization": value}}
     ),
+    **{
+        f"scaling.schedules[].{field}": Place(
+            lambda value, field=field: {  # type: ignore[misc]
+                "scaling": {"schedules": [{**OFFICE, field: value}], "maxReplicas": 4}
+            }
+        )
+        for field in ("name", "start", "end", "timeZone")
+    },
     "pin.kvCacheMemory": Place(lambda value: {"pin": {"kvCacheMemory": value}}),
+    **{
+        f"model.tokenFrom.secretKeyRef.{field}": Place(
+            lambda value, field=field: {  # type: ignore[misc]
+                "model": {**HUB, "tokenFrom": {"secretKeyRef": {"name": "hub", field: value}}}
+            },
+            lambda value: {value},
+        )
+        for field in ("name", "key")
+    },
+    "model.cache.claimName": Place(
+        lambda value: {"model": {**HUB, "cache": {"claimName": value}}}, lambda value: {value}
+    ),
+    **{
+        f"authentication.apiKeysFrom.secretKeyRef.{field}": Place(
+            lambda value, field=field: {  # type: ignore[misc]
+                "model": CLAIM,
+                "authentication": {
+                    "apiKeysFrom": {"secretKeyRef": {"name": "clients", field: value}}
+                },
+            },
+            lambda value: {value},
+        )
+        for field in ("name", "key")
+    },
     "access.namespaces[]": Place(
         lambda value: {"access": {"namespaces": [value]}}, lambda value: {value}
     ),
