@@ -4,6 +4,7 @@ PLIMSOLL_FLEET and PLIMSOLL_FLEET_NODES are other numbers to try. The times are 
 whose API server has cores of its own: it spends four times what the operator does.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -46,19 +47,14 @@ def fleet(system: Kubectl) -> Iterator[Kubectl]:
 
 
 def memory_mib(system: Kubectl) -> float:
-    """Resident memory of all processes of the operator's pod."""
+    """Resident memory of all processes of the operator's pod, as its kubelet says."""
     (pod,) = system.list("pods", "app.kubernetes.io/name=plimsoll-operator")
-    path = f"/api/v1/nodes/{pod['spec']['nodeName']}/proxy/metrics/cadvisor"
-    text = system.run("get", "--raw", path).stdout
-    name = pod["metadata"]["name"]
-    return (
-        metric(
-            text,
-            "container_memory_rss",
-            lambda line: f'pod="{name}"' in line and 'container="operator"' in line,
-        )
-        / 2**20
+    path = f"/api/v1/nodes/{pod['spec']['nodeName']}/proxy/stats/summary"
+    summary = json.loads(system.run("get", "--raw", path).stdout)
+    (found,) = (
+        item for item in summary["pods"] if item["podRef"]["name"] == pod["metadata"]["name"]
     )
+    return sum(int(each["memory"]["rssBytes"]) for each in found["containers"]) / 2**20
 
 
 def peak_until(reached: Callable[[], bool], system: Kubectl, what: str) -> float:
