@@ -51,3 +51,12 @@ def test_a_label_that_moves_a_pod_is_news() -> None:
     assert news(store, pod, 2, labels=labels)
     assert store.of_instance("Pod", KEY) == ()
     assert len(store.of_instance("Pod", ("ml", "other"))) == 1
+
+
+def test_short_texts_are_shared_between_objects() -> None:
+    text = json.dumps({"metadata": {"name": "a"}, "spec": {"ports": [{"name": "http"}]}})
+    one, other = (prune("Service", json.loads(text)) for _ in range(2))
+    assert one == other == json.loads(text)
+    names = [next(iter(item["spec"]["ports"][0].items())) for item in (one, other)]
+    assert names[0][0] is names[1][0]
+    assert names[0][1] is names[1][1]
