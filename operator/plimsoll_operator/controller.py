@@ -228,7 +228,8 @@ class Controller:
             return NO_REPORT
         ours = observed.pods_of(started.revision)
         pods = tuple(pod for pod in ready_replicas(self.store, resource.key) if pod[0] in ours)
-        return await self._limits.keep(resource.key, standing.plan, started, pods)
+        plan = standing.plan
+        return await self._limits.look(resource.key, plan, started, pods, self.queue.add)
 
     def _drift(
         self,
@@ -279,8 +280,9 @@ class Controller:
         self._limits.forget(key)
 
     def close(self) -> None:
-        """Ends what is being planned."""
+        """Ends what is being planned and asked."""
         self._planner.close()
+        self._limits.close()
 
 
 def _now() -> str:
