@@ -1,7 +1,7 @@
 """1,000 LLMDeployments and 2,000 GPU nodes that KWOK pretends: speed, memory, calls, a restart.
 
 PLIMSOLL_FLEET and PLIMSOLL_FLEET_NODES are other numbers to try. The times are those of a cluster
-whose API server has cores of its own: it spends four times what the operator does.
+whose API server has cores of its own: it spends nearly three times what the operator does.
 """
 
 import json
