@@ -55,6 +55,11 @@ e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here
 	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
 	$(BIN)/pytest e2e -s
 
+.PHONY: e2e-faults
+e2e-faults: setup ## crash at every write, a bad API server, 2,000 random specs (an hour)
+	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
+	PLIMSOLL_FAULTS_LONG=1 PLIMSOLL_CLUSTER=faults $(BIN)/pytest e2e/faults -s
+
 .PHONY: soak
 soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks and failures
 	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)
