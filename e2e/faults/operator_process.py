@@ -92,7 +92,10 @@ class OperatorProcess:
 
 
 def complaints(log: Path) -> list[dict[str, Any]]:
-    """Lines of a log that tell of an exception that nobody expected, or are no log lines."""
+    """Lines of a log that tell of an exception that nobody expected, or are no log lines.
+
+    That it will try again kopf says as an error.
+    """
     found: list[dict[str, Any]] = []
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         try:
@@ -100,6 +103,7 @@ def complaints(log: Path) -> list[dict[str, Any]]:
         except ValueError:
             found.append({"message": line})
             continue
-        if "exception" in entry or entry["level"] in ("error", "critical"):
+        wrong = entry["level"] in ("error", "critical") and "will retry" not in entry["message"]
+        if wrong or "exception" in entry:
             found.append(entry)
     return found

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Fault = Literal["drop", "cut", "silence"]
-ERRORS = {
+REASONS = {
     409: "Conflict",
     410: "Expired",
     429: "TooManyRequests",
     500: "InternalError",
     503: "ServiceUnavailable",
 }
+BUSY = (429, 500, 503)
+ERRORS = {"GET": BUSY, "PAGE": (410, *BUSY), "WATCH": (410, *BUSY)}
+WRITE_ERRORS = (409, *BUSY)
+"""What API servers answer: only writes conflict, only pages and watches expire."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,14 @@ class Fate:
 
     @property
     def reason(self) -> str:
-        return ERRORS.get(self.error or 0, "Unknown")
+        return REASONS.get(self.error or 0, "Unknown")
 
 
 class Faults(Protocol):
     """Decides for each request and each event of a watch."""
 
-    def request(self, method: str) -> Fate:
-        """`method` is HTTP's, or WATCH."""
+    def request(self, verb: str) -> Fate:
+        """`verb` is HTTP's, or WATCH, or PAGE for a part of a list."""
 
     def event(self) -> Fault | None:
         """What becomes of an event; silence lasts until the watch is left."""
@@ -49,7 +53,7 @@ class Faults(Protocol):
 class Peace:
     """Nothing goes wrong."""
 
-    def request(self, method: str) -> Fate:
+    def request(self, verb: str) -> Fate:
         return Fate()
 
     def event(self) -> Fault | None:
@@ -59,11 +63,14 @@ class Peace:
         return answers[-1]
 
 
-class Silence(Peace):
-    """Watches stay open and say nothing, those that are open too; all else works."""
+class Outage(Peace):
+    """The API server answers nothing but that it is not available."""
+
+    def request(self, verb: str) -> Fate:
+        return Fate(503)
 
     def event(self) -> Fault | None:
-        return "silence"
+        return "cut"
 
 
 @dataclass
@@ -82,13 +89,13 @@ class Rates(Peace):
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311 - it is to be foreseen
 
-    def request(self, method: str) -> Fate:
+    def request(self, verb: str) -> Fate:
         draw = self._random.random()
-        error = self._random.choice(sorted(ERRORS))
+        error = self._random.choice(ERRORS.get(verb, WRITE_ERRORS))
         if draw < self.errors:
             return Fate(error)
         if draw < self.errors + self.too_late:
-            return Fate(error, too_late=method != "WATCH")
+            return Fate(error, too_late=verb != "WATCH")
         if draw < self.errors + self.too_late + self.hang:
             return Fate(silent=True)
         return Fate(stale=self._random.random() < self.stale)

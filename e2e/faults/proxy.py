@@ -6,6 +6,7 @@ the API server and as whom. What goes wrong is for a `Faults` to say.
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -42,10 +43,10 @@ class ApiProxy:
         self.writes: list[Write] = []
         self.faults: Faults = Peace()
         self.after_write: Callable[[Write], Awaitable[bool]] | None = None
-        self.watches = 0
         self.port = 0
         self._session = session
         self._upstream = upstream
+        self._era = 0
         self._lists: dict[str, list[bytes]] = {}
         # A handler ends when its client has left, also while it says nothing.
         server = web.Server(self._answer, access_log=None, handler_cancellation=True)
@@ -80,6 +81,10 @@ class ApiProxy:
             "current-context": "faults",
         }
 
+    def silence_watches(self) -> None:
+        """Watches that are open now stay open and say nothing more."""
+        self._era += 1
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._handle(request)
@@ -91,7 +96,10 @@ class ApiProxy:
         if watch:
             return await self._watch(request)
         write = request.method in WRITES
-        fate = self.faults.request(request.method)
+        # Of a list without pages none can expire, and kopf ends when one does.
+        ours = request.headers.get("User-Agent") == "plimsoll-operator"
+        page = request.method == "GET" and "limit" in request.query and ours
+        fate = self.faults.request("PAGE" if page else request.method)
         if fate.silent:
             await asyncio.Event().wait()
         if fate.error is not None and not fate.too_late:
@@ -136,6 +144,8 @@ class ApiProxy:
         fate = self.faults.request("WATCH")
         if fate.silent:
             await asyncio.Event().wait()
+        if fate.error == 410:
+            return _expired()
         if fate.error is not None:
             return _refusal(fate)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -145,10 +155,10 @@ class ApiProxy:
                 return web.Response(
                     status=answer.status, body=body, content_type="application/json"
                 )
-            self.watches += 1
             await response.prepare(request)
+            era = self._era
             async for line in _lines(answer.content):
-                event = self.faults.event()
+                event = self.faults.event() if era == self._era else "silence"
                 if event == "drop":
                     continue
                 if event == "cut":
@@ -178,14 +188,23 @@ def _hang_up(request: web.BaseRequest) -> None:
 
 def _refusal(fate: Fate) -> web.Response:
     """An error as the API server words it."""
-    status = fate.error or 500
-    body = {
+    headers = {"Retry-After": "1"} if fate.error == 429 else {}
+    return web.json_response(_status(fate), status=fate.error or 500, headers=headers)
+
+
+def _expired() -> web.Response:
+    """A watch that ends at once, since what it would begin with is no longer known."""
+    event = {"type": "ERROR", "object": _status(Fate(410))}
+    return web.Response(body=json.dumps(event).encode() + b"\n", content_type="application/json")
+
+
+def _status(fate: Fate) -> dict[str, object]:
+    return {
         "kind": "Status",
         "apiVersion": "v1",
+        "metadata": {},
         "status": "Failure",
         "reason": fate.reason,
         "message": f"a fault of the proxy: {fate.reason}",
-        "code": status,
+        "code": fate.error,
     }
-    headers = {"Retry-After": "1"} if status == 429 else {}
-    return web.json_response(body, status=status, headers=headers)

@@ -110,7 +110,7 @@ class Run:
                     state[f"{number} {name}"] = text
         return state, done
 
-    def _last_write(self) -> float:
+    def last_write(self) -> float:
         """When something was last written here; the proxy may serve other namespaces too."""
         for write in reversed(self.proxy.writes):
             if any(f"/{namespace}/" in write.path for namespace in self.place.namespaces):
@@ -135,7 +135,7 @@ class Run:
             now = time.monotonic()
             if state != before:
                 before, since = state, now
-            last = self._last_write()
+            last = self.last_write()
             if wanted is None:
                 reached = done and now - max(last, since, began) > SETTLED_SECONDS
             else:

@@ -9,8 +9,8 @@ from random import Random
 
 from e2e.faults.api import RefusedError
 from e2e.faults.operator_process import SHIPPED, Pace, complaints
-from e2e.faults.plan import Faults, Peace, Rates, Silence
-from e2e.faults.run import Bench, Run, new_run
+from e2e.faults.plan import Faults, Outage, Peace, Rates
+from e2e.faults.run import LIMIT_SECONDS, Bench, Run, new_run
 from e2e.faults.scenarios import (
     FINE,
     HOPELESS,
@@ -95,16 +95,18 @@ async def endure(bench: Bench, names: Sequence[str], seed: int, terms: Terms) ->
         calm = await new_run(stack, bench, "calm")
         calm.history = False
         calm.start()
-        for step in EDITS:
+        await EDITS[0].act(calm.place)
+        await calm.reach(None)
+        for step in EDITS[1:]:
             await step.act(calm.place)
-            await calm.reach(None)
+            await asyncio.sleep(0.5)
         wanted = await calm.reach(None)
         calm.stop()
         runs = {name: await new_run(stack, bench, name, pace=terms.pace) for name in names}
-        jobs = (
-            _weather(run, STORMS[name](seed), seed, terms.limit, wanted)
-            for name, run in runs.items()
-        )
+        jobs = []
+        for name, run in runs.items():
+            run.history, run.limit = False, terms.limit
+            jobs.append(_weather(run, STORMS[name](seed), seed, wanted))
         times = await asyncio.gather(*jobs)
         await asyncio.sleep(5)
         since = time.monotonic()
@@ -120,14 +122,15 @@ async def endure(bench: Bench, names: Sequence[str], seed: int, terms: Terms) ->
         return endured
 
 
-async def _weather(
-    run: Run, faults: Faults, seed: int, limit: float, wanted: dict[str, str]
-) -> float:
+async def _weather(run: Run, faults: Faults, seed: int, wanted: dict[str, str]) -> float:
     """Edits under `faults`, the wait for convergence, then calm. Seconds that it took."""
     draw = Random(seed)  # noqa: S311 - only pauses
-    run.history, run.limit, run.proxy.faults = False, limit, faults
+    run.proxy.faults = faults
     run.start()
-    for step in EDITS:
+    await EDITS[0].act(run.place)
+    while not run.proxy.writes:
+        await asyncio.sleep(0.2)
+    for step in EDITS[1:]:
         try:
             await step.act(run.place)
         except RefusedError as error:
@@ -141,14 +144,14 @@ async def _weather(
 
 
 async def notice_silence(bench: Bench, pace: Pace = SHIPPED, limit: float = 75.0) -> float:
-    """Seconds from the moment at which all watches fall silent, and an edit, to what follows from
-    it. Raises AssertionError after `limit`."""
+    """Seconds from the moment at which all open watches fall silent, and an edit, to what follows
+    from it. Raises AssertionError after `limit`."""
     async with AsyncExitStack() as stack:
         run = await new_run(stack, bench, "silence", pace=pace)
         run.start()
         await create().act(run.place)
         await run.reach(None)
-        run.proxy.faults = Silence()
+        run.proxy.silence_watches()
         began = time.monotonic()
         await edit(pin=PIN).act(run.place)
         while time.monotonic() - began < limit:
@@ -158,3 +161,21 @@ async def notice_silence(bench: Bench, pace: Pace = SHIPPED, limit: float = 75.0
                 return time.monotonic() - began
             await asyncio.sleep(0.2)
         raise AssertionError(f"silent watches were not noticed within {limit:.0f} s")
+
+
+async def outlast(bench: Bench, seconds: float) -> float:
+    """Seconds from the end of an outage of the API server, of that length, to convergence upon an
+    edit that was made in it. Raises AssertionError where the operator ends or takes too long."""
+    async with AsyncExitStack() as stack:
+        run = await new_run(stack, bench, "outage")
+        run.start()
+        await create().act(run.place)
+        await run.reach(None)
+        run.proxy.faults = Outage()
+        await edit(pin=PIN).act(run.place)
+        await asyncio.sleep(seconds)
+        run.proxy.faults = Peace()
+        began = time.monotonic()
+        run.limit = LIMIT_SECONDS
+        await run.reach(None)
+        return run.last_write() - began

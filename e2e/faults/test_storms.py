@@ -8,7 +8,7 @@ from e2e.cluster.handle import ClusterHandle
 from e2e.faults.bench import bench
 from e2e.faults.conftest import LONG
 from e2e.faults.operator_process import SHIPPED, Pace
-from e2e.faults.storms import BRISK, STORMS, Terms, endure, notice_silence
+from e2e.faults.storms import BRISK, STORMS, Terms, endure, notice_silence, outlast
 
 SEEDS = range(5) if LONG else range(1)
 # What is shipped lists anew every 300 s, and a list may fail more than once.
@@ -41,3 +41,11 @@ async def test_silent_watches_are_noticed(
         else:
             seconds = await notice_silence(bed, Pace(inactivity=5.0), limit=20.0)
     print(f"silent watches were noticed after {seconds:.1f} s")
+
+
+@pytest.mark.skipif(not LONG, reason="takes three minutes, longer than a client commonly tries")
+@pytest.mark.timeout(400)
+async def test_an_outage_is_outlasted(quiet_cluster: ClusterHandle, logs: Path) -> None:
+    async with bench(quiet_cluster, logs) as bed:
+        seconds = await outlast(bed, 180)
+    print(f"converged {seconds:.1f} s after the API server was back")
