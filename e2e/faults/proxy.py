@@ -41,6 +41,7 @@ class ApiProxy:
 
     def __init__(self, session: aiohttp.ClientSession, upstream: str) -> None:
         self.writes: list[Write] = []
+        self.written = asyncio.Event()
         self.faults: Faults = Peace()
         self.after_write: Callable[[Write], Awaitable[bool]] | None = None
         self.port = 0
@@ -111,6 +112,7 @@ class ApiProxy:
         if write:
             done = Write(time.monotonic(), request.method, request.path, status)
             self.writes.append(done)
+            self.written.set()
             if self.after_write is not None and await self.after_write(done):
                 _hang_up(request)
         elif b'List"' in body[:200]:

@@ -13,7 +13,7 @@ from e2e.faults.api import Api
 from e2e.faults.operator_process import OperatorProcess, Pace, Start
 from e2e.faults.proxy import ApiProxy, Write
 from e2e.faults.scenarios import Place
-from e2e.faults.state import canonical, differences, read, rolled_out
+from e2e.faults.state import RESOURCE, canonical, differences, read, rolled_out, told
 
 LIMIT_SECONDS = 30.0
 """From a start of the operator after a crash to the state that would have been without it."""
@@ -116,6 +116,17 @@ class Run:
             if any(f"/{namespace}/" in write.path for namespace in self.place.namespaces):
                 return write.at
         return 0.0
+
+    async def seen(self) -> None:
+        """Waits until the operator has said something of today's specs, whatever that is."""
+        began = time.monotonic()
+        while time.monotonic() - began < self.limit:
+            for namespace in self.place.namespaces:
+                items = await self.bench.api.list(RESOURCE, namespace)
+                if all(told(item) for item in items):
+                    return
+            await asyncio.sleep(LOOK_SECONDS)
+        raise AssertionError(f"{self.name}: nothing was said within {self.limit:.0f} s")
 
     async def reach(self, wanted: State | None) -> State:
         """Waits for `wanted`, or where it is None for rest; revives the operator when it is dead.

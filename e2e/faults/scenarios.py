@@ -17,6 +17,9 @@ LATER = FakeGpus("NVIDIA-L40S", 46068)
 UNKNOWN = FakeGpus("NVIDIA-FAULTS-1", 40960)
 """GPUs that the catalogue does not know."""
 
+LIMITS = {"maxNumSeqs": 8, "maxNumBatchedTokens": 512, "kvCacheMemory": "1Gi"}
+"""The same in all specs: where only limits differ, engines are told, and here are none."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -62,8 +65,12 @@ class Scenario:
 
 def served(**spec: Any) -> Object:
     """The built-in model on GPUs that are not there; arguments replace parts of the spec."""
-    precision = {"weights": "BF16", "kvCache": "BF16"}
-    return tiny(NAME, **{"accelerators": {"allow": [GPUS.product]}, "precision": precision, **spec})
+    usual = {
+        "accelerators": {"allow": [GPUS.product]},
+        "precision": {"weights": "BF16", "kvCache": "BF16"},
+        "pin": LIMITS,
+    }
+    return tiny(NAME, **{**usual, **spec})
 
 
 def create(**spec: Any) -> Step:
@@ -142,7 +149,7 @@ async def _again(place: Place) -> None:
     """Deletes and creates in one go, so that an operator may see the second only."""
     for namespace in place.namespaces:
         await place.api.delete(RESOURCE, namespace, NAME)
-        await place.api.create(served(pin={"maxNumSeqs": 4}), namespace)
+        await place.api.create(served(pin=PIN), namespace)
 
 
 def _nodes(gpus: FakeGpus, count: int = 4) -> Callable[[Api], Awaitable[None]]:
@@ -194,7 +201,7 @@ async def _forget_product(api: Api) -> None:
 HOPELESS = {"timeToFirstToken": {"p95": "0.001ms"}, "timePerOutputToken": {"p95": "0.001ms"}}
 FINE = {"timeToFirstToken": {"p95": "5s"}, "timePerOutputToken": {"p95": "500ms"}}
 EXTERNAL = {"mode": "External", "minReplicas": 1, "maxReplicas": 4}
-PIN = {"maxNumSeqs": 4}
+PIN = {**LIMITS, "tensorParallelSize": 2}
 ORPHANED = delete(RESOURCE, policy="Orphan")
 
 SCENARIOS = (
@@ -234,7 +241,7 @@ SCENARIOS = (
         (
             create(),
             edit(pin=PIN),
-            edit(pin={"maxNumSeqs": 5}),
+            edit(pin={"tensorParallelSize": 4}),
             edit(pin=PIN),
             edit(revisionHistoryLimit=0),
         ),

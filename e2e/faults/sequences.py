@@ -61,7 +61,7 @@ class Lanes:
         before = await self._rest(lane)
         accepted = await self._put(lane, other)
         if accepted:
-            await self._rest(lane)
+            await lane.seen()
         await self._put(lane, spec)
         after = await self._rest(lane)
         if before != after:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from e2e.faults.scenarios import FINE, GPUS, HOPELESS, served
+from e2e.faults.scenarios import FINE, GPUS, HOPELESS, LIMITS, served
 
 Object = dict[str, Any]
 _INFEASIBLE = {**HOPELESS, "whenInfeasible": "BestEffort"}
@@ -26,14 +26,8 @@ _PARTS: dict[str, st.SearchStrategy[Any]] = {
             "sharedPrefixTokens": st.sampled_from([0, 1]),
         },
     ),
-    "pin": st.fixed_dictionaries(
-        {},
-        optional={
-            "maxNumSeqs": st.integers(1, 64),
-            "maxNumBatchedTokens": st.sampled_from([512, 2048]),
-            "kvCacheMemory": st.sampled_from(["1Gi", "2e9"]),
-            "tensorParallelSize": st.sampled_from([1, 2, 4]),
-        },
+    "pin": st.builds(
+        lambda degree: {**LIMITS, "tensorParallelSize": degree}, st.sampled_from([1, 2, 4])
     ),
     "access": st.sampled_from([{}, {"namespaces": ["apps"]}, {"cidrs": ["10.0.0.0/8"]}]),
     "precision": st.sampled_from([{"weights": "BF16"}, {"weights": "FP32"}, {}]),
@@ -63,15 +57,21 @@ def good() -> st.SearchStrategy[Object]:
 
 @st.composite
 def _spoilt(draw: st.DrawFn) -> Object:
-    """A good one with something else in a place, or one more field."""
+    """A good one with something else in a place, or one more field.
+
+    Limits are left alone: what engines were started with stays when a spec asks for less of it.
+    """
     spec = copy.deepcopy(draw(good()))
     where: Object = spec
     while True:
-        name = draw(st.sampled_from(sorted(where)) | st.text(max_size=8))
-        inner = where.get(name)
+        known = sorted(name for name in where if where[name] != spec["pin"])
+        name = draw(st.sampled_from(known) if known else st.just("more"))
+        inner = where[name] if known else None
         if isinstance(inner, dict) and inner and draw(st.booleans()):
             where = inner
             continue
+        if draw(st.integers(0, 4)) == 0:
+            name = draw(st.text(max_size=8).filter(lambda text: text != "pin"))
         where[name] = draw(_JSON)
         return spec
 
@@ -88,7 +88,9 @@ def other() -> st.SearchStrategy[Object]:
             {"accelerators": {"allow": [GPUS.product], "maxPerReplica": 1}},
             {"model": {"source": "builtin://none"}},
             {"model": {"source": "pvc://claim/path"}},
-            {"pin": {"tensorParallelSize": 3}},
+            {"pin": {**LIMITS, "tensorParallelSize": 3}},
+            {"pin": {**LIMITS, "maxNumSeqs": 0}},
+            {"pin": {**LIMITS, "kvCacheMemory": "much"}},
         ]
     )
     return good() | st.builds(lambda spec, change: {**spec, **change}, good(), changes) | _spoilt()

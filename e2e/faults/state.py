@@ -46,11 +46,16 @@ def rolled_out(objects: dict[str, Object]) -> bool:
         elif name.startswith(RESOURCE):
             conditions = status.get("conditions") or []
             on_its_way = [c for c in conditions if c["type"] == "Reconciling"]
-            if not on_its_way or on_its_way[0]["status"] != "False":
-                return False
-            if any(c["observedGeneration"] != generation for c in conditions):
+            if not on_its_way or on_its_way[0]["status"] != "False" or not told(item):
                 return False
     return True
+
+
+def told(resource: Object) -> bool:
+    """Whether all conditions are of today's spec."""
+    conditions = (resource.get("status") or {}).get("conditions") or []
+    generation = resource["metadata"]["generation"]
+    return bool(conditions) and all(c["observedGeneration"] == generation for c in conditions)
 
 
 def canonical(objects: dict[str, Object], namespace: str) -> dict[str, str]:

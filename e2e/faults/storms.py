@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
 
+from e2e.cluster.fake_gpus import RESOURCE as GPU
 from e2e.faults.api import RefusedError
 from e2e.faults.operator_process import SHIPPED, Pace, complaints
 from e2e.faults.plan import Faults, Outage, Peace, Rates
@@ -34,11 +35,11 @@ EDITS = (
     edit(access={"namespaces": ["apps"]}),
     edit(slo=FINE),
     Step(edit_children),
-    edit(pin={"maxNumSeqs": 7}),
+    edit(pin={"tensorParallelSize": 4}),
 )
 STORMS: dict[str, Callable[[int], Faults]] = {
-    "errors": lambda seed: Rates(seed, errors=0.3),
-    "answers-lost": lambda seed: Rates(seed, too_late=0.3),
+    "errors": lambda seed: Rates(seed, errors=0.15),
+    "answers-lost": lambda seed: Rates(seed, too_late=0.15),
     "stale-lists": lambda seed: Rates(seed, stale=0.7),
     "events-dropped": lambda seed: Rates(seed, drop=0.5),
     "watches-cut": lambda seed: Rates(seed, cut=0.2),
@@ -128,8 +129,7 @@ async def _weather(run: Run, faults: Faults, seed: int, wanted: dict[str, str]) 
     run.proxy.faults = faults
     run.start()
     await EDITS[0].act(run.place)
-    while not run.proxy.writes:
-        await asyncio.sleep(0.2)
+    await run.proxy.written.wait()
     for step in EDITS[1:]:
         try:
             await step.act(run.place)
@@ -157,7 +157,7 @@ async def notice_silence(bench: Bench, pace: Pace = SHIPPED, limit: float = 75.0
         while time.monotonic() - began < limit:
             found = await bench.api.get("Deployment", run.place.namespaces[0], NAME)
             engine = (found or {})["spec"]["template"]["spec"]["containers"][0]
-            if "--max-num-seqs=4" in engine["args"]:
+            if engine["resources"]["limits"][GPU] == "2":
                 return time.monotonic() - began
             await asyncio.sleep(0.2)
         raise AssertionError(f"silent watches were not noticed within {limit:.0f} s")

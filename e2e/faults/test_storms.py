@@ -13,7 +13,7 @@ from e2e.faults.storms import BRISK, STORMS, Terms, endure, notice_silence, outl
 SEEDS = range(5) if LONG else range(1)
 # What is shipped lists anew every 300 s, and a list may fail more than once.
 AS_SHIPPED = Terms(SHIPPED, limit=700, idle=20)
-IN_SHORT = Terms(BRISK, limit=60, idle=5)
+IN_SHORT = Terms(BRISK, limit=90, idle=5)
 
 
 @pytest.mark.timeout(1500 if LONG else 180)
