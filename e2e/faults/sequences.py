@@ -57,7 +57,7 @@ class Lanes:
 
     async def _one(self, lane: Run, spec: Object, other: Object) -> None:
         if not await self._put(lane, spec):
-            raise AssertionError(f"refused, but it is good: {spec}")
+            raise AssertionError(f"refused, but it should be good: {spec}")
         before = await self._rest(lane)
         accepted = await self._put(lane, other)
         if accepted:

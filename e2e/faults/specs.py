@@ -20,7 +20,7 @@ _PARTS: dict[str, st.SearchStrategy[Any]] = {
     "workload": st.fixed_dictionaries(
         {},
         optional={
-            "requestsPerSecond": st.sampled_from(["1", "500m", "2.5", "1e2"]),
+            "requestsPerSecond": st.sampled_from(["1", "500m", "2.5", "100"]),
             "promptTokens": st.sampled_from([{"mean": 1}, {"mean": 100, "p95": 300}]),
             "outputTokens": st.sampled_from([{"mean": 1}, {"mean": 40, "p95": 100}]),
             "sharedPrefixTokens": st.sampled_from([0, 1]),

@@ -164,7 +164,7 @@ class Manager:
                 if kind in (RESOURCE, ACCELERATOR) and error.status == 404:
                     raise ClusterError(404, "NotFound", NO_CRD) from error
                 raise
-            changed = self._store.replace(kind.name, items, version)
+            changed = self._store.replace(kind.name, items, version, namespace)
             if self._synced:
                 for item in changed:
                     metrics.CACHE_REPAIRS.labels(kind=kind.name).inc()

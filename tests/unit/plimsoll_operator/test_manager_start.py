@@ -11,8 +11,8 @@ from plimsoll_operator.kinds import RESOURCE, Kind
 from plimsoll_operator.manager import NO_CRD, Manager
 from plimsoll_operator.settings import Settings
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
-from tests.unit.plimsoll_operator.process import KEY, fresh
-from tests.unit.plimsoll_operator.samples import IMAGE
+from tests.unit.plimsoll_operator.process import EASY, KEY, fresh
+from tests.unit.plimsoll_operator.samples import IMAGE, raw_resource
 
 
 class Unwell(MemoryCluster):
@@ -40,8 +40,10 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIST_AGAIN_SECONDS", 0.001)
 
 
-def manager_of(cluster: MemoryCluster) -> Manager:
-    settings = Settings(image=IMAGE, http_port=0, workers=1, trial_requests=0)
+def manager_of(cluster: MemoryCluster, namespaces: tuple[str, ...] = ()) -> Manager:
+    settings = Settings(
+        image=IMAGE, namespaces=namespaces, http_port=0, workers=1, trial_requests=0
+    )
     return Manager(settings, cluster)  # type: ignore[arg-type]
 
 
@@ -57,6 +59,15 @@ async def test_a_start_waits_for_the_api_server(caplog: pytest.LogCaptureFixture
     finally:
         await manager.stop()
     assert cluster.closed
+
+
+async def test_each_of_several_namespaces_is_served() -> None:
+    cluster = Unwell(fresh().objects, {})
+    cluster.put(RESOURCE.name, raw_resource(spec=EASY, metadata={"namespace": "apps"}))
+    manager = manager_of(cluster, ("apps", "ml", "empty"))
+    await manager.start()
+    assert manager._store.resource_keys() == [("apps", "chat"), KEY]
+    await manager.stop()
 
 
 @pytest.mark.parametrize(
