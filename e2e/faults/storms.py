@@ -130,14 +130,15 @@ async def _weather(run: Run, faults: Faults, seed: int, wanted: dict[str, str]) 
     run.start()
     await EDITS[0].act(run.place)
     await run.proxy.written.wait()
+    began = time.monotonic()
     for step in EDITS[1:]:
         try:
             await step.act(run.place)
         except RefusedError as error:
             if error.status != 404:  # a child that is not there yet, or not again
                 raise
+        began = time.monotonic()
         await asyncio.sleep(draw.uniform(0.2, 3.0))
-    began = time.monotonic()
     await run.reach(wanted)
     run.proxy.faults = Peace()
     return time.monotonic() - began
