@@ -19,11 +19,14 @@ LIMIT_SECONDS = 30.0
 """From a start of the operator after a crash to the state that would have been without it."""
 UNDISTURBED_SECONDS = 120.0
 QUIET_SECONDS = 0.7
-SETTLED_SECONDS = 2.5
+SETTLED_SECONDS = 2.0
 LOOK_SECONDS = 0.4
 
 LIVELY = Pace(resync=5.0)
 """More looks than what is shipped, so that a short idle time holds several."""
+
+SERVES = 'manager", "message": "serving '
+"""What an operator logs when it begins to work."""
 
 State = dict[str, str]
 
@@ -65,6 +68,7 @@ class Run:
     seconds: float = 0.0
     """From the start after the crash to convergence."""
     idle_writes: int = 0
+    starts: int = 0
     process: OperatorProcess | None = None
 
     @property
@@ -89,6 +93,7 @@ class Run:
     def start(self) -> None:
         kubeconfig = self.log.with_suffix(".kubeconfig")
         kubeconfig.write_text(json.dumps(self.proxy.kubeconfig))
+        self.starts += 1
         self.process = OperatorProcess(
             Start(kubeconfig, self.log, self.place.namespaces, self.pace)
         )
@@ -97,6 +102,12 @@ class Run:
         if self.process is not None:
             self.process.kill()
             self.process = None
+
+    def serves(self) -> bool:
+        """Whether the operator has listed all and begun to work."""
+        if self.process is None or not self.process.log.exists():
+            return False
+        return self.process.log.read_text().count(SERVES) >= max(1, self.starts)
 
     async def state(self) -> tuple[State, bool]:
         """All that is compared, and whether the cluster's own controllers are done with it."""
@@ -144,13 +155,13 @@ class Run:
                 raise AssertionError(f"{self.name}: the operator has ended, see {self.log}")
             state, done = await self.state()
             now = time.monotonic()
-            if state != before:
+            if state != before or not self.serves():
                 before, since = state, now
             last = self.last_write()
             if wanted is None:
                 reached = done and now - max(last, since, began) > SETTLED_SECONDS
             else:
-                reached = state == wanted and now - last > QUIET_SECONDS
+                reached = state == wanted and now - max(last, since) > QUIET_SECONDS
             if reached and self.process is not None:
                 self.seconds = max(self.seconds, since - began)
                 return state

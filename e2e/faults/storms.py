@@ -138,7 +138,7 @@ async def _weather(run: Run, faults: Faults, seed: int, wanted: dict[str, str]) 
             if error.status != 404:  # a child that is not there yet, or not again
                 raise
         began = time.monotonic()
-        await asyncio.sleep(draw.uniform(0.2, 3.0))
+        await asyncio.sleep(draw.uniform(0.2, 2.0))
     await run.reach(wanted)
     run.proxy.faults = Peace()
     return time.monotonic() - began

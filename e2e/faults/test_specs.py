@@ -17,7 +17,7 @@ from e2e.faults.sequences import Lanes
 from e2e.faults.specs import good, other
 
 STEPS = 2000 if LONG else 60
-LANES = 8
+LANES = 10
 STEPS_A_BATCH = 3 * LANES
 
 
