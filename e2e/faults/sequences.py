@@ -52,8 +52,9 @@ class Lanes:
 
         Raises AssertionError where the children then are not what they were, byte by byte.
         """
-        lanes = zip(self._lanes, pairs, strict=False)
-        await asyncio.gather(*(self._one(lane, *pair) for lane, pair in lanes))
+        async with asyncio.TaskGroup() as group:  # which ends the others when one has failed
+            for lane, pair in zip(self._lanes, pairs, strict=False):
+                group.create_task(self._one(lane, *pair))
 
     async def _one(self, lane: Run, spec: Object, other: Object) -> None:
         if not await self._put(lane, spec):

@@ -14,7 +14,7 @@ _PARTS: dict[str, st.SearchStrategy[Any]] = {
         {"source": st.just("builtin://tiny")},
         optional={
             "servedName": st.sampled_from(["a", "org/name", "x" * 63]),
-            "maxContextLength": st.sampled_from([16, 1024, 2048]),
+            "maxContextLength": st.sampled_from([1500, 2048]),
         },
     ),
     "workload": st.fixed_dictionaries(

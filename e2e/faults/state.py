@@ -18,6 +18,8 @@ _SERVERS = (
 )
 _ADDRESSES = ("clusterIP", "clusterIPs")
 RESOURCE = "LLMDeployment"
+_BEFORE, _SHOWN = 60, 400
+"""Of a difference, how many characters are shown before it and in all."""
 
 
 async def read(api: Api, namespace: str) -> dict[str, Object]:
@@ -98,9 +100,19 @@ def _timeless(status: Object) -> Object:
 
 
 def differences(wanted: dict[str, str], found: dict[str, str]) -> str:
-    """Where two states differ, for a person to read."""
+    """Where two states first differ in each object, for a person to read."""
     lines = []
     for name in sorted({*wanted, *found}):
-        if wanted.get(name) != found.get(name):
-            lines += [f"{name}:", f"  wanted {wanted.get(name)}", f"  found  {found.get(name)}"]
+        one, other = wanted.get(name), found.get(name)
+        if one is None or other is None:
+            lines.append(f"{name}: {'missing' if other is None else 'not wanted'}")
+        elif one != other:
+            pairs = enumerate(zip(one, other, strict=False))
+            at = next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
+            start = max(0, at - _BEFORE)
+            lines += [
+                f"{name}:",
+                f"  wanted …{one[start:][:_SHOWN]}",
+                f"  found  …{other[start:][:_SHOWN]}",
+            ]
     return "\n".join(lines)
