@@ -12,9 +12,9 @@ from e2e.support.resources import tiny
 Object = dict[str, Any]
 NAME = "chat"
 GPUS = FakeGpus("NVIDIA-H200", 143771)
-LATER = FakeGpus("NVIDIA-L40S", 46068)
+LATER = FakeGpus("NVIDIA-L40S", 46068, count=64)
 """GPUs that no node has until a scenario brings one."""
-UNKNOWN = FakeGpus("NVIDIA-FAULTS-1", 40960)
+UNKNOWN = FakeGpus("NVIDIA-FAULTS-1", 40960, count=64)
 """GPUs that the catalogue does not know."""
 
 LIMITS = {"maxNumSeqs": 8, "maxNumBatchedTokens": 512, "kvCacheMemory": "1Gi"}
@@ -152,20 +152,20 @@ async def _again(place: Place) -> None:
         await place.api.create(served(pin=PIN), namespace)
 
 
-def _nodes(gpus: FakeGpus, count: int = 4) -> Callable[[Api], Awaitable[None]]:
+def _node(gpus: FakeGpus) -> Callable[[Api], Awaitable[None]]:
+    """One node: of several a plan might be made, and recorded, when only some are there."""
+
     async def once(api: Api) -> None:
-        for number in range(count):
-            made = node(gpus, number)
-            await api.apply(made)
-            await api.apply(made, subresource="/status")
+        made = node(gpus, 0)
+        await api.apply(made)
+        await api.apply(made, subresource="/status")
 
     return once
 
 
-def _no_nodes(gpus: FakeGpus, count: int = 4) -> Callable[[Api], Awaitable[None]]:
+def _no_node(gpus: FakeGpus) -> Callable[[Api], Awaitable[None]]:
     async def undo(api: Api) -> None:
-        for number in range(count):
-            await api.delete("Node", "", node_name(gpus, number))
+        await api.delete("Node", "", node_name(gpus, 0))
 
     return undo
 
@@ -190,11 +190,11 @@ def _accelerator(bandwidth: str) -> Callable[[Api], Awaitable[None]]:
 
 
 async def _new_product(api: Api) -> None:
-    await _nodes(UNKNOWN)(api)
+    await _node(UNKNOWN)(api)
 
 
 async def _forget_product(api: Api) -> None:
-    await _no_nodes(UNKNOWN)(api)
+    await _no_node(UNKNOWN)(api)
     await api.delete("Accelerator", "", "faults")
 
 
@@ -257,9 +257,9 @@ SCENARIOS = (
     Scenario("quota", (Step(_close_quota), create(), delete("ResourceQuota", "closed")), setup=1),
     Scenario(
         "nodes-come",
-        (create(accelerators={"allow": [LATER.product]}), Step(once=_nodes(LATER))),
+        (create(accelerators={"allow": [LATER.product]}), Step(once=_node(LATER))),
         setup=0,
-        undo=_no_nodes(LATER),
+        undo=_no_node(LATER),
     ),
     Scenario(
         "accelerator-edited",
@@ -276,11 +276,11 @@ SCENARIOS = (
     Scenario(
         "accelerators",
         (
-            Step(once=_nodes(LATER)),
+            Step(once=_node(LATER)),
             create(),
             edit(accelerators={"allow": [LATER.product]}),
         ),
         setup=2,
-        undo=_no_nodes(LATER),
+        undo=_no_node(LATER),
     ),
 )
