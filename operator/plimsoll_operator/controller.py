@@ -26,6 +26,7 @@ from plimsoll_operator.queue import KeyedQueue
 from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
 from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
+from plimsoll_operator.schedule import in_force
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
 from plimsoll_operator.standing import Standing
@@ -133,7 +134,9 @@ class Controller:
             self.store, self._cluster, resource, keys_of(resource.name, standing)
         )
         started = self._started(resource, standing, observed)
-        decision = self._decide(resource, standing, observed)
+        # Plans are made for what is declared; the minimum of the hour is for the count alone.
+        resource, schedule = in_force(resource, datetime.now(UTC))
+        decision = self._decide(resource, standing, observed, schedule)
         found = self._drift(resource, standing, started, observed)
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
@@ -185,7 +188,7 @@ class Controller:
             raise failure
 
     def _decide(
-        self, resource: Resource, standing: Standing, observed: Observed
+        self, resource: Resource, standing: Standing, observed: Observed, schedule: str
     ) -> Decision | None:
         spec, plan = resource.spec, standing.plan
         if spec is None or plan is None or spec.scaling.mode is ScalingMode.EXTERNAL:
@@ -196,7 +199,7 @@ class Controller:
             return None
         memory = self._memories.get(resource.uid, Memory())
         now = asyncio.get_running_loop().time()
-        decision = decide(seen, policy_of(spec), capacity_of(plan, spec), memory, now)
+        decision = decide(seen, policy_of(spec, schedule), capacity_of(plan, spec), memory, now)
         if decision.memory != memory:
             self._memories[resource.uid] = decision.memory
         moved = decision.replicas - seen.current
