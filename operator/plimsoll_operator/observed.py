@@ -59,6 +59,13 @@ class Rollout:
     deadline_exceeded: bool = False
 
 
+def rollout_of(observed: Observed, name: str, uid: str) -> Rollout:
+    """The progress of the Deployment of the resource `name` with that uid."""
+    deployment = observed.children.get(("Deployment", name))
+    ours = deployment is not None and owned_by(deployment, uid)
+    return rollout(deployment if ours else None)
+
+
 def rollout(deployment: Mapping[str, Any] | None) -> Rollout:
     """The progress in a Deployment's status; all zero where there is none."""
     if deployment is None:

@@ -15,9 +15,12 @@ from plimsoll_operator.render.labels import PLAN_LABEL
 UNSCHEDULABLE = "Unschedulable"
 IMAGE_PULL = "ImagePullBackOff"
 CRASH_LOOP = "CrashLoopBackOff"
+OUT_OF_MEMORY = "OutOfMemory"
 PODS_REFUSED = "PodsRefused"
 _MAX_CAUSES = 3
-_ORDER = (UNSCHEDULABLE, IMAGE_PULL, CRASH_LOOP)
+LASTING_RESTARTS = 5
+"""After so many, over some five minutes by the kubelet's delays, a crash is taken to be lasting."""
+_ORDER = (UNSCHEDULABLE, IMAGE_PULL, OUT_OF_MEMORY, CRASH_LOOP)
 _PULLING = frozenset(
     {"ErrImagePull", IMAGE_PULL, "RegistryUnavailable", "SignatureValidationFailed"}
 )
@@ -25,6 +28,7 @@ _BACKING_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: )?')
 _PULL_ERROR = re.compile(rf"^({'|'.join(sorted(_PULLING))}): ")
 _PREEMPTION = re.compile(r"[.,]?\s*(no new claims to deallocate, )?preemption: .*$", re.DOTALL)
 _NEW_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
+_KILLED_FOR_MEMORY = "OOMKilled"
 _WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing", CRASH_LOOP})
 
 Pod = Mapping[str, Any]
@@ -70,6 +74,16 @@ def pod_trouble(pods: Iterable[Pod], revision: str | None = None) -> PodTrouble 
     if more:
         told = [*told[:_MAX_CAUSES], f"{counted(more)} for other reasons"]
     return PodTrouble(ordered[0][0], "; ".join(told))
+
+
+def crash_loops(pods: Iterable[Pod], revision: str | None) -> bool:
+    """Whether a pod of the plan `revision` ends over and over, and will."""
+    return any(
+        int(container.get("restartCount", 0)) >= LASTING_RESTARTS and not container.get("ready")
+        for pod in pods
+        if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+    )
 
 
 def refused_pods(missing: int, failure: str) -> PodTrouble:
@@ -123,6 +137,9 @@ def _of_container(container: Mapping[str, Any]) -> _Cause | None:
     if not ended:
         return None
     cause = ended.get("reason") or "Error"
+    if cause == _KILLED_FOR_MEMORY:
+        what = f"run out of memory ({cause}): container {container.get('name')} reaches its limit"
+        return _Cause(OUT_OF_MEMORY, what, "")
     code = f"exit code {ended.get('exitCode', 'unknown')}" + (
         "" if cause == "Error" else f", {cause}"
     )

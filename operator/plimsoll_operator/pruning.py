@@ -10,6 +10,7 @@ Object = Mapping[str, Any]
 _POD_METADATA = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
 _POD_CONDITIONS = frozenset({"Ready", "PodScheduled"})
 _ENDED = ("reason", "exitCode", "message")
+MAX_RESTARTS = 5
 
 
 def prune(kind: str, item: Object) -> dict[str, Any]:
@@ -59,8 +60,10 @@ def _pod(item: Object) -> dict[str, Any]:
 
 
 def _container(container: Object) -> dict[str, Any]:
-    """Without times and counts, which change at every restart."""
+    """Without times, which change at every restart; nobody asks whether there were more of them
+    than that."""
     pruned = _only(container, "name", "ready", "image")
+    pruned["restartCount"] = min(int(container.get("restartCount", 0)), MAX_RESTARTS)
     state, last = container.get("state") or {}, container.get("lastState") or {}
     pruned["state"] = {
         "waiting": _only(state.get("waiting") or {}, "reason", "message"),

@@ -35,6 +35,13 @@ class Resource:
     def key(self) -> Key:
         return (self.namespace, self.name)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether a rollout that is under way is to stop where it is."""
+        served = self.status.served
+        done = served is not None and served.revision == self.status.current_revision
+        return self.spec is not None and self.spec.rollout.paused and not done
+
     def reference(self) -> dict[str, Any]:
         """The ownerReference that children carry; deleting the resource collects them."""
         return {

@@ -33,11 +33,14 @@ def deployment(
 ) -> dict[str, Any]:
     """Engine pods for `plan`; a change rolls out one pod at a time, beside those that serve."""
     mount = model_mount(spec)
+    deadline = spec.rollout.progress_deadline_seconds
     body = {
         "spec": {
             "replicas": replicas,
+            # Absent rather than false, as the API server leaves it.
+            **({"paused": True} if resource.frozen else {}),
             "revisionHistoryLimit": 3,
-            "progressDeadlineSeconds": mount.startup_seconds + _ROLLOUT_MARGIN_SECONDS,
+            "progressDeadlineSeconds": deadline or mount.startup_seconds + _ROLLOUT_MARGIN_SECONDS,
             "selector": {"matchLabels": selector(resource.name)},
             "strategy": {
                 "type": "RollingUpdate",
