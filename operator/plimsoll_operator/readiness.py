@@ -155,9 +155,23 @@ def _progress(
         if missing is not None:
             return missing.reason, f"{message}; {missing.message}"
         return "RollingOut", message
-    if situation.limits.lacking and not _was_ready(resource):
-        return "ChangingLimits", situation.limits.told(situation.standing.plan)
-    return None
+    changing = "" if _was_ready(resource) else _limits_lacking(resource, situation)
+    return ("ChangingLimits", changing) if changing else None
+
+
+def _limits_lacking(resource: Resource, situation: Situation) -> str:
+    """What is lacking until the plan's limits are in force; empty where nothing is.
+
+    Limits that are sent leave the Deployment's status as it is, so engines must have answered.
+    """
+    plan, limits = situation.standing.plan, situation.limits
+    if limits.lacking or plan is None or situation.started == plan.revision:
+        return limits.told(plan)
+    heard = 0 if limits.status is None else limits.status.replicas
+    fewest = _fewest(resource, situation)
+    if heard >= fewest:
+        return ""
+    return f"{heard} of {fewest} replicas have said that they run under the plan's limits"
 
 
 def _serving(situation: Situation, progress: Rollout) -> str:
@@ -182,9 +196,14 @@ def _short(resource: Resource, situation: Situation, progress: Rollout) -> bool:
 
     One that an autoscaler adds on top must not make what serves count as unready.
     """
-    fewest = situation.replicas if resource.spec is None else resource.spec.scaling.min_replicas
-    enough = min(fewest, situation.replicas)
+    enough = _fewest(resource, situation)
     return progress.updated < progress.replicas or progress.ready_updated < enough
+
+
+def _fewest(resource: Resource, situation: Situation) -> int:
+    """Replicas that must serve for the resource to be ready."""
+    fewest = situation.replicas if resource.spec is None else resource.spec.scaling.min_replicas
+    return min(fewest, situation.replicas)
 
 
 def _was_ready(resource: Resource) -> bool:

@@ -1,7 +1,6 @@
 """Every namespace's engines are told whom to let in, and told again only when that changes."""
 
 import asyncio
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,14 @@ from plimsoll_operator.render.admin_trust import Identity
 from plimsoll_operator.store import Store
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.samples import raw_resource
-
-OPERATOR = "system:serviceaccount:plimsoll-system:plimsoll-operator"
-ISSUER = "https://kubernetes.default.svc"
-KEYS = [{"kty": "RSA", "kid": "b", "n": "x"}, {"kty": "RSA", "kid": "a", "n": "y"}]
-
-
-def encoded(value: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
-
-
-TOKEN = f"{encoded({'alg': 'RS256'})}.{encoded({'iss': ISSUER, 'sub': OPERATOR})}.c2ln"
+from tests.unit.plimsoll_operator.tokens import (
+    ISSUER,
+    KEYS,
+    OPERATOR,
+    TOKEN,
+    encoded,
+    token_file,
+)
 
 
 class Cluster(MemoryCluster):
@@ -42,9 +38,7 @@ class Cluster(MemoryCluster):
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    file = tmp_path / "token"
-    file.write_text(TOKEN + "\n")
-    return file
+    return token_file(tmp_path)
 
 
 def access(cluster: Cluster, file: Path, *namespaces: str) -> AdminAccess:

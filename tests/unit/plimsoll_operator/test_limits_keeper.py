@@ -171,6 +171,11 @@ def status_of(cluster: MemoryCluster) -> dict[str, Any]:
     return dict(cluster.objects[RESOURCE.name, "ml", "chat"]["status"])
 
 
+def container(cluster: MemoryCluster) -> dict[str, Any]:
+    (found,) = cluster.objects["Deployment", "ml", "chat"]["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
 async def test_an_edit_goes_to_engines_and_not_to_the_deployment(
     start: Start, engine: Watched, port: int
 ) -> None:
@@ -180,13 +185,13 @@ async def test_an_edit_goes_to_engines_and_not_to_the_deployment(
     revision = status_of(cluster)["plan"]["revision"]
     put_pod(cluster, "chat-1", revision)
     put_pod(cluster, "chat-0", "an older plan, on its way out")
-    edit(cluster, pin={"maxNumSeqs": 4, "maxNumBatchedTokens": 64})
+    edit(cluster, pin={"maxNumSeqs": 8, "maxNumBatchedTokens": 64})
     await start(cluster, port).settle()
-    assert engine.live[:2] == (4, 64)
+    assert engine.live[:2] == (8, 64)
     assert cluster.objects["Deployment", "ml", "chat"] == before
     assert condition(cluster, "Ready")["status"] == "True"
     status = status_of(cluster)
-    assert status["plan"]["maxNumSeqs"] == status["limits"]["maxNumSeqs"] == 4
+    assert status["plan"]["maxNumSeqs"] == status["limits"]["maxNumSeqs"] == 8
     assert status["plan"]["revision"] != status["limits"]["startedRevision"] == revision
     assert status["limits"]["replicas"] == 1
     assert len(engine.changes) == 1
@@ -197,13 +202,30 @@ async def test_an_edit_goes_to_engines_and_not_to_the_deployment(
     edit(cluster, pin={})
     await start(cluster, port).settle()
     plan = status_of(cluster)["plan"]
-    assert engine.live[:2] == (plan["maxNumSeqs"], plan["maxNumBatchedTokens"]) != (4, 64)
+    assert engine.live[:2] == (plan["maxNumSeqs"], plan["maxNumBatchedTokens"]) != (8, 64)
     assert cluster.objects["Deployment", "ml", "chat"] == before
     # Beyond what they were started with, pods are replaced.
     edit(cluster, pin={"maxNumSeqs": 1024})
     await start(cluster, port).settle()
-    args = cluster.objects["Deployment", "ml", "chat"]["spec"]["template"]["spec"]["containers"][0]
-    assert "--max-num-seqs=1024" in args["args"]
+    assert "--max-num-seqs=1024" in container(cluster)["args"]
+
+
+async def test_limits_that_take_a_larger_replica_restart_it(
+    start: Start, engine: Watched, port: int
+) -> None:
+    """Four requests at once are too few for half a core to serve the rate that was declared."""
+    cluster = fresh()
+    await start(cluster, port).settle()
+    before = status_of(cluster)["plan"]
+    put_pod(cluster, "chat-1", before["revision"])
+    edit(cluster, pin={"maxNumSeqs": 4})
+    await start(cluster, port).settle()
+    plan = status_of(cluster)["plan"]
+    assert (before["cpuCores"], plan["cpuCores"], plan["maxNumSeqs"]) == ("0.5", "1", 4)
+    engine_container = container(cluster)
+    assert engine_container["resources"]["requests"]["cpu"] == "1"
+    assert "--max-num-seqs=4" in engine_container["args"]
+    assert engine.changes == []
 
 
 async def test_one_that_refuses_is_not_ready_and_asked_again(
@@ -214,11 +236,11 @@ async def test_one_that_refuses_is_not_ready_and_asked_again(
     process = start(cluster)
     await process.settle()
     put_pod(cluster, "chat-1", status_of(cluster)["plan"]["revision"])
-    edit(cluster, pin={"maxNumSeqs": 4, "maxNumBatchedTokens": 64})
+    edit(cluster, pin={"maxNumSeqs": 8, "maxNumBatchedTokens": 64})
     await process.settle()
     ready = condition(cluster, "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "ChangingLimits")
-    assert "1 replica has not taken maxNumSeqs 4" in ready["message"]
+    assert "1 replica has not taken maxNumSeqs 8" in ready["message"]
     async with asyncio.timeout(2):
         assert await process.controller.queue.get() == KEY
     assert "ChangingLimits" not in [event["reason"] for event in cluster.events]

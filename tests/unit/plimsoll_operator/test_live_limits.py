@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_operator.actions import Apply
-from plimsoll_operator.api.status import LimitsStatus, PlanStatus
+from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.live_limits import (
+    NO_REPORT,
     EngineReport,
     LimitsReport,
     PlannedLimits,
@@ -29,11 +30,13 @@ from tests.unit.plimsoll_operator.samples import (
     condition,
     cpu_plan,
     gpu_plan,
+    in_force,
     raw_resource,
 )
 
 KEY = ("Deployment", "chat")
 FEWER = {"revision": "fewer", "max_num_seqs": 4, "max_num_batched_tokens": 128}
+TWO = {"minReplicas": 2, "maxReplicas": 3}
 
 
 def serving(plan: PlanStatus | None = None) -> Cell:
@@ -130,7 +133,10 @@ def test_whatever_is_edited_below_comes_back_byte_for_byte(edits: list[dict[str,
     before = cell.world.rendered()
     for number, edit in enumerate(edits):
         cell.edit(scaling={"maxReplicas": 1})
-        cell.settle(standing(cpu_plan(revision=f"r{number}", **edit)))
+        plan = cpu_plan(revision=f"r{number}", **edit)
+        cell.settle(standing(plan))
+        assert condition(cell, "Ready")["reason"] == "ChangingLimits"
+        cell.settle(standing(plan), limits=in_force(plan, cpu_plan()))
         assert condition(cell, "Ready")["status"] == "True"
     cell.edit(scaling={"maxReplicas": 1})
     cell.settle(FEASIBLE)
@@ -182,20 +188,8 @@ def test_an_engine_takes_what_it_is_sent(seqs: int, tokens: int, cache: int | No
     assert limits_for(PlannedLimits(seqs, tokens, cache), EngineReport(wanted, engine.live, 16))
 
 
-IN_FORCE = LimitsStatus(
-    max_num_seqs=4,
-    max_num_batched_tokens=128,
-    kv_cache_tokens=16384,
-    replicas=1,
-    started_revision="0123456789",
-)
-
-
 def step(cell: Cell, plan: PlanStatus, limits: LimitsReport) -> dict[str, Any]:
-    desired = Desired(parse_resource(cell.raw), standing(plan), None, IMAGE, limits=limits)
-    outcome = reconcile(desired, cell.world.observed(), NOW)
-    if outcome.status is not None:
-        cell.raw["status"] = outcome.status
+    cell.step(standing(plan), limits=limits)
     return condition(cell, "Ready")
 
 
@@ -209,7 +203,12 @@ def test_ready_once_the_limits_are_in_force_and_not_before() -> None:
         "2 replicas have not taken maxNumSeqs 4 and maxNumBatchedTokens 128: HTTP 401 not let in"
     )
     assert condition(cell, "Reconciling")["status"] == "True"
-    ready = step(cell, plan, LimitsReport(IN_FORCE))
+    # Nor while nobody has been heard of.
+    ready = step(cell, plan, NO_REPORT)
+    assert (ready["status"], ready["reason"]) == ("False", "ChangingLimits")
+    assert ready["message"] == "0 of 1 replicas have said that they run under the plan's limits"
+    heard = in_force(plan, cpu_plan())
+    ready = step(cell, plan, heard)
     assert (ready["status"], ready["reason"]) == ("True", "Serving")
     assert cell.raw["status"]["limits"] == {
         "maxNumSeqs": 4,
@@ -219,6 +218,14 @@ def test_ready_once_the_limits_are_in_force_and_not_before() -> None:
         "startedRevision": "0123456789",
     }
     # What serves goes on to be Ready when a new pod does not answer at once; it is said.
-    ready = step(cell, plan, LimitsReport(IN_FORCE, ("no answer within 2 s",)))
+    ready = step(cell, plan, LimitsReport(heard.status, ("no answer within 2 s",)))
     assert ready["status"] == "True"
     assert "1 replica has not taken maxNumSeqs 4" in ready["message"]
+
+
+def test_ready_once_as_many_as_must_serve_have_said_so() -> None:
+    cell, plan = Cell(raw_resource(spec={"scaling": TWO})), cpu_plan(**FEWER)
+    cell.settle(FEASIBLE)
+    cell.edit(pin={"maxNumSeqs": 4})
+    assert step(cell, plan, in_force(plan, cpu_plan()))["reason"] == "ChangingLimits"
+    assert step(cell, plan, in_force(plan, cpu_plan(), replicas=2))["status"] == "True"
