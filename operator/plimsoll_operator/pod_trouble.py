@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plimsoll_operator.excerpt import excerpt
+from plimsoll_operator.pruning import MANY_RESTARTS
 from plimsoll_operator.render.labels import PLAN_LABEL
 
 UNSCHEDULABLE = "Unschedulable"
@@ -18,8 +19,6 @@ CRASH_LOOP = "CrashLoopBackOff"
 OUT_OF_MEMORY = "OutOfMemory"
 PODS_REFUSED = "PodsRefused"
 _MAX_CAUSES = 3
-LASTING_RESTARTS = 5
-"""After so many, over some five minutes by the kubelet's delays, a crash is taken to be lasting."""
 _ORDER = (UNSCHEDULABLE, IMAGE_PULL, OUT_OF_MEMORY, CRASH_LOOP)
 _PULLING = frozenset(
     {"ErrImagePull", IMAGE_PULL, "RegistryUnavailable", "SignatureValidationFailed"}
@@ -79,7 +78,7 @@ def pod_trouble(pods: Iterable[Pod], revision: str | None = None) -> PodTrouble 
 def crash_loops(pods: Iterable[Pod], revision: str | None) -> bool:
     """Whether a pod of the plan `revision` ends over and over, and will."""
     return any(
-        int(container.get("restartCount", 0)) >= LASTING_RESTARTS and not container.get("ready")
+        int(container.get("restartCount", 0)) >= MANY_RESTARTS and not container.get("ready")
         for pod in pods
         if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
         for container in (pod.get("status") or {}).get("containerStatuses") or ()
@@ -138,8 +137,8 @@ def _of_container(container: Mapping[str, Any]) -> _Cause | None:
         return None
     cause = ended.get("reason") or "Error"
     if cause == _KILLED_FOR_MEMORY:
-        what = f"run out of memory ({cause}): container {container.get('name')} reaches its limit"
-        return _Cause(OUT_OF_MEMORY, what, "")
+        what = f"cannot stay up ({OUT_OF_MEMORY}): container {container.get('name')} takes more "
+        return _Cause(OUT_OF_MEMORY, f"{what}memory than its limit ({cause})", "")
     code = f"exit code {ended.get('exitCode', 'unknown')}" + (
         "" if cause == "Error" else f", {cause}"
     )
