@@ -8,10 +8,7 @@ from plimsoll_operator.planning.record import RecordError, spec_of
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.rollback import in_force
 from plimsoll_operator.situation import describe_infeasible
-from plimsoll_operator.standing import PAUSED, ROLLED_BACK, Hold, Standing, Trouble
-
-_OF_NOW = ("replicas", "scaling", "access", "rollout", "revision_history_limit")
-"""Parts of the spec that are followed all the time: pods are not made from them."""
+from plimsoll_operator.standing import FOLLOWED, PAUSED, ROLLED_BACK, Hold, Standing, Trouble
 
 
 def after_rollback(resource: Resource) -> Hold | None:
@@ -74,7 +71,7 @@ def held(
         if first is None or first.revision == plan.revision
         else _started_by(first, plan),
     )
-    then = before.model_copy(update={name: getattr(spec, name) for name in _OF_NOW})
+    then = before.model_copy(update={name: getattr(spec, name) for name in FOLLOWED})
     standing = Standing(
         plan=plan,
         inputs=str(inputs.get("hash", "")),

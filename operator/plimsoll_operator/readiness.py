@@ -67,7 +67,7 @@ def _stall(resource: Resource, situation: Situation, progress: Rollout) -> tuple
     if trouble is not None:
         return trouble.reason, trouble.message + _still_serving(resource, progress)
     if hold is not None and hold.reason == ROLLED_BACK:
-        return ROLLED_BACK, f"{hold.message}. Now {_state(situation, progress)}"
+        return ROLLED_BACK, f"{hold.message}. Meanwhile {_state(situation, progress)}"
     if hold is None and standing.plan is None:
         message = "no plan" if feasibility is None else describe_infeasible(feasibility)
         return "Infeasible", message + _still_serving(resource, progress)
@@ -128,7 +128,7 @@ def _pause(resource: Resource, situation: Situation, progress: Rollout) -> str |
     if hold is not None:
         if situation.standing.plan is None:
             return hold.message
-        return f"{hold.message}. Now {_state(situation, progress)}"
+        return f"{hold.message}. Meanwhile {_state(situation, progress)}"
     if resource.frozen and _short(resource, situation, progress):
         return f"{_PAUSED}; {_state(situation, progress)}"
     return None
@@ -175,7 +175,8 @@ def _limits_lacking(resource: Resource, situation: Situation) -> str:
 
 
 def _serving(situation: Situation, progress: Rollout) -> str:
-    return f"{progress.ready_updated} of {situation.replicas} replicas serve by this plan"
+    which = "this plan" if situation.standing.hold is None else "the plan in force"
+    return f"{progress.ready_updated} of {situation.replicas} replicas serve by {which}"
 
 
 def lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:

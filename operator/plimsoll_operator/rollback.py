@@ -5,8 +5,6 @@ is done about it, and holds for the spec that failed: there is one rollback a sp
 in between, and nothing is tried again until somebody edits it.
 """
 
-import hashlib
-
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import RollbackStatus, ServedStatus
 from plimsoll_operator.observed import Rollout, owned_by, rollout_of
@@ -15,13 +13,14 @@ from plimsoll_operator.readiness import lacking
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation
+from plimsoll_operator.standing import spec_hash
 
 MAX_MESSAGE = 600
 
 
-def spec_hash(spec: LLMDeploymentSpec) -> str:
-    """Hash of a spec but for `replicas`, which an autoscaler outside writes and no person edits."""
-    return hashlib.sha256(spec.model_dump_json(exclude={"replicas"}).encode()).hexdigest()[:16]
+def edited(spec: LLMDeploymentSpec) -> str:
+    """Hash of what people edit: all but `replicas`, which an autoscaler outside writes."""
+    return spec_hash(spec, {"replicas"})
 
 
 def in_force(resource: Resource) -> tuple[RollbackStatus, ServedStatus] | None:
@@ -29,7 +28,7 @@ def in_force(resource: Resource) -> tuple[RollbackStatus, ServedStatus] | None:
     spec, status = resource.spec, resource.status
     if spec is None or status.rollback is None or status.served is None:
         return None
-    if status.rollback.spec_hash != spec_hash(spec):
+    if status.rollback.spec_hash != edited(spec):
         return None
     return status.rollback, status.served
 
@@ -73,7 +72,7 @@ def decide(resource: Resource, situation: Situation) -> RollbackStatus | None:
     why = "no replica became ready" if trouble is None else trouble.message
     return RollbackStatus(
         generation=resource.generation,
-        spec_hash=spec_hash(spec),
+        spec_hash=edited(spec),
         failed_revision=str(name),
         message=f"{standing.plan.summary} did not serve within {deadline}: {why}"[:MAX_MESSAGE],
     )

@@ -6,7 +6,8 @@ a plan that misses the SLO gives way, to the first feasible one.
 """
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,10 @@ from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.support import Lack, Needs
 
+_PLANNED = frozenset({"workload", "slo", "accelerators", "precision", "pin"})
+"""Parts of a spec that only a plan is made from."""
+FOLLOWED = frozenset({"replicas", "scaling", "access", "rollout", "revision_history_limit"})
+"""Parts that are followed at all times, whichever revision is in force."""
 ROLLED_BACK = "RolledBack"
 PAUSED = "Paused"
 
@@ -142,7 +147,16 @@ def inputs_hash(request: PlanRequest) -> str:
 
 def pods_hash(spec: LLMDeploymentSpec) -> str:
     """Hash of what pods are made from besides a plan."""
-    return _digest(spec.model_dump_json(include={"model", "speculation"}))
+    return spec_hash(spec, _PLANNED | FOLLOWED)
+
+
+def spec_hash(spec: LLMDeploymentSpec, without: Set[str]) -> str:
+    """Hash of the parts of a spec that are not named.
+
+    Without defaults, so that a field that a later version adds leaves it as it is.
+    """
+    parts = spec.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
+    return _digest(json.dumps(parts, sort_keys=True))
 
 
 def settled(resource: Resource) -> Standing | None:

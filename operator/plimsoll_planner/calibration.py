@@ -51,18 +51,22 @@ class CalibrationError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """A measured step: new tokens, sequences, context tokens in sum, seconds."""
+    """A measured step: new tokens, sequences, context tokens in sum, seconds; also the products of
+    a query with a context token, where the engine tells them."""
 
     tokens: int
     sequences: int
     context: int
     seconds: float
+    told_pairs: int | None = None
 
     @property
     def pairs(self) -> float:
-        """Products of a query with a context token, as far as the sums tell: a sequence alone has
-        computed the rest of its context before; else it is a token for each sequence, and the
-        others as one prompt from its beginning."""
+        """As told, or else as far as the sums tell: a sequence alone has computed the rest of its
+        context before; else it is a token for each sequence, and the others as one prompt from its
+        beginning."""
+        if self.told_pairs is not None:
+            return self.told_pairs
         if self.sequences == 1:
             return self.tokens * (self.context - self.tokens) + self.tokens * (self.tokens + 1) / 2
         prompt = max(0, self.tokens - self.sequences)

@@ -87,6 +87,7 @@ def parse_steps(text: str, origin: str) -> tuple[int, tuple[Sample, ...]]:
                 sequences=int(step["num_seqs"]),
                 context=int(step["num_context_tokens"]),
                 seconds=float(step["seconds"]),
+                told_pairs=int(step["num_pairs"]) if "num_pairs" in step else None,
             )
             for step in document["steps"]
         )

@@ -10,6 +10,7 @@ to the scheduler as a whole.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from plimsoll_runtime.core.fairness import SchedulingPolicy
@@ -46,11 +47,13 @@ def made_up_token(request: Request) -> int:
     return -request.sequence
 
 
-def load_of(items: Iterable[ScheduledRequest]) -> StepLoad:
-    """The sums over what a step computes."""
+def load_of(
+    items: Iterable[ScheduledRequest], num_drafts: Mapping[str, int] = MappingProxyType({})
+) -> StepLoad:
+    """The sums over what a step computes, and over the drafts that it checks on top, by request."""
     tokens = sampled = context = pairs = 0
     for item in items:
-        chunk = len(item.token_ids)
+        chunk = len(item.token_ids) + num_drafts.get(item.request_id, 0)
         tokens += chunk
         sampled += item.samples
         context += item.start + chunk

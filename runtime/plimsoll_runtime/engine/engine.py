@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 
 from plimsoll_runtime.core.checks import check_request
+from plimsoll_runtime.core.counting import load_of
 from plimsoll_runtime.core.limits import LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.queue import QueueCount
@@ -80,6 +81,7 @@ class Engine:
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_step_time = clock()
+        self._step_began = self._clock()
         self._num_steps = 0
         self._samples: deque[StepSample] = deque(maxlen=MAX_STEP_SAMPLES)
         self._speculation = SpeculationStats.start(scheduler.speculation)
@@ -247,9 +249,9 @@ class Engine:
             self._publish()
             self.on_step()
             if not output.scheduled:
+                self._step_began = self._clock()
                 continue
             self._moved()
-            started = time.perf_counter()
             try:
                 result = self._runner.execute(output)
             except RunnerLostError:
@@ -261,32 +263,25 @@ class Engine:
                     raise
                 self._fail(output)
                 self.on_step()
+                self._step_began = self._clock()
                 continue
             failures = 0
-            seconds = time.perf_counter() - started
             for request_id, message in result.refused.items():
                 ended = self._scheduler.fail(request_id, message)
                 if ended is not None:
                     self._deliver(ended._replace(refused=True))
             for item in self._scheduler.update(output, result):
                 self._deliver(item)
-            self._record(output, result, seconds)
+            self._record(output, result)
             self._publish()
             self.on_step()
 
     def _take_in(self) -> bool:
         """Waits for work; takes submissions, then aborts. False when the loop is to end."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    self._stopping
-                    or self.failed is not None
-                    or self._submitted
-                    or self._aborted
-                    or self._new_limits
-                    or self._scheduler.has_unfinished()
-                )
-            )
+            if not self._has_work():
+                self._changed.wait_for(self._has_work)
+                self._step_began = self._clock()
             if self._stopping or self.failed is not None:
                 return False
             submitted = list(self._submitted)
@@ -307,6 +302,16 @@ class Engine:
             self._deliver(ended or RequestOutput(request_id, (), FinishReason.ABORT))
         return True
 
+    def _has_work(self) -> bool:
+        return bool(
+            self._stopping
+            or self.failed is not None
+            or self._submitted
+            or self._aborted
+            or self._new_limits
+            or self._scheduler.has_unfinished()
+        )
+
     def _publish(self) -> None:
         """Lets other threads see who runs and who waits, as of one moment."""
         with self._changed:
@@ -317,20 +322,22 @@ class Engine:
         with self._changed:
             self._last_step_time = self._clock()
 
-    def _record(self, output: SchedulerOutput, result: StepResult, seconds: float) -> None:
-        drafts = sum(result.num_drafts.values())
+    def _record(self, output: SchedulerOutput, result: StepResult) -> None:
+        load = load_of(output.scheduled, result.num_drafts)
+        began, self._step_began = self._step_began, self._clock()
         sample = StepSample(
-            output.num_tokens + drafts,
-            output.num_context_tokens + drafts,
+            load.tokens,
+            load.context,
+            load.pairs,
             len(output.scheduled),
-            seconds,
+            self._step_began - began,
         )
         with self._changed:
-            if self._speculation is not None and drafts:
+            if self._speculation is not None and result.num_drafts:
                 self._speculation = self._speculation.plus(result.num_drafts, result.accepted)
             self._num_steps += 1
             self._samples.append(sample)
-            self._last_step_time = self._clock()
+            self._last_step_time = self._step_began
 
     def _fail(self, output: SchedulerOutput) -> None:
         """Ends the requests of a step that raised; the others go on.

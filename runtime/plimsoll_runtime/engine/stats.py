@@ -20,12 +20,14 @@ class StepSample(NamedTuple):
     """One measured step, for calibration of the performance model.
 
     `num_tokens` were computed for `num_seqs` sequences, attending to `num_context_tokens` tokens of
-    KV cache in sum, in `seconds` of model and sampling time. Drafts count as tokens, and making
-    them as time.
+    KV cache in sum, which are `num_pairs` of a token with one that it attends to. `seconds` are
+    those from the step before, or from when there was work again, until the tokens were handed out:
+    scheduling, model, sampling and delivery. Drafts count as tokens, and making them as time.
     """
 
     num_tokens: int
     num_context_tokens: int
+    num_pairs: int
     num_seqs: int
     seconds: float
 

@@ -45,7 +45,7 @@ def test_an_edit_waits_and_is_rolled_out_when_resumed() -> None:
     assert ready["observedGeneration"] == 2
     assert ready["message"] == (
         "rollouts are paused (spec.rollout.paused); the plan cpu bs8 waits. "
-        "Now 1 of 1 replicas serve by this plan"
+        "Meanwhile 1 of 1 replicas serve by the plan in force"
     )
     for kind in ("Reconciling", "Stalled"):
         assert condition(rig.cell, kind)["status"] == "False"

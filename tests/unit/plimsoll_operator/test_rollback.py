@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_operator.render.revision import KIND as REVISION
-from plimsoll_operator.rollback import spec_hash
+from plimsoll_operator.rollback import edited
 from tests.unit.plimsoll_operator.pods import crashing, serving
 from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, TIMED_OUT, Rollouts
 from tests.unit.plimsoll_operator.samples import condition, resource
@@ -45,7 +45,8 @@ def test_what_served_is_in_force_again_and_the_status_says_why() -> None:
     assert stalled["message"] == (
         f"generation 2 ({second}) was rolled back to {first}, which served before: cpu bs8 did not "
         "serve within the progress deadline: no replica became ready. It is tried again when the "
-        "spec is edited. Now 1 of 1 replicas serve by this plan"
+        "spec is edited. "
+        "Meanwhile 1 of 1 replicas serve by the plan in force"
     )
     assert condition(rig.cell, "Ready")["status"] == "False"
     assert condition(rig.cell, "Ready")["observedGeneration"] == 2
@@ -196,8 +197,8 @@ def test_the_hash_is_of_all_that_people_edit() -> None:
     assert spec is not None
     same = spec.model_copy(update={"replicas": 4})
     rollout = spec.rollout.model_copy(update={"progress_deadline_seconds": 900})
-    assert spec_hash(same) == spec_hash(spec)
-    assert spec_hash(spec.model_copy(update={"rollout": rollout})) != spec_hash(spec)
+    assert edited(same) == edited(spec)
+    assert edited(spec.model_copy(update={"rollout": rollout})) != edited(spec)
 
 
 STEPS = st.one_of(

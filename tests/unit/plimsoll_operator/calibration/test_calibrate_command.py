@@ -8,7 +8,7 @@ import httpx
 import pytest
 import yaml
 
-from plimsoll_operator.calibration.steps import StepsError, poll, read_file
+from plimsoll_operator.calibration.steps import StepsError, parse_steps, poll, read_file
 from plimsoll_operator.commands.calibrate import main
 from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_planner.accelerators import find
@@ -44,6 +44,13 @@ def answer(
             }
         )
     return {"num_steps": count, "steps": steps}
+
+
+def test_pairs_are_those_that_the_engine_tells_or_guessed() -> None:
+    step = {"num_tokens": 4, "num_seqs": 1, "num_context_tokens": 4, "seconds": 0.1}
+    document = {"num_steps": 9, "steps": [{**step, "num_pairs": 7}, step]}
+    total, (first, second) = parse_steps(json.dumps(document), "a test")
+    assert (total, first.pairs, second.pairs) == (9, 7, 10)
 
 
 ARGUMENTS = ["--model", "builtin://tiny", "--accelerator", "cpu", "--cores", "2"]

@@ -352,12 +352,33 @@ def test_stats_tell_what_happens(make_engine: MakeEngine) -> None:
         collector.wait()
     wait_until(lambda: engine.stats().num_steps == 9)
     samples = engine.stats().step_samples
-    assert [(s.num_tokens, s.num_context_tokens, s.num_seqs) for s in samples] == [
-        (3, 3, 1),
-        (1, 4, 1),
-        (1, 5, 1),
+    assert [(s.num_tokens, s.num_context_tokens, s.num_pairs, s.num_seqs) for s in samples] == [
+        (3, 3, 6, 1),
+        (1, 4, 4, 1),
+        (1, 5, 5, 1),
     ] * 3
     assert all(s.seconds > 0 for s in samples)
+
+
+def test_a_step_takes_until_the_next_can_begin(make_engine: MakeEngine) -> None:
+    """Delivery counts too, and a pause without work does not."""
+    now = [100.0]
+    engine = make_engine(clock=lambda: now[0])
+    engine.start()
+    for _ in range(2):
+        now[0] += 1000.0
+        ended = threading.Event()
+
+        def deliver(output: RequestOutput, ended: threading.Event = ended) -> None:
+            now[0] += 2.0
+            if output.finish_reason is not None:
+                ended.set()
+
+        engine.submit(request("a", [1], 3), deliver)
+        assert ended.wait(TIMEOUT)
+        wait_until(lambda: engine.stats().num_running == 0)
+    wait_until(lambda: engine.stats().num_steps == 6)
+    assert [sample.seconds for sample in engine.stats().step_samples] == [2.0] * 6
 
 
 def test_stalled_seconds_count_only_while_there_is_work(make_engine: MakeEngine) -> None:

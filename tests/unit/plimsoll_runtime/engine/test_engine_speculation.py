@@ -186,6 +186,12 @@ def test_what_is_counted_is_what_was_computed_and_accepted(make_engine: MakeEngi
     assert stats.speculation.accepted_by_position == (3, 2, 2, 1, 1)
     assert [sample.num_tokens for sample in stats.step_samples] == [3, 6, 6, 4]
     assert [sample.num_context_tokens for sample in stats.step_samples] == [3, 9, 15, 15]
+    assert [sample.num_pairs for sample in stats.step_samples] == [
+        sum(range(1, 4)),
+        sum(range(4, 10)),
+        sum(range(10, 16)),
+        sum(range(12, 16)),
+    ]
 
 
 def test_a_proposer_that_fails_is_done_without_and_told_of_once(

@@ -335,7 +335,7 @@ async def test_figures_are_the_engines_and_the_queue_is_live(
     now[0] = 507.0
     stats = engine.stats()
     assert (stats.num_running, stats.num_waiting, stats.stalled_seconds) == (0, 3, 7.0)
-    samples = [StepSample(1, 2, 3, 0.5), StepSample(4, 5, 6, 0.5)]
+    samples = [StepSample(1, 2, 2, 3, 0.5), StepSample(4, 5, 9, 6, 0.5)]
     for number, sample in enumerate(samples, 1):
         figures = replace(STATS, num_running=2, num_steps=number, step_samples=(sample,))
         process.peer.send(Outputs([], figures, num_submitted=2))
