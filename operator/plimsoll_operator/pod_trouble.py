@@ -26,6 +26,8 @@ _PULLING = frozenset(
 _BACKING_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: )?')
 _PULL_ERROR = re.compile(rf"^({'|'.join(sorted(_PULLING))}): ")
 _PREEMPTION = re.compile(r"[.,]?\s*(no new claims to deallocate, )?preemption: .*$", re.DOTALL)
+# As the scheduler names a resource that is short. What is missing altogether it says otherwise.
+_TOO_LITTLE = re.compile(r"\b\d+ Insufficient [\w./-]+|\b\d+ Too many pods")
 _NEW_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
 _KILLED_FOR_MEMORY = "OOMKilled"
 _WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing", CRASH_LOOP})
@@ -82,6 +84,18 @@ def crash_loops(pods: Iterable[Pod], revision: str | None) -> bool:
         for pod in pods
         if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
         for container in (pod.get("status") or {}).get("containerStatuses") or ()
+    )
+
+
+def no_room(pods: Iterable[Pod], revision: str | None) -> bool:
+    """Whether a pod of the plan `revision` waits for nothing but room on a node."""
+    return any(
+        condition.get("type") == "PodScheduled"
+        and condition.get("status") == "False"
+        and _TOO_LITTLE.search(condition.get("message") or "") is not None
+        for pod in pods
+        if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
+        for condition in (pod.get("status") or {}).get("conditions") or ()
     )
 
 

@@ -6,7 +6,7 @@ case, so that tools which know only the conventions (kstatus) read progress and 
 
 from plimsoll_operator.conditions import READY, RECONCILING, STALLED, Finding, get_condition
 from plimsoll_operator.observed import Rollout
-from plimsoll_operator.pod_trouble import PodTrouble, pod_trouble, refused_pods
+from plimsoll_operator.pod_trouble import PodTrouble, no_room, pod_trouble, refused_pods
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
 from plimsoll_operator.resource import Resource
@@ -153,7 +153,8 @@ def _progress(
     if _short(resource, situation, progress):
         message, missing = _serving(situation, progress), lacking(situation, progress)
         if missing is not None:
-            return missing.reason, f"{message}; {missing.message}"
+            way_out = way_to_room(resource, situation, progress)
+            return missing.reason, f"{message}; {missing.message}{way_out}"
         return "RollingOut", message
     changing = "" if _was_ready(resource) else _limits_lacking(resource, situation)
     return ("ChangingLimits", changing) if changing else None
@@ -190,6 +191,16 @@ def lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
     if trouble is None:
         return refused
     return PodTrouble(refused.reason, f"{refused.message}; {trouble.message}")
+
+
+def way_to_room(resource: Resource, situation: Situation, progress: Rollout) -> str:
+    """What to set where a new replica finds no room beside those that serve; else nothing."""
+    spec = resource.spec
+    if spec is None or spec.rollout.max_unavailable or progress.updated >= progress.replicas:
+        return ""
+    if not no_room(situation.observed.pods, situation.started):
+        return ""
+    return ". With spec.rollout.maxUnavailable replicas may end before new ones serve"
 
 
 def _short(resource: Resource, situation: Situation, progress: Rollout) -> bool:

@@ -20,6 +20,7 @@ from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
+from plimsoll_operator.render.deployment import in_place
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource, dump_status
@@ -27,6 +28,7 @@ from plimsoll_operator.rollback import decide
 from plimsoll_operator.scaling_record import kept, record
 from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
+from plimsoll_operator.strategy import unavailable
 from plimsoll_operator.verdict import new_status
 
 RETRY_TRANSIENT_SECONDS = 30.0
@@ -92,9 +94,11 @@ def reconcile(
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
             started = pods_plan(resource, resource.spec, standing, desired.image, observed)
-            wanted = children(
-                resource, resource.spec, started or standing.plan, desired.image, replicas
-            )
+            pods = started or standing.plan
+            wanted = children(resource, resource.spec, pods, desired.image, replicas)
+            missing = unavailable(resource, resource.spec, pods.revision, observed)
+            if missing:
+                wanted = (*wanted[:-1], in_place(wanted[-1], missing))
             limit = resource.spec.revision_history_limit
             revisions = revision_actions(resource, standing, observed, limit)
             actions = (*revisions, *_actions(resource, wanted, observed))

@@ -9,7 +9,7 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import RollbackStatus, ServedStatus
 from plimsoll_operator.observed import Rollout, owned_by, rollout_of
 from plimsoll_operator.pod_trouble import crash_loops
-from plimsoll_operator.readiness import lacking
+from plimsoll_operator.readiness import lacking, way_to_room
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation
@@ -70,6 +70,7 @@ def decide(resource: Resource, situation: Situation) -> RollbackStatus | None:
     deadline = "the progress deadline" if progress.deadline_exceeded else "five starts"
     trouble = lacking(situation, progress)
     why = "no replica became ready" if trouble is None else trouble.message
+    why += way_to_room(resource, situation, progress)
     return RollbackStatus(
         generation=resource.generation,
         spec_hash=edited(spec),

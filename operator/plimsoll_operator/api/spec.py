@@ -299,6 +299,13 @@ class RolloutSpec(ApiModel):
         description="Running pods stay as they are, whatever is edited: scaled and replaced, but "
         "not changed. A rollout that is under way stops where it is.",
     )
+    max_unavailable: int = Field(
+        default=0,
+        description="How many replicas may end before new ones serve, where there is no room for a "
+        "new one beside them. With 0 a rollout then waits, and is rolled back in the end.",
+        ge=0,
+        le=1000,
+    )
     progress_deadline_seconds: int | None = Field(
         default=None,
         description="How long a rollout may go without a new replica that serves. Then the last "

@@ -131,6 +131,8 @@ async def _undo(cluster: Cluster, raw: Raw, items: list[Raw], options: argparse.
     if resource.spec is None or after.spec is None:
         changed = ["  its spec could not be read before", ""]
     else:
+        if resource.spec.authentication is not None and after.spec.authentication is None:
+            print("warning: clients need no API key by that revision", file=sys.stderr)
         changed = rows_of("spec", list(differences(*map(spec_fields, (resource.spec, after.spec)))))
     head = f"{title}: back to revision {target.number}, {target.name}, plan {target.plan.summary}"
     done = (

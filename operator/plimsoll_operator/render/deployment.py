@@ -62,6 +62,15 @@ def deployment(
     return child(resource, "apps/v1", "Deployment", resource.name, body)
 
 
+def in_place(deployment: dict[str, Any], unavailable: int) -> dict[str, Any]:
+    """`deployment`, whose change rolls out in the place of so many replicas at a time."""
+    strategy = {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": 0},
+    }
+    return {**deployment, "spec": {**deployment["spec"], "strategy": strategy}}
+
+
 def _overlaid(pod: dict[str, Any], template: PodTemplate | None) -> dict[str, Any]:
     """The pod template with what a platform team lays over it."""
     if template is None:

@@ -14,7 +14,7 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 PLAN_LABEL = "plimsoll.dev/plan"
 RENDERED_ANNOTATION = "plimsoll.dev/rendered"
 MANAGER = "plimsoll"
-_UNHASHED = frozenset({"replicas", "progressDeadlineSeconds"})
+_UNHASHED = frozenset({"replicas", "progressDeadlineSeconds", "strategy"})
 PORT = 8000
 ADMIN_PORT = 9090
 
