@@ -9,9 +9,10 @@ from plimsoll_operator.observed import Rollout
 from plimsoll_operator.pod_trouble import PodTrouble, no_room, pod_trouble, refused_pods
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
+from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
-from plimsoll_operator.standing import PAUSED, ROLLED_BACK, Standing
+from plimsoll_operator.standing import PAUSED, ROLLED_BACK
 
 _PAUSED = "rollouts are paused (spec.rollout.paused)"
 RETRIED = "It is tried again at least once a minute, and at once after an edit"
@@ -95,19 +96,21 @@ def _timed_out(
         return None
     missing = lacking(situation, progress)
     why = "no pod became ready in time" if missing is None else missing.message
-    stays = _no_way_back(resource, situation.standing)
+    stays = _no_way_back(resource, situation)
     return "ProgressDeadlineExceeded", f"{_serving(situation, progress)}; {why}{stays}"
 
 
-def _no_way_back(resource: Resource, standing: Standing) -> str:
+def _no_way_back(resource: Resource, situation: Situation) -> str:
     """Why a rollout that has failed is not rolled back."""
     served = resource.status.served
     if served is None:
         return ". No revision has served before, so there is none to roll back to"
-    if served.revision == standing.revision(resource.name):
+    if served.revision == situation.standing.revision(resource.name):
         return ""
     if resource.spec is not None and resource.spec.rollout.paused:
         return f". {_PAUSED}"
+    if (REVISION, served.revision) in situation.observed.children:
+        return ""
     return f". Revision {served.revision} served before, and is gone"
 
 

@@ -40,12 +40,9 @@ def failed(situation: Situation, progress: Rollout, served: ServedStatus) -> boo
     """
     if situation.pending or not progress.current:
         return False
-    # Of a template that was there before, the Deployment's controller keeps the last verdict until
-    # it has made a pod.
-    begun = progress.updated > 0 or bool(progress.failure)
-    if progress.deadline_exceeded and begun:
+    if progress.deadline_exceeded:
         return True
-    if served.started_plan == situation.started:
+    if served.started_plan == situation.started or not progress.updated:
         return False
     return crash_loops(situation.observed.pods, situation.started)
 

@@ -32,9 +32,17 @@ from tests.unit.plimsoll_operator.samples import (
         (
             {
                 "observedGeneration": 1,
+                "updatedReplicas": 1,
                 "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}],
             },
             "ProgressDeadlineExceeded",
+        ),
+        (
+            {
+                "observedGeneration": 1,
+                "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}],
+            },
+            "RollingOut",
         ),
     ],
 )

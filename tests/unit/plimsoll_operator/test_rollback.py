@@ -170,6 +170,9 @@ def test_pods_that_end_over_and_over_are_not_waited_for(restarts: int, back: boo
     loops["metadata"]["labels"]["plimsoll.dev/plan"] = f"{64:010x}"
     rig.cell.world.pods = (serving("old"), loops)
     rig.settle()
+    assert "rollback" not in rig.status  # it is not said to be of this rollout yet
+    rig.deployment["status"] = {**rig.deployment["status"], "replicas": 2, "updatedReplicas": 1}
+    rig.settle()
     assert ("rollback" in rig.status) == back
     if back:
         message = rig.status["rollback"]["message"]
