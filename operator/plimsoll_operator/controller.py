@@ -16,7 +16,7 @@ from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.gather import capacity_of, measured, observe, policy_of, ready_replicas
-from plimsoll_operator.hold import after_rollback, held, while_paused
+from plimsoll_operator.hold import after_rollback, while_paused
 from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
 from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
 from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
@@ -27,6 +27,7 @@ from plimsoll_operator.queue import KeyedQueue
 from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
 from plimsoll_operator.revision_reader import RevisionReader
+from plimsoll_operator.schedule import in_force
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
 from plimsoll_operator.standing import Standing
@@ -130,12 +131,14 @@ class Controller:
             await self._actuator.write_status(raw, dump_status(status))
             raw = self.store.get(RESOURCE.name, *key) or raw
             resource = parse_resource(raw)
-        resource, standing = await self._in_force(resource)
+        resource, standing = await self._standing(resource)
         observed = await observe(
             self.store, self._cluster, resource, keys_of(resource.name, standing)
         )
         started = self._started(resource, standing, observed)
-        decision = self._decide(resource, standing, observed)
+        # Plans are made for what is declared; the minimum of the hour is for the count alone.
+        resource, schedule = in_force(resource, datetime.now(UTC))
+        decision = self._decide(resource, standing, observed, schedule)
         found = self._drift(resource, standing, started, observed)
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
@@ -155,7 +158,7 @@ class Controller:
                 self.queue.add_after(key, delay)
         return done.changed
 
-    async def _in_force(self, resource: Resource) -> tuple[Resource, Standing]:
+    async def _standing(self, resource: Resource) -> tuple[Resource, Standing]:
         """The plan that should run, and the resource as it is, or was, when that was made."""
         hold = after_rollback(resource)
         if hold is None:
@@ -164,11 +167,7 @@ class Controller:
             if hold is None:
                 self._revisions.forget(resource.uid)
                 return resource, planned
-        kept = await self._revisions.named(resource, hold.revision) if hold.revision else None
-        served, started = resource.status.served, None
-        if served is not None and served.revision == hold.revision:
-            started = await self._revisions.of_plan(resource, served.started_plan)
-        return held(resource, hold, kept, started)
+        return await self._revisions.held(resource, hold)
 
     async def _still_there(self, resource: Resource, raw: Mapping[str, Any]) -> bool:
         """Whether the resource exists, asked live, since a watch that lists anew tells no deletion.
@@ -202,7 +201,7 @@ class Controller:
             raise failure
 
     def _decide(
-        self, resource: Resource, standing: Standing, observed: Observed
+        self, resource: Resource, standing: Standing, observed: Observed, schedule: str
     ) -> Decision | None:
         spec, plan = resource.spec, standing.plan
         if spec is None or plan is None or spec.scaling.mode is ScalingMode.EXTERNAL:
@@ -213,7 +212,7 @@ class Controller:
             return None
         memory = self._memories.get(resource.uid, Memory())
         now = asyncio.get_running_loop().time()
-        decision = decide(seen, policy_of(spec), capacity_of(plan, spec), memory, now)
+        decision = decide(seen, policy_of(spec, schedule), capacity_of(plan, spec), memory, now)
         if decision.memory != memory:
             self._memories[resource.uid] = decision.memory
         moved = decision.replicas - seen.current

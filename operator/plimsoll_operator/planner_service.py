@@ -27,7 +27,6 @@ from plimsoll_operator.planning.model_source import (
     parse_config,
     read_model_config,
 )
-from plimsoll_operator.planning.placement import placement
 from plimsoll_operator.planning.record import Sources, record, used
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
@@ -171,7 +170,7 @@ class PlannerService:
             request = plan_request(
                 spec,
                 found.target.model,
-                self._inventory.pools(placement(spec.template)),
+                self._inventory.pools_for(spec.template),
                 accelerators,
                 found.draft_model,
             )

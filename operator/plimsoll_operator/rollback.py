@@ -5,7 +5,6 @@ is done about it, and holds for the spec that failed: there is one rollback a sp
 in between, and nothing is tried again until somebody edits it.
 """
 
-from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import RollbackStatus, ServedStatus
 from plimsoll_operator.observed import Rollout, owned_by, rollout_of
 from plimsoll_operator.pod_trouble import crash_loops
@@ -13,22 +12,16 @@ from plimsoll_operator.readiness import lacking, way_to_room
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation
-from plimsoll_operator.standing import spec_hash
 
 MAX_MESSAGE = 600
 
 
-def edited(spec: LLMDeploymentSpec) -> str:
-    """Hash of what people edit: all but `replicas`, which an autoscaler outside writes."""
-    return spec_hash(spec, {"replicas"})
-
-
 def in_force(resource: Resource) -> tuple[RollbackStatus, ServedStatus] | None:
     """The rollback that holds for this very spec, and what it went back to; None without one."""
-    spec, status = resource.spec, resource.status
-    if spec is None or status.rollback is None or status.served is None:
+    status = resource.status
+    if resource.spec is None or status.rollback is None or status.served is None:
         return None
-    if status.rollback.spec_hash != edited(spec):
+    if status.rollback.spec_hash != resource.edited:
         return None
     return status.rollback, status.served
 
@@ -70,7 +63,7 @@ def decide(resource: Resource, situation: Situation) -> RollbackStatus | None:
     why += way_to_room(resource, situation, progress)
     return RollbackStatus(
         generation=resource.generation,
-        spec_hash=edited(spec),
+        spec_hash=resource.edited,
         failed_revision=str(name),
         message=f"{standing.plan.summary} did not serve within {deadline}: {why}"[:MAX_MESSAGE],
     )

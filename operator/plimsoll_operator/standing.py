@@ -6,8 +6,7 @@ a plan that misses the SLO gives way, to the first feasible one.
 """
 
 import hashlib
-import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from plimsoll_operator.engine_support import ENGINE
 from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.resources import GPU
+from plimsoll_operator.spec_hash import spec_hash
 from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.support import Lack, Needs
@@ -142,21 +142,12 @@ def inputs_hash(request: PlanRequest) -> str:
     for later in (request.draft, request.pin.pipeline_parallel_size):
         if later is not None:
             facts += repr(later)
-    return _digest(facts)
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def pods_hash(spec: LLMDeploymentSpec) -> str:
     """Hash of what pods are made from besides a plan."""
     return spec_hash(spec, _PLANNED | FOLLOWED)
-
-
-def spec_hash(spec: LLMDeploymentSpec, without: Set[str]) -> str:
-    """Hash of the parts of a spec that are not named.
-
-    Without defaults, so that a field that a later version adds leaves it as it is.
-    """
-    parts = spec.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
-    return _digest(json.dumps(parts, sort_keys=True))
 
 
 def settled(resource: Resource) -> Standing | None:
@@ -216,7 +207,3 @@ def _in_force(
     if kept is not None:
         return Standing(plan=kept, inputs=inputs, feasibility=infeasible)
     return Standing(plan=fresh, inputs=inputs if fresh is not None else "", feasibility=infeasible)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

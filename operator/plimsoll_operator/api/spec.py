@@ -22,6 +22,7 @@ from plimsoll_operator.api.formats import (
     SERVED_NAME,
     SOURCE,
 )
+from plimsoll_operator.api.schedule import Schedule
 from plimsoll_operator.api.secrets import Authentication, Cache, TokenSource
 from plimsoll_operator.api.template import PodTemplate
 
@@ -237,6 +238,15 @@ class Scaling(ApiModel):
     )
     scale_down_stabilization: Duration = Field(
         default="300s", description="How long fewer replicas must have sufficed before one goes."
+    )
+    schedules: list[Schedule] = Field(
+        default_factory=list,
+        description="More replicas at least than minReplicas, by time of day.",
+        max_length=16,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
     )
 
 

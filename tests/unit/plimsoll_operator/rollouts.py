@@ -1,6 +1,7 @@
 """A resource in its world whose rollouts can fail, looked at as the controller looks at it."""
 
 import copy
+from datetime import UTC, datetime
 from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
@@ -12,6 +13,7 @@ from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource, parse_resource
+from plimsoll_operator.schedule import in_force
 from plimsoll_operator.standing import Standing, pods_hash
 from tests.unit.plimsoll_operator.samples import IMAGE, NOW, Cell, cpu_plan, raw_resource
 
@@ -27,6 +29,7 @@ AGREED = LimitsReport(
     )
 )
 """What engines say where they have taken the plan's limits."""
+NO_TIME, BUSY_TIME = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (3, 12))
 GOOD = {"source": "pvc://models/good", "configFrom": {"configMapKeyRef": {"name": "facts"}}}
 BAD = {**GOOD, "source": "pvc://nowhere/bad"}
 
@@ -51,6 +54,7 @@ class Rollouts:
     def __init__(self, **spec: Any) -> None:
         self.cell = Cell(raw_resource(spec={"model": GOOD, **spec}))
         self.served_template: Object | None = None
+        self.schedules = NO_TIME
 
     @property
     def status(self) -> Object:
@@ -76,6 +80,7 @@ class Rollouts:
             if served is not None and served.revision == hold.revision:
                 started = self._of_plan(served.started_plan)
             resource, standing = held(resource, hold, self._kept(hold.revision), started)
+        resource, _ = in_force(resource, self.schedules)
         desired = Desired(resource, standing, None, IMAGE, limits=AGREED)
         outcome = reconcile(desired, self.cell.world.observed(), NOW)
         for action in outcome.actions:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_operator.render.revision import KIND as REVISION
-from plimsoll_operator.rollback import edited
+from plimsoll_operator.spec_hash import edited
 from tests.unit.plimsoll_operator.pods import crashing, serving
-from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, TIMED_OUT, Rollouts
+from tests.unit.plimsoll_operator.rollouts import BAD, BUSY_TIME, GOOD, NO_TIME, TIMED_OUT, Rollouts
 from tests.unit.plimsoll_operator.samples import condition, resource
 
 
@@ -102,6 +102,20 @@ def test_bounds_of_scaling_and_who_may_call_are_followed_meanwhile() -> None:
     assert rig.deployment["spec"]["replicas"] == 3
     policy = rig.cell.world.children["NetworkPolicy", "chat"]
     assert "from" in policy["spec"]["ingress"][0]
+
+
+def test_a_minimum_by_time_of_day_is_no_edit() -> None:
+    busy = {"name": "day", "start": "08:00", "end": "18:00", "minReplicas": 2}
+    rig = Rollouts(scaling={"minReplicas": 1, "maxReplicas": 3, "schedules": [busy]})
+    rig.schedules = BUSY_TIME
+    rig.serve()
+    rig.cell.edit(model=BAD)
+    rig.fail()
+    assert rig.template == rig.served_template
+    rig.schedules = NO_TIME
+    rig.settle()
+    assert rig.status["rollback"]["generation"] == 2
+    assert rig.template == rig.served_template
 
 
 def test_with_nothing_to_go_back_to_the_failing_one_stays_and_says_so() -> None:
