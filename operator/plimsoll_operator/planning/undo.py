@@ -39,7 +39,20 @@ def earlier_spec(now: Mapping[str, Any], then: LLMDeploymentSpec) -> Data:
     """The spec `then` as the API server stores it, with what is left alone as it is in `now`."""
     recorded = then.model_dump(mode="json", by_alias=True, exclude_none=True)
     spec = {name: value for name, value in recorded.items() if name not in LEFT_ALONE}
-    return {**spec, **{name: now[name] for name in LEFT_ALONE if name in now}}
+    kept = {name: now[name] for name in LEFT_ALONE if name in now}
+    return {**_as_stored(spec, now), **kept}
+
+
+def _as_stored(spec: Mapping[str, Any], now: Mapping[str, Any]) -> Data:
+    """Without the empty lists that only our own types fill in."""
+    stored: Data = {}
+    for name, value in spec.items():
+        there = now.get(name)
+        if isinstance(value, Mapping):
+            stored[name] = _as_stored(value, there if isinstance(there, Mapping) else {})
+        elif value != [] or name in now:
+            stored[name] = value
+    return stored
 
 
 def merge_patch(now: Mapping[str, Any], wanted: Mapping[str, Any]) -> Data:
