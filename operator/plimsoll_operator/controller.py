@@ -123,14 +123,14 @@ class Controller:
             self._scraper.forget(key)
             self._limits.forget(key)
             return False
-        resource = parse_resource(raw)
+        resource = self.store.resource(key) or parse_resource(raw)
         if resource.deleting:
             return False
         if not resource.status.conditions:
             status = first_status(resource, _now())
             await self._actuator.write_status(raw, dump_status(status))
             raw = self.store.get(RESOURCE.name, *key) or raw
-            resource = parse_resource(raw)
+            resource = self.store.resource(key) or parse_resource(raw)
         resource, standing = await self._standing(resource)
         observed = await observe(
             self.store, self._cluster, resource, keys_of(resource.name, standing)
@@ -272,8 +272,8 @@ class Controller:
 
     async def facts(self, key: Key) -> tuple[Model, tuple[Accelerator, ...]] | None:
         """The model that a resource serves, and what goes before the catalogue."""
-        raw = self.store.get(RESOURCE.name, *key)
-        return None if raw is None else await self._planner.facts(parse_resource(raw))
+        resource = self.store.resource(key)
+        return None if resource is None else await self._planner.facts(resource)
 
     async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
         found = await self._cluster.get(CONFIG_MAP, namespace, name)
@@ -290,6 +290,10 @@ class Controller:
         self._calibrator.forget(uid)
         self._scraper.forget(key)
         self._limits.forget(key)
+
+    def close(self) -> None:
+        """Ends what is being planned."""
+        self._planner.close()
 
 
 def _now() -> str:

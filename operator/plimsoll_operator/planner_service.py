@@ -1,14 +1,14 @@
-"""Plans resources: reads model configs and runs the planner in threads, remembering answers."""
+"""Plans resources: reads model configs and asks the planner, remembering answers."""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.calibration.measured import (
@@ -17,7 +17,8 @@ from plimsoll_operator.calibration.measured import (
     parse_calibration,
     with_measured,
 )
-from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, REVISION
+from plimsoll_operator.kinds import ACCELERATOR, NODE, REVISION
+from plimsoll_operator.plan_process import PlanProcess, PlanProcessError
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.model_source import (
@@ -45,7 +46,6 @@ from plimsoll_operator.store import Store
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.models.model import Model
-from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 from plimsoll_planner.trial import REQUESTS
 
@@ -98,7 +98,7 @@ class PlannerService:
     ) -> None:
         self._store = store
         self._read_config_map = read_config_map
-        self._trial_requests = trial_requests
+        self._planner = PlanProcess(trial_requests)
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
         self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
         self._unreadable: Setbacks[str] = Setbacks(
@@ -127,9 +127,10 @@ class PlannerService:
         found, request, measured = asked
         # Those of the request, whatever comes meanwhile.
         accelerators = self._accelerator_resources
-        result = await self._plans.get(
-            request, lambda: asyncio.to_thread(_timed_plan, request, self._trial_requests)
-        )
+        try:
+            result = await self._plans.get(request, lambda: self._plan(request))
+        except PlanProcessError as error:
+            result = Trouble("PlanningFailed", str(error), transient=True)
         if isinstance(result, Trouble):
             return known or Standing(trouble=result)
         answer = standing(
@@ -150,7 +151,7 @@ class PlannerService:
             request.inventory,
             accelerators,
             measured,
-            version("plimsoll"),
+            _planner_version(),
         )
         kept = record(sources, later=answer.plan != plan_status(result))
         return replace(answer, record=kept)
@@ -180,12 +181,7 @@ class PlannerService:
 
     def _measured(self, spec: LLMDeploymentSpec) -> tuple[MeasuredCalibration, ...]:
         """What engines have measured of its model, its own and those of others."""
-        statuses = (item.get("status") or {} for item in self._store.all(RESOURCE.name))
-        found = (
-            parse_calibration(status["calibration"])
-            for status in statuses
-            if (status.get("calibration") or {}).get("model") == model_of(spec)
-        )
+        found = map(parse_calibration, self._store.calibrations(model_of(spec)))
         return newest(found, spec)
 
     async def facts(self, resource: Resource) -> tuple[Model, tuple[Accelerator, ...]] | None:
@@ -206,6 +202,18 @@ class PlannerService:
         if name is None:
             return True
         return self._store.get(REVISION.name, resource.namespace, name) is not None
+
+    async def _plan(self, request: PlanRequest) -> PlanResult | Trouble:
+        """What the planner answers. That it makes no sense is an answer too: asked again, it would
+        be the same. Raises PlanProcessError."""
+        try:
+            return await self._planner.plan(request)
+        except ValueError as error:
+            return Trouble("PlanningFailed", str(error))
+
+    def close(self) -> None:
+        """Ends what is being planned."""
+        self._planner.close()
 
     def forget(self, uid: str) -> None:
         """Drops what was noted of a resource that is gone."""
@@ -263,10 +271,7 @@ class PlannerService:
             self._seen = self._store.inventory_version
 
 
-def _timed_plan(request: PlanRequest, trial_requests: int) -> PlanResult | Trouble:
-    """What the planner answers. A failure is an answer too: asked again, it would be the same."""
-    with metrics.PLAN_SECONDS.time():
-        try:
-            return plan(request, trial_requests)
-        except ValueError as error:
-            return Trouble("PlanningFailed", str(error))
+@cache
+def _planner_version() -> str:
+    """Read from a file of the package, which takes a while."""
+    return version("plimsoll")
