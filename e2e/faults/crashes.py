@@ -78,6 +78,7 @@ async def _wave(
                     run.stop()
             await step.once(bench.api)
             await asyncio.gather(*(step.act(run.place) for run in runs))
+            await asyncio.sleep(step.pause)
             target = None if wanted is None else wanted[number]
             states += (await asyncio.gather(*(run.reach(target) for run in runs)))[:1]
         await asyncio.sleep(QUIET_SECONDS)

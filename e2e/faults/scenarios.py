@@ -17,6 +17,8 @@ LATER = FakeGpus("NVIDIA-L40S", 46068, count=64)
 UNKNOWN = FakeGpus("NVIDIA-FAULTS-1", 40960, count=64)
 """GPUs that the catalogue does not know."""
 
+NODE_SECONDS = 6.0
+"""Until a new node is ready, and the operator has waited for more of them."""
 LIMITS = {"maxNumSeqs": 8, "maxNumBatchedTokens": 512, "kvCacheMemory": "1Gi"}
 """The same in all specs: where only limits differ, engines are told, and here are none."""
 
@@ -42,11 +44,15 @@ async def _nothing(_: object) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """`act` is done in each place, `once` for the whole cluster; `down` while no operator runs."""
+    """`act` is done in each place, `once` for the whole cluster; `down` while no operator runs.
+
+    `pause` in seconds is how long it takes until an operator can know of it.
+    """
 
     act: Act = _nothing
     once: Callable[[Api], Awaitable[None]] = _nothing
     down: bool = False
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -257,17 +263,20 @@ SCENARIOS = (
     Scenario("quota", (Step(_close_quota), create(), delete("ResourceQuota", "closed")), setup=1),
     Scenario(
         "nodes-come",
-        (create(accelerators={"allow": [LATER.product]}), Step(once=_node(LATER))),
+        (
+            create(accelerators={"allow": [LATER.product]}),
+            Step(once=_node(LATER), pause=NODE_SECONDS),
+        ),
         setup=0,
         undo=_no_node(LATER),
     ),
     Scenario(
         "accelerator-edited",
         (
-            Step(once=_new_product),
+            Step(once=_new_product, pause=NODE_SECONDS),
             create(accelerators={"allow": [UNKNOWN.product]}),
-            Step(once=_accelerator("500G")),
-            Step(once=_accelerator("900G")),
+            Step(once=_accelerator("500G"), pause=NODE_SECONDS),
+            Step(once=_accelerator("900G"), pause=NODE_SECONDS),
             edit(pin=PIN),
         ),
         setup=1,
@@ -276,7 +285,7 @@ SCENARIOS = (
     Scenario(
         "accelerators",
         (
-            Step(once=_node(LATER)),
+            Step(once=_node(LATER), pause=NODE_SECONDS),
             create(),
             edit(accelerators={"allow": [LATER.product]}),
         ),
