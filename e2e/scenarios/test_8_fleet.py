@@ -42,4 +42,4 @@ def test_fleet(kubectl: Kubectl, system: Kubectl, proxy: str, fake_gpus: None) -
     assert start == end
     assert writes == 0
     assert percentile(seconds, 0.99) < 30
-    assert memory < 256 * 2**20
+    assert memory < 200 * 2**20
