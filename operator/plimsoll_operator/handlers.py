@@ -17,6 +17,7 @@ from plimsoll_operator import metrics
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import WATCHED, Kind
 from plimsoll_operator.manager import Manager
+from plimsoll_operator.watch_storage import NoDifferences, NoProgress
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
+    settings.persistence.diffbase_storage = NoDifferences()
+    settings.persistence.progress_storage = NoProgress()
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.server_timeout = SERVER_SECONDS
     settings.watching.client_timeout = CLIENT_SECONDS

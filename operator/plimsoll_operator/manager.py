@@ -21,7 +21,7 @@ from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.limits_keeper import LimitsKeeper
 from plimsoll_operator.render.labels import ADMIN_PORT
-from plimsoll_operator.resource import Key, parse_resource
+from plimsoll_operator.resource import Key
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
 from plimsoll_operator.store import Store, instance_of
@@ -103,6 +103,7 @@ class Manager:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._controller.close()
         await self._engines.close()
         await self._admin.close()
         await self._health.stop()
@@ -215,9 +216,9 @@ class Manager:
         while True:
             targets = []
             for key in self._store.resource_keys():
-                raw = self._store.get(RESOURCE.name, *key)
-                if raw is not None:
-                    scales = scales_automatically(parse_resource(raw).spec)
+                resource = self._store.resource(key)
+                if resource is not None:
+                    scales = scales_automatically(resource.spec)
                     targets.append((key, ready_replicas(self._store, key), scales))
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
@@ -225,11 +226,11 @@ class Manager:
     async def _calibrate(self) -> None:
         while True:
             await asyncio.sleep(CALIBRATE_SECONDS)
-            found = (self._store.get(RESOURCE.name, *key) for key in self._store.resource_keys())
+            found = (self._store.resource(key) for key in self._store.resource_keys())
             targets = (
-                calibration_target(self._store, parse_resource(raw))
-                for raw in found
-                if raw is not None
+                calibration_target(self._store, resource)
+                for resource in found
+                if resource is not None
             )
             known = (target for target in targets if target is not None)
             self._calibrator.tick(known, self._controller.facts)

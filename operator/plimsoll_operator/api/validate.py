@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -132,6 +133,7 @@ def _follow(node: Any, dotted: str) -> tuple[bool, Any]:
     return True, node
 
 
+@cache
 def _snake(camel: str) -> str:
     return re.sub("(?<!^)([A-Z])", lambda match: "_" + match[1].lower(), camel)
 
