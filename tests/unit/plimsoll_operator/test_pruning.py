@@ -58,3 +58,12 @@ def test_of_restarts_it_is_news_that_they_are_many() -> None:
     assert news(store, crashing("running", restarts=4), 1)
     assert news(store, crashing("running", restarts=5), 2)
     assert not news(store, crashing("running", restarts=6), 3)
+
+
+def test_short_texts_are_shared_between_objects() -> None:
+    text = json.dumps({"metadata": {"name": "a"}, "spec": {"ports": [{"name": "http"}]}})
+    one, other = (prune("Service", json.loads(text)) for _ in range(2))
+    assert one == other == json.loads(text)
+    names = [next(iter(item["spec"]["ports"][0].items())) for item in (one, other)]
+    assert names[0][0] is names[1][0]
+    assert names[0][1] is names[1][1]
