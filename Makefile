@@ -60,6 +60,11 @@ e2e-long: setup ## end-to-end tests that take long: 1,000 resources on 2,000 nod
 	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
 	$(BIN)/pytest e2e/long -s
 
+.PHONY: e2e-faults
+e2e-faults: setup ## crash at every write, a bad API server, 2,000 random specs (an hour)
+	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
+	PLIMSOLL_FAULTS_LONG=1 PLIMSOLL_CLUSTER=faults $(BIN)/pytest e2e/faults -s
+
 .PHONY: soak
 soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks and failures
 	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)

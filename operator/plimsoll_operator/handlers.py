@@ -5,8 +5,10 @@ kopf add a finalizer (timers, daemons and handlers of deletion would).
 """
 
 import asyncio
+import itertools
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any, cast
 
 import kopf
@@ -23,6 +25,19 @@ INACTIVITY_SECONDS = 70
 SERVER_SECONDS = 120
 CLIENT_SECONDS = 150
 REQUEST_SECONDS = 10
+BACKOFF_SECONDS = (1, 1, 2, 3, 5)
+LAST_BACKOFF_SECONDS = 10
+
+
+class Backoffs:
+    """Delays in seconds between the attempts of a request of kopf's, without end.
+
+    After its own last one kopf would end the process, and an API server that is away for two
+    minutes would cost as much again until the kubelet starts the next.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain(BACKOFF_SECONDS, itertools.repeat(LAST_BACKOFF_SECONDS))
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -37,6 +52,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = SERVER_SECONDS
     settings.watching.client_timeout = CLIENT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
+    settings.networking.error_backoffs = Backoffs()
     settings.queueing.worker_limit = 64
     settings.queueing.idle_timeout = 1.0
     for kind in WATCHED:

@@ -31,13 +31,13 @@ from plimsoll_operator.planning.model_source import (
 from plimsoll_operator.planning.record import Sources, record, used
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
-from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.setbacks import Setbacks
 from plimsoll_operator.standing import (
     Standing,
     Trouble,
     inputs_hash,
+    pods_hash,
     settled,
     standing,
     within_engine,
@@ -112,12 +112,16 @@ class PlannerService:
     async def standing(self, resource: Resource) -> Standing:
         """The plan in force, or the trouble that keeps it from being made. Does not raise for
         anything that a person could have written into the resource."""
-        if resource.spec is None:
+        spec = resource.spec
+        if spec is None:
             return Standing(trouble=Trouble("InvalidSpec", resource.invalid))
+        pods = pods_hash(spec)
         known = settled(resource)
-        if known is not None and self._recorded(resource, known):
-            return known
-        asked = await self._question(resource, resource.spec)
+        if known is not None:
+            known = replace(known, pods=pods)
+            if self._recorded(resource, known):
+                return known
+        asked = await self._question(resource, spec)
         if isinstance(asked, Trouble):
             return known or Standing(trouble=asked)
         found, request, measured = asked
@@ -134,14 +138,14 @@ class PlannerService:
             inputs_hash(request),
             plan_status(result),
             feasibility(result),
-            best_effort=resource.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
+            best_effort=spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
         )
         # A plan that stands is not touched for want of a record of it.
-        answer = known or within_engine(answer, found.unserved)
+        answer = known or replace(within_engine(answer, found.unserved), pods=pods)
         if self._recorded(resource, answer):
             return answer
         sources = Sources(
-            resource.spec,
+            spec,
             resource.generation,
             found,
             request.inventory,
@@ -194,9 +198,9 @@ class PlannerService:
 
     def _recorded(self, resource: Resource, answer: Standing) -> bool:
         """Whether its plan has a revision, or there is none to keep."""
-        if answer.plan is None:
+        name = answer.revision(resource.name)
+        if name is None:
             return True
-        name = revision_name(resource.name, answer.plan, answer.inputs)
         return self._store.get(REVISION.name, resource.namespace, name) is not None
 
     async def _plan(self, request: PlanRequest) -> PlanResult | Trouble:

@@ -12,6 +12,8 @@ SHARED_LENGTH = 64
 _POD_METADATA = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
 _POD_CONDITIONS = frozenset({"Ready", "PodScheduled"})
 _ENDED = ("reason", "exitCode", "message")
+MANY_RESTARTS = 5
+"""So many take some five minutes by the kubelet's delays."""
 
 
 def prune(kind: str, item: Object) -> dict[str, Any]:
@@ -77,8 +79,10 @@ def _pod(item: Object) -> dict[str, Any]:
 
 
 def _container(container: Object) -> dict[str, Any]:
-    """Without times and counts, which change at every restart."""
+    """Without times and counts, which change at every restart: only whether there were many."""
     pruned = _only(container, "name", "ready", "image")
+    many = int(container.get("restartCount", 0)) >= MANY_RESTARTS
+    pruned["restartCount"] = MANY_RESTARTS if many else 0
     state, last = container.get("state") or {}, container.get("lastState") or {}
     pruned["state"] = {
         "waiting": _only(state.get("waiting") or {}, "reason", "message"),

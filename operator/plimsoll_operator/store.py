@@ -109,10 +109,13 @@ class Store:
         self.inventory_version += kind in _INVENTORY_KINDS
         return True
 
-    def replace(self, kind: str, items: Iterable[Object], version: str) -> list[Object]:
+    def replace(
+        self, kind: str, items: Iterable[Object], version: str, namespace: str | None = None
+    ) -> list[Object]:
         """Brings a kind to what a list at `version` shows; returns what that changed.
 
-        What is newer than the list stays, so that a list that was served late undoes nothing.
+        What is newer than the list stays, so that a list that was served late undoes nothing; and
+        so does what is outside of `namespace`, if the list is of one.
         """
         changed: list[Object] = []
         listed = set()
@@ -121,7 +124,8 @@ class Store:
             if self.put(kind, item):
                 changed.append(item)
         for identity, known in list(self._objects.get(kind, {}).items()):
-            if identity not in listed and _version(known) <= _number(version):
+            within = namespace in (None, identity[0])
+            if within and identity not in listed and _version(known) <= _number(version):
                 self.remove(kind, known)
                 changed.append(known)
         return changed

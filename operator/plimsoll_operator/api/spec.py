@@ -301,6 +301,31 @@ class Speculation(ApiModel):
     )
 
 
+class RolloutSpec(ApiModel):
+    """How an edit reaches running pods."""
+
+    paused: bool = Field(
+        default=False,
+        description="Running pods stay as they are, whatever is edited: scaled and replaced, but "
+        "not changed. A rollout that is under way stops where it is.",
+    )
+    max_unavailable: int = Field(
+        default=0,
+        description="How many replicas may end before new ones serve, where there is no room for a "
+        "new one beside them. With 0 a rollout then waits, and is rolled back in the end.",
+        ge=0,
+        le=1000,
+    )
+    progress_deadline_seconds: int | None = Field(
+        default=None,
+        description="How long a rollout may go without a new replica that serves. Then the last "
+        "revision that served is rolled back to. If absent, as long as the engine may take to "
+        "load the model, and a minute.",
+        ge=10,
+        le=86_400,
+    )
+
+
 class LLMDeploymentSpec(ApiModel):
     """The desired state of an LLMDeployment."""
 
@@ -324,6 +349,9 @@ class LLMDeploymentSpec(ApiModel):
         default=None,
         description="Who may reach the engines' API, by NetworkPolicy. Absent: everybody; empty: "
         "nobody but the operator and monitoring.",
+    )
+    rollout: RolloutSpec = Field(
+        default=RolloutSpec(), description="How an edit reaches running pods."
     )
     authentication: Authentication | None = Field(
         default=None, description="What clients of the engines' API must show. Absent: nothing."

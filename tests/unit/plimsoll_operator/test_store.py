@@ -99,6 +99,15 @@ def node(version: int, cpu: str, heartbeat: str) -> dict[str, Any]:
     }
 
 
+def test_a_list_of_a_namespace_says_nothing_of_others() -> None:
+    store = Store()
+    store.put("Service", item("chat", 1))
+    assert store.replace("Service", [], "5", "other") == []
+    assert store.get("Service", "ml", "chat") is not None
+    assert store.replace("Service", [], "5", "ml") != []
+    assert store.get("Service", "ml", "chat") is None
+
+
 def test_a_heartbeat_of_a_node_is_no_news() -> None:
     store = Store()
     assert store.put("Node", node(1, "4", "t1"))
