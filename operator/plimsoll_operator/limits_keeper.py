@@ -59,7 +59,7 @@ class LimitsKeeper:
         self._admin = admin
         self._clock = clock
         self._answers: dict[Key, dict[str, _Answer]] = {}
-        self._reports: dict[Key, LimitsReport] = {}
+        self._reports: dict[Key, tuple[PlannedLimits, LimitsReport]] = {}
         self._asking: dict[Key, asyncio.Task[LimitsReport]] = {}
 
     async def look(
@@ -73,19 +73,22 @@ class LimitsKeeper:
         """As `keep`, without waiting for engines that have no new limits to get.
 
         A pod that does not answer must not hold up whoever looks, of whom there are few. Until the
-        answer comes the last report stands; `on_late` is called when it is there.
+        answer comes the last report on the same limits stands; `on_late` is called when it is
+        there.
         """
+        planned = planned_limits(plan, started)
         if plan.revision != started.revision:
-            self._reports[key] = await self.keep(key, plan, started, pods)
+            self._reports[key] = planned, await self.keep(key, plan, started, pods)
         elif key not in self._asking:
             task = asyncio.create_task(self.keep(key, plan, started, pods))
             await asyncio.wait((task,), timeout=PROMPT_SECONDS)
             if task.done():
-                self._reports[key] = task.result()
+                self._reports[key] = planned, task.result()
             else:
                 self._asking[key] = task
-                task.add_done_callback(partial(self._late, key, on_late))
-        return self._reports.get(key, NO_REPORT)
+                task.add_done_callback(partial(self._late, key, planned, on_late))
+        asked, report = self._reports.get(key, (planned, NO_REPORT))
+        return report if asked == planned else NO_REPORT
 
     def close(self) -> None:
         """Asks no more."""
@@ -93,7 +96,11 @@ class LimitsKeeper:
             task.cancel()
 
     def _late(
-        self, key: Key, on_late: Callable[[Key], None], task: asyncio.Task[LimitsReport]
+        self,
+        key: Key,
+        planned: PlannedLimits,
+        on_late: Callable[[Key], None],
+        task: asyncio.Task[LimitsReport],
     ) -> None:
         known = self._asking.pop(key, None)
         if task.cancelled() or known is None:
@@ -101,7 +108,7 @@ class LimitsKeeper:
         if task.exception() is not None:
             logger.error("limits not read", exc_info=task.exception())
             return
-        self._reports[key] = task.result()
+        self._reports[key] = planned, task.result()
         on_late(key)
 
     async def keep(

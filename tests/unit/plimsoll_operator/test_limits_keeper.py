@@ -195,6 +195,10 @@ async def test_nobody_waits_for_an_engine_that_needs_nothing() -> None:
     # What should change is waited for, and its lack is said.
     report = await keeper.look(KEY, FEWER, STARTED, PODS, late.append)
     assert report.lacking == ("no answer within 2 s",)
+    # And what was said of other limits says nothing of these.
+    slow.answer.clear()
+    other = cpu_plan(revision="other", max_num_seqs=6)
+    assert await keeper.look(KEY, other, other, PODS, late.append) == NO_REPORT
 
 
 async def test_what_is_asked_of_a_resource_that_is_gone_is_dropped() -> None:
