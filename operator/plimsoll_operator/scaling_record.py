@@ -10,8 +10,8 @@ MOST_KEPT = 10
 """Each has some 400 bytes; a day of steady traffic makes fewer."""
 
 
-def record(basis: Basis, replicas: int, at: str) -> ScalingDecision:
-    """A decision for `replicas` as it is kept."""
+def record(basis: Basis, replicas: int, at: str, held: int | None = None) -> ScalingDecision:
+    """A decision for `replicas` as it is kept; `held` is asked for instead, for now."""
     demand = basis.demand
     return ScalingDecision(
         at=at,
@@ -31,6 +31,7 @@ def record(basis: Basis, replicas: int, at: str) -> ScalingDecision:
         requests_per_second=None if demand.arrivals is None else f"{demand.arrivals:.6g}",
         capacity=f"{demand.capacity:.6g}",
         correction=f"{demand.correction:.6g}",
+        held=held,
     )
 
 

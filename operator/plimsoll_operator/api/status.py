@@ -142,6 +142,10 @@ class ScalingDecision(ApiModel):
     )
     capacity: str = Field(description="Requests per second of one replica, by the plan.")
     correction: str = Field(description="Factor on it, learned from promises kept and missed.")
+    held: int | None = Field(
+        default=None,
+        description="Replicas asked for instead for now, as no more of them drain at once.",
+    )
 
 
 class LimitsStatus(ApiModel):
@@ -270,6 +274,12 @@ class LLMDeploymentStatus(ApiModel):
         description="The last changes of the replica count by the operator, newest last.",
         max_length=10,
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    draining: list[str] = Field(
+        default_factory=list,
+        description="Pods that are out of service, and go as soon as their requests have ended.",
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     limits: LimitsStatus | None = Field(
         default=None, description="Limits in force, as the engines of the plan's pods say."

@@ -20,11 +20,13 @@ def _text(decision: ScalingDecision) -> str:
         wanted, replicas = again(decision)
     except (ValueError, ZeroDivisionError):
         return f"{decision.at}: {decision.current} → {decision.replicas}; not readable any more"
+    steps = "" if decision.held is None else f", {decision.held} first, while others drain"
     same = (wanted, replicas) == (decision.wanted, decision.replicas)
     verdict = f"{KEPT} the same again" if same else f"{BROKEN} today {replicas}, for {wanted}"
+    change = f"{decision.current} → {decision.replicas}{steps}"
     return (
-        f"{decision.at}: {decision.current} → {decision.replicas}: {_formula(decision)} needs "
-        f"{decision.wanted}; {_window(decision)} ({verdict})"
+        f"{decision.at}: {change}: {_formula(decision)} needs {decision.wanted}; "
+        f"{_window(decision)} ({verdict})"
     )
 
 
