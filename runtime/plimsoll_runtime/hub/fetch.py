@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 from huggingface_hub import get_token, hf_hub_url
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from plimsoll_runtime.hub import record
 from plimsoll_runtime.hub.errors import HubError, HubUnreachableError, told
 from plimsoll_runtime.hub.listing import Listing, RemoteFile, address, list_files
 from plimsoll_runtime.hub.progress import Progress, size
 from plimsoll_runtime.hub.record import Record
+from plimsoll_runtime.hub.transfer import TIMEOUT, transfer
 
 AT_ONCE = 4
 """Files: one stream seldom fills the network of a node with GPUs."""
@@ -86,11 +86,19 @@ def _is_whole(folder: Path, file: RemoteFile, verified: dict[str, str]) -> bool:
 
 def _all_of(name: str, commit: str, files: list[RemoteFile], folder: Path) -> Iterator[RemoteFile]:
     """Each file once it is here. After the first that fails no other is begun."""
-    disable_progress_bars()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # A redirect to another host takes the token away.
+    with (
+        httpx2.Client(follow_redirects=True, timeout=TIMEOUT, headers=headers) as client,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
         # The large ones first, so that the last to end is a small one.
         ordered = sorted(files, key=lambda file: -file.size)
-        coming = {pool.submit(_one, name, commit, file, folder): file for file in ordered}
+        coming = {}
+        for file in ordered:
+            url = hf_hub_url(name, file.name, revision=commit)
+            coming[pool.submit(_one, client, url, file, folder)] = file
         try:
             for future in as_completed(coming):
                 future.result()
@@ -99,29 +107,19 @@ def _all_of(name: str, commit: str, files: list[RemoteFile], folder: Path) -> It
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one(name: str, commit: str, file: RemoteFile, folder: Path) -> None:
+def _one(client: httpx2.Client, url: str, file: RemoteFile, folder: Path) -> None:
     path = folder / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + PART)
-    url, token = hf_hub_url(name, file.name, revision=commit), get_token()
     for _ in range(ATTEMPTS):
-        if part.exists() and part.stat().st_size > file.size:
-            part.unlink()
-        with part.open("ab") as out:
-            http_get(
-                url,
-                out,
-                resume_size=out.tell(),
-                headers={"authorization": f"Bearer {token}"} if token else None,
-                expected_size=file.size,
-            )
+        transfer(client, url, part, file.size)
         if file.is_at(part):
             os.replace(part, path)
             return
         part.unlink()
     raise HubError(
-        f"{name}: {file.name} came {ATTEMPTS} times with another hash than the Hub tells "
-        f"({file.digest}): something on the way changes it, such as a proxy or a full disk"
+        f"{url} came {ATTEMPTS} times with another hash than the Hub tells ({file.digest}): "
+        "something on the way changes it, such as a proxy or a full disk"
     )
 
 

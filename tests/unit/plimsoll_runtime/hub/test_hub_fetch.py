@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from e2e.support.fake_hub import COMMIT, FakeHub, serving
+from plimsoll_runtime.hub import transfer
 from plimsoll_runtime.hub.errors import HubError, HubUnreachableError
 from plimsoll_runtime.hub.fetch import PART, fetch
 from plimsoll_runtime.hub.record import NAME, Record, read
-from tests.unit.plimsoll_runtime.hub.fake_hub import COMMIT, FakeHub, serving
 
 CHANCE = random.Random(1)
 FILES = {
@@ -22,6 +23,7 @@ FILES = {
     "model-00001-of-00002.safetensors": CHANCE.randbytes(300_000),
     "model-00002-of-00002.safetensors": CHANCE.randbytes(70_000),
     "1_Pooling/config.json": b"{}",
+    "special_tokens_map.json": b"",
 }
 NOT_OURS = {"modeling.py": b"import os", "pytorch_model.bin": b"pickle", "README.md": b"#"}
 WEIGHTS = "model-00001-of-00002.safetensors"
@@ -31,8 +33,7 @@ At = Callable[[FakeHub], None]
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[At]:
     """Makes the Hub's client speak to a fake one, until the test's end."""
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 8_000)
+    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.0)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     running = []
 
@@ -68,7 +69,7 @@ def test_what_an_engine_needs_comes_and_no_code(at: At, tmp_path: Path) -> None:
     assert contents(tmp_path / "here") == FILES
     assert read(tmp_path / "here").commit == COMMIT
     assert "(0 %)" in said[0]
-    assert f"org/model at {COMMIT}: 5 files, 361.4 KiB, verified" in said[-1]
+    assert f"org/model at {COMMIT}: 6 files, 361.4 KiB, verified" in said[-1]
 
 
 def test_a_commit_that_is_here_is_not_asked_for_again(at: At, tmp_path: Path) -> None:
@@ -133,6 +134,16 @@ def test_a_connection_that_breaks_is_taken_up_again(at: At, tmp_path: Path) -> N
     assert len([name for name, _ in hub.asked if name == WEIGHTS]) == 5
 
 
+def test_a_connection_that_brings_nothing_is_given_up(at: At, tmp_path: Path) -> None:
+    hub = FakeHub(FILES, cut={WEIGHTS: 0})
+    at(hub)
+    with pytest.raises(HubUnreachableError, match="5 attempts brought nothing: RemoteProtocolErr"):
+        fetch("org/model", None, tmp_path, quiet)
+    del hub.cut[WEIGHTS]
+    fetch("org/model", None, tmp_path, quiet)
+    assert contents(tmp_path) == FILES
+
+
 def test_wrong_bytes_are_asked_for_again_and_then_refused(at: At, tmp_path: Path) -> None:
     hub = FakeHub(FILES, spoilt={WEIGHTS: 1})
     at(hub)
@@ -189,7 +200,7 @@ def test_two_at_once_download_it_once(at: At, tmp_path: Path) -> None:
     for each in both:
         each.join()
     assert contents(tmp_path) == FILES
-    assert sorted(name for name, _ in hub.asked) == sorted(FILES)
+    assert sorted(name for name, _ in hub.asked) == sorted(name for name in FILES if FILES[name])
 
 
 @pytest.mark.parametrize("name", ["../../evil.safetensors", "/etc/evil.safetensors"])

@@ -1,12 +1,17 @@
-"""A Hub on loopback that speaks as much of its API as a download needs, and fails as told."""
+"""A Hub that speaks as much of its API as a download needs, and fails as told.
+
+`python -c` of this very text runs it in a pod: it needs nothing but Python.
+"""
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
 LFS = (".safetensors",)
@@ -14,8 +19,8 @@ LFS = (".safetensors",)
 
 @dataclass
 class FakeHub:
-    """`files` are those of the one model that it has. Of a file in `cut` each answer ends after so
-    many bytes; of one in `spoilt`, so many answers have other bytes."""
+    """`files` are those of the one model that it has, org/model. Of a file in `cut` each answer
+    ends after so many bytes; of one in `spoilt`, so many answers have other bytes."""
 
     files: dict[str, bytes]
     commit: str = COMMIT
@@ -25,6 +30,7 @@ class FakeHub:
     spoilt: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Names of files, with the Range that was asked for."""
+    talks: bool = False
 
     def listing(self) -> dict[str, object]:
         siblings = []
@@ -61,6 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, name: str) -> None:
         hub, asked = self.hub, self.headers["range"]
         hub.asked.append((name, asked))
+        if hub.talks:
+            print("asked for", name, asked, flush=True)
         content = hub.files[name]
         if hub.spoilt.get(name, 0):
             hub.spoilt[name] -= 1
@@ -85,15 +93,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        pass
+        """Nothing: `asked` has it."""
+
+
+def _server(hub: FakeHub, host: str, port: int) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), {"hub": hub}))
+    server.daemon_threads = True
+    return server
 
 
 @contextmanager
 def serving(hub: FakeHub) -> Iterator[str]:
     """The Hub's address, for HF_ENDPOINT."""
-    handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _server(hub, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -102,3 +114,17 @@ def serving(hub: FakeHub) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def main(folder: str, port: str, cut: str) -> None:
+    """Serves the files of `folder`. Answers with weights end after `cut` bytes, so that a download
+    takes several attempts, and those of several containers where it takes many."""
+    files = {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+    weights = {name: int(cut) for name in files if name.endswith(LFS)}
+    hub = FakeHub(files, cut=weights, talks=True)
+    print("serving", *sorted(files), flush=True)
+    _server(hub, "", int(port)).serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
