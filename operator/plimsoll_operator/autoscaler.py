@@ -1,6 +1,7 @@
 """Decides on replica counts from what is measured, and has those that should go drained first."""
 
 import asyncio
+from datetime import UTC, datetime
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import ScalingMode
@@ -19,6 +20,7 @@ from plimsoll_operator.observed import Observed, rollout_of
 from plimsoll_operator.reconcile import Desired, foreign_children, wanted_replicas
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.resource import Resource
+from plimsoll_operator.scaling_record import changes_in
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
@@ -49,8 +51,11 @@ class Autoscaler:
         seen = measured(resource, observed, replicas, self._scraper.samples(resource.key))
         if seen is None:
             return None
-        memory = self._memories.get(resource.uid, Memory())
         now = asyncio.get_running_loop().time()
+        memory = self._memories.get(resource.uid)
+        if memory is None:  # as after a restart
+            kept = changes_in(resource.status.scaling, datetime.now(UTC), now)
+            memory = Memory(changes=kept)
         decision = decide(seen, policy_of(spec, schedule), capacity_of(plan, spec), memory, now)
         if decision.memory != memory:
             self._memories[resource.uid] = decision.memory

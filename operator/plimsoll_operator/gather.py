@@ -15,6 +15,7 @@ from plimsoll_operator.demand import Capacity
 from plimsoll_operator.drain_keeper import EnginePod
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
 from plimsoll_operator.observed import Observed, owned_by, rollout
+from plimsoll_operator.pace import Pace
 from plimsoll_operator.render.children import ChildKey
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.resource import Key, Resource
@@ -121,6 +122,7 @@ def policy_of(spec: LLMDeploymentSpec, schedule: str = "") -> Policy:
         max_replicas=spec.scaling.max_replicas,
         scale_down_stabilization=parse_duration(spec.scaling.scale_down_stabilization),
         schedule=schedule,
+        pace=Pace(spec.scaling.behavior.scale_up, spec.scaling.behavior.scale_down),
     )
 
 

@@ -129,6 +129,12 @@ class ScalingDecision(ApiModel):
     wanted: int = Field(description="Replicas that the demand needed, within the bounds.")
     lowest: int = Field(description="Fewest recommended in the short window.")
     highest: int = Field(description="Most recommended in the stabilization window.")
+    fewest: int | None = Field(
+        default=None, description="Fewest that behavior.scaleDown allowed; absent if any."
+    )
+    most: int | None = Field(
+        default=None, description="Most that behavior.scaleUp allowed; absent if any."
+    )
     min_replicas: int = Field(description="Fewest that were allowed.")
     max_replicas: int = Field(description="Most that were allowed.")
     ready: int = Field(description="Replicas that were measured.")

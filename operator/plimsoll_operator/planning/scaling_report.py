@@ -46,5 +46,7 @@ def _formula(decision: ScalingDecision) -> str:
 
 def _window(decision: ScalingDecision) -> str:
     if decision.replicas > decision.current:
-        return f"at least {decision.lowest} for the last seconds"
-    return f"at most {decision.highest} for the whole stabilization window"
+        pace = "" if decision.most is None else f"; behavior.scaleUp allows {decision.most}"
+        return f"at least {decision.lowest} for the last seconds{pace}"
+    pace = "" if decision.fewest is None else f"; behavior.scaleDown allows {decision.fewest}"
+    return f"at most {decision.highest} for the whole stabilization window{pace}"
