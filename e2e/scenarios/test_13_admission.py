@@ -56,7 +56,7 @@ def test_who_names_an_object_must_be_allowed_to_read_it(kubectl: Kubectl) -> Non
     for resource in (image, claim):
         assert not answer(kubectl, resource)
         told = answer(kubectl, resource, f"--as={TENANT}")
-        assert f"{TENANT} may not get the ConfigMap that configFrom names: facts" in told
+        assert f"{TENANT} may not get the ConfigMap that configFrom or trace names: facts" in told
     kubectl.apply(*rights("configmaps"))
     eventually("the right to ConfigMaps", lambda: allowed(kubectl, image))
     told = answer(kubectl, claim, f"--as={TENANT}")

@@ -4,12 +4,13 @@ from plimsoll_planner.cost import cost_of
 from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
 from plimsoll_planner.finalists import finals
-from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.inputs import PlanRequest, Workload
 from plimsoll_planner.result import (
     Alternative,
     Candidate,
     Figures,
     Plan,
+    PlannedTrace,
     PlanResult,
     Prediction,
     Simulated,
@@ -90,6 +91,21 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         resource=shape.accelerator.resource,
         expert_parallel=shape.expert_parallel,
         cost=cost_of(market, bid),
+        trace=_trace(market.request.workload),
+    )
+
+
+def _trace(workload: Workload) -> PlannedTrace | None:
+    trace = workload.trace
+    if trace is None:
+        return None
+    return PlannedTrace(
+        trace.digest,
+        len(trace.arrivals),
+        trace.arrivals[-1].at - trace.arrivals[0].at,
+        workload.requests_per_second,
+        workload.prompt_tokens.mean,
+        workload.output_tokens.mean,
     )
 
 
