@@ -87,7 +87,11 @@ def _at_best(market: Market) -> Demand:
     if trace is None:
         return demand
     own, traffic = 1 - cached_share(trace.arrivals), demand.traffic
-    lighter = replace(traffic, prompt=traffic.prompt * own, prompt_p95=traffic.prompt_p95 * own)
+    lighter = replace(
+        traffic,
+        prompt=max(1.0, traffic.prompt * own),
+        prompt_p95=max(1.0, traffic.prompt_p95 * own),
+    )
     return replace(demand, traffic=lighter)
 
 

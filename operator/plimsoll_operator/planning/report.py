@@ -164,7 +164,7 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
             )
         )
     seen = predicted.simulated
-    kind = "simulated requests" if plan.trace is None else "requests of the trace, simulated"
+    kind = "simulated requests" if plan.trace is None else "replayed requests"
     how = "closed formulas" if seen is None else f"{seen.requests} {kind}"
     lines.append(
         f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom; by {how}"
