@@ -150,7 +150,9 @@ class Controller:
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
         limits = await self._keep_limits(resource, standing, started, observed)
-        desired = Desired(resource, standing, decision, self._settings.image, found, fit, limits)
+        desired = Desired(
+            resource, standing, decision, self._settings.image, found, fit, limits, started
+        )
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False

@@ -27,12 +27,16 @@ def plan(request: PlanRequest, trial_requests: int = 0) -> PlanResult:
     """Sizes the request. Pure: equal requests give equal results.
 
     Finalists are simulated with `trial_requests` each, `trial.REQUESTS` to be sure of the result;
-    0 leaves it at the closed formulas, which take milliseconds and err near the limit.
+    0 leaves it at the closed formulas, which take milliseconds and err near the limit. Raises
+    ValueError for a request that makes no sense.
 
     Searches accelerator, tensor, pipeline and expert parallelism (cores on `cpu`), token budget,
     running sequences and replicas, in the formats of `precision`; keeps what is pinned;
     leaves `options.HEADROOM` of every latency.
     """
+    most = request.max_accelerators_per_replica
+    if most < 1:
+        raise ValueError(f"max_accelerators_per_replica is {most}: it must be at least 1")
     market = search(request)
     trials = Trials(trial_requests)
     ranked = finals(market, trials)

@@ -58,6 +58,11 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
             "spec.workload.sharedPrefixTokens",
             "513: ",
         ),
+        (
+            {"model": {**HUB, "tokenFrom": {"secretKeyRef": {"name": "hub", "key": "a/b"}}}},
+            "spec.model.tokenFrom.secretKeyRef.key",
+            "'a/b': must be a key of a Secret",
+        ),
         *(
             (
                 {"model": TINY, "workload": {"trace": TRACE, **figures}},

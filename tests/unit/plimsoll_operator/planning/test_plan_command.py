@@ -424,6 +424,10 @@ def test_a_trace_on_stdin_is_of_its_own_namespace(
     assert main(["-f", "-", "--inventory", "nodes.yaml", "-o", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["trace"]["requests"], found["trace"]["requestsPerSecond"]) == (100, "2")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TRACED}---\n{config_map()}"))
+    assert main(["-f", "-", "--inventory", "nodes.yaml", "-o", "json", "--explain"]) == 0
+    explained = json.loads(capsys.readouterr().out)
+    assert explained["request"]["workload"]["trace"] == found["trace"]["hash"]
 
 
 def test_a_bad_line_of_a_trace_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
