@@ -171,16 +171,12 @@ def test_a_template_cannot_take_the_place_of_the_operators_volumes() -> None:
 
 def test_secrets_are_named_and_never_read() -> None:
     spec, container = pod("gpu-secrets-template"), engine("gpu-secrets-template")
-    environment = {each["name"]: each for each in container["env"]}
-    token = {"name": "hub", "key": "token"}
-    assert environment["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": token}
     volumes = {each["name"]: each for each in spec["volumes"]}
     assert volumes["cache"]["persistentVolumeClaim"] == {"claimName": "models"}
     assert volumes["api-keys"]["secret"]["secretName"] == "clients"
     (mount,) = (each for each in container["volumeMounts"] if each["name"] == "api-keys")
     (file,) = volumes["api-keys"]["secret"]["items"]
     assert f"--api-key-file={mount['mountPath']}/{file['path']}" in container["args"]
-    assert not {"HF_TOKEN"} & {each["name"] for each in engine("gpu-hf")["env"]}
 
 
 def test_scaling_is_the_only_difference_that_scaling_makes() -> None:
@@ -262,7 +258,7 @@ BUILTIN = {"source": "builtin://tiny"}
     ("model", "draft", "argument", "volumes", "startup"),
     [
         (BUILTIN, BUILTIN, "builtin://tiny", [], 600),
-        (BUILTIN, ON_HUB, "hf://org/draft", [], 3600),
+        (BUILTIN, ON_HUB, "/cache/models/0123abc/org/draft", [], 1200),
         (BUILTIN, ON_SAME_CLAIM, "/draft-model/models/llama-1b", ["draft-model"], 1200),
         (CLAIM, ON_SAME_CLAIM, "/models/models/llama-1b", ["model"], 1200),
         (CLAIM, ON_OTHER_CLAIM, "/draft-model", ["model", "draft-model"], 1200),
@@ -275,9 +271,7 @@ def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
 ) -> None:
     config, container, pod = drafting_engine(model, draft)
     method = SpeculativeMethod.DRAFT_MODEL
-    assert config == SpeculativeConfig(
-        method, 3, model=argument, disable_by_batch_size=8, revision=draft.get("revision")
-    )
+    assert config == SpeculativeConfig(method, 3, model=argument, disable_by_batch_size=8)
     assert not any(each.startswith("--revision") for each in container["args"])
     declared = [
         volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache", "admin")
@@ -291,7 +285,8 @@ def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
     assert [item["name"] for item in mounts] == volumes
     assert all(item["readOnly"] for item in mounts)
     if argument.startswith("/"):
-        assert any(argument.startswith(item["mountPath"]) for item in mounts)
+        mounted = container["volumeMounts"]
+        assert any(argument.startswith(item["mountPath"]) for item in mounted)
     assert container["startupProbe"]["failureThreshold"] * 2 == startup
 
 
@@ -331,7 +326,7 @@ def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     (shm,) = (item["emptyDir"] for item in spec["volumes"] if item["name"] == "shm")
     assert shm == {"medium": "Memory", "sizeLimit": "2Gi"}
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
-    assert "--revision=0123abc" in container["args"]
+    assert container["args"][1] == "/cache/models/0123abc/org/model"
     assert "--served-model-name=org/model-8b" in container["args"]
     assert "--device=cuda" in container["args"]
 
