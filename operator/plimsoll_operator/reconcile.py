@@ -60,8 +60,9 @@ class Outcome:
 class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
-    gave last, `limits` what is to be said of those in force; `step` the next one to the replicas
-    that are wanted, or None for all at once."""
+    gave last, `limits` what is to be said of those in force. `pods` is what `pods_plan`
+    answered, where it was asked before, since it renders the Deployment to find out. `step` is the
+    next one to the replicas that are wanted, or None for all at once."""
 
     resource: Resource
     standing: Standing
@@ -70,6 +71,7 @@ class Desired:
     drift: Drift = NO_NEWS
     calibration: MeasuredCalibration | None = None
     limits: LimitsReport = NO_REPORT
+    pods: PlanStatus | None = None
     step: Step | None = None
 
 
@@ -97,7 +99,9 @@ def reconcile(
         replicas = wanted if desired.step is None else desired.step.replicas
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            started = pods_plan(resource, resource.spec, standing, desired.image, observed)
+            started = desired.pods or pods_plan(
+                resource, resource.spec, standing, desired.image, observed
+            )
             pods = started or standing.plan
             ours = children(resource, resource.spec, pods, desired.image, replicas)
             missing = unavailable(resource, resource.spec, pods.revision, observed)
