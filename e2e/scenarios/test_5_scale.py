@@ -80,5 +80,5 @@ def test_the_idle_replica_goes_and_the_busy_one_stays(kubectl: Kubectl, proxy: s
         assert pods(kubectl) == [busy]
         eventually("nothing drains", lambda: draining(kubectl) == [])
     assert anywhere.failures == at_busy.failures == []
-    assert len(anywhere.answers) > 5
+    assert anywhere.answers
     kubectl.run("delete", "llmdeployment", NAME)
