@@ -6,6 +6,7 @@ from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.formats import SHARE
+from plimsoll_operator.api.memory_reserve import MemoryReserve
 from plimsoll_operator.api.spec import Duration, Quantity
 
 
@@ -290,6 +291,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     calibration: MeasuredCalibration | None = Field(
         default=None, description="Figures of the performance model, fitted to measured steps."
+    )
+    memory_reserve: MemoryReserve | None = Field(
+        default=None, description="Present once pods ran out of memory."
     )
     conditions: list[Condition] = Field(
         default_factory=list,
