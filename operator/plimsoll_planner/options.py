@@ -202,11 +202,8 @@ def _memory(demand: Demand, shape: Shape, available: int, engine: Engine) -> Mem
     """The memory of a replica; all that is left goes to the KV cache, on `cpu` what it needs."""
     facts, draft = demand.facts, demand.draft
     tokens, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
-    base = with_reserves(
-        memory_without_kv_cache(facts, shape, draft, tokens, sequences),
-        shape.label,
-        demand.reserves,
-    )
+    base = memory_without_kv_cache(facts, shape, draft, tokens, sequences)
+    base = with_reserves(base, shape.label, demand.reserves)
     size = bytes_of_block(facts, shape, draft, demand.traffic.context)
     least = _blocks(demand.max_model_len)
     room = (available - base.total) // size
