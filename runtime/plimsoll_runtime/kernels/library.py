@@ -29,7 +29,7 @@ class InstructionSet(enum.IntEnum):
 class Kernels:
     """The library's functions, and the best instruction set that this processor has."""
 
-    paged_attention: "ctypes._FuncPointer"  # type: ignore[name-defined]
+    paged_attention: "ctypes._FuncPointer"
     best: InstructionSet
 
 
