@@ -2,6 +2,7 @@
 
 import ctypes
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,7 @@ class InstructionSet(enum.IntEnum):
 class Kernels:
     """The library's functions, and the best instruction set that this processor has."""
 
-    paged_attention: "ctypes._FuncPointer"
+    paged_attention: Callable[..., int]
     best: InstructionSet
 
 
