@@ -4,9 +4,9 @@ They outlast errors. One that kopf does not know (a list that has expired, an ER
 etcd, half a line) it takes for fatal; the kubelet would start the next process, later each time.
 Such a watch begins anew instead, with a list, as after any other interruption.
 
-And the list that a watch begins with is handed on as one. kopf makes an event of each of its objects,
-and none of those that are no longer there, so what went between two watches, or between our first
-list and kopf's, stayed in the store until the next list of ours.
+And the list that a watch begins with is handed on as one. kopf makes an event of each of its
+objects, and none of those that are no longer there, so what went between two watches, or between our
+first list and kopf's, stayed in the store until the next list of ours.
 """
 
 import asyncio

@@ -71,9 +71,7 @@ class Server:
 
     async def first_event(self, resource: Resource = PODS, namespace: Any = None) -> Any:
         settings = handlers.kopf_settings()
-        stream = watching.infinite_watch(
-            settings=settings, resource=resource, namespace=namespace
-        )
+        stream = watching.infinite_watch(settings=settings, resource=resource, namespace=namespace)
         async with aclosing(stream), asyncio.timeout(5):  # type: ignore[type-var]
             async for event in stream:
                 if not isinstance(event, watching.Bookmark):
