@@ -5,8 +5,8 @@ etcd, half a line) it takes for fatal; the kubelet would start the next process,
 Such a watch begins anew instead, with a list, as after any other interruption.
 
 And the list that a watch begins with is handed on as one. kopf makes an event of each of its
-objects, and none of those that are no longer there, so what went between two watches, or between our
-first list and kopf's, stayed in the store until the next list of ours.
+objects, and none of those that are no longer there, so what went between two watches, or between
+our first list and kopf's, stayed in the store until the next list of ours.
 """
 
 import asyncio
