@@ -44,7 +44,7 @@ from plimsoll_operator.standing import (
 )
 from plimsoll_operator.store import Store
 from plimsoll_operator.trace_reader import TraceReader
-from plimsoll_operator.traces.named_trace import NamedTraceError
+from plimsoll_operator.traces.trouble import NamedTraceError
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.models.model import Model

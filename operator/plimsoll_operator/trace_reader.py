@@ -10,7 +10,8 @@ from typing import Any
 
 from plimsoll_operator.api.workload import TraceKeyRef, TraceSource
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.traces.named_trace import NamedTraceError, named_trace
+from plimsoll_operator.traces.named_trace import named_trace
+from plimsoll_operator.traces.trouble import NamedTraceError
 from plimsoll_planner.simulation.recorded_trace import RecordedTrace
 
 ASK_SECONDS = 45.0

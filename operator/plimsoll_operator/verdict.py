@@ -20,7 +20,7 @@ from plimsoll_operator.render.labels import selector_text
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
 from plimsoll_operator.standing import ROLLED_BACK, Standing
-from plimsoll_operator.traces.named_trace import TROUBLES
+from plimsoll_operator.traces.trouble import TROUBLES
 
 
 def first_status(resource: Resource, now: str) -> LLMDeploymentStatus:

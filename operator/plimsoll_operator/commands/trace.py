@@ -22,8 +22,9 @@ from plimsoll_operator.traces.metrics_snapshot import (
     parse_snapshot,
     workload_between,
 )
-from plimsoll_operator.traces.named_trace import NamedTraceError, named_trace
+from plimsoll_operator.traces.named_trace import named_trace
 from plimsoll_operator.traces.trace_file import STDIN, TraceError, read_trace, trace_lines
+from plimsoll_operator.traces.trouble import NamedTraceError
 from plimsoll_operator.traces.workload_block import burstiness, prefix_share, workload_block
 from plimsoll_planner.inputs import Workload
 from plimsoll_planner.simulation.arrival import Arrival

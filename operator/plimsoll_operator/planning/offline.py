@@ -19,7 +19,8 @@ from plimsoll_operator.planning.model_source import (
     read_model_directory,
 )
 from plimsoll_operator.planning.request import plan_request
-from plimsoll_operator.traces.named_trace import NOT_FOUND, NamedTraceError, named_trace
+from plimsoll_operator.traces.named_trace import named_trace
+from plimsoll_operator.traces.trouble import NOT_FOUND, NamedTraceError
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult

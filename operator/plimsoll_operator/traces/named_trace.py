@@ -6,24 +6,14 @@ from typing import Any
 
 from plimsoll_operator.api.workload import TraceKeyRef
 from plimsoll_operator.traces.trace_file import Trace, TraceError, parse_trace
+from plimsoll_operator.traces.trouble import MALFORMED, NOT_FOUND, TOO_LARGE, NamedTraceError
 from plimsoll_planner.simulation.recorded_trace import RecordedTrace
 
 MOST_BYTES = 1 << 20
 """As much as a ConfigMap may hold."""
 FEWEST_REQUESTS, MOST_REQUESTS = 100, 5000
 """Fewer say nothing of a 95th percentile; more would take minutes to plan for."""
-NOT_FOUND, TOO_LARGE, MALFORMED = "TraceNotFound", "TraceTooLarge", "TraceMalformed"
-TROUBLES = frozenset({NOT_FOUND, TOO_LARGE, MALFORMED})
 _SHORTER = "take its fullest part: plimsoll trace FILE --fullest {} -o configmap"
-
-
-class NamedTraceError(ValueError):
-    """A trace cannot be used. `reason` is for machines; the message says what is wrong with what,
-    and the way out."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def named_trace(

@@ -7,14 +7,11 @@ import pytest
 from plimsoll_operator.api.workload import TraceKeyRef
 from plimsoll_operator.traces.named_trace import (
     FEWEST_REQUESTS,
-    MALFORMED,
     MOST_BYTES,
     MOST_REQUESTS,
-    NOT_FOUND,
-    TOO_LARGE,
-    NamedTraceError,
     named_trace,
 )
+from plimsoll_operator.traces.trouble import MALFORMED, NOT_FOUND, TOO_LARGE, NamedTraceError
 
 REFERENCE = TraceKeyRef(name="traffic")
 ROWS = [{"t": i, "prompt_tokens": 100, "output_tokens": 10} for i in range(FEWEST_REQUESTS)]
