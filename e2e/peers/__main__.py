@@ -92,8 +92,10 @@ class Comparison:
         server = Server(start, port)
         with server:
             result = asyncio.run(bench(self._session(engine, server), wanted, False, _told))  # noqa: FBT003
-            if engine.name == OURS and self._agreement is None:
-                self._agreement = self._checked(server)
+            answer = self._answer(server) if engine.name == OURS and not self._agreement else []
+        if answer:
+            self._agreement = agreement(self._model.folder, self._prompt, answer)
+            say(f"  {self._agreement}")
         self._keep(engine, start, server, result)
 
     def _session(self, engine: Engine, server: Server) -> Session:
@@ -110,22 +112,23 @@ class Comparison:
             server.process,
         )
 
-    def _checked(self, server: Server) -> Agreement:
-        request = workload("W1", 1).requests[0]
-        prompt = request.token_ids(TokenRange())
+    @property
+    def _prompt(self) -> list[int]:
+        return workload("W1", 1).requests[0].token_ids(TokenRange())
+
+    def _answer(self, server: Server) -> list[int]:
+        """What it says to W1's first prompt."""
         body = {
             "model": "model",
-            "prompt": prompt,
-            "max_tokens": request.output_tokens,
+            "prompt": self._prompt,
+            "max_tokens": workload("W1", 1).requests[0].output_tokens,
             "temperature": 0,
             "ignore_eos": True,
             "return_token_ids": True,
         }
         answered = httpx.post(f"{server.url}/v1/completions", json=body, timeout=PATIENCE_SECONDS)
-        answer = answered.raise_for_status().json()["choices"][0]["token_ids"]
-        found = agreement(self._model.folder, prompt, answer)
-        say(f"  {found}")
-        return found
+        answer: list[int] = answered.raise_for_status().json()["choices"][0]["token_ids"]
+        return answer
 
     def _keep(self, engine: Engine, start: Start, server: Server, result: Result) -> None:
         earlier = self._results.get(engine.name)

@@ -35,7 +35,9 @@ class Agreement:
 def agreement(folder: Path, prompt: Sequence[int], answer: Sequence[int]) -> Agreement:
     """Of a greedy answer with the model in `folder`."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     load: Any = AutoModelForCausalLM.from_pretrained
     model = load(folder, dtype=torch.float32).eval()
     with torch.inference_mode():

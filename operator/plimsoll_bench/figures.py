@@ -101,8 +101,8 @@ def spread(values: Iterable[float]) -> Spread | None:
     if not found:
         return None
     cuts = statistics.quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
-    shares = (10, 25, 50, 75, 90, 95, 99)
-    return Spread(statistics.fmean(found), *(cuts[each - 1] for each in shares), most=found[-1])
+    p10, p25, p50, p75, p90, p95, p99 = (cuts[each - 1] for each in (10, 25, 50, 75, 90, 95, 99))
+    return Spread(statistics.fmean(found), p10, p25, p50, p75, p90, p95, p99, found[-1])
 
 
 def figures(records: Sequence[Record], objectives: Objectives) -> Figures:

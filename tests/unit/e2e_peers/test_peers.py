@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 
 from e2e.peers import models
 from e2e.peers.correctness import TOLERANCE, Agreement, of_logits
-from e2e.peers.engines import ENGINES
+from e2e.peers.engines import ENGINES, Start
 from e2e.peers.environments import Environment
 from e2e.peers.gguf_writer import gguf_name, rotated_heads
 from e2e.peers.models import MODELS, QWEN2_05B, RandomModel
 from e2e.peers.page import Limits, Measured, Started, page
 from e2e.peers.roofline import Roofline, best_of
+from e2e.peers.serving import Server, free_port
 from e2e.peers.token_server import serve
 from plimsoll_bench.approach import first_model
 from plimsoll_bench.dialect import Dialect
@@ -192,6 +194,12 @@ def test_a_distribution_gets_a_second_name(tmp_path: Path, monkeypatch: pytest.M
     assert told == ["Metadata-Version: 2.4", "Name: vllm", "Version: 0.32.0+cpu"]
     environment.remove()
     assert not environment.folder.exists()
+
+
+def test_a_server_that_ends_is_told_with_what_it_said() -> None:
+    start = Start((sys.executable, "-c", "print('no such model'); raise SystemExit(3)"))
+    with pytest.raises(RuntimeError, match="no such model"), Server(start, free_port()):
+        pass
 
 
 def test_engines_that_take_one_request_at_a_time_get_no_crowds() -> None:
