@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from pydantic import TypeAdapter
 
-from e2e.peers.correctness import Agreement, agreement
+from e2e.peers.correctness import Agreement, Answered, agreement
 from e2e.peers.engines import ENGINES, ROOT, THREADS, Engine, Start
 from e2e.peers.environments import run, say
 from e2e.peers.models import MODELS, RandomModel
@@ -90,11 +90,14 @@ class Comparison:
         port = free_port()
         start = engine.start(self._model, port)
         server = Server(start, port)
+        answered = None
         with server:
-            result = asyncio.run(bench(self._session(engine, server), wanted, False, _told))  # noqa: FBT003
-            answer = self._answer(server) if engine.name == OURS and not self._agreement else []
-        if answer:
-            self._agreement = agreement(self._model.folder, self._prompt, answer)
+            session = self._session(engine, server)
+            result = asyncio.run(bench(session, wanted, is_ramp=False, ended=_told))
+            if engine.name == OURS and self._agreement is None:
+                answered = self._answered(server)
+        if answered is not None:
+            self._agreement = agreement(self._model.folder, answered)
             say(f"  {self._agreement}")
         self._keep(engine, start, server, result)
 
@@ -112,23 +115,26 @@ class Comparison:
             server.process,
         )
 
-    @property
-    def _prompt(self) -> list[int]:
-        return workload("W1", 1).requests[0].token_ids(TokenRange())
-
-    def _answer(self, server: Server) -> list[int]:
-        """What it says to W1's first prompt."""
+    def _answered(self, server: Server) -> Answered:
+        """What it says to W1's first prompt, with log-probabilities."""
+        request = workload("W1", 1).requests[0]
+        prompt = request.token_ids(TokenRange())
         body = {
             "model": "model",
-            "prompt": self._prompt,
-            "max_tokens": workload("W1", 1).requests[0].output_tokens,
+            "prompt": prompt,
+            "max_tokens": request.output_tokens,
             "temperature": 0,
             "ignore_eos": True,
             "return_token_ids": True,
+            "logprobs": 0,
+            "prompt_logprobs": 0,
         }
-        answered = httpx.post(f"{server.url}/v1/completions", json=body, timeout=PATIENCE_SECONDS)
-        answer: list[int] = answered.raise_for_status().json()["choices"][0]["token_ids"]
-        return answer
+        found = httpx.post(f"{server.url}/v1/completions", json=body, timeout=PATIENCE_SECONDS)
+        choice = found.raise_for_status().json()["choices"][0]
+        told = zip(prompt[1:], choice["prompt_logprobs"][1:], strict=True)
+        logprobs = [each[str(token)]["logprob"] for token, each in told]
+        logprobs += choice["logprobs"]["token_logprobs"]
+        return Answered(prompt, choice["token_ids"], logprobs)
 
     def _keep(self, engine: Engine, start: Start, server: Server, result: Result) -> None:
         earlier = self._results.get(engine.name)

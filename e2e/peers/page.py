@@ -87,8 +87,9 @@ def _model(found: Measured) -> Iterator[str]:
         yield ""
         yield (
             f"Our answer to W1 beside transformers in float32: {each.likeliest} of {each.tokens} "
-            f"tokens are its likeliest, the others miss it by at most {each.worst:.2f} standard "
-            f"deviations of the logits, {verdict}."
+            f"tokens are its likeliest, the others miss it by at most {each.short:.2f} standard "
+            f"deviations of the logits; our log-probabilities of prompt and answer are at most "
+            f"{each.off:.2f} off, {verdict}."
         )
     for workload in _workloads(found.results):
         yield ""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2e.peers import models
-from e2e.peers.correctness import TOLERANCE, Agreement, of_logits
+from e2e.peers.correctness import TOLERANCE, Agreement, Answered, of_logits
 from e2e.peers.engines import ENGINES, Start
 from e2e.peers.environments import Environment
 from e2e.peers.gguf_writer import gguf_name, rotated_heads
@@ -97,17 +97,29 @@ def test_limits_of_the_machine() -> None:
     assert best_of([roofline, Roofline(1e9, 900e9), Roofline(99e9, 1e9)]) == roofline
 
 
-@given(st.lists(st.integers(0, 19), min_size=1, max_size=8), st.integers(0, 2**31))
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**31))
 @settings(max_examples=20)
-def test_the_likeliest_tokens_agree_and_others_do_not(answer: list[int], seed: int) -> None:
-    logits = torch.randn(len(answer), 20, generator=torch.Generator().manual_seed(seed))
-    best = logits.argmax(dim=1)
-    assert of_logits(logits, best) == Agreement(len(answer), len(answer), 0.0)
-    worst = logits.argmin(dim=1)
-    found = of_logits(logits, worst)
-    assert found.likeliest == 0
-    assert found.worst > TOLERANCE
-    assert not found.holds
+def test_the_likeliest_tokens_agree_and_others_do_not(prompt: int, answer: int, seed: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    logits = torch.randn(prompt + answer - 1, 20, generator=chance)
+    asked = torch.randint(20, (prompt,), generator=chance).tolist()
+
+    def answered(tokens: list[int], wrong_by: float = 0.0) -> Answered:
+        known = logits.log_softmax(dim=1).gather(1, torch.tensor([*asked, *tokens])[1:, None])
+        told = known[:, 0].tolist()
+        told[0] += wrong_by
+        return Answered(asked, tokens, told)
+
+    best, worst = logits.argmax(dim=1).tolist(), logits.argmin(dim=1).tolist()
+    found = of_logits(logits, answered(best[prompt - 1 :]))
+    assert (found.tokens, found.likeliest, found.short) == (answer, answer, 0.0)
+    assert found.off < 1e-5
+    assert found.holds
+    other = of_logits(logits, answered(worst[prompt - 1 :]))
+    assert other.likeliest == 0
+    assert other.short > TOLERANCE
+    assert not other.holds
+    assert not of_logits(logits, answered(best[prompt - 1 :], wrong_by=1.0)).holds
 
 
 def measured(*results: Result, agreement: Agreement | None = None) -> Measured:
@@ -121,7 +133,7 @@ def three(label: str, gap: float) -> Result:
 
 
 def test_the_page_sets_us_against_the_best_of_the_others() -> None:
-    right = Agreement(128, 126, 0.02)
+    right = Agreement(128, 126, 0.02, 0.03)
     found = measured(
         three("ours", 0.01), three("slow", 0.04), three("fast", 0.015), agreement=right
     )
@@ -138,13 +150,13 @@ def test_the_page_sets_us_against_the_best_of_the_others() -> None:
     ]
     assert "| ours | 0.1 | 2s | 1.0Gi | a note |" in text
     assert "126 of 128 tokens" in text
-    assert "as it should" in text
+    assert "0.03 off, as it should" in text
     assert "vllm did not run: `y`" in text
 
 
 def test_the_page_says_what_is_wrong_or_not_comparable() -> None:
     longer = result("b", [run([record(tokens=4)])])
-    wrong = Agreement(128, 3, 2.0)
+    wrong = Agreement(128, 3, 2.0, 0.0)
     text = page([measured(three("ours", 0.01), longer, agreement=wrong)], "x", {})
     assert "**which is wrong**" in text
     assert "Not comparable:" in text
