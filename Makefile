@@ -56,7 +56,7 @@ e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here
 	$(BIN)/pytest e2e -s --ignore=e2e/long
 
 .PHONY: e2e-long
-e2e-long: setup ## end-to-end tests that take long: 1,000 resources on 2,000 nodes
+e2e-long: setup ## end-to-end tests that take long: 1,000 resources on 2,000 nodes, a real HPA
 	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
 	$(BIN)/pytest e2e/long -s
 
