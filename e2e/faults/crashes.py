@@ -15,12 +15,14 @@ from e2e.faults.state import differences
 @dataclass(frozen=True)
 class Report:
     """What came of a scenario: `writes` without a crash, how often the operator was killed, the
-    longest time in seconds to converge, and how often it was above the limit."""
+    longest time in seconds to converge and for how many of them that operator waited for a core,
+    and how often it was above the limit."""
 
     scenario: str
     writes: int
     kills: int
     seconds: float
+    starved: float
     late: int
     idle_writes: int
     complaints: int
@@ -28,7 +30,8 @@ class Report:
     def __str__(self) -> str:
         return (
             f"{self.scenario}: {self.writes} writes, killed {self.kills} times, "
-            f"converged in at most {self.seconds:.1f} s ({self.late} above {LIMIT_SECONDS:.0f} s), "
+            f"converged in at most {self.seconds:.1f} s, of which {self.starved:.1f} s without a "
+            f"core ({self.late} above {LIMIT_SECONDS:.0f} s), "
             f"{self.idle_writes} writes when idle, {self.complaints} complaints in logs"
         )
 
@@ -45,11 +48,13 @@ async def try_scenario(
     for first in range(0, len(points), width):
         wave, _ = await _wave(bench, scenario, points[first : first + width], wanted, idle)
         runs += wave
+    slowest = max(runs, key=lambda run: run.seconds)
     return Report(
         scenario=scenario.name,
         writes=writes,
         kills=sum(run.crashed for run in runs),
-        seconds=max((run.seconds for run in runs if run.crashed), default=0.0),
+        seconds=slowest.seconds,
+        starved=slowest.starved,
         late=sum(run.crashed and run.seconds > LIMIT_SECONDS for run in runs),
         idle_writes=sum(run.idle_writes for run in runs),
         complaints=sum(len(complaints(run.log)) for run in runs),

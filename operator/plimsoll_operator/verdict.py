@@ -56,6 +56,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "selector": selector_text(resource.name),
             "observed": situation.drift.observed,
             "limits": situation.limits.status,
+            "draining": sorted(situation.draining),
             "calibration": situation.calibration,
             "memory_reserve": reserve_after(resource, situation),
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
@@ -148,16 +149,30 @@ def _autoscaling(resource: Resource, situation: Situation, progress: Rollout) ->
     if progress.exists and refused:
         message = f"the replica count is held at {progress.desired}: {describe(refused)}"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason=REFUSED, message=message)
+    drains = _drains(situation)
     if resource.spec.scaling.mode is ScalingMode.EXTERNAL:
-        message = "spec.replicas decides, within minReplicas and maxReplicas"
+        message = f"spec.replicas decides, within minReplicas and maxReplicas{drains}"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason="External", message=message)
     if situation.decision is None:
         message = "nothing runs that could be scaled"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason="NotRunning", message=message)
     decision = situation.decision
     return Finding(
-        AUTOSCALING_ACTIVE, status=decision.active, reason=decision.reason, message=decision.message
+        AUTOSCALING_ACTIVE,
+        status=decision.active,
+        reason=decision.reason,
+        message=f"{decision.message}{drains}",
     )
+
+
+def _drains(situation: Situation) -> str:
+    """What to say of replicas that are about to go."""
+    count = len(situation.draining)
+    if not count:
+        return ""
+    if count == 1:
+        return "; 1 replica drains, and goes when its requests have ended"
+    return f"; {count} replicas drain, and go when their requests have ended"
 
 
 def _with(

@@ -134,6 +134,12 @@ class ScalingDecision(ApiModel):
     wanted: int = Field(description="Replicas that the demand needed, within the bounds.")
     lowest: int = Field(description="Fewest recommended in the short window.")
     highest: int = Field(description="Most recommended in the stabilization window.")
+    fewest: int | None = Field(
+        default=None, description="Fewest that behavior.scaleDown allowed; absent if any."
+    )
+    most: int | None = Field(
+        default=None, description="Most that behavior.scaleUp allowed; absent if any."
+    )
     min_replicas: int = Field(description="Fewest that were allowed.")
     max_replicas: int = Field(description="Most that were allowed.")
     ready: int = Field(description="Replicas that were measured.")
@@ -147,6 +153,10 @@ class ScalingDecision(ApiModel):
     )
     capacity: str = Field(description="Requests per second of one replica, by the plan.")
     correction: str = Field(description="Factor on it, learned from promises kept and missed.")
+    held: int | None = Field(
+        default=None,
+        description="Replicas asked for instead for now, as no more of them drain at once.",
+    )
 
 
 class LimitsStatus(ApiModel):
@@ -275,6 +285,12 @@ class LLMDeploymentStatus(ApiModel):
         description="The last changes of the replica count by the operator, newest last.",
         max_length=10,
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    draining: list[str] = Field(
+        default_factory=list,
+        description="Pods that are out of service, and go as soon as their requests have ended.",
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     limits: LimitsStatus | None = Field(
         default=None, description="Limits in force, as the engines of the plan's pods say."
