@@ -14,6 +14,7 @@ from plimsoll_operator.admin_access import AdminAccess
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.controller import Controller, Engines
+from plimsoll_operator.drain_keeper import DrainKeeper
 from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.gather import calibration_target, ready_replicas, scales_automatically
@@ -59,7 +60,12 @@ class Manager:
             settings,
             cluster,
             self._store,
-            Engines(self._scraper, self._calibrator, LimitsKeeper(self._admin)),
+            Engines(
+                self._scraper,
+                self._calibrator,
+                LimitsKeeper(self._admin),
+                DrainKeeper(self._admin),
+            ),
             socket.gethostname(),
         )
         self._tasks: list[asyncio.Task[None]] = []
