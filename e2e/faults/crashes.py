@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from e2e.faults.operator_process import complaints
-from e2e.faults.run import LIMIT_SECONDS, QUIET_SECONDS, Bench, Run, State, new_run
+from e2e.faults.run import LIMIT_SECONDS, PATIENCE, QUIET_SECONDS, Bench, Run, State, new_run
 from e2e.faults.scenarios import Scenario
 from e2e.faults.state import differences
 
@@ -24,7 +24,7 @@ class Report:
     seconds: float
     starved: float
     late: int
-    idle_writes: int
+    idle_writes: tuple[str, ...]
     complaints: int
 
     def __str__(self) -> str:
@@ -32,7 +32,8 @@ class Report:
             f"{self.scenario}: {self.writes} writes, killed {self.kills} times, "
             f"converged in at most {self.seconds:.1f} s, of which {self.starved:.1f} s without a "
             f"core ({self.late} above {LIMIT_SECONDS:.0f} s), "
-            f"{self.idle_writes} writes when idle, {self.complaints} complaints in logs"
+            f"{len(self.idle_writes)} writes when idle, {self.complaints} complaints in logs"
+            f"{''.join(f'; {write}' for write in self.idle_writes)}"
         )
 
 
@@ -56,7 +57,7 @@ async def try_scenario(
         seconds=slowest.seconds,
         starved=slowest.starved,
         late=sum(run.crashed and run.seconds > LIMIT_SECONDS for run in runs),
-        idle_writes=sum(run.idle_writes for run in runs),
+        idle_writes=tuple(write for run in runs for write in run.idle_writes),
         complaints=sum(len(complaints(run.log)) for run in runs),
     )
 
@@ -88,11 +89,14 @@ async def _wave(
             await asyncio.sleep(step.pause)
             target = None if wanted is None else wanted[number]
             states += (await asyncio.gather(*(run.reach(target) for run in runs)))[:1]
-        await asyncio.sleep(QUIET_SECONDS)
+        # An event follows the status that tells of the same.
+        await asyncio.sleep(PATIENCE * QUIET_SECONDS)
         since = time.monotonic()
         await asyncio.sleep(idle)
         for run in runs:
-            run.idle_writes = sum(write.at > since for write in run.proxy.writes)
+            run.idle_writes = [
+                f"{write.method} {write.path}" for write in run.proxy.writes if write.at > since
+            ]
             after, _ = await run.state()
             if after != states[-1]:
                 raise AssertionError(f"{run.name}: moved\n{differences(states[-1], after)}")

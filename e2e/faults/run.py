@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class Run:
     """From the start after the crash to convergence."""
     starved: float = 0.0
     """Of these, for how many the operator at least waited for a core."""
-    idle_writes: int = 0
+    idle_writes: Sequence[str] = ()
     starts: int = 0
     process: OperatorProcess | None = None
 

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import kopf
@@ -103,7 +103,14 @@ def _watch(handlers: kopf.OperatorRegistry, manager: Manager, kind: Kind) -> Non
 async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
     """Watches until the process is told to stop. Returns False where something failed instead."""
     stop = asyncio.Event()
-    adapt(manager.listed)
+
+    def listed(
+        kind: Kind, items: Iterable[Mapping[str, Any]], version: str, namespace: str | None
+    ) -> None:
+        metrics.LAST_EVENT.set(time.time())
+        manager.listed(kind, items, version, namespace)
+
+    adapt(listed)
     watching = asyncio.create_task(
         kopf.operator(
             registry=registry(manager, stop),

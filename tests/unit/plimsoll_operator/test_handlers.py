@@ -27,9 +27,6 @@ class Unable:
     async def failed(self) -> None:
         await asyncio.Event().wait()
 
-    def listed(self, *_: Any) -> None:
-        pass
-
 
 # kopf leaves coroutines behind that it never began.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
