@@ -74,6 +74,11 @@ measured: setup ## latency predicted against measured on this machine, which mus
 	$(PYTHON) -m e2e.measured
 	PYTHONPATH=operator:runtime:. $(PYTHON) -m docs.plots.measured
 
+.PHONY: bench-peers
+bench-peers: setup ## our engine beside others on this machine, which must be idle (hours); PEERS=ours,vllm
+	PYTHONPATH=operator:runtime:. $(PYTHON) -m e2e.peers $(if $(PEERS),--peers $(PEERS)) \
+		$(if $(MODELS),--models $(MODELS)) $(if $(WORKLOADS),--workloads $(WORKLOADS))
+
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests
 

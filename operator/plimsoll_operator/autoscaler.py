@@ -20,7 +20,7 @@ from plimsoll_operator.observed import Observed, rollout_of
 from plimsoll_operator.reconcile import Desired, foreign_children, wanted_replicas
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.scaling_record import changes_in
+from plimsoll_operator.scaling_changes import changes_in
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store

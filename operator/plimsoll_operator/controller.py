@@ -13,11 +13,12 @@ from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.autoscaler import Autoscaler
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.config_maps import ConfigMaps
 from plimsoll_operator.drain_keeper import AGAIN_SECONDS, DrainKeeper
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.gather import observe, ready_replicas
 from plimsoll_operator.hold import after_rollback, while_paused
-from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
+from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
 from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
 from plimsoll_operator.measurement import Look, Window
@@ -76,13 +77,9 @@ class Controller:
         self._limits = engines.limits
         self._actuator = Actuator(cluster, store, instance)
         self._revisions = RevisionReader(store, cluster)
-        traces = TraceReader(
-            lambda namespace, name: cluster.version(CONFIG_MAP, namespace, name),
-            self._read_trace,
-        )
-        self._planner = PlannerService(
-            store, self._read_config_map, traces, settings.trial_requests
-        )
+        maps = ConfigMaps(cluster)
+        traces = TraceReader(maps.version, maps.data)
+        self._planner = PlannerService(store, maps.text, traces, settings.trial_requests)
         self._autoscaler = Autoscaler(store, engines.scraper, engines.drains)
         self._windows: dict[str, Seen] = {}
 
@@ -267,17 +264,6 @@ class Controller:
         """The model that a resource serves, and what goes before the catalogue."""
         resource = self.store.resource(key)
         return None if resource is None else await self._planner.facts(resource)
-
-    async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
-        found = await self._cluster.get(CONFIG_MAP, namespace, name)
-        text = ((found or {}).get("data") or {}).get(key)
-        return None if text is None else str(text)
-
-    async def _read_trace(self, namespace: str, name: str) -> tuple[str, Mapping[str, Any]] | None:
-        found = await self._cluster.get(CONFIG_MAP, namespace, name)
-        if found is None:
-            return None
-        return str(found["metadata"]["resourceVersion"]), found.get("data") or {}
 
     def forget(self, key: Key, uid: str) -> None:
         """Drops what was remembered of a resource that is gone."""

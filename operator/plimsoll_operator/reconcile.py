@@ -61,7 +61,7 @@ class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
     gave last, `limits` what is to be said of those in force. `pods` is what `pods_plan`
-    answered, where it was asked before, since it renders the Deployment to find out. `step` is the
+    answered, where it was asked before, since it renders the Deployment to find out; `step` the
     next one to the replicas that are wanted, or None for all at once."""
 
     resource: Resource

@@ -1,12 +1,10 @@
 """Decisions of the autoscaler as the status keeps them, and made again from there: pure."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from plimsoll_operator.api.status import ScalingDecision
 from plimsoll_operator.autoscale import Basis, Policy, clamp, paced, settled
 from plimsoll_operator.demand import Demand, replicas_for
-from plimsoll_operator.pace import Change
 
 MOST_KEPT = 10
 """Each has some 400 bytes; a day of steady traffic makes fewer."""
@@ -70,21 +68,3 @@ def again(decision: ScalingDecision) -> tuple[int, int]:
     wanted = clamp(replicas_for(demand_in(decision), current), policy)
     replicas = settled(current, decision.lowest, decision.highest)
     return wanted, paced(replicas, current, decision.fewest, decision.most)
-
-
-def changes_in(
-    decisions: Sequence[ScalingDecision], today: datetime, now: float
-) -> tuple[Change, ...]:
-    """Changes of the count that are kept; `now` is `today` in seconds of another clock.
-
-    What is not readable, as of a status that somebody else wrote, is left out.
-    """
-    changes = []
-    for each in decisions:
-        try:
-            ago = (today - datetime.fromisoformat(each.at)).total_seconds()
-        except (ValueError, TypeError):
-            continue
-        to = each.replicas if each.held is None else each.held
-        changes.append(Change(now - ago, to - each.current))
-    return tuple(changes)

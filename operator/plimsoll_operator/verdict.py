@@ -12,6 +12,7 @@ from plimsoll_operator.conditions import (
     Finding,
     set_condition,
 )
+from plimsoll_operator.memory_reserve import reserve_after
 from plimsoll_operator.observed import Rollout, rollout_of
 from plimsoll_operator.readiness import readiness
 from plimsoll_operator.refusal import REASON as REFUSED
@@ -57,6 +58,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "limits": situation.limits.status,
             "draining": sorted(situation.draining),
             "calibration": situation.calibration,
+            "memory_reserve": reserve_after(resource, situation),
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if progress.exists else None,

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.formats import SHARE
+from plimsoll_operator.api.memory_reserve import MemoryReserve
+from plimsoll_operator.api.planned_trace import PlannedTrace
 from plimsoll_operator.api.spec import Duration, Quantity
 
 
@@ -56,17 +58,6 @@ class PlanPrecision(ApiModel):
 
     weights: str = Field(description="Format of the weights.")
     kv_cache: str = Field(description="Format of the KV cache.")
-
-
-class PlannedTrace(ApiModel):
-    """The recorded traffic that a plan was made for."""
-
-    hash: str = Field(description="Hash of its requests; another one is planned for anew.")
-    requests: int = Field(description="How many requests it has.")
-    seconds: int = Field(description="How long it is, as recorded.")
-    requests_per_second: str = Field(description="Rate that it was planned at.")
-    prompt_tokens: int = Field(description="Mean length of prompts.")
-    output_tokens: int = Field(description="Mean length of outputs.")
 
 
 class PlanStatus(ApiModel):
@@ -306,6 +297,9 @@ class LLMDeploymentStatus(ApiModel):
     )
     calibration: MeasuredCalibration | None = Field(
         default=None, description="Figures of the performance model, fitted to measured steps."
+    )
+    memory_reserve: MemoryReserve | None = Field(
+        default=None, description="Present once pods ran out of memory."
     )
     conditions: list[Condition] = Field(
         default_factory=list,

@@ -27,7 +27,8 @@ from plimsoll_operator.autoscale import (
 from plimsoll_operator.demand import Capacity, Demand
 from plimsoll_operator.pace import Change, Pace, fewest, most
 from plimsoll_operator.planning.scaling_report import scaling_report
-from plimsoll_operator.scaling_record import again, changes_in, record
+from plimsoll_operator.scaling_changes import changes_in
+from plimsoll_operator.scaling_record import again, record
 from tests.unit.plimsoll_operator.samples import resource
 
 WHEN = "2026-11-21T14:00:00Z"
