@@ -128,12 +128,12 @@ def decide(
     Without a fresh and sane sample of every ready replica the count is held, within the bounds.
     """
     bounded = clamp(measured.current, policy)
+    memory = _noting(memory, measured.current, policy, now)
     if policy.min_replicas == policy.max_replicas:
         message = f"minReplicas and maxReplicas are both {policy.min_replicas}{policy.floor}"
         return Decision(
             replicas=bounded, active=False, reason="FixedReplicas", message=message, memory=memory
         )
-    memory = _noting(memory, measured.current, policy, now)
     flaw = _flaw(measured, now)
     if flaw is not None:
         # The time without knowledge counts as if all replicas had been needed.
