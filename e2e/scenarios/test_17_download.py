@@ -55,13 +55,13 @@ def test_a_model_comes_from_the_hub(
     kubectl: Kubectl, proxy: str, serving: str, operator_image: str
 ) -> None:
     kubectl.apply(hub(operator_image), config())
-    address = eventually(
-        "the Hub runs",
-        lambda: (
-            "serving" in kubectl.run("logs", HUB).stdout
-            and (kubectl.get("pod", HUB) or {})["status"].get("podIP")
-        ),
-    )
+
+    def hub_address() -> str | None:
+        status = (kubectl.get("pod", HUB) or {}).get("status", {})
+        runs = status.get("phase") == "Running" and "serving" in kubectl.run("logs", HUB).stdout
+        return status["podIP"] if runs else None
+
+    address = eventually("the Hub runs", hub_address)
     kubectl.apply(from_hub(address))
     reasons: list[str] = []
 

@@ -5,10 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
-from plimsoll_operator.api.formats import CONFIG_MAP_KEY, OBJECT_NAME
+from plimsoll_operator.api.formats import OBJECT_NAME, SECRET_KEY
 
 ObjectName = Annotated[str, OBJECT_NAME.field()]
-SecretKey = Annotated[str, CONFIG_MAP_KEY.field()]
+SecretKey = Annotated[str, SECRET_KEY.field()]
 
 
 class SecretRef(ApiModel):
