@@ -1,11 +1,22 @@
 """What clients of engines share: requests by pod address, and answers of a bounded size."""
 
+import ssl
+
 import httpx
 
 
 def http_client(timeout: float) -> httpx.AsyncClient:
-    """One that goes to pods and nowhere else: past no proxy, and wherever no answer sends it."""
-    return httpx.AsyncClient(timeout=timeout, trust_env=False, follow_redirects=False)
+    """One that goes to pods and nowhere else: past no proxy, and wherever no answer sends it.
+
+    It speaks plain HTTP, so it trusts no certificate: to read the roots of trust, which httpx else
+    does for every client, took half of what an operator's start computes.
+    """
+    return httpx.AsyncClient(
+        timeout=timeout,
+        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        trust_env=False,
+        follow_redirects=False,
+    )
 
 
 def url_of(address: str, port: int, path: str) -> str:
