@@ -1,4 +1,4 @@
-// The C interface of what is between attention and the large matrix products, dealt out to threads.
+// The C interface of what is between attention and matrix products, dealt out to threads.
 
 #include "layer.h"
 
@@ -10,8 +10,6 @@ namespace {
 
 // Elements for which waking another thread pays.
 constexpr int64_t kElements = 16384;
-// Rows of a weight that stay in a core's cache while all rows of x go by.
-constexpr int64_t kColumns = 64;
 
 LayerKernels kernels_for(int instruction_set, bool is_bf16) {
   switch (instruction_set) {
@@ -70,16 +68,3 @@ PLIMSOLL_API void plimsoll_silu_and_mul(void* out, void* x, int64_t x_stride, in
     kernels.silu_and_mul({out, width}, {x, x_stride}, width, begin, end);
   });
 }
-
-#if defined(__x86_64__)
-// bf16 only, and only where the processor has AVX-512 BF16.
-PLIMSOLL_API void plimsoll_linear(uint16_t* out, const uint16_t* x, int64_t x_stride,
-                                  const uint16_t* weight, const uint16_t* bias, int64_t m,
-                                  int64_t n, int64_t k, int threads) {
-  using namespace plimsoll;
-  const Linear linear{x, weight, bias, out, x_stride, n, m, n, k};
-  parallel_for((n + kColumns - 1) / kColumns, threads, [&](int64_t i) {
-    avx512_bf16::multiply(linear, i * kColumns, smaller(n, (i + 1) * kColumns));
-  });
-}
-#endif

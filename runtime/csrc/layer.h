@@ -1,5 +1,5 @@
-// What is between matrix products and attention: norms, rotation, activation; and the products of
-// few rows. One row in, one row out: no row knows of the others.
+// What is between matrix products and attention: norms, rotation and activation. One row in, one row
+// out: no row knows of the others.
 #pragma once
 
 #include <cstdint>
@@ -23,20 +23,6 @@ struct LayerKernels {
   void (*silu_and_mul)(const Rows& out, const Rows& x, int64_t width, int64_t begin, int64_t end);
 };
 
-// Products of rows of bf16 with the rows of a weight: out[m][n] = sum over k of x[m][k] w[n][k], and
-// bias[n] where there is one.
-struct Linear {
-  const uint16_t* x;
-  const uint16_t* weight;  // [N, K], without gaps
-  const uint16_t* bias;
-  uint16_t* out;
-  int64_t x_stride;
-  int64_t out_stride;
-  int64_t m;
-  int64_t n;
-  int64_t k;
-};
-
 namespace portable {
 LayerKernels layer_kernels(bool is_bf16);
 }
@@ -49,7 +35,6 @@ LayerKernels layer_kernels(bool is_bf16);
 }
 namespace avx512_bf16 {
 LayerKernels layer_kernels(bool is_bf16);
-void multiply(const Linear& linear, int64_t begin, int64_t end);
 }
 #endif
 

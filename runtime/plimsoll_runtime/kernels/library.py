@@ -19,7 +19,6 @@ _ATTENTION = (_P, _N, _P, _N, _P, _N, _P, _N, _P)
 _RMS_NORM = (_P, _P, _N, _P, _N, _P, ctypes.c_float, _N, _N, _I, _I)
 _ROTATE = (_P, _N, _P, _N, _N, _N, _I, _I)
 _SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
-_LINEAR = (_P, _P, _N, _P, _P, _N, _N, _N, _I)
 
 
 class KernelsUnavailableError(RuntimeError):
@@ -47,7 +46,6 @@ class Kernels:
     rms_norm: Function
     rotate: Function
     silu_and_mul: Function
-    linear: Function | None  # only for the processors that it is made for
 
 
 @cache
@@ -67,9 +65,6 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             rms_norm=_typed(library.plimsoll_rms_norm, _RMS_NORM),
             rotate=_typed(library.plimsoll_rotate, _ROTATE),
             silu_and_mul=_typed(library.plimsoll_silu_and_mul, _SILU_AND_MUL),
-            linear=_typed(library.plimsoll_linear, _LINEAR)
-            if best is InstructionSet.AVX512_BF16
-            else None,
         )
     except (OSError, AttributeError, ValueError) as error:
         raise KernelsUnavailableError(

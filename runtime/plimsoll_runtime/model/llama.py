@@ -63,12 +63,11 @@ class SelfAttention(nn.Module):
     ) -> Tensor:
         """`x` is `[T, hidden]`, `table` the rotation of each token `[T, 2, head_dim / 2]`."""
         rotated = self.num_heads + self.num_kv_heads
-        qkv = self.qkv_proj(x, operations).view(-1, rotated + self.num_kv_heads, self.head_dim)
+        qkv = self.qkv_proj(x).view(-1, rotated + self.num_kv_heads, self.head_dim)
         qk = operations.rotate(qkv, rotated, table)  # queries and keys in one go
         query, key = qk[:, : self.num_heads], qk[:, self.num_heads :]
         attended = attention.forward(self.layer, query, key, qkv[:, rotated:])
-        # [T, heads, head_dim] -> [T, hidden]
-        out: Tensor = self.o_proj(attended.flatten(1), operations)
+        out: Tensor = self.o_proj(attended.flatten(1))  # [T, heads, head_dim] -> [T, hidden]
         return out
 
     def _heads(self, count: int, first: int, of: int) -> Columns:
@@ -88,8 +87,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, operations: Operations) -> Tensor:
         """`[T, hidden]` to `[T, hidden]`."""
-        inner = operations.silu_and_mul(self.gate_up_proj(x, operations))
-        out: Tensor = self.down_proj(inner, operations)
+        inner = operations.silu_and_mul(self.gate_up_proj(x))
+        out: Tensor = self.down_proj(inner)
         return out
 
 
@@ -189,7 +188,7 @@ class LlamaForCausalLM(nn.Module):
         All ranks must call it for the same rows. Those other than 0 get the logits of their own
         tokens.
         """
-        return self.lm_head.logits(self.norm(x, None, self.operations), self.operations)
+        return self.lm_head.logits(self.norm(x, None, self.operations))
 
     def checkpoint_parts(self) -> dict[str, Part]:
         """Where each tensor of a Hugging Face checkpoint goes, by its name there."""

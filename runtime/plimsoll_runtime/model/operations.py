@@ -19,15 +19,9 @@ from plimsoll_runtime.kernels.library import (
 )
 from plimsoll_runtime.model.rope import rotate
 
-MAX_LINEAR_ROWS = 32
-"""Rows up to which reading the weight takes longest, and the kernels are faster than torch."""
-
 
 class Operations(Protocol):
     """T is the number of tokens in the step."""
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`x` `[T, inputs]` times `weight` `[outputs, inputs]`, and the bias: `[T, outputs]`."""
 
     def add_rms_norm(self, x: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
         """Adds `added` to `x` `[T, size]` in place; returns x / rms(x) in fp32, then times the
@@ -45,10 +39,6 @@ class Operations(Protocol):
 
 class TorchOperations:
     """See `Operations`. On every device."""
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """See `Operations`."""
-        return F.linear(x, weight, bias)
 
     def add_rms_norm(self, x: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
         """See `Operations`."""
@@ -70,10 +60,7 @@ TORCH_OPERATIONS = TorchOperations()
 
 
 class NativeOperations:
-    """See `Operations`. For tensors of `dtype` on CPU; raises ValueError for any other.
-
-    Whatever matrix products the kernels are not made for are torch's.
-    """
+    """See `Operations`. For tensors of `dtype` on CPU; raises ValueError for any other."""
 
     def __init__(
         self, kernels: Kernels, dtype: torch.dtype, instruction_set: InstructionSet | None = None
@@ -86,32 +73,6 @@ class NativeOperations:
         self._kernels = kernels
         self._dtype = dtype
         self._how = 2 * chosen + (dtype == torch.bfloat16)
-        takes_linear = chosen is InstructionSet.AVX512_BF16 and dtype == torch.bfloat16
-        self._linear = kernels.linear if takes_linear else None
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """See `Operations`."""
-        rows, inputs = x.shape
-        if self._linear is None or rows > MAX_LINEAR_ROWS:
-            return F.linear(x, weight, bias)
-        outputs = weight.shape[0]
-        self._check("x", x, (rows, inputs))
-        self._check("weight", weight, (outputs, inputs), whole=True)
-        if bias is not None:
-            self._check("bias", bias, (outputs,))
-        out = torch.empty((rows, outputs), dtype=self._dtype)
-        self._linear(
-            out.data_ptr(),
-            x.data_ptr(),
-            x.stride(0),
-            weight.data_ptr(),
-            None if bias is None else bias.data_ptr(),
-            rows,
-            outputs,
-            inputs,
-            torch.get_num_threads(),
-        )
-        return out
 
     def add_rms_norm(self, x: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
         """See `Operations`."""

@@ -13,7 +13,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from plimsoll_runtime.core.partition import vocab_range, vocab_share
-from plimsoll_runtime.model.operations import TORCH_OPERATIONS, Operations
 
 
 class Group(Protocol):
@@ -110,9 +109,9 @@ class ColumnParallelLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(size, inputs), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(size), requires_grad=False) if bias else None
 
-    def forward(self, x: Tensor, operations: Operations = TORCH_OPERATIONS) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """`[T, inputs]` to `[T, outputs of this rank]`."""
-        return operations.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, self.bias)
 
     def checkpoint_parts(self, prefix: str, names: tuple[str, ...]) -> dict[str, Part]:
         """Where each projection's own tensors go: rows of the fused ones."""
@@ -139,11 +138,11 @@ class RowParallelLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(outputs), requires_grad=False) if bias else None
 
-    def forward(self, x: Tensor, operations: Operations = TORCH_OPERATIONS) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """`[T, inputs of this rank]` to `[T, outputs]`."""
         if self.group.size == 1:
-            return operations.linear(x, self.weight, self.bias)
-        out = self.group.all_reduce(operations.linear(x, self.weight, None))
+            return F.linear(x, self.weight, self.bias)
+        out = self.group.all_reduce(F.linear(x, self.weight))
         return out if self.bias is None else out + self.bias
 
     def checkpoint_parts(self, prefix: str, name: str) -> dict[str, Part]:
@@ -180,10 +179,9 @@ class VocabParallel(nn.Module):
         rows = F.embedding(local.masked_fill(elsewhere, 0), self.weight)
         return self.group.all_reduce(rows.masked_fill_(elsewhere.unsqueeze(1), 0.0))
 
-    def logits(self, x: Tensor, operations: Operations = TORCH_OPERATIONS) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """`[rows, hidden]` to fp32 `[rows, vocab]`; on ranks other than 0 only their share."""
-        own = operations.linear(x, self.weight, None)
-        return self.group.gather(own)[:, : self.vocab_size].float()
+        return self.group.gather(F.linear(x, self.weight))[:, : self.vocab_size].float()
 
     def checkpoint_parts(self, name: str) -> dict[str, Part]:
         """Where the checkpoint's tensor goes."""
