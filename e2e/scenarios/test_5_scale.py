@@ -1,8 +1,11 @@
-"""Load raises the queue: one replica becomes two, and one again when the load has gone."""
+"""Load raises the queue: one replica becomes two, and one again when the load has gone.
+
+Of two replicas the busy one stays; the other is drained, which can be taken back.
+"""
 
 from e2e.support.kubectl import Kubectl, condition, eventually, is_true
-from e2e.support.resources import tiny
-from e2e.support.traffic import Traffic, service_url
+from e2e.support.resources import pods_of, tiny
+from e2e.support.traffic import Traffic, pod_url, service_url
 
 NAME = "scaled"
 
@@ -10,6 +13,28 @@ NAME = "scaled"
 def ready_replicas(kubectl: Kubectl) -> int:
     resource = kubectl.get("llmdeployment", NAME) or {}
     return int(resource.get("status", {}).get("readyReplicas", 0))
+
+
+def pods(kubectl: Kubectl) -> list[str]:
+    """Names of the pods that are not on their way out, oldest first."""
+    found = [
+        (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"])
+        for pod in kubectl.list("pods", pods_of(NAME))
+        if "deletionTimestamp" not in pod["metadata"]
+    ]
+    return [name for _, name in sorted(found)]
+
+
+def draining(kubectl: Kubectl) -> list[str]:
+    """Who drains, by a status that never counts that as a failure."""
+    resource = kubectl.get("llmdeployment", NAME)
+    for kind, status in (("Ready", "True"), ("Stalled", "False")):
+        assert (condition(resource, kind) or {}).get("status") == status, resource
+    return list((resource or {})["status"].get("draining") or [])
+
+
+def ask_for(kubectl: Kubectl, replicas: int) -> None:
+    kubectl.run("scale", "llmdeployment", NAME, f"--replicas={replicas}")
 
 
 def test_queue_scales_up_and_down(kubectl: Kubectl, proxy: str) -> None:
@@ -35,4 +60,27 @@ def test_queue_scales_up_and_down(kubectl: Kubectl, proxy: str) -> None:
     print(events)
     assert "from 1 to 2" in events
     assert "from 2 to 1" in events
+
+
+def test_the_idle_replica_goes_and_the_busy_one_stays(kubectl: Kubectl, proxy: str) -> None:
+    scaling = {"mode": "External", "minReplicas": 1, "maxReplicas": 2}
+    kubectl.apply(tiny(NAME, pin={"maxNumSeqs": 2}, scaling=scaling, replicas=2))
+    eventually("two replicas serve", lambda: ready_replicas(kubectl) == 2)
+    # A ReplicaSet by itself would delete the younger one.
+    idle, busy = pods(kubectl)
+    through_service = Traffic(service_url(proxy, kubectl.namespace, NAME), NAME, clients=1)
+    at_busy = Traffic(pod_url(proxy, kubectl.namespace, busy), NAME, clients=4, output_tokens=200)
+    with through_service, at_busy:
+        eventually("the busy one answers", lambda: at_busy.answers)
+        ask_for(kubectl, 1)
+        eventually("the idle one drains", lambda: draining(kubectl) == [idle], every=0.1)
+        ask_for(kubectl, 2)
+        eventually("it is taken back", lambda: draining(kubectl) == [], every=0.1)
+        eventually("both serve", lambda: ready_replicas(kubectl) == 2)
+        assert pods(kubectl) == [idle, busy]
+        ask_for(kubectl, 1)
+        eventually("the idle one goes", lambda: pods(kubectl) == [busy])
+        eventually("nothing drains", lambda: draining(kubectl) == [])
+    assert through_service.failures == at_busy.failures == []
+    assert len(through_service.answers) > 5
     kubectl.run("delete", "llmdeployment", NAME)
