@@ -58,7 +58,7 @@ def test_kustomize_is_told_where_the_trace_is_named() -> None:
     (field,) = reference["fieldSpecs"]
     path = field["path"].split("/")
     assert (reference["kind"], field["kind"], path[0]) == ("ConfigMap", "LLMDeployment", "spec")
-    found = {"workload": TRACED["workload"]}
+    found: Any = {"workload": TRACED["workload"]}
     for name in path[1:]:
         found = found[name]
     assert found == "chat-trace"
