@@ -186,7 +186,7 @@ def _accelerator(bandwidth: str) -> Callable[[Api], Awaitable[None]]:
                 "spec": {
                     "products": [UNKNOWN.product],
                     "memory": "40Gi",
-                    "memoryBandwidth": bandwidth,
+                    "bandwidth": bandwidth,
                     "compute": {"bf16": "100T", "fp32": "20T"},
                 },
             }
