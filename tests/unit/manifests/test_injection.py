@@ -72,6 +72,9 @@ def _mounted(value: str, path: str) -> set[str]:
     if scheme == "pvc":
         claim, _, within = rest.partition("/")
         return {claim, f"{path}/{within}" if within else path}
+    if scheme == "hf":  # also the folder that it is downloaded into
+        folder = f"/cache/models/main/{rest}"
+        return {value, folder, f"--into={folder}"}
     return {rest, path} if scheme == "oci" else {value}
 
 
