@@ -82,7 +82,7 @@ def events_between(
             f"a pod by plan {reserve.plan} ran out of memory: the next plan keeps {reserve.memory} "
             f"more free on {reserve.accelerator}"
         )
-        events.append(Event("Warning", "OutOfMemory", "Plan", message))
+        events.append(Event("Warning", "MemoryReserved", "Plan", message))
     return tuple(events)
 
 

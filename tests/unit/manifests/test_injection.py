@@ -122,6 +122,12 @@ PLACES: dict[str, Place] = {
         for field in ("name", "key")
     },
     "workload.requestsPerSecond": Place(lambda value: {"workload": {"requestsPerSecond": value}}),
+    **{
+        f"workload.trace.configMapKeyRef.{field}": Place(
+            lambda value, field=field: {"workload": {"trace": _reference(field, value)}}  # type: ignore[misc]
+        )
+        for field in ("name", "key")
+    },
     "slo.timeToFirstToken.p95": Place(lambda value: {"slo": {"timeToFirstToken": {"p95": value}}}),
     "slo.timePerOutputToken.p95": Place(
         lambda value: {"slo": {"timePerOutputToken": {"p95": value}}}

@@ -42,7 +42,7 @@ async def test_a_plan_that_ran_out_gives_way_to_one_with_more(start: Start) -> N
     assert second["planInputs"] != first["planInputs"]
     kept = cluster.objects[REVISION.name, "ml", second["currentRevision"]]["data"]["inputs"]
     assert request_of(kept).reserves == (("cpu", 512 * 2**20),)
-    assert [each["reason"] for each in cluster.events].count("OutOfMemory") == 1
+    assert [each["reason"] for each in cluster.events].count("MemoryReserved") == 1
     # The pod of the first plan says nothing of the second; one of the second does.
     put_killed(cluster, "chat-2")
     await process.settle()

@@ -257,8 +257,8 @@ ERROR = json.dumps({"error": {"message": "not let in: no token"}})
     [
         (answer(ERROR, "401 Unauthorized"), "HTTP 401 not let in: no token"),
         (answer("<html>", "404 Not Found"), "HTTP 404"),
-        (answer("{}"), "/admin/limits does not answer with limits"),
-        (answer("[]"), "/admin/limits does not answer with limits"),
+        (answer("{}"), "/admin/limits does not answer with what it should"),
+        (answer("[]"), "/admin/limits does not answer with what it should"),
         (answer("x" * 70000), "/admin/limits answers with more than 65536 bytes"),
         (b"nothing of the kind\r\n\r\n", "admin port not reachable (RemoteProtocolError)"),
         (b"", "no answer within 0.2 s"),

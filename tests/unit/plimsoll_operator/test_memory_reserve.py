@@ -128,7 +128,7 @@ def test_the_planner_is_given_what_is_of_its_model() -> None:
 def test_it_is_an_event_once() -> None:
     before, after = resource().status, knowing(KNOWN).status
     (event,) = events_between(before, after, 1)
-    assert event.reason == "OutOfMemory"
+    assert event.reason == "MemoryReserved"
     assert event.message == (
         "a pod by plan older ran out of memory: the next plan keeps 1Gi more free on cpu"
     )
