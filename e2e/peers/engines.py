@@ -62,11 +62,10 @@ _VLLM = Environment(
 
 
 def _ours(model: RandomModel, port: int) -> Start:
-    folder, note = model.for_us()
-    command = [sys.executable, "-m", "plimsoll_runtime.cli", "serve", str(folder)]
+    command = [sys.executable, "-m", "plimsoll_runtime.cli", "serve", str(model.make())]
     command += ["--served-model-name=model", f"--port={port}", "--dtype=bfloat16"]
     command += [f"--max-num-seqs={MOST_SEQUENCES}", f"--max-num-batched-tokens={STEP_TOKENS}"]
-    return Start((*command, f"--max-model-len={CONTEXT}", f"--threads={THREADS}"), note=note)
+    return Start((*command, f"--max-model-len={CONTEXT}", f"--threads={THREADS}"))
 
 
 def _transformers(model: RandomModel, port: int) -> Start:

@@ -1,7 +1,6 @@
 """Random weights in the shapes of SmolLM2 135M and Qwen2.5 0.5B: as fast as trained ones."""
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ from e2e.measured import random_llama
 from e2e.peers.environments import CACHE
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.models.reader import read_model
-from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
 
 LLAMA_135M: dict[str, Any] = {
     **random_llama.LLAMA_135M,
@@ -43,7 +41,7 @@ QWEN2_05B: dict[str, Any] = {
     "torch_dtype": "bfloat16",
 }
 _BIASED = ("q_proj", "k_proj", "v_proj")
-_VERSION = 1
+_VERSION = 2
 """Of what is written: another one is written anew."""
 
 
@@ -77,19 +75,6 @@ class RandomModel:
             new.rename(self.folder)
         return self.folder
 
-    def for_us(self) -> tuple[Path, str]:
-        """The folder that our engine serves, and what to say of it.
-
-        Where it does not know the architecture yet it is given the same function as a Llama, whose
-        attention has biases, that of the output being 0.
-        """
-        folder = self.make()
-        try:
-            ModelConfig.from_hf(self.config)
-        except UnsupportedModelError:
-            return self._as_llama(folder), "as a LlamaForCausalLM with the same weights"
-        return folder, ""
-
     @property
     def _has_biases(self) -> bool:
         return str(self.config["model_type"]) == "qwen2"
@@ -104,36 +89,12 @@ class RandomModel:
             if name.split(".")[-2] in _BIASED
         }
 
-    def _as_llama(self, folder: Path) -> Path:
-        twin = folder.with_name(f"{folder.name}-as-llama")
-        if not twin.exists():
-            new = twin.with_suffix(".new")
-            new.mkdir(parents=True, exist_ok=True)
-            for file in folder.iterdir():
-                if file.suffix == ".safetensors" or file.name.startswith("tokenizer"):
-                    (new / file.name).unlink(missing_ok=True)
-                    os.link(file, new / file.name)
-            config = self.config | {
-                "architectures": ["LlamaForCausalLM"],
-                "model_type": "llama",
-                "attention_bias": True,
-                "mlp_bias": False,
-            }
-            (new / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-            outputs = {
-                f"model.layers.{layer}.self_attn.o_proj.bias": torch.zeros(
-                    self.config["hidden_size"], dtype=torch.bfloat16
-                )
-                for layer in range(self.config["num_hidden_layers"])
-            }
-            save_file(outputs, new / "zeros.safetensors", metadata={"format": "pt"})
-            _write_index(new)
-            new.rename(twin)
-        return twin
-
 
 def _add(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    save_file(tensors, folder / "biases.safetensors", metadata={"format": "pt"})
+    """As a second shard. A file of the usual name would be read for all there is."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    second = folder / "model-00002-of-00002.safetensors"
+    save_file(tensors, second, metadata={"format": "pt"})
     _write_index(folder)
 
 

@@ -1,4 +1,6 @@
-"""Llama (arXiv:2302.13971; grouped-query attention and long contexts as in arXiv:2407.21783).
+"""Llama (arXiv:2302.13971; grouped-query attention and long contexts as in arXiv:2407.21783), and
+the families that differ from it by a bias or a norm: Mistral (arXiv:2310.06825), Qwen2
+(arXiv:2407.10671), Qwen3 (arXiv:2505.09388).
 
 T is the number of tokens in the step, all sequences one after the other without padding. Each
 rank of a group holds its heads, MLP columns and part of the vocabulary; a rank alone holds all.
@@ -54,9 +56,13 @@ class SelfAttention(nn.Module):
         first_kv = first_kv_head(config.num_kv_heads, group.rank, group.size)
         query = self._heads(self.num_heads, group.rank * self.num_heads, config.num_attention_heads)
         key = value = self._heads(self.num_kv_heads, first_kv, config.num_kv_heads)
-        bias = config.attention_bias
-        self.qkv_proj = ColumnParallelLinear(config.hidden_size, (query, key, value), bias)
-        self.o_proj = RowParallelLinear(query.size, config.hidden_size, bias, group)
+        shares = (query, key, value)
+        self.qkv_proj = ColumnParallelLinear(config.hidden_size, shares, config.qkv_bias)
+        self.o_proj = RowParallelLinear(query.size, config.hidden_size, config.output_bias, group)
+        self.q_norm = self.k_norm = None
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+            self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
     def forward(
         self, x: Tensor, table: Tensor, attention: Attention, operations: Operations
@@ -64,14 +70,32 @@ class SelfAttention(nn.Module):
         """`x` is `[T, hidden]`, `table` the rotation of each token `[T, 2, head_dim / 2]`."""
         rotated = self.num_heads + self.num_kv_heads
         qkv = self.qkv_proj(x).view(-1, rotated + self.num_kv_heads, self.head_dim)
+        if self.q_norm is not None and self.k_norm is not None:
+            _normalize(qkv[:, : self.num_heads], self.q_norm, operations)
+            _normalize(qkv[:, self.num_heads : rotated], self.k_norm, operations)
         qk = operations.rotate(qkv, rotated, table)  # queries and keys in one go
         query, key = qk[:, : self.num_heads], qk[:, self.num_heads :]
         attended = attention.forward(self.layer, query, key, qkv[:, rotated:])
         out: Tensor = self.o_proj(attended.flatten(1))  # [T, heads, head_dim] -> [T, hidden]
         return out
 
+    def norm_parts(self, prefix: str) -> dict[str, Part]:
+        """Where the norms of queries and keys go: all ranks have all of them."""
+        norms = {"q_norm": self.q_norm, "k_norm": self.k_norm}
+        return {
+            f"{prefix}{name}.weight": Part.all_of(norm.weight)
+            for name, norm in norms.items()
+            if norm is not None
+        }
+
     def _heads(self, count: int, first: int, of: int) -> Columns:
         return Columns(count * self.head_dim, first * self.head_dim, of * self.head_dim)
+
+
+def _normalize(heads: Tensor, norm: RMSNorm, operations: Operations) -> None:
+    """Each head of each token by itself, `[T, heads, head_dim]`, in place."""
+    rows = heads.reshape(-1, heads.shape[-1])
+    heads.copy_(norm(rows, operations=operations).view_as(heads))
 
 
 class MLP(nn.Module):
@@ -127,6 +151,7 @@ class DecoderLayer(nn.Module):
             ),
             **attn.qkv_proj.checkpoint_parts(f"{prefix}self_attn.", ("q_proj", "k_proj", "v_proj")),
             **attn.o_proj.checkpoint_parts(f"{prefix}self_attn.", "o_proj"),
+            **attn.norm_parts(f"{prefix}self_attn."),
             **mlp.gate_up_proj.checkpoint_parts(f"{prefix}mlp.", ("gate_proj", "up_proj")),
             **mlp.down_proj.checkpoint_parts(f"{prefix}mlp.", "down_proj"),
         }
