@@ -14,7 +14,7 @@ COST = "attention in torch is several times slower on CPU, the longer the contex
 
 
 def choose_attention(cache: KVCache, backend: AttentionBackend) -> Attention:
-    """Attention over `cache`: `AUTO` is the kernels for CPU where there are any, and says so if not.
+    """Attention over `cache`: `AUTO` is the CPU kernels where there are any, and says so if not.
 
     On GPUs `AUTO` is torch until the Triton kernel has been measured on one. Raises ValueError
     when `NATIVE` or `TRITON` is asked for in vain.
