@@ -10,6 +10,7 @@
 #include <cstddef>
 
 #include "attention.h"
+#include "laid_out.h"
 #include "simd.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
@@ -20,58 +21,13 @@ constexpr float kLog2E = 1.44269504f;
 constexpr float kNothing = -__builtin_inff();
 constexpr int kBlockRows = 4;
 
-int smaller(int64_t a, int64_t b) { return static_cast<int>(a < b ? a : b); }
 int larger(int64_t a, int64_t b) { return static_cast<int>(a > b ? a : b); }
-
-// How products are computed: `Word` holds `kPack` neighbouring elements of a row, of which one
-// instruction multiplies and adds up all.
-struct Fp32 {
-  typedef float Element;
-  static constexpr int kPack = 1;
-  static Floats multiply_add(Floats sum, const uint32_t* word, const uint32_t* words) {
-    float x;
-    __builtin_memcpy(&x, word, sizeof x);
-    Floats y;
-    __builtin_memcpy(&y, words, sizeof y);
-    return broadcast(x) * y + sum;
-  }
-  // Weights of kLanes keys.
-  static void put_weights(Element* to, Floats x) { store(to, x); }
-};
-
-#if defined(__AVX512BF16__)
-// fp32 sums of products of bf16.
-struct Bf16Dot {
-  typedef uint16_t Element;
-  static constexpr int kPack = 2;
-  static Floats multiply_add(Floats sum, const uint32_t* word, const uint32_t* words) {
-    const __m512i x = _mm512_set1_epi32(static_cast<int>(*word));
-    const __m512i y = _mm512_loadu_si512(words);
-    return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
-  }
-  static void put_weights(Element* to, Floats x) {
-    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)x);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
-  }
-};
-#endif
-
-// A row of `head_dim` elements, followed by zeros up to its padding.
-template <class Element, class Stored>
-void copy_row(Element* to, const Stored* from, int head_dim, int width) {
-  copy(to, from, head_dim);
-  for (int d = head_dim; d < width; ++d) to[d] = Element{};
-}
 
 // All that a thread needs at its work, for heads of the largest dimension.
 template <class Compute>
 struct Scratch {
-  static constexpr int kWords = kMaxHeadDim / Compute::kPack;
   typedef typename Compute::Element Element;
   alignas(64) Element queries[kTileRows * kMaxHeadDim];
-  alignas(64) Element rows[kTileKeys * kMaxHeadDim];
-  alignas(64) uint32_t keys[kWords * kTileKeys];  // [words of a row, keys]
-  alignas(64) uint32_t values[kTileKeys / Compute::kPack * kMaxHeadDim];
   alignas(64) float scores[kBlockRows * kTileKeys];
   alignas(64) Element weights[kBlockRows * kTileKeys];
   alignas(64) float sums[kTileRows * kLanes];
@@ -95,9 +51,9 @@ void multiply(Floats (&sums)[kRows][kVectors], const uint32_t* rows, int64_t row
   }
 }
 
-template <class Compute, class Stored>
+// `Row` is the type of queries and output, `Stored` that of keys and values in their pages.
+template <class Compute, class Row, class Stored>
 class Attention {
-  typedef typename Compute::Element Element;
 
  public:
   Attention(const Cache& cache, const Tile& tile)
@@ -105,8 +61,9 @@ class Attention {
         tile_(tile),
         head_dim_(static_cast<int>(cache.head_dim)),
         width_(static_cast<int>(padded(cache.head_dim))),
-        num_rows_(tile.row_end - tile.row_begin) {
-    const auto* query = static_cast<const Stored*>(tile.query);
+        num_rows_(tile.row_end - tile.row_begin),
+        laid_out_(cache, tile) {
+    const auto* query = static_cast<const Row*>(tile.query);
     for (int r = 0; r < num_rows_; ++r) {
       const int row = tile.row_begin + r;
       const auto* from = query + row / tile.heads_per_kv * tile.query_stride +
@@ -136,8 +93,8 @@ class Attention {
     const int64_t end = smaller(stop, begin + kPartition);
     for (int64_t key = begin; key < end; key += kTileKeys) {
       const int keys = smaller(end - key, kTileKeys);
-      lay_out(key, keys);
-      prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
+      laid_out_.read(key, keys);
+      laid_out_.prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
       const int first = larger(tokens * tile_.heads_per_kv - tile_.row_begin, 0);
@@ -172,7 +129,7 @@ class Attention {
   }
 
   void write(const State& state) {
-    auto* out = static_cast<Stored*>(tile_.out);
+    auto* out = static_cast<Row*>(tile_.out);
     for (int r = 0; r < num_rows_; ++r) {
       const int row = tile_.row_begin + r;
       auto* to = out + row / tile_.heads_per_kv * tile_.out_stride +
@@ -185,89 +142,7 @@ class Attention {
   }
 
  private:
-  // Calls body(k, row) for the rows of keys or values from `first` on, block by block.
-  template <class Body>
-  void each_row(const void* pages, int64_t first, int keys, const Body& body) const {
-    const int64_t token = cache_.kv_heads * cache_.head_dim;
-    const auto* head = static_cast<const Stored*>(pages) + tile_.kv_head * cache_.head_dim;
-    int64_t block = first / cache_.block_size;
-    int64_t offset = first % cache_.block_size;
-    for (int k = 0; k < keys; ++block, offset = 0) {
-      const Stored* row =
-          head + (tile_.block_table[block] * cache_.block_size + offset) * token;
-      const int end = smaller(keys, k + cache_.block_size - offset);
-      for (; k < end; ++k, row += token) body(k, row);
-    }
-  }
-
-  // Where each row is: in the pages themselves if it can be used as it is there. Beyond the last
-  // are zeros, since other requests may have left NaN in the pages.
-  void find_rows(const void* pages, int64_t first, int keys) {
-    constexpr bool kSameType = sizeof(Stored) == sizeof(Element);
-    if (kSameType && head_dim_ == width_) {
-      each_row(pages, first, keys,
-               [&](int k, const Stored* row) { rows_[k] = reinterpret_cast<const Element*>(row); });
-    } else {
-      each_row(pages, first, keys, [&](int k, const Stored* row) {
-        copy_row(scratch_.rows + k * width_, row, head_dim_, width_);
-        rows_[k] = scratch_.rows + k * width_;
-      });
-    }
-    for (int k = keys; k < kTileKeys; ++k) rows_[k] = zeros_;
-  }
-
-  // A processor's own prefetching does not see where the next block is.
-  void prefetch(int64_t first, int keys) const {
-    const void* const both[] = {cache_.keys, cache_.values};
-    for (const void* pages : both) {
-      each_row(pages, first, keys, [&](int, const Stored* row) {
-        for (int d = 0; d < head_dim_; d += 64 / sizeof(Stored)) __builtin_prefetch(row + d);
-      });
-    }
-  }
-
-  void lay_out(int64_t first, int keys) {
-    find_rows(cache_.keys, first, keys);
-    const auto* words = reinterpret_cast<const uint32_t* const*>(rows_);
-    const int row_words = width_ / Compute::kPack;
-    for (int k = 0; k < keys; k += kLanes) {
-      int d = 0;
-      for (; d + kLanes <= row_words; d += kLanes) {
-        transpose(words + k, d, scratch_.keys + d * kTileKeys + k, kTileKeys);
-      }
-      for (; d < row_words; ++d) {
-        for (int i = 0; i < kLanes; ++i) scratch_.keys[d * kTileKeys + k + i] = words[k + i][d];
-      }
-    }
-    find_rows(cache_.values, first, keys);
-    lay_out_values(keys);
-  }
-
-  // Words of kPack keys' elements of the same dimension: [keys / kPack, head_dim].
-  void lay_out_values(int keys) {
-    if constexpr (Compute::kPack == 1) {
-      for (int k = 0; k < (keys + 1) / 2 * 2; ++k) {
-        copy(reinterpret_cast<float*>(scratch_.values) + k * width_, rows_[k], width_);
-      }
-    }
-#if defined(__AVX512BF16__)
-    if constexpr (Compute::kPack == 2) {
-      const __m512i order = _mm512_set_epi16(
-          31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
-          19, 3, 18, 2, 17, 1, 16, 0);
-      for (int k = 0; k < keys; k += 2) {
-        for (int d = 0; d < width_; d += 16) {
-          const auto* even = reinterpret_cast<const __m256i*>(rows_[k] + d);
-          const auto* odd = reinterpret_cast<const __m256i*>(rows_[k + 1] + d);
-          const __m512i both = _mm512_inserti64x4(
-              _mm512_castsi256_si512(_mm256_loadu_si256(even)), _mm256_loadu_si256(odd), 1);
-          _mm512_storeu_si512(scratch_.values + k / 2 * width_ + d,
-                              _mm512_permutexvar_epi16(order, both));
-        }
-      }
-    }
-#endif
-  }
+  static constexpr bool kScaled = LaidOut<Compute, Stored>::kScaled;
 
   // Rows `row` to `row + kRows` against the keys that are laid out, the first of which is `key`.
   template <int kRows>
@@ -314,10 +189,12 @@ class Attention {
     const int words = width_ / Compute::kPack;
     Floats sums[kRows][kVectors] = {};
     const auto* queries = reinterpret_cast<const uint32_t*>(scratch_.queries + row * width_);
-    multiply<Compute>(sums, queries, words, scratch_.keys + key, kTileKeys, words);
+    multiply<Compute>(sums, queries, words, laid_out_.keys() + key, kTileKeys, words);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        store(scratch_.scores + r * kTileKeys + key + v * kLanes, sums[r][v]);
+        const int k = key + v * kLanes;
+        if constexpr (kScaled) sums[r][v] *= load(laid_out_.key_scales() + k);
+        store(scratch_.scores + r * kTileKeys + k, sums[r][v]);
       }
     }
   }
@@ -342,8 +219,9 @@ class Attention {
     state.largest[row + r] = now;
     Floats total = load(scratch_.sums + (row + r) * kLanes) * fade;
     for (int k = 0; k < most; k += kLanes) {
-      const Floats weights = exp2_of_negative(load(scores + k) - against);
+      Floats weights = exp2_of_negative(load(scores + k) - against);
       total += weights;
+      if constexpr (kScaled) weights *= load(laid_out_.value_scales() + k);
       Compute::put_weights(scratch_.weights + r * kTileKeys + k, weights);
     }
     store(scratch_.sums + (row + r) * kLanes, total);
@@ -359,7 +237,7 @@ class Attention {
       }
     }
     const auto* weights = reinterpret_cast<const uint32_t*>(scratch_.weights);
-    multiply<Compute>(sums, weights, kTileKeys / Compute::kPack, scratch_.values + dim, width_,
+    multiply<Compute>(sums, weights, kTileKeys / Compute::kPack, laid_out_.values() + dim, width_,
                       words);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
@@ -373,14 +251,13 @@ class Attention {
   const int head_dim_;
   const int width_;
   const int num_rows_;
-  alignas(64) static constexpr Element zeros_[kMaxHeadDim] = {};
-  const Element* rows_[kTileKeys];
+  LaidOut<Compute, Stored> laid_out_;
   Scratch<Compute> scratch_;
 };
 
-template <class Compute, class Stored>
+template <class Compute, class Row, class Stored>
 void attend(const Cache& cache, const Tile& tile) {
-  Attention<Compute, Stored> attention(cache, tile);
+  Attention<Compute, Row, Stored> attention(cache, tile);
   const State all = attention.all();
   attention.clear(all);
   for (int p = 0; p < attention.num_partitions(); ++p) {
@@ -390,33 +267,38 @@ void attend(const Cache& cache, const Tile& tile) {
   attention.write(all);
 }
 
-template <class Compute, class Stored>
+template <class Compute, class Row, class Stored>
 void attend_partition(const Cache& cache, const Tile& tile, int partition, const State& state) {
-  Attention<Compute, Stored>(cache, tile).attend(partition, state);
+  Attention<Compute, Row, Stored>(cache, tile).attend(partition, state);
 }
 
-template <class Compute, class Stored>
+template <class Compute, class Row, class Stored>
 void finish(const Cache& cache, const Tile& tile, int partitions, const State* states) {
-  Attention<Compute, Stored> attention(cache, tile);
+  Attention<Compute, Row, Stored> attention(cache, tile);
   const State all = attention.all();
   attention.clear(all);
   for (int p = 0; p < partitions; ++p) attention.merge(all, states[p]);
   attention.write(all);
 }
 
-template <class Compute, class Stored>
+template <class Compute, class Row, class Stored>
 constexpr Kernels kernels() {
-  return {attend<Compute, Stored>, attend_partition<Compute, Stored>, finish<Compute, Stored>};
+  return {attend<Compute, Row, Stored>, attend_partition<Compute, Row, Stored>,
+          finish<Compute, Row, Stored>};
 }
 
 }  // namespace
 
-Kernels attention_kernels(bool is_bf16) {
+Kernels attention_kernels(bool is_bf16, bool is_int8) {
 #if defined(__AVX512BF16__)
-  return is_bf16 ? kernels<Bf16Dot, uint16_t>() : kernels<Fp32, float>();
+  typedef Bf16Dot OfBf16;
 #else
-  return is_bf16 ? kernels<Fp32, uint16_t>() : kernels<Fp32, float>();
+  typedef Fp32 OfBf16;
 #endif
+  if (is_int8) {
+    return is_bf16 ? kernels<OfBf16, uint16_t, int8_t>() : kernels<Fp32, float, int8_t>();
+  }
+  return is_bf16 ? kernels<OfBf16, uint16_t, uint16_t>() : kernels<Fp32, float, float>();
 }
 
 }  // namespace plimsoll::PLIMSOLL_ISA

@@ -30,6 +30,7 @@ typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Bf16s __attribute__((vector_size(2 * kLanes)));
+typedef int8_t Int8s __attribute__((vector_size(kLanes)));
 
 inline Floats load(const float* from) {
   Floats result;
@@ -94,6 +95,12 @@ inline void store(uint16_t* to, Floats x) {
   const Words chosen = x != x ? (bits >> 16) | 0x40 : rounded;
   const Bf16s result = __builtin_convertvector(chosen, Bf16s);
   __builtin_memcpy(to, &result, sizeof result);
+}
+
+inline Floats load(const int8_t* from) {
+  Int8s x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return __builtin_convertvector(__builtin_convertvector(x, Ints), Floats);
 }
 
 // The first `count` of a row's elements, in the type that they are computed in.
