@@ -11,6 +11,7 @@
 
 #include "attention.h"
 #include "laid_out.h"
+#include "laid_out_int8.h"
 #include "simd.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
@@ -28,8 +29,10 @@ template <class Compute>
 struct Scratch {
   typedef typename Compute::Element Element;
   alignas(64) Element queries[kTileRows * kMaxHeadDim];
+  float query_scales[kTileRows];
   alignas(64) float scores[kBlockRows * kTileKeys];
   alignas(64) Element weights[kBlockRows * kTileKeys];
+  float weight_scales[kBlockRows];
   alignas(64) float sums[kTileRows * kLanes];
   alignas(64) float part_values[kTileRows * kMaxHeadDim];
   alignas(64) float all_values[kTileRows * kMaxHeadDim];
@@ -37,23 +40,10 @@ struct Scratch {
   float all_largest[kTileRows], all_weight[kTileRows];
 };
 
-// sums[r][v] += row r of `rows` times column vector v of `columns`, over `count` words.
-template <class Compute, int kRows, int kVectors>
-void multiply(Floats (&sums)[kRows][kVectors], const uint32_t* rows, int64_t row_stride,
-              const uint32_t* columns, int64_t column_stride, int count) {
-  for (int i = 0; i < count; ++i) {
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = Compute::multiply_add(sums[r][v], rows + r * row_stride + i,
-                                           columns + i * column_stride + v * kLanes);
-      }
-    }
-  }
-}
-
-// `Row` is the type of queries and output, `Stored` that of keys and values in their pages.
-template <class Compute, class Row, class Stored>
+// `Row` is the type of queries and output, `Layout` how keys and values are laid out.
+template <class Row, class Layout>
 class Attention {
+  typedef typename Layout::Compute Compute;
 
  public:
   Attention(const Cache& cache, const Tile& tile)
@@ -68,7 +58,7 @@ class Attention {
       const int row = tile.row_begin + r;
       const auto* from = query + row / tile.heads_per_kv * tile.query_stride +
                          row % tile.heads_per_kv * cache.head_dim;
-      copy_row(scratch_.queries + r * width_, from, head_dim_, width_);
+      put_query(r, from);
     }
   }
 
@@ -142,7 +132,16 @@ class Attention {
   }
 
  private:
-  static constexpr bool kScaled = LaidOut<Compute, Stored>::kScaled;
+  static constexpr bool kScaled = Layout::kScaled;
+
+  void put_query(int r, const Row* from) {
+    auto* to = scratch_.queries + r * width_;
+    if constexpr (kScaled) {
+      scratch_.query_scales[r] = Layout::put_query(to, from, head_dim_, width_);
+    } else {
+      Layout::put_query(to, from, head_dim_, width_);
+    }
+  }
 
   // Rows `row` to `row + kRows` against the keys that are laid out, the first of which is `key`.
   template <int kRows>
@@ -187,14 +186,19 @@ class Attention {
   template <int kRows, int kVectors>
   void score(int row, int key) {
     const int words = width_ / Compute::kPack;
-    Floats sums[kRows][kVectors] = {};
+    typename Compute::Sums sums[kRows][kVectors] = {};
     const auto* queries = reinterpret_cast<const uint32_t*>(scratch_.queries + row * width_);
     multiply<Compute>(sums, queries, words, laid_out_.keys() + key, kTileKeys, words);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const int k = key + v * kLanes;
-        if constexpr (kScaled) sums[r][v] *= load(laid_out_.key_scales() + k);
-        store(scratch_.scores + r * kTileKeys + k, sums[r][v]);
+        float* scores = scratch_.scores + r * kTileKeys + k;
+        if constexpr (kScaled) {
+          const Floats scales = load(laid_out_.key_scales() + k) * scratch_.query_scales[row + r];
+          store(scores, to_floats(sums[r][v]) * scales);
+        } else {
+          store(scores, sums[r][v]);
+        }
       }
     }
   }
@@ -219,10 +223,18 @@ class Attention {
     state.largest[row + r] = now;
     Floats total = load(scratch_.sums + (row + r) * kLanes) * fade;
     for (int k = 0; k < most; k += kLanes) {
-      Floats weights = exp2_of_negative(load(scores + k) - against);
+      const Floats weights = exp2_of_negative(load(scores + k) - against);
       total += weights;
-      if constexpr (kScaled) weights *= load(laid_out_.value_scales() + k);
-      Compute::put_weights(scratch_.weights + r * kTileKeys + k, weights);
+      if constexpr (kScaled) {
+        store(scores + k, weights * load(laid_out_.value_scales() + k));
+      } else {
+        Compute::put_weights(scratch_.weights + r * kTileKeys + k, weights);
+      }
+    }
+    if constexpr (kScaled) {
+      const int count = (most + kLanes - 1) / kLanes * kLanes;
+      auto* to = scratch_.weights + r * kTileKeys;
+      scratch_.weight_scales[r] = Compute::quantize(to, scores, count);
     }
     store(scratch_.sums + (row + r) * kLanes, total);
     return fade[0];
@@ -230,10 +242,12 @@ class Attention {
 
   template <int kRows, int kVectors>
   void add_values(int row, int dim, int words, const float* faded, const State& state) {
-    Floats sums[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = load(state.values + (row + r) * width_ + dim + v * kLanes) * faded[r];
+    typename Compute::Sums sums[kRows][kVectors] = {};
+    if constexpr (!kScaled) {
+      for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r][v] = load(state.values + (row + r) * width_ + dim + v * kLanes) * faded[r];
+        }
       }
     }
     const auto* weights = reinterpret_cast<const uint32_t*>(scratch_.weights);
@@ -241,7 +255,13 @@ class Attention {
                       words);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        store(state.values + (row + r) * width_ + dim + v * kLanes, sums[r][v]);
+        float* values = state.values + (row + r) * width_ + dim + v * kLanes;
+        if constexpr (kScaled) {
+          const Floats more = to_floats(sums[r][v]) * scratch_.weight_scales[r];
+          store(values, load(values) * faded[r] + more);
+        } else {
+          store(values, sums[r][v]);
+        }
       }
     }
   }
@@ -251,13 +271,13 @@ class Attention {
   const int head_dim_;
   const int width_;
   const int num_rows_;
-  LaidOut<Compute, Stored> laid_out_;
+  Layout laid_out_;
   Scratch<Compute> scratch_;
 };
 
-template <class Compute, class Row, class Stored>
+template <class Row, class Layout>
 void attend(const Cache& cache, const Tile& tile) {
-  Attention<Compute, Row, Stored> attention(cache, tile);
+  Attention<Row, Layout> attention(cache, tile);
   const State all = attention.all();
   attention.clear(all);
   for (int p = 0; p < attention.num_partitions(); ++p) {
@@ -267,24 +287,23 @@ void attend(const Cache& cache, const Tile& tile) {
   attention.write(all);
 }
 
-template <class Compute, class Row, class Stored>
+template <class Row, class Layout>
 void attend_partition(const Cache& cache, const Tile& tile, int partition, const State& state) {
-  Attention<Compute, Row, Stored>(cache, tile).attend(partition, state);
+  Attention<Row, Layout>(cache, tile).attend(partition, state);
 }
 
-template <class Compute, class Row, class Stored>
+template <class Row, class Layout>
 void finish(const Cache& cache, const Tile& tile, int partitions, const State* states) {
-  Attention<Compute, Row, Stored> attention(cache, tile);
+  Attention<Row, Layout> attention(cache, tile);
   const State all = attention.all();
   attention.clear(all);
   for (int p = 0; p < partitions; ++p) attention.merge(all, states[p]);
   attention.write(all);
 }
 
-template <class Compute, class Row, class Stored>
+template <class Row, class Layout>
 constexpr Kernels kernels() {
-  return {attend<Compute, Row, Stored>, attend_partition<Compute, Row, Stored>,
-          finish<Compute, Row, Stored>};
+  return {attend<Row, Layout>, attend_partition<Row, Layout>, finish<Row, Layout>};
 }
 
 }  // namespace
@@ -295,10 +314,9 @@ Kernels attention_kernels(bool is_bf16, bool is_int8) {
 #else
   typedef Fp32 OfBf16;
 #endif
-  if (is_int8) {
-    return is_bf16 ? kernels<OfBf16, uint16_t, int8_t>() : kernels<Fp32, float, int8_t>();
-  }
-  return is_bf16 ? kernels<OfBf16, uint16_t, uint16_t>() : kernels<Fp32, float, float>();
+  if (is_int8) return is_bf16 ? kernels<uint16_t, Int8LaidOut>() : kernels<float, Int8LaidOut>();
+  return is_bf16 ? kernels<uint16_t, LaidOut<OfBf16, uint16_t>>()
+                 : kernels<float, LaidOut<Fp32, float>>();
 }
 
 }  // namespace plimsoll::PLIMSOLL_ISA

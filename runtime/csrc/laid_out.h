@@ -1,47 +1,13 @@
-// Keys and values of a KV head, read from their pages and laid out for the vector units.
+// Keys and values of a KV head in bf16 or fp32, laid out for the vector units.
 //
 // Compiled once for each instruction set, as simd.h is.
 #pragma once
 
 #include "attention.h"
-#include "simd.h"
+#include "pages.h"
+#include "products.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
-
-inline int smaller(int64_t a, int64_t b) { return static_cast<int>(a < b ? a : b); }
-
-// How products are computed: a word holds `kPack` neighbouring elements of a row, of which one
-// instruction multiplies and adds up all.
-struct Fp32 {
-  typedef float Element;
-  static constexpr int kPack = 1;
-  static Floats multiply_add(Floats sum, const uint32_t* word, const uint32_t* words) {
-    float x;
-    __builtin_memcpy(&x, word, sizeof x);
-    Floats y;
-    __builtin_memcpy(&y, words, sizeof y);
-    return broadcast(x) * y + sum;
-  }
-  // Weights of kLanes keys.
-  static void put_weights(Element* to, Floats x) { store(to, x); }
-};
-
-#if defined(__AVX512BF16__)
-// fp32 sums of products of bf16.
-struct Bf16Dot {
-  typedef uint16_t Element;
-  static constexpr int kPack = 2;
-  static Floats multiply_add(Floats sum, const uint32_t* word, const uint32_t* words) {
-    const __m512i x = _mm512_set1_epi32(static_cast<int>(*word));
-    const __m512i y = _mm512_loadu_si512(words);
-    return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
-  }
-  static void put_weights(Element* to, Floats x) {
-    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)x);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
-  }
-};
-#endif
 
 // A row of `head_dim` elements, followed by zeros up to its padding.
 template <class Element, class Stored>
@@ -50,93 +16,57 @@ void copy_row(Element* to, const Stored* from, int head_dim, int width) {
   for (int d = head_dim; d < width; ++d) to[d] = Element{};
 }
 
-// Up to kTileKeys keys and values. `Stored` is what the pages hold; int8 comes with scales, which
-// are left to whoever multiplies: its numbers are exact in any `Element`.
-template <class Compute, class Stored>
+// Up to kTileKeys of them; `Stored` is what the pages hold.
+template <class Of, class Stored>
 class LaidOut {
-  typedef typename Compute::Element Element;
-
  public:
-  static constexpr bool kScaled = sizeof(Stored) == 1;
+  typedef Of Compute;
+  typedef typename Compute::Element Element;
+  static constexpr bool kScaled = false;
 
   LaidOut(const Cache& cache, const Tile& tile)
-      : cache_(cache),
-        tile_(tile),
+      : pages_(cache, tile),
+        cache_(cache),
         head_dim_(static_cast<int>(cache.head_dim)),
         width_(static_cast<int>(padded(cache.head_dim))) {}
 
-  // From the sequence's position `first` on.
+  // A query as products with these keys take it.
+  template <class Row>
+  static void put_query(Element* to, const Row* from, int head_dim, int width) {
+    copy_row(to, from, head_dim, width);
+  }
+
+  // Keys and values from the sequence's position `first` on.
   void read(int64_t first, int keys) {
     find_rows(cache_.keys, first, keys);
     lay_out_keys(keys);
     find_rows(cache_.values, first, keys);
     lay_out_values(keys);
-    if constexpr (kScaled) {
-      find_scales(cache_.key_scales, first, keys, key_scales_);
-      find_scales(cache_.value_scales, first, keys, value_scales_);
-    }
   }
 
-  // A processor's own prefetching does not see where the next block is.
-  void prefetch(int64_t first, int keys) const {
-    const void* const both[] = {cache_.keys, cache_.values};
-    for (const void* pages : both) {
-      each_row(pages, first, keys, [&](int, const Stored* row) {
-        for (int d = 0; d < head_dim_; d += 64 / sizeof(Stored)) __builtin_prefetch(row + d);
-      });
-    }
-  }
+  void prefetch(int64_t first, int keys) const { pages_.prefetch(first, keys); }
 
-  // Words of a row by keys, kTileKeys of them.
+  // [words of a row, kTileKeys]
   const uint32_t* keys() const { return keys_; }
   // Words of kPack keys' elements of the same dimension: [keys / kPack, padded head_dim].
   const uint32_t* values() const { return values_; }
-  // Of each key, and of its value.
-  const float* key_scales() const { return key_scales_; }
-  const float* value_scales() const { return value_scales_; }
 
  private:
-  // Calls body(k, slot) for the keys from `first` on, block by block.
-  template <class Body>
-  void each_slot(int64_t first, int keys, const Body& body) const {
-    int64_t block = first / cache_.block_size;
-    int64_t offset = first % cache_.block_size;
-    for (int k = 0; k < keys; ++block, offset = 0) {
-      int64_t slot = tile_.block_table[block] * cache_.block_size + offset;
-      const int end = smaller(keys, k + cache_.block_size - offset);
-      for (; k < end; ++k, ++slot) body(k, slot);
-    }
-  }
-
-  // Calls body(k, row) for their rows in `pages`.
-  template <class Body>
-  void each_row(const void* pages, int64_t first, int keys, const Body& body) const {
-    const int64_t token = cache_.kv_heads * cache_.head_dim;
-    const auto* head = static_cast<const Stored*>(pages) + tile_.kv_head * cache_.head_dim;
-    each_slot(first, keys, [&](int k, int64_t slot) { body(k, head + slot * token); });
-  }
-
   // Where each row is: in the pages themselves if it can be used as it is there. Beyond the last
   // are zeros, since other requests may have left NaN in the pages.
   void find_rows(const void* pages, int64_t first, int keys) {
     constexpr bool kSameType = sizeof(Stored) == sizeof(Element);
     if (kSameType && head_dim_ == width_) {
-      each_row(pages, first, keys,
-               [&](int k, const Stored* row) { rows_[k] = reinterpret_cast<const Element*>(row); });
+      pages_.each_row(pages, first, keys, [&](int k, const Stored* row) {
+        rows_[k] = reinterpret_cast<const Element*>(row);
+      });
     } else {
-      each_row(pages, first, keys, [&](int k, const Stored* row) {
+      pages_.each_row(pages, first, keys, [&](int k, const Stored* row) {
         copy_row(copies_ + k * width_, row, head_dim_, width_);
         rows_[k] = copies_ + k * width_;
       });
     }
     for (int k = keys; k < kTileKeys; ++k) rows_[k] = zeros_;
-  }
-
-  void find_scales(const float* scales, int64_t first, int keys, float* to) const {
-    each_slot(first, keys, [&](int k, int64_t slot) {
-      to[k] = scales[slot * cache_.kv_heads + tile_.kv_head];
-    });
-    for (int k = keys; k < kTileKeys; ++k) to[k] = 0;
   }
 
   void lay_out_keys(int keys) {
@@ -177,8 +107,8 @@ class LaidOut {
 #endif
   }
 
+  const Pages<Stored> pages_;
   const Cache& cache_;
-  const Tile& tile_;
   const int head_dim_;
   const int width_;
   alignas(64) static constexpr Element zeros_[kMaxHeadDim] = {};
@@ -186,8 +116,6 @@ class LaidOut {
   alignas(64) Element copies_[kTileKeys * kMaxHeadDim];
   alignas(64) uint32_t keys_[kMaxHeadDim / Compute::kPack * kTileKeys];
   alignas(64) uint32_t values_[kTileKeys / Compute::kPack * kMaxHeadDim];
-  alignas(64) float key_scales_[kTileKeys];
-  alignas(64) float value_scales_[kTileKeys];
 };
 
 }  // namespace plimsoll::PLIMSOLL_ISA

@@ -1,4 +1,4 @@
-"""Symmetric int8 with a scale for each row of numbers, as `quantize` in runtime/csrc/kv_store.cpp."""
+"""Symmetric int8 with a scale for each row of numbers, as runtime/csrc/kv_store.cpp has it."""
 
 import torch
 from torch import Tensor

@@ -29,8 +29,8 @@ def bytes_per_block(
 class KVCache:
     """Keys and values, `[2, layers, num_blocks + 1, block_size, kv_heads, head_dim]`.
 
-    Pages in int8 have fp32 `scales` `[2, layers, num_blocks + 1, block_size, kv_heads]`, and `dtype`
-    is what keys and values come in and go out as; without scales that is the pages' own.
+    Pages in int8 have fp32 `scales` `[2, layers, num_blocks + 1, block_size, kv_heads]`. `dtype` is
+    what keys and values come in and go out as: without scales the pages' own.
 
     The last block is the null block: zeros that belong to nobody. Padding reads from it, so what
     one request left behind, even NaN, never reaches another.
@@ -50,7 +50,7 @@ class KVCache:
         self._scale_slots = None if scales is None else scales.flatten(2, 3)
 
     @classmethod
-    def allocate(
+    def allocate(  # noqa: PLR0913, PLR0917 - a cache's shape
         cls,
         config: ModelConfig,
         num_blocks: int,

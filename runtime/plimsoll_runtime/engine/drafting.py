@@ -60,7 +60,7 @@ class Drafting:
                 max_model_len=max_model_len,
             )
 
-    def proposer(
+    def proposer(  # noqa: PLR0913, PLR0917 - as of the large model's cache
         self,
         num_blocks: int,
         block_size: int,
