@@ -21,6 +21,7 @@ from plimsoll_runtime.model.parallel import (
     Part,
     RowParallelLinear,
     VocabParallel,
+    Weighted,
 )
 from plimsoll_runtime.model.rope import inverse_frequencies, rotation_table
 
@@ -165,12 +166,12 @@ class LlamaForCausalLM(nn.Module):
     """
 
     rotations: Tensor
-    operations: Operations = TORCH_OPERATIONS
 
     def __init__(self, config: ModelConfig, max_model_len: int, group: Group = SINGLE) -> None:
         super().__init__()
         self.config = config
         self.group = group
+        self.operations: Operations = TORCH_OPERATIONS
         self.embed_tokens = VocabParallel(config.vocab_size, config.hidden_size, group)
         self.layers = nn.ModuleList(
             DecoderLayer(config, i, group) for i in range(config.num_layers)
@@ -186,6 +187,13 @@ class LlamaForCausalLM(nn.Module):
             inv_freq = inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
             rotations = rotation_table(inv_freq, max_model_len)
         self.register_buffer("rotations", rotations.to(device), persistent=False)
+
+    def use(self, operations: Operations) -> None:
+        """Computes by these from now on, with the weights in their form; after loading."""
+        self.operations = operations
+        for layer in list(self.modules()):
+            if isinstance(layer, Weighted):
+                layer.matrix = operations.matrix(layer.matrix.weight())
 
     def forward(
         self, token_ids: Tensor, positions: Tensor, attention: Attention, sample_rows: Tensor
