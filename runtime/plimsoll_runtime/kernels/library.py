@@ -21,6 +21,8 @@ _ROTATE = (_P, _N, _P, _N, _N, _N, _I, _I)
 _SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
 _PACK = (_P, _P, _N, _N, _N, _I)
 _UNPACK = (_P, _P, _P, _N, _N, _I)
+_NORM_HEADS = (_P, _N, _P, ctypes.c_float, _N, _N, _N, _I, _I)
+_DECODE = (_P, _P, _P, _P, _P, _N, _I)
 _MULTIPLY = (_P, _P, _N, _N, _P, _P, _P, _N, _I, _I)
 
 
@@ -52,6 +54,8 @@ class Kernels:
     pack: Function
     unpack: Function
     multiply: Function
+    norm_heads: Function
+    decode: Function
 
 
 @cache
@@ -74,6 +78,8 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             pack=_typed(library.plimsoll_pack, _PACK),
             unpack=_typed(library.plimsoll_unpack, _UNPACK),
             multiply=_typed(library.plimsoll_multiply, _MULTIPLY),
+            norm_heads=_typed(library.plimsoll_norm_heads, _NORM_HEADS),
+            decode=_typed(library.plimsoll_decode, _DECODE, ctypes.c_int),
         )
     except (OSError, AttributeError, ValueError) as error:
         raise KernelsUnavailableError(
