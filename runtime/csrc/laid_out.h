@@ -5,7 +5,7 @@
 
 #include "attention.h"
 #include "pages.h"
-#include "products.h"
+#include "dot.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
 
