@@ -42,8 +42,8 @@ class Int8LaidOut {
     lay_out_keys(keys);
     find_rows(cache_.values, first, keys);
     lay_out_values(keys);
-    pages_.gather(cache_.key_scales, first, keys, key_scales_);
-    pages_.gather(cache_.value_scales, first, keys, value_scales_);
+    gather(cache_.key_scales, first, keys, key_scales_);
+    gather(cache_.value_scales, first, keys, value_scales_);
   }
 
   void prefetch(int64_t first, int keys) const { pages_.prefetch(first, keys); }
@@ -98,6 +98,11 @@ class Int8LaidOut {
         __builtin_memcpy(values_ + k / 2 * width_ + d, &both, sizeof both);
       }
     }
+  }
+
+  void gather(const float* scales, int64_t first, int keys, float* to) const {
+    pages_.each_scale(scales, first, keys, [&](int k, const float* scale) { to[k] = *scale; });
+    for (int k = keys; k < kTileKeys; ++k) to[k] = 0;
   }
 
   const Pages<int8_t> pages_;

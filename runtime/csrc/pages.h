@@ -34,6 +34,13 @@ class Pages {
     each_slot(first, keys, [&](int k, int64_t slot) { body(k, head + slot * token); });
   }
 
+  // Calls body(k, scale) for their scales.
+  template <class Body>
+  void each_scale(const float* scales, int64_t first, int keys, const Body& body) const {
+    const float* head = scales + tile_.kv_head;
+    each_slot(first, keys, [&](int k, int64_t slot) { body(k, head + slot * cache_.kv_heads); });
+  }
+
   // A processor's own prefetching does not see where the next block is.
   void prefetch(int64_t first, int keys) const {
     const void* const both[] = {cache_.keys, cache_.values};
@@ -42,14 +49,11 @@ class Pages {
         for (int d = 0; d < cache_.head_dim; d += 64 / sizeof(Stored)) __builtin_prefetch(row + d);
       });
     }
-  }
-
-  // A number of each token and KV head; 0 beyond the last.
-  void gather(const float* numbers, int64_t first, int keys, float* to) const {
-    each_slot(first, keys, [&](int k, int64_t slot) {
-      to[k] = numbers[slot * cache_.kv_heads + tile_.kv_head];
-    });
-    for (int k = keys; k < kTileKeys; ++k) to[k] = 0;
+    const float* const scales[] = {cache_.key_scales, cache_.value_scales};
+    for (const float* of : scales) {
+      if (of == nullptr) continue;
+      each_scale(of, first, keys, [](int, const float* scale) { __builtin_prefetch(scale); });
+    }
   }
 
  private:
