@@ -34,12 +34,12 @@ def text() -> list[list[int]]:
     from tokenizers import Tokenizer
 
     ids = Tokenizer.from_file(str(MODEL / "tokenizer.json")).encode(LICENSE.read_text()).ids
-    return [ids[i : i + 256] for i in range(0, 2048, 256)]
+    return [ids[i : i + 256] for i in range(0, 1024, 256)]
 
 
 def test_no_variant_is_far_from_the_model_as_published(text: list[list[int]]) -> None:
     published, *others = (measure(MODEL, each.options, text, 4) for each in VARIANTS)
-    assert len(published.logprobs) == 8 * 255
+    assert len(published.logprobs) == 4 * 255
     for variant, found in zip(VARIANTS[1:], others, strict=True):
         assert found.perplexity == pytest.approx(published.perplexity, rel=0.01), variant.serve
         assert agreement(published, found).positions > 0.95, variant.serve
