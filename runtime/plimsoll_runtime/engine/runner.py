@@ -48,8 +48,8 @@ class ModelRunner:
         self._threads = threads
         self._attention = choose_attention(cache, attention_backend)
         model.use(choose_operations(model.norm.weight, attention_backend))
-        self._sampler = choose_sampler(device, attention_backend)
-        self._chooser = TokenChooser(grammars, self._sampler)
+        self.sampler = choose_sampler(device, attention_backend)
+        self._chooser = TokenChooser(grammars, self.sampler)
         self._drafter = None if proposer is None else Drafter(proposer, self._chooser.num_possible)
 
     @property
@@ -97,7 +97,7 @@ class ModelRunner:
         model = self.model
         items = output.scheduled
         vocab_size = model.config.vocab_size
-        scores = score_prompts(hidden, items, model.logits, vocab_size, self._sampler)
+        scores = score_prompts(hidden, items, model.logits, vocab_size, self.sampler)
         return logits, scores, pool_prompts(hidden, items, model.norm)
 
     def forward(self, step: Step) -> tuple[Tensor, Tensor]:
