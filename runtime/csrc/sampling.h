@@ -35,7 +35,7 @@ constexpr int64_t kSampleBlock = 256;
 
 // Room for a thread's row: a number for each block, and as many candidates as there are tokens.
 struct SampleScratch {
-  double* sums;  // of each block and all before it
+  double* sums;  // of each block and all before it, or its largest key
   Candidate* candidates;
 };
 

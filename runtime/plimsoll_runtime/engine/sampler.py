@@ -71,7 +71,7 @@ class TorchSampler:
         scan: Scan,  # noqa: ARG002 - the kernels want it
     ) -> list[int]:
         """See `Sampler`."""
-        tokens = dict(zip(members, [0] * len(members), strict=True))
+        tokens = dict.fromkeys(members, 0)
         vocab = logits.shape[-1]
         cut = [i for i in members if _is_truncated(rows[i].sampling, vocab)]
         whole = [i for i in members if not _is_truncated(rows[i].sampling, vocab)]

@@ -116,7 +116,7 @@ def test_tokens_are_torchs(
     values = logits(kind, len(sampling), vocab, seed)
     rows = [SampleRow(each, index) for index, each in enumerate(sampling)]
     drawn = sample(values, rows, scan_of(values), native(instruction_set))
-    for token, row, row_values in zip(drawn, rows, values.split(1), strict=True):
+    for token, row, row_values in zip(drawn, rows, values.unsqueeze(1), strict=True):
         assert token in acceptable(row_values, row)
 
 
