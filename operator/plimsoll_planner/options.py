@@ -147,6 +147,8 @@ def sustained_rate(engine: Engine, memory: MemoryPlan, demand: Demand, slack: fl
             low = middle
         else:
             high = middle
+        if round_down(low) == round_down(high):
+            break
     return round_down(low)
 
 
