@@ -383,13 +383,13 @@ def test_a_replica_of_nothing_is_refused(most: int) -> None:
         plan(request)
 
 
-@pytest.mark.parametrize("promised", [{"tpot": 0.001}, {"ttft": 0.001, "tpot": 0.02}])
+@pytest.mark.parametrize(("ttft", "tpot"), [(0.8, 0.001), (0.001, 0.02)])
 def test_the_nearest_plan_makes_nobody_wait_for_a_promise_that_cannot_hold(
-    promised: dict[str, float],
+    ttft: float, tpot: float
 ) -> None:
     """As it may be run all the same (BestEffort), a promise that is lost leaves the batch as large
     as the load needs."""
-    request = request_for(models.LLAMA_31_8B, H200_NODE, rate=8, **promised)
+    request = request_for(models.LLAMA_31_8B, H200_NODE, rate=8, ttft=ttft, tpot=tpot)
     nearest = refusal(request).plan
     assert nearest is not None
     without = planned(replace(request, objectives=Objectives()))
