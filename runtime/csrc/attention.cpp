@@ -43,14 +43,14 @@ struct Plan {
   std::vector<float> numbers;
 };
 
-Kernels kernels_for(int instruction_set, bool is_bf16, bool is_int8) {
+Kernels kernels_for(int instruction_set, bool is_bf16, PageFormat format) {
   switch (instruction_set) {
 #if defined(__x86_64__)
-    case kAvx512Bf16: return avx512_bf16::attention_kernels(is_bf16, is_int8);
-    case kAvx512: return avx512::attention_kernels(is_bf16, is_int8);
-    case kAvx2: return avx2::attention_kernels(is_bf16, is_int8);
+    case kAvx512Bf16: return avx512_bf16::attention_kernels(is_bf16, format);
+    case kAvx512: return avx512::attention_kernels(is_bf16, format);
+    case kAvx2: return avx2::attention_kernels(is_bf16, format);
 #endif
-    default: return portable::attention_kernels(is_bf16, is_int8);
+    default: return portable::attention_kernels(is_bf16, format);
   }
 }
 
@@ -150,8 +150,9 @@ Cache stored(const PagedStep& step, int64_t layer, const NewRows& key, const New
   char* values = keys + step.value_bytes;
   const Slots slots{step.slot_mapping, step.num_tokens, step.kv_heads, step.head_dim,
                     step.is_bf16 != 0, step.threads};
-  if (step.scales == nullptr) {
-    store(slots, key, keys, value, values);
+  if (step.format != kInt8Pages) {
+    const auto to = step.format == kBlockedPages ? store_blocked : store;
+    to(slots, key, keys, value, values);
     return {keys, values, nullptr, nullptr, step.block_size, step.kv_heads, step.head_dim};
   }
   float* key_scales = step.scales + layer * step.layer_scales;
@@ -165,7 +166,7 @@ void attend(const PagedStep& step, int64_t layer, const char* query, int64_t que
   thread_local Plan plan;
   const Cache cache = stored(step, layer, key, value);
   const Kernels kernels =
-      kernels_for(step.instruction_set, step.is_bf16 != 0, step.scales != nullptr);
+      kernels_for(step.instruction_set, step.is_bf16 != 0, static_cast<PageFormat>(step.format));
   cut(step, query, query_stride, out, plan);
   deal(step, plan);
   // Threads have a plan of their own by that name.

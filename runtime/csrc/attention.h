@@ -16,6 +16,9 @@ constexpr int kTileKeys = 64;
 constexpr int kTileRows = 64;
 constexpr int kMaxHeadDim = 256;
 
+// How a cache's pages are; see kv_store.h. The numbers are part of the C interface.
+enum PageFormat : int { kRowPages = 0, kBlockedPages = 1, kInt8Pages = 2 };
+
 // One layer's KV cache: slots of KV heads of `head_dim` elements. With scales, `[slots, kv_heads]`,
 // elements are int8 and each head's are to be multiplied by its scale; else they are of the type
 // of queries and output.
@@ -70,17 +73,17 @@ struct Kernels {
 };
 
 namespace portable {
-Kernels attention_kernels(bool is_bf16, bool is_int8);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 #if defined(__x86_64__)
 namespace avx2 {
-Kernels attention_kernels(bool is_bf16, bool is_int8);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 namespace avx512 {
-Kernels attention_kernels(bool is_bf16, bool is_int8);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 namespace avx512_bf16 {
-Kernels attention_kernels(bool is_bf16, bool is_int8);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 #endif
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 
 #include "attention.h"
+#include "blocked.h"
 #include "laid_out.h"
 #include "laid_out_int8.h"
 #include "simd.h"
@@ -167,17 +168,17 @@ class Attention {
     }
     float faded[kRows];
     for (int r = 0; r < kRows; ++r) faded[r] = weigh(row, r, most, visible[r], state);
-    const int pairs = (most + 1) / 2 * 2 / Compute::kPack;
+    const int words = (most + Compute::kPack - 1) / Compute::kPack;
     for (int d = 0; d < width_;) {
       const int left = (width_ - d) / kLanes;
       if (kMaxVectors == 4 && left >= 4) {
-        add_values<kRows, kMaxVectors>(row, d, pairs, faded, state);
+        add_values<kRows, kMaxVectors>(row, d, words, faded, state);
         d += kMaxVectors * kLanes;
       } else if (left >= 2) {
-        add_values<kRows, 2>(row, d, pairs, faded, state);
+        add_values<kRows, 2>(row, d, words, faded, state);
         d += 2 * kLanes;
       } else {
-        add_values<kRows, 1>(row, d, pairs, faded, state);
+        add_values<kRows, 1>(row, d, words, faded, state);
         d += kLanes;
       }
     }
@@ -188,7 +189,9 @@ class Attention {
     const int words = width_ / Compute::kPack;
     typename Compute::Sums sums[kRows][kVectors] = {};
     const auto* queries = reinterpret_cast<const uint32_t*>(scratch_.queries + row * width_);
-    multiply<Compute>(sums, queries, words, laid_out_.keys() + key, kTileKeys, words);
+    const uint32_t* columns[kVectors];
+    for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.keys(key + v * kLanes);
+    multiply<Compute>(sums, queries, words, columns, Layout::kKeyStride, words);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const int k = key + v * kLanes;
@@ -251,8 +254,12 @@ class Attention {
       }
     }
     const auto* weights = reinterpret_cast<const uint32_t*>(scratch_.weights);
-    multiply<Compute>(sums, weights, kTileKeys / Compute::kPack, laid_out_.values() + dim, width_,
-                      words);
+    for (int word = 0; word < words; word += Layout::kRun) {
+      const uint32_t* columns[kVectors];
+      for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.values(word) + dim + v * kLanes;
+      multiply<Compute>(sums, weights + word, kTileKeys / Compute::kPack, columns, width_,
+                        smaller(words - word, Layout::kRun));
+    }
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         float* values = state.values + (row + r) * width_ + dim + v * kLanes;
@@ -308,15 +315,21 @@ constexpr Kernels kernels() {
 
 }  // namespace
 
-Kernels attention_kernels(bool is_bf16, bool is_int8) {
+Kernels attention_kernels(bool is_bf16, PageFormat format) {
 #if defined(__AVX512BF16__)
   typedef Bf16Dot OfBf16;
+  if (format == kBlockedPages && is_bf16) return kernels<uint16_t, Blocked<Bf16Dot>>();
 #else
   typedef Fp32 OfBf16;
 #endif
-  if (is_int8) return is_bf16 ? kernels<uint16_t, Int8LaidOut>() : kernels<float, Int8LaidOut>();
-  return is_bf16 ? kernels<uint16_t, LaidOut<OfBf16, uint16_t>>()
-                 : kernels<float, LaidOut<Fp32, float>>();
+  switch (format) {
+    case kBlockedPages: return kernels<float, Blocked<Fp32>>();
+    case kInt8Pages:
+      return is_bf16 ? kernels<uint16_t, Int8LaidOut>() : kernels<float, Int8LaidOut>();
+    default:
+      return is_bf16 ? kernels<uint16_t, LaidOut<OfBf16, uint16_t>>()
+                     : kernels<float, LaidOut<Fp32, float>>();
+  }
 }
 
 }  // namespace plimsoll::PLIMSOLL_ISA

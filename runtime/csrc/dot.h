@@ -100,15 +100,16 @@ struct Int16Dot {
   }
 };
 
-// sums[r][v] += row r of `rows` times column vector v of `columns`, over `count` words.
+// sums[r][v] += row r of `rows` times the columns at `columns[v]`, over `count` words.
 template <class Compute, int kRows, int kVectors>
 void multiply(typename Compute::Sums (&sums)[kRows][kVectors], const uint32_t* rows,
-              int64_t row_stride, const uint32_t* columns, int64_t column_stride, int count) {
+              int64_t row_stride, const uint32_t* const (&columns)[kVectors],
+              int64_t column_stride, int count) {
   for (int i = 0; i < count; ++i) {
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         sums[r][v] = Compute::multiply_add(sums[r][v], rows + r * row_stride + i,
-                                           columns + i * column_stride + v * kLanes);
+                                           columns[v] + i * column_stride);
       }
     }
   }

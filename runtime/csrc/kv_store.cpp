@@ -10,7 +10,7 @@ namespace plimsoll {
 namespace {
 
 // Tokens that one thread stores at a time: fewer would not pay for waking another one.
-constexpr int64_t kTokens = 64;
+constexpr int64_t kTokens = 16;
 
 // body(token, slot) for all.
 template <class Body>
@@ -68,7 +68,38 @@ void store_heads(const Slots& slots, const NewRows& rows, const Int8Pages& pages
   }
 }
 
+// One token's heads to their places; `kPack` elements make a word.
+template <class Element, int kPack>
+void store_token(const Slots& slots, const NewRows& key, void* keys, const NewRows& value,
+                 void* values, int64_t token, int64_t slot) {
+  const auto* new_keys = static_cast<const Element*>(key.data) + token * key.stride;
+  const auto* new_values = static_cast<const Element*>(value.data) + token * value.stride;
+  const int64_t dims = slots.head_dim, in_block = slot % kBlockTokens;
+  for (int64_t h = 0; h < slots.kv_heads; ++h) {
+    const int64_t head = (slot / kBlockTokens * slots.kv_heads + h) * kBlockTokens * dims;
+    auto* to_keys = static_cast<Element*>(keys) + head + in_block * kPack;
+    auto* to_values = static_cast<Element*>(values) + head + in_block / kPack * dims * kPack;
+    for (int64_t d = 0; d < dims; d += kPack) {
+      std::memcpy(to_keys + d * kBlockTokens, new_keys + h * dims + d, sizeof(uint32_t));
+    }
+    for (int64_t d = 0; d < dims; ++d) {
+      to_values[d * kPack + in_block % kPack] = new_values[h * dims + d];
+    }
+  }
+}
+
 }  // namespace
+
+void store_blocked(const Slots& slots, const NewRows& key, void* keys, const NewRows& value,
+                   void* values) {
+  each_token(slots, [&](int64_t token, int64_t slot) {
+    if (slots.is_bf16) {
+      store_token<uint16_t, 2>(slots, key, keys, value, values, token, slot);
+    } else {
+      store_token<float, 1>(slots, key, keys, value, values, token, slot);
+    }
+  });
+}
 
 void store(const Slots& slots, const NewRows& key, void* keys, const NewRows& value, void* values) {
   const int64_t element = slots.is_bf16 ? 2 : 4;

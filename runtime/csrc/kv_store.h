@@ -27,7 +27,16 @@ struct Int8Pages {
   float* scales;
 };
 
-// Copies them to pages of the same type.
+// Tokens whose keys and values are laid out together.
+constexpr int64_t kBlockTokens = 16;
+
+// Copies them to pages of the same type, laid out for the vector units: for kBlockTokens tokens and a
+// head, keys are [words of a row, tokens], and values [tokens / 2, head_dim, 2] in bf16 and
+// [tokens, head_dim] in fp32. A word is 4 bytes.
+void store_blocked(const Slots& slots, const NewRows& key, void* keys, const NewRows& value,
+                   void* values);
+
+// Copies them to pages of the same type, row by row.
 void store(const Slots& slots, const NewRows& key, void* keys, const NewRows& value, void* values);
 
 // Rounds each head's elements to multiples of its scale, which is their largest magnitude / 127.

@@ -23,6 +23,8 @@ class LaidOut {
   typedef Of Compute;
   typedef typename Compute::Element Element;
   static constexpr bool kScaled = false;
+  static constexpr int kKeyStride = kTileKeys;
+  static constexpr int kRun = kTileKeys / Compute::kPack;
 
   LaidOut(const Cache& cache, const Tile& tile)
       : pages_(cache, tile),
@@ -46,10 +48,10 @@ class LaidOut {
 
   void prefetch(int64_t first, int keys) const { pages_.prefetch(first, keys); }
 
-  // [words of a row, kTileKeys]
-  const uint32_t* keys() const { return keys_; }
-  // Words of kPack keys' elements of the same dimension: [keys / kPack, padded head_dim].
-  const uint32_t* values() const { return values_; }
+  // Of [words of a row, kTileKeys], the column of a key.
+  const uint32_t* keys(int key) const { return keys_ + key; }
+  // Words of kPack keys' elements of the same dimension: [kRun, padded head_dim].
+  const uint32_t* values(int) const { return values_; }
 
  private:
   // Where each row is: in the pages themselves if it can be used as it is there. Beyond the last

@@ -14,6 +14,8 @@ class Int8LaidOut {
   typedef Int16Dot Compute;
   typedef Compute::Element Element;
   static constexpr bool kScaled = true;
+  static constexpr int kKeyStride = kTileKeys;
+  static constexpr int kRun = kTileKeys / Compute::kPack;
 
   Int8LaidOut(const Cache& cache, const Tile& tile)
       : pages_(cache, tile),
@@ -46,8 +48,8 @@ class Int8LaidOut {
 
   void prefetch(int64_t first, int keys) const { pages_.prefetch(first, keys); }
 
-  const uint32_t* keys() const { return keys_; }
-  const uint32_t* values() const { return values_; }
+  const uint32_t* keys(int key) const { return keys_ + key; }
+  const uint32_t* values(int) const { return values_; }
   // Of each key, and of its value; 0 beyond the last.
   const float* key_scales() const { return key_scales_; }
   const float* value_scales() const { return value_scales_; }

@@ -28,6 +28,7 @@ struct PagedStep {
   int32_t is_bf16;
   int32_t threads;
   int32_t instruction_set;
+  int32_t format;  // PageFormat
 };
 
 }  // namespace plimsoll

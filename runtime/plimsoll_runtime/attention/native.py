@@ -6,6 +6,7 @@ and on nothing beside it.
 """
 
 import ctypes
+import enum
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from plimsoll_runtime.attention.metadata import AttentionMetadata
 from plimsoll_runtime.kernels.library import InstructionSet, Kernels
 
 MAX_HEAD_DIM = 256
+BLOCK_TOKENS = 16
+"""`kBlockTokens` in runtime/csrc/kv_store.h."""
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -43,6 +46,7 @@ class PagedStep(ctypes.Structure):
         ("is_bf16", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("instruction_set", ctypes.c_int32),
+        ("format", ctypes.c_int32),
     )
 
 
@@ -57,6 +61,23 @@ def why_not_native(cache: KVCache) -> str | None:
     if head_dim > MAX_HEAD_DIM or head_dim % 2:
         return f"a head of {head_dim} dimensions is odd or above {MAX_HEAD_DIM}"
     return None
+
+
+class PageFormat(enum.IntEnum):
+    """How the kernels lay out a cache's pages; `PageFormat` in runtime/csrc/attention.h."""
+
+    ROWS = 0
+    BLOCKED = 1
+    INT8 = 2
+
+
+def page_format(cache: KVCache, instruction_set: InstructionSet) -> PageFormat:
+    """`BLOCKED` is read as it lies by the vector units, and asks for blocks and heads of 16s."""
+    if cache.scales is not None:
+        return PageFormat.INT8
+    whole = cache.block_size % BLOCK_TOKENS == 0 and cache.pages.shape[5] % BLOCK_TOKENS == 0
+    fits = cache.dtype == torch.float32 or instruction_set is InstructionSet.AVX512_BF16
+    return PageFormat.BLOCKED if whole and fits else PageFormat.ROWS
 
 
 class NativeAttention:
@@ -99,6 +120,7 @@ class NativeAttention:
             scale=self._head_dim**-0.5,
             is_bf16=cache.dtype == torch.bfloat16,
             instruction_set=chosen,
+            format=page_format(cache, chosen),
         )
         self._address = ctypes.addressof(self._step)
         # Holds what the step points to.

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
-from plimsoll_runtime.attention.native import NativeAttention, why_not_native
+from plimsoll_runtime.attention.native import (
+    NativeAttention,
+    PageFormat,
+    page_format,
+    why_not_native,
+)
 from plimsoll_runtime.attention.paged import Attention, PagedAttention
 from plimsoll_runtime.kernels.library import (
     InstructionSet,
@@ -20,6 +25,7 @@ from plimsoll_runtime.kernels.library import (
     KernelsUnavailableError,
     load_kernels,
 )
+from tests.unit.plimsoll_runtime.attention.page_layouts import to_blocks, to_rows
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -113,9 +119,13 @@ class Step:
         """
         cache = self.copy()
         attention: Attention = PagedAttention(cache)
+        blocked = False
         if chosen is not None:
             if chosen > kernels().best:
                 pytest.skip(f"this processor has no {chosen.name}")
+            blocked = page_format(cache, chosen) is PageFormat.BLOCKED
+            if blocked:
+                cache.pages.copy_(to_blocks(cache.pages))
             attention = NativeAttention(cache, kernels(), chosen)
         kept = range(len(self.spans)) if spans is None else spans
         ends = torch.tensor([span.query_len for span in self.spans]).cumsum(0).tolist()
@@ -124,7 +134,10 @@ class Step:
         query, key, value = qkv.split((kv * self.case.group, kv, kv), dim=1)
         chosen_spans = [self.spans[i] for i in kept]
         attention.plan(build_metadata(chosen_spans, self.case.block_size, self.num_blocks, CPU))
-        return attention.forward(LAYER, query, key, value), cache
+        out = attention.forward(LAYER, query, key, value)
+        if blocked:
+            cache.pages.copy_(to_rows(cache.pages))
+        return out, cache
 
 
 cases = st.builds(
@@ -183,6 +196,8 @@ def test_a_row_depends_on_nothing_beside_it(
     for i, (_, new) in enumerate(sequences):
         alone, cache = step.attend(instruction_set, [i])
         assert torch.equal(alone, together[row : row + new])
+        if page_format(cache, instruction_set) is PageFormat.BLOCKED:
+            cache.pages.copy_(to_blocks(cache.pages))
         attention = NativeAttention(cache, kernels(), instruction_set)
         for j in (0, new // 2, new - 1):
             span = step.spans[i]._replace(start=step.spans[i].start + j, query_len=1)
