@@ -1,4 +1,5 @@
-"""`python -m e2e.peers.openvino_server FOLDER PORT THREADS`: OpenVINO GenAI over HTTP.
+"""`python -m e2e.peers.openvino_server FOLDER PORT THREADS SEQUENCES STEP_TOKENS GIGABYTES`:
+OpenVINO GenAI over HTTP. The gigabytes are those of its KV cache.
 
 Its steps keep Python's global lock, so the pipeline is in a process of its own.
 """
@@ -10,27 +11,33 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from e2e.peers.token_server import serve
 
-CACHE_GIGABYTES = 3
-MOST_SEQUENCES, STEP_TOKENS = 64, 1024
+
+class Limits(NamedTuple):
+    """Of the pipeline."""
+
+    threads: int
+    sequences: int
+    step_tokens: int
+    gigabytes: int
 
 
-def engine(folder: str, threads: int, connection: Connection) -> None:
+def engine(folder: str, limits: Limits, connection: Connection) -> None:
     """The pipeline's process: (number, prompt, count) in; lists of (number, tokens, over) out."""
     import numpy as np
     import openvino
     import openvino_genai
 
     scheduling = openvino_genai.SchedulerConfig()
-    scheduling.cache_size = CACHE_GIGABYTES
-    scheduling.max_num_seqs = MOST_SEQUENCES
-    scheduling.max_num_batched_tokens = STEP_TOKENS
+    scheduling.cache_size = limits.gigabytes
+    scheduling.max_num_seqs = limits.sequences
+    scheduling.max_num_batched_tokens = limits.step_tokens
     scheduling.dynamic_split_fuse = True
     scheduling.enable_prefix_caching = True
-    properties = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    properties = {"INFERENCE_NUM_THREADS": limits.threads, "NUM_STREAMS": 1}
     pipeline: Any = openvino_genai.ContinuousBatchingPipeline(folder, scheduling, "CPU", properties)
     connection.send("ready")
     running: dict[int, Any] = {}
@@ -65,10 +72,10 @@ def _news(running: dict[int, Any]) -> list[tuple[int, list[int], bool]]:
 class Pipeline:
     """This process' end of the other."""
 
-    def __init__(self, folder: str, threads: int) -> None:
+    def __init__(self, folder: str, limits: Limits) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        context.Process(target=engine, args=(folder, threads, theirs), daemon=True).start()
+        context.Process(target=engine, args=(folder, limits, theirs), daemon=True).start()
         theirs.close()
         self._connection.recv()
         self._numbers = itertools.count()
@@ -102,8 +109,9 @@ class Pipeline:
 
 def main() -> None:
     """Serves until the process ends."""
-    folder, port, threads = sys.argv[1:4]
-    asyncio.run(serve("model", Pipeline(folder, int(threads)).generate, int(port)))
+    folder, port, *limits = sys.argv[1:]
+    pipeline = Pipeline(folder, Limits(*map(int, limits)))
+    asyncio.run(serve("model", pipeline.generate, int(port)))
 
 
 if __name__ == "__main__":
