@@ -45,7 +45,7 @@ def main() -> None:
     work = Work(fixed, traces, options.wait_idle)
     if not options.page:
         _measure(options, sitting, work, list(turns(options.rounds, models, engines)))
-    found = [each for each in sitting.kept() if each.turn.model in models]
+    found = _current(sitting.kept())
     if not found:
         sys.exit(f"nothing was measured: {sitting.folder}")
     write(found, options.output)
@@ -87,7 +87,7 @@ def _measure(
                 left = [
                     each for each in left if (each.model, each.engine) != (turn.model, turn.engine)
                 ]
-            write(sitting.kept(), options.output)
+            write(_current(sitting.kept()), options.output)
 
 
 def _counts(found: Measurement | None, turn: Turn, now: str) -> TypeGuard[Measurement]:
@@ -95,6 +95,13 @@ def _counts(found: Measurement | None, turn: Turn, now: str) -> TypeGuard[Measur
     if found is None or found.error:
         return False
     return turn.engine in _others() or found.commit == now
+
+
+def _current(found: Sequence[Measurement]) -> list[Measurement]:
+    """Without those of ours that are of other sources than the last one."""
+    ours = [each for each in found if each.turn.engine not in _others()]
+    last = max(ours, key=lambda each: each.ended).commit if ours else ""
+    return [each for each in found if each.turn.engine in _others() or each.commit == last]
 
 
 def _others() -> set[str]:

@@ -75,7 +75,7 @@ def page(found: Sequence[Growth], machine: dict[str, str]) -> str:
         f"{machine.get('cpu', 'an unknown CPU')}, {machine.get('cores', '?')} cores.",
         "*TPOT* is that of a step that holds all sequences: between the moment when all have begun",
         "to answer and the first one's end; the best of its repetitions, since noise only adds.",
-        "*Context* is prompt and answer. *Throughput* is that of a closed loop of W5's lengths until",
+        "*Context* is prompt and answer, *throughput* that of a closed loop of W5's lengths until",
         "its last request begins.",
         "",
         f"A *cliff* is a point that costs over {CLIFF} times what the line between its neighbours",

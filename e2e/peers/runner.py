@@ -179,8 +179,9 @@ def session_of(server: Server, label: str, model: str, idle_wait: float) -> Sess
 
 
 def commit() -> str:
-    """Of our sources, with a `+` where files differ from it; empty outside of a clone."""
-    head = _git("rev-parse", "--short=12", "HEAD")
+    """The last one that changed our engine, with a `+` where files differ from it; empty outside
+    of a clone."""
+    head = _git("log", "-1", "--format=%h", "--", "runtime")
     changed = _git("status", "--porcelain", "--untracked-files=no", "runtime")
     return head + ("+" if changed else "")
 
