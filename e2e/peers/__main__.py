@@ -14,7 +14,7 @@ from typing import TypeGuard
 from pydantic import TypeAdapter
 
 from e2e.peers import trace
-from e2e.peers.engine import ROOT, Precision
+from e2e.peers.engine import ROOT, Engine, Precision
 from e2e.peers.engines import ENGINES
 from e2e.peers.environments import say
 from e2e.peers.knee import Knees
@@ -37,14 +37,15 @@ def main() -> None:
     """Measures until all is there or the time is over, and writes the page after every turn."""
     options = _parser().parse_args()
     sitting = Sitting(options.sitting)
-    engines = [each.name for each in available(options.peers)]
+    engines = available(options.peers)
     models = options.models.split(",")
     names = tuple(name for name in options.workloads.split(",") if name)
     fixed = tuple(name for name in names if name != trace.NAME)
     traces = _traces(options, models, sitting) if trace.NAME in names else {}
     work = Work(fixed, traces, options.wait_idle)
     if not options.page:
-        _measure(options, sitting, work, list(turns(options.rounds, models, engines)))
+        wanted = list(turns(options.rounds, models, list(engines)))
+        _measure(options, sitting, engines, work, wanted)
     found = _current(sitting.kept())
     if not found:
         sys.exit(f"nothing was measured: {sitting.folder}")
@@ -54,7 +55,11 @@ def main() -> None:
 
 
 def _measure(
-    options: argparse.Namespace, sitting: Sitting, work: Work, wanted: Sequence[Turn]
+    options: argparse.Namespace,
+    sitting: Sitting,
+    engines: Mapping[str, Engine],
+    work: Work,
+    wanted: Sequence[Turn],
 ) -> None:
     deadline = time.monotonic() + 60 * options.minutes
     kept = {each.turn: each for each in sitting.kept()}
@@ -63,7 +68,7 @@ def _measure(
         turn
         for turn in wanted
         if not _counts(found := kept.get(turn), turn, now)
-        or not found.has(work.names(ENGINES[turn.engine], turn.model))
+        or not found.has(work.names(engines[turn.engine], turn.model))
     ]
     took = {(turn.model, turn.engine): found.seconds for turn, found in kept.items()}
     checked = {
@@ -71,7 +76,7 @@ def _measure(
         for turn, found in kept.items()
         if found.agreement is not None and (found.commit == now or turn.engine in _others())
     }
-    with Runner(work, checked) as runner:
+    with Runner(engines, work, checked) as runner:
         while left:
             turn = next_turn(left, took, deadline - time.monotonic())
             if turn is None:

@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
     for model in options.models.split(","):
-        for engine in engines(options.peers):
+        for engine in engines(options.peers).values():
             found = measured(engine, model, options)
             kept = [
                 each

@@ -138,7 +138,7 @@ def main() -> None:
     common(parser, "vllm,openvino")
     options = parser.parse_args()
     requests = read_trace(str(options.trace), sys.stdin).requests
-    found = engines(options.peers)
+    found = list(engines(options.peers).values())
     for model in options.models.split(","):
         find = Search(model, requests, options.trace_seconds, options.wait_idle)
         search(model, found, find, Knees(Sitting(options.sitting).folder))

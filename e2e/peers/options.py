@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def common(parser: argparse.ArgumentParser, peers: str) -> None:
     """Adds them; `peers` is the default."""
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     add = parser.add_argument
-    add("--peers", default=peers, help=f"of {', '.join(ENGINES)}")
+    add("--peers", default=peers, help=f"of {', '.join(ENGINES)}; NAME=W1+W2 for these only")
     add("--models", default=",".join(MODELS), help=f"of {', '.join(MODELS)}")
     add("--sitting", default=today, metavar="NAME", help="what is kept is kept under (today)")
     add("--wait-idle", type=float, default=30.0, help="most seconds to wait for idle cores")
@@ -25,15 +26,20 @@ def common(parser: argparse.ArgumentParser, peers: str) -> None:
     add("--trace-seconds", type=float, default=90.0)
 
 
-def engines(names: str) -> list[Engine]:
-    """Those that can be run; why others cannot is told. Raises SystemExit for one unknown."""
-    found = []
-    for name in names.split(","):
+def engines(names: str) -> dict[str, Engine]:
+    """Those that can be run, by name; why others cannot is told. `NAME=W1+W2` is sent these only.
+
+    Raises SystemExit for one unknown.
+    """
+    found = {}
+    for each in names.split(","):
+        name, _, workloads = each.partition("=")
         if name not in ENGINES:
             sys.exit(f"no engine is called {name}: give some of {', '.join(ENGINES)}")
-        reason = ENGINES[name].missing()
+        engine = ENGINES[name]
+        reason = engine.missing()
         if reason:
             say(f"{name} is left out: {reason}")
-        else:
-            found.append(ENGINES[name])
+            continue
+        found[name] = replace(engine, only=tuple(workloads.split("+"))) if workloads else engine
     return found

@@ -45,7 +45,8 @@ def main() -> None:
     common(parser, ",".join(ENGINES))
     options = parser.parse_args()
     models = [MODELS[name] for name in options.models.split(",")]
-    found = [answers(engine, model) for model in models for engine in engines(options.peers)]
+    wanted = engines(options.peers).values()
+    found = [answers(engine, model) for model in models for engine in wanted]
     sys.exit(not all(found))
 
 

@@ -13,7 +13,6 @@ from e2e.peers import trace
 from e2e.peers.answers import answered
 from e2e.peers.correctness import Agreement, Answered, agreement
 from e2e.peers.engine import ROOT, THREADS, Engine, Size
-from e2e.peers.engines import ENGINES
 from e2e.peers.environments import say
 from e2e.peers.measurement import Measurement, Turn
 from e2e.peers.models import MODELS
@@ -58,13 +57,16 @@ class Work:
 
 
 class Runner:
-    """To be used with `with`: at its end no server is left. `checked` are agreements by engine and
-    model that were found before; they are not looked for again."""
+    """Of `engines` by name, to be used with `with`: at its end no server is left. `checked` are
+    agreements by engine and model that were found before; they are not looked for again."""
 
     def __init__(
-        self, work: Work, checked: Mapping[tuple[str, str], Agreement], size: Size | None = None
+        self,
+        engines: Mapping[str, Engine],
+        work: Work,
+        checked: Mapping[tuple[str, str], Agreement],
     ) -> None:
-        self._work, self._size = work, size or Size()
+        self._engines, self._work = engines, work
         self._checked = dict(checked)
         self._asleep: dict[tuple[str, str], Server] = {}
         self._commit = commit()
@@ -79,7 +81,7 @@ class Runner:
     def take(self, turn: Turn, before: Measurement | None = None) -> Measurement:
         """What came of it, added to what is known from `before`; failures are told in it."""
         begun = time.monotonic()
-        engine = ENGINES[turn.engine]
+        engine = self._engines[turn.engine]
         found = Measurement(
             turn,
             engine.version or version("plimsoll"),
@@ -139,7 +141,7 @@ class Runner:
         if engine.environment is not None:
             engine.environment.make()
         port = free_port()
-        start = engine.start(MODELS[name], port, self._size)
+        start = engine.start(MODELS[name], port, Size())
         server = self._asleep.get((engine.name, name))
         if server is None:
             server = Server(start, port)

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2e.peers import trace
+from e2e.peers.__main__ import _counts, _current
 from e2e.peers.engine import Engine, Precision, Start
 from e2e.peers.knee import BELOW, Knees
 from e2e.peers.measurement import Measurement, Sitting, Turn
+from e2e.peers.options import engines
 from e2e.peers.runner import Work
 from e2e.peers.turns import next_turn, turns
 from plimsoll_bench.wanted import Trace
@@ -78,6 +80,31 @@ def test_an_engine_is_sent_what_it_takes_and_lacks() -> None:
     (left,) = work.of(everything, "m", {"W1", "trace at 1/s"})
     assert left.workloads == ("W3",)
     assert work.of(few, "m", {"W1"}) == []
+
+
+def test_peers_are_named_with_what_they_are_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    found = engines("vllm,llama.cpp=W1+W2")
+    assert list(found) == ["vllm", "llama.cpp"]
+    assert found["llama.cpp"].runs("W2")
+    assert not found["llama.cpp"].runs("W3")
+    assert found["vllm"].runs("W3")
+    with pytest.raises(SystemExit, match="no engine is called x"):
+        engines("x")
+
+
+def test_ours_counts_only_while_our_sources_are_the_same() -> None:
+    def made(engine: str, commit: str, ended: str, error: str = "") -> Measurement:
+        turn = Turn(1, "135m", engine)
+        return Measurement(turn, "1", Precision.BF16, "", commit, ended, 1.0, error=error)
+
+    old, new, other = made("ours", "a", "1"), made("ours", "b", "2"), made("vllm", "a", "1")
+    assert _current([old, other, new]) == [other, new]
+    assert _current([other]) == [other]
+    assert _counts(new, new.turn, "b")
+    assert not _counts(new, new.turn, "c")
+    assert _counts(other, other.turn, "c")
+    assert not _counts(made("vllm", "a", "1", error="x"), other.turn, "a")
+    assert not _counts(None, other.turn, "a")
 
 
 ARRIVALS = [Arrival(7.0 + 0.1 * number, 10 + number, 5) for number in range(600)]
