@@ -24,6 +24,7 @@ from e2e.peers.options import engines as available
 from e2e.peers.ours import OURS
 from e2e.peers.page import page
 from e2e.peers.runner import Runner, Work, commit
+from e2e.peers.serving import end_on_sigterm
 from e2e.peers.turns import next_turn, turns
 from plimsoll_bench import host
 from plimsoll_bench.wanted import Trace
@@ -36,6 +37,7 @@ _DOCUMENT = TypeAdapter(list[Measurement])
 def main() -> None:
     """Measures until all is there or the time is over, and writes the page after every turn."""
     options = _parser().parse_args()
+    end_on_sigterm()
     sitting = Sitting(options.sitting)
     engines = available(options.peers)
     models = options.models.split(",")
@@ -86,7 +88,8 @@ def _measure(
             before = kept.get(turn)
             found = runner.take(turn, before if _counts(before, turn, now) else None)
             sitting.keep(found)
-            took[turn.model, turn.engine] = found.seconds
+            starting = found.first_token_seconds if engines[turn.engine].slow else None
+            took[turn.model, turn.engine] = found.seconds - (starting or 0.0)
             left.remove(turn)
             if found.error:
                 left = [

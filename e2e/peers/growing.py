@@ -25,7 +25,7 @@ from e2e.peers.options import common, engines
 from e2e.peers.ours import OURS
 from e2e.peers.roofline import measure
 from e2e.peers.runner import commit, session_of
-from e2e.peers.serving import Server, free_port
+from e2e.peers.serving import Server, end_on_sigterm, free_port
 from plimsoll_bench import host
 from plimsoll_bench.approach import warm_up
 from plimsoll_bench.driver import Asking, Driven, drive
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="for each measurement")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
+    end_on_sigterm()
     for model in options.models.split(","):
         for engine in engines(options.peers).values():
             found = measured(engine, model, options)

@@ -19,7 +19,7 @@ from e2e.peers.measurement import Sitting
 from e2e.peers.models import MODELS
 from e2e.peers.options import common, engines
 from e2e.peers.runner import session_of
-from e2e.peers.serving import Server, free_port
+from e2e.peers.serving import Server, end_on_sigterm, free_port
 from plimsoll_bench.load import Arrivals
 from plimsoll_bench.ramp import LoadPoint, knee
 from plimsoll_bench.report import progress
@@ -137,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m e2e.peers.knee", description=__doc__)
     common(parser, "vllm,openvino")
     options = parser.parse_args()
+    end_on_sigterm()
     requests = read_trace(str(options.trace), sys.stdin).requests
     found = list(engines(options.peers).values())
     for model in options.models.split(","):

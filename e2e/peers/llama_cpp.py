@@ -24,6 +24,8 @@ _OFF = (
 _ALONE = ("W1", "W2")
 _MOST_SLOTS = 32
 """More did not raise its throughput."""
+_MOST_CELLS = 65536
+"""Tokens for which it gives every slot its own part of the cache; beyond, all share so many."""
 
 
 def engines() -> list[Engine]:
@@ -39,11 +41,13 @@ def engines() -> list[Engine]:
 def _start(kind: str, model: RandomModel, port: int, size: Size) -> Start:
     programs = _built()
     file = _converted(model, programs / "llama-quantize", kind)
-    slots = min(size.sequences, _MOST_SLOTS)
-    # Every slot has its part of the context.
+    slots, cache = min(size.sequences, _MOST_SLOTS), "-no-kvu"
+    cells = slots * size.context
+    if cells > _MOST_CELLS:
+        slots, cells, cache = size.sequences, _MOST_CELLS, "-kvu"
     command = [str(programs / "llama-server"), "--offline", "-m", str(file), "--port", str(port)]
-    command += ["-t", str(THREADS), "-tb", str(THREADS), "-np", str(slots), "-no-kvu"]
-    command += ["-c", str(slots * size.context), "-cram", "0", "--host", "127.0.0.1"]
+    command += ["-t", str(THREADS), "-tb", str(THREADS), "-np", str(slots), cache]
+    command += ["-c", str(cells), "-cram", "0", "--host", "127.0.0.1"]
     return Start(tuple(command), note=f"llama-server, {kind}, {slots} slots")
 
 

@@ -11,7 +11,7 @@ from e2e.peers.models import MODELS
 from e2e.peers.ours import OURS
 from e2e.peers.roofline import Roofline, median_of
 from e2e.peers.sound import sound
-from plimsoll_bench.comparison import MEANINGFUL, NOISY, Figure
+from plimsoll_bench.comparison import ENOUGH_REPETITIONS, MEANINGFUL, NOISY, Figure
 from plimsoll_bench.report import rate, seconds
 from plimsoll_bench.workloads import DESCRIPTION
 from plimsoll_planner.text import gibibytes
@@ -88,8 +88,14 @@ def _judgement(judged: Judged) -> str:
         f"| {judged.asked.workload} {judged.asked.figure} | {judged.asked.precision} | "
         f"{write(judged.ours)} | {write(judged.other)} {judged.best} | **{judged.ratio:.2f}×** | "
         f"{judged.low:.2f}–{judged.high:.2f}, {judged.rounds} | {_wanted(judged.wanted)} | "
-        f"{'reached' if judged.holds else '**missed**'} |"
+        f"{_verdict(judged)} |"
     )
+
+
+def _verdict(judged: Judged) -> str:
+    told = "reached" if judged.holds else "**missed**"
+    few = judged.rounds < ENOUGH_REPETITIONS
+    return f"{told}, by {judged.rounds} rounds only" if few else told
 
 
 def _wanted(ratio: float) -> str:

@@ -13,7 +13,7 @@ from e2e.peers.environments import say
 from e2e.peers.models import MODELS, RandomModel
 from e2e.peers.options import common, engines
 from e2e.peers.ours import OURS
-from e2e.peers.serving import Server, free_port
+from e2e.peers.serving import Server, end_on_sigterm, free_port
 
 
 def answers(engine: Engine, model: RandomModel) -> bool:
@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m e2e.peers.prepare", description=__doc__)
     common(parser, ",".join(ENGINES))
     options = parser.parse_args()
+    end_on_sigterm()
     models = [MODELS[name] for name in options.models.split(",")]
     wanted = engines(options.peers).values()
     found = [answers(engine, model) for model in models for engine in wanted]

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Self
 
 from e2e.peers.engine import ROOT, Start
 
-START_SECONDS = 600.0
+START_SECONDS = 900.0
 END_SECONDS = 20.0
 POLL_SECONDS = 0.02
 _FIRST = json.dumps(
@@ -96,6 +97,11 @@ class Server:
     def process(self) -> int:
         """Its id."""
         return self._process.pid
+
+
+def end_on_sigterm() -> None:
+    """Lets `with` end the servers, as Ctrl-C does; else those that sleep would be left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 def free_port() -> int:
