@@ -8,9 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# The library finds torch's OpenMP runtime, which must be in the process before.
-import torch  # noqa: F401
-
 LIBRARY = Path(__file__).with_name("libplimsoll.so")
 
 # What the functions in runtime/csrc take.
