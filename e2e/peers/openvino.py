@@ -18,22 +18,29 @@ _NOTES = {
     "fp16": "stored as fp16, computed in the plugin's default, bf16; its KV cache's default type",
     "int8": "optimum's int8 weights; its KV cache's default type",
 }
+_KINDS = {"many": "continuous batching", "one": "its pipeline for one request at a time"}
+_ALONE = ("W1", "W2")
 
 
 def engines() -> list[Engine]:
-    """With 16-bit and with 8-bit weights."""
+    """With 16-bit and with 8-bit weights; for requests that are alone its other pipeline too."""
     version = f"openvino-genai {VERSION}.0"
     return [
-        Engine("openvino", version, partial(_start, "fp16"), Precision.BF16, _HOME),
-        Engine("openvino-int8", version, partial(_start, "int8"), Precision.INT8, _HOME),
+        Engine(f"openvino{suffix}", version, partial(_start, kind, weights), precision, _HOME, only)
+        for kind, weights, suffix, precision, only in (
+            ("many", "fp16", "", Precision.BF16, ()),
+            ("many", "int8", "-int8", Precision.INT8, ()),
+            ("one", "fp16", "-one", Precision.BF16, _ALONE),
+            ("one", "int8", "-one-int8", Precision.INT8, _ALONE),
+        )
     ]
 
 
-def _start(kind: str, model: RandomModel, port: int, size: Size) -> Start:
-    folder = _converted(model, kind)
+def _start(kind: str, weights: str, model: RandomModel, port: int, size: Size) -> Start:
+    folder = _converted(model, weights)
     numbers = (port, THREADS, size.sequences, STEP_TOKENS, KV_BYTES // 2**30)
-    module = "e2e.peers.openvino_server"
-    return Start((_HOME.python, "-m", module, str(folder), *map(str, numbers)), note=_NOTES[kind])
+    command = [_HOME.python, "-m", "e2e.peers.openvino_server", kind, str(folder)]
+    return Start((*command, *map(str, numbers)), note=f"{_KINDS[kind]}; {_NOTES[weights]}")
 
 
 def _converted(model: RandomModel, kind: str) -> Path:

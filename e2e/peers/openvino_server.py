@@ -1,7 +1,9 @@
-"""`python -m e2e.peers.openvino_server FOLDER PORT THREADS SEQUENCES STEP_TOKENS GIGABYTES`:
+"""`python -m e2e.peers.openvino_server KIND FOLDER PORT THREADS SEQUENCES STEP_TOKENS GIGABYTES`:
 OpenVINO GenAI over HTTP. The gigabytes are those of its KV cache.
 
-Its steps keep Python's global lock, so the pipeline is in a process of its own.
+KIND is `many`, its continuous batching with paged attention, or `one`, its pipeline for one request
+at a time, whose attention is not paged. Their steps keep Python's global lock, so the pipeline is
+in a process of its own.
 """
 
 import asyncio
@@ -25,10 +27,8 @@ class Limits(NamedTuple):
     gigabytes: int
 
 
-def engine(folder: str, limits: Limits, connection: Connection) -> None:
+def many(folder: str, limits: Limits, connection: Connection) -> None:
     """The pipeline's process: (number, prompt, count) in; lists of (number, tokens, over) out."""
-    import numpy as np
-    import openvino
     import openvino_genai
 
     scheduling = openvino_genai.SchedulerConfig()
@@ -37,20 +37,55 @@ def engine(folder: str, limits: Limits, connection: Connection) -> None:
     scheduling.max_num_batched_tokens = limits.step_tokens
     scheduling.dynamic_split_fuse = True
     scheduling.enable_prefix_caching = True
-    properties = {"INFERENCE_NUM_THREADS": limits.threads, "NUM_STREAMS": 1}
-    pipeline: Any = openvino_genai.ContinuousBatchingPipeline(folder, scheduling, "CPU", properties)
+    pipeline: Any = openvino_genai.ContinuousBatchingPipeline(
+        folder, scheduling, "CPU", _properties(limits)
+    )
     connection.send("ready")
     running: dict[int, Any] = {}
     while True:
         while not running or connection.poll(0):
             number, prompt, count = connection.recv()
-            wanted = openvino_genai.GenerationConfig()
-            wanted.max_new_tokens = wanted.min_new_tokens = count
-            wanted.ignore_eos, wanted.do_sample = True, False
-            ids = openvino.Tensor(np.array([prompt], np.int64))
-            running[number] = pipeline.add_request(number, ids, wanted)
+            running[number] = pipeline.add_request(number, *_request(prompt, count))
         pipeline.step()
         connection.send(_news(running))
+
+
+def one(folder: str, limits: Limits, connection: Connection) -> None:
+    """As `many`, one after the other."""
+    import openvino_genai
+
+    properties = {**_properties(limits), "ATTENTION_BACKEND": "SDPA"}
+    pipeline: Any = openvino_genai.LLMPipeline(folder, "CPU", properties)
+    connection.send("ready")
+
+    class Streamer(openvino_genai.StreamerBase):  # type: ignore[misc]
+        def write(self, token: int | list[int]) -> Any:
+            tokens = [token] if isinstance(token, int) else list(token)
+            connection.send([(number, tokens, False)])
+            return openvino_genai.StreamingStatus.RUNNING
+
+        def end(self) -> None:
+            connection.send([(number, [], True)])
+
+    while True:
+        number, prompt, count = connection.recv()
+        pipeline.generate(*_request(prompt, count), Streamer())
+
+
+def _properties(limits: Limits) -> dict[str, Any]:
+    return {"INFERENCE_NUM_THREADS": limits.threads, "NUM_STREAMS": 1}
+
+
+def _request(prompt: list[int], count: int) -> tuple[Any, Any]:
+    """Token ids, and that so many are wanted, greedy."""
+    import numpy as np
+    import openvino
+    import openvino_genai
+
+    wanted = openvino_genai.GenerationConfig()
+    wanted.max_new_tokens = wanted.min_new_tokens = count
+    wanted.ignore_eos, wanted.do_sample = True, False
+    return openvino.Tensor(np.array([prompt], np.int64)), wanted
 
 
 def _news(running: dict[int, Any]) -> list[tuple[int, list[int], bool]]:
@@ -72,9 +107,10 @@ def _news(running: dict[int, Any]) -> list[tuple[int, list[int], bool]]:
 class Pipeline:
     """This process' end of the other."""
 
-    def __init__(self, folder: str, limits: Limits) -> None:
+    def __init__(self, kind: str, folder: str, limits: Limits) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
+        engine = {"many": many, "one": one}[kind]
         context.Process(target=engine, args=(folder, limits, theirs), daemon=True).start()
         theirs.close()
         self._connection.recv()
@@ -109,8 +145,8 @@ class Pipeline:
 
 def main() -> None:
     """Serves until the process ends."""
-    folder, port, *limits = sys.argv[1:]
-    pipeline = Pipeline(folder, Limits(*map(int, limits)))
+    kind, folder, port, *limits = sys.argv[1:]
+    pipeline = Pipeline(kind, folder, Limits(*map(int, limits)))
     asyncio.run(serve("model", pipeline.generate, int(port)))
 
 
