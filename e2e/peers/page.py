@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from e2e.peers import asked, trace
 from e2e.peers.asked import ASKED, FIGURE, Judged, judge, noise, of_model, values
 from e2e.peers.engine import KV_BYTES, Precision
+from e2e.peers.engines import ENGINES
 from e2e.peers.measurement import Measurement
 from e2e.peers.models import MODELS
 from e2e.peers.ours import OURS
@@ -28,6 +29,7 @@ HEADLINES = {
 
 def page(found: Sequence[Measurement], machine: dict[str, str]) -> str:
     """Markdown."""
+    found = sorted(found, key=_place)
     ended = sorted(each.ended for each in found)
     commits = dict.fromkeys(each.commit or "unknown" for each in found)
     lines = [
@@ -44,6 +46,14 @@ def page(found: Sequence[Measurement], machine: dict[str, str]) -> str:
     for model in dict.fromkeys(each.turn.model for each in found):
         lines += ["", *_model(model, of_model(found, model))]
     return "\n".join(lines) + "\n"
+
+
+def _place(each: Measurement) -> tuple[int, int, int]:
+    """Models and engines in the order in which they are known, then rounds."""
+    models, engines = list(MODELS), list(ENGINES)
+    name = each.turn.engine
+    engine = engines.index(name) if name in engines else len(engines)
+    return models.index(each.turn.model), engine, each.turn.round
 
 
 def _model(model: str, found: Sequence[Measurement]) -> Iterator[str]:
