@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from e2e.peers import trace
 from e2e.peers.engine import Precision
 from e2e.peers.measurement import Measurement
-from e2e.peers.ours import OURS, OURS_INT8
+from e2e.peers.ours import OURS
 from plimsoll_bench.comparison import FIGURES, MEANINGFUL, NOISY, Figure
 from plimsoll_bench.result import Run
 
@@ -55,10 +55,11 @@ SPARE_BYTES = 500e6
 
 @dataclass(frozen=True)
 class Judged:
-    """Medians of ours and of the best other; `ratio` above 1 is better for ours, and between `low`
-    and `high` in the single rounds."""
+    """Medians of `name`, the best of ours in that class, and of the best other. `ratio` above 1 is
+    better for ours, and between `low` and `high` in the single rounds."""
 
     asked: Asked
+    name: str
     ours: float
     other: float
     best: str
@@ -81,30 +82,31 @@ def judge(asked: Asked, model: str, found: Sequence[Measurement]) -> Judged | No
     if wanted is None:
         return None
     figure = FIGURE[asked.figure]
-    ours = OURS if asked.precision is Precision.BF16 else OURS_INT8
-    by_engine: dict[str, dict[int, float]] = {}
+    mine: dict[str, dict[int, float]] = {}
+    others: dict[str, dict[int, float]] = {}
     for each in of_model(found, model):
-        same_class = asked.all_classes or each.precision is asked.precision
-        if each.turn.engine == ours or (same_class and not each.turn.engine.startswith(OURS)):
-            by_engine.setdefault(each.turn.engine, {})
-    for engine in by_engine:
-        by_engine[engine] = values(found, model, engine, asked.workload, figure)
-    mine = by_engine.pop(ours, {})
-    medians = {
-        name: statistics.median(known.values()) for name, known in by_engine.items() if known
-    }
-    if not mine or not medians:
+        engine, is_ours = each.turn.engine, each.turn.engine.startswith(OURS)
+        if each.precision is asked.precision or (asked.all_classes and not is_ours):
+            known = values(found, model, engine, asked.workload, figure)
+            if known:
+                (mine if is_ours else others)[engine] = known
+    if not mine or not others:
         return None
-    pick = max if figure.more_is_better else min
-    best = pick(medians, key=medians.__getitem__)
-    median = statistics.median(mine.values())
-    theirs = by_engine[best]
-    pairs = [_better(figure, mine[each], theirs[each]) for each in mine.keys() & theirs.keys()]
-    ratio = _better(figure, median, medians[best])
+    name, best = _best(figure, mine), _best(figure, others)
+    ours, theirs = mine[name], others[best]
+    medians = [statistics.median(known.values()) for known in (ours, theirs)]
+    ratio = _better(figure, *medians)
+    pairs = [_better(figure, ours[each], theirs[each]) for each in ours.keys() & theirs.keys()]
     pairs = pairs or [ratio]
     return Judged(
-        asked, median, medians[best], best, ratio, min(pairs), max(pairs), len(mine), wanted
+        asked, name, medians[0], medians[1], best, ratio, min(pairs), max(pairs), len(ours), wanted
     )
+
+
+def _best(figure: Figure, known: Mapping[str, Mapping[int, float]]) -> str:
+    """Whose median is the best."""
+    pick = max if figure.more_is_better else min
+    return pick(known, key=lambda name: statistics.median(known[name].values()))
 
 
 def values(

@@ -1,5 +1,6 @@
 """Our own engine."""
 
+import re
 import sys
 from functools import cache, partial
 
@@ -7,21 +8,26 @@ from e2e.peers.engine import KV_BYTES, ROOT, STEP_TOKENS, THREADS, Engine, Preci
 from e2e.peers.environments import run
 from e2e.peers.models import RandomModel
 
-OURS, OURS_INT8 = "ours", "ours-int8"
+OURS = "ours"
+"""And how the names of its other configurations begin."""
 _SERVE = (sys.executable, "-m", "plimsoll_runtime.cli", "serve")
 _QUANTIZATION = "--quantization"
+_KINDS = ("int8", "int8-weight-only")
 
 
 def engines() -> list[Engine]:
-    """In bf16 and with 8-bit weights."""
+    """In bf16 and with 8-bit weights, with activations in 8 bits too and without."""
     return [
         Engine(OURS, "", partial(_start, ())),
-        Engine(
-            OURS_INT8,
-            "",
-            partial(_start, (f"{_QUANTIZATION}=int8",)),
-            Precision.INT8,
-            missing=_no_quantization,
+        *(
+            Engine(
+                f"{OURS}-{kind}",
+                "",
+                partial(_start, (f"{_QUANTIZATION}={kind}",)),
+                Precision.INT8,
+                missing=partial(_lacks, kind),
+            )
+            for kind in _KINDS
         ),
     ]
 
@@ -33,8 +39,16 @@ def _start(options: tuple[str, ...], model: RandomModel, port: int, size: Size) 
     return Start((*command, f"--max-model-len={size.context}", *options), note=" ".join(options))
 
 
+def _lacks(kind: str) -> str:
+    return "" if kind in kinds(_help()) else f"`plimsoll serve` has no {_QUANTIZATION} {kind}"
+
+
 @cache
-def _no_quantization() -> str:
-    if _QUANTIZATION in run(*_SERVE, "--help", folder=ROOT):
-        return ""
-    return f"`plimsoll serve` has no {_QUANTIZATION} yet"
+def _help() -> str:
+    return run(*_SERVE, "--help", folder=ROOT)
+
+
+def kinds(text: str) -> set[str]:
+    """Of quantization, by the help of `plimsoll serve`."""
+    found = re.search(rf"{_QUANTIZATION}\s+{{([^}}]*)}}", text)
+    return set(re.split(r",\s*", found[1])) if found else set()

@@ -96,9 +96,9 @@ def _judgement(judged: Judged) -> str:
     write = _writer(FIGURE[judged.asked.figure])
     return (
         f"| {judged.asked.workload} {judged.asked.figure} | {judged.asked.precision} | "
-        f"{write(judged.ours)} | {write(judged.other)} {judged.best} | **{judged.ratio:.2f}×** | "
-        f"{judged.low:.2f}–{judged.high:.2f}, {judged.rounds} | {_wanted(judged.wanted)} | "
-        f"{_verdict(judged)} |"
+        f"{write(judged.ours)} {judged.name} | {write(judged.other)} {judged.best} | "
+        f"**{judged.ratio:.2f}×** | {judged.low:.2f}–{judged.high:.2f}, {judged.rounds} | "
+        f"{_wanted(judged.wanted)} | {_verdict(judged)} |"
     )
 
 

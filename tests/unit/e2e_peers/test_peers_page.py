@@ -65,6 +65,16 @@ def test_ours_is_set_against_the_best_of_the_others_in_its_class() -> None:
     assert judge(asked, "135m", [each for each in found if each.turn.engine == "ours"]) is None
 
 
+def test_ours_has_its_best_configuration_too() -> None:
+    found = [
+        measured(name, gap, precision=Precision.INT8)
+        for name, gap in (("ours-int8", 0.02), ("ours-int8-weight-only", 0.01), ("q8_0", 0.015))
+    ]
+    judged = judge(Asked("W1", "TPOT p50", {"135m": 1.4}, Precision.INT8), "135m", found)
+    assert judged is not None
+    assert (judged.name, judged.best) == ("ours-int8-weight-only", "q8_0")
+
+
 @pytest.mark.parametrize(("gap", "holds"), [(0.0100, True), (0.0113, True), (0.0118, False)])
 def test_level_is_what_differs_by_less_than_means_anything(gap: float, holds: bool) -> None:
     asked = Asked("W1", "TPOT p50", {"135m": LEVEL})
@@ -99,7 +109,7 @@ def test_the_page_says_what_was_asked_and_what_came_out() -> None:
     )
     text = page(found, {"cpu": "A", "cores": "2"})
     assert (
-        "| W1 TPOT p50 | bf16 | 10ms | 15ms fast | **1.50×** | 1.50–1.50, 3 | 1.3× | reached |"
+        "| W1 TPOT p50 | bf16 | 10ms ours | 15ms fast | **1.50×** | 1.50–1.50, 3 | 1.3× | reached |"
     ) in text
     assert "| W3 output tokens | bf16 | – | – | – | – | 1.3× | not measured |" in text
     assert "| first token after the start | bf16 | 3s | | | | at most 5s | reached |" in text

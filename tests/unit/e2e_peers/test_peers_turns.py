@@ -13,6 +13,7 @@ from e2e.peers.engine import Engine, Precision, Start
 from e2e.peers.knee import BELOW, Knees
 from e2e.peers.measurement import Measurement, Sitting, Turn
 from e2e.peers.options import engines
+from e2e.peers.ours import kinds
 from e2e.peers.runner import Work
 from e2e.peers.turns import next_turn, turns
 from plimsoll_bench.wanted import Trace
@@ -90,6 +91,12 @@ def test_peers_are_named_with_what_they_are_sent(capsys: pytest.CaptureFixture[s
     assert found["vllm"].runs("W3")
     with pytest.raises(SystemExit, match="no engine is called x"):
         engines("x")
+
+
+def test_kinds_of_quantization_are_those_that_the_help_names() -> None:
+    usage = "[--dtype {auto,b}] [--quantization\n      {none,int8,int8-weight-only}] [--x {y}]"
+    assert kinds(usage) == {"none", "int8", "int8-weight-only"}
+    assert kinds("[--dtype {auto,int8}]") == set()
 
 
 def test_ours_counts_only_while_our_sources_are_the_same() -> None:
