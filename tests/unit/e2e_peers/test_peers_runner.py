@@ -36,6 +36,7 @@ def failing(*_: object) -> Start:
     return Start((sys.executable, "-c", "raise SystemExit('too bad')"))
 
 
+@pytest.mark.timeout(180)
 def test_a_turn_is_measured_put_to_sleep_and_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner_module, "measure", lambda _: Roofline(1.0, 2.0, 3.0))
     monkeypatch.setattr("plimsoll_bench.session.PAUSE_SECONDS", 0.0)
