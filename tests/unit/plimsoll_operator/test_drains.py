@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import drain_keeper, engine_admin, limits_keeper
+from plimsoll_operator import drain_keeper, drain_reports, engine_admin, limits_keeper
 from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.render.labels import pod_labels
 from plimsoll_operator.victims import DRAIN_SECONDS
@@ -72,6 +72,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that answers late, on a busy machine, is not what is tested here."""
     monkeypatch.setattr(engine_admin, "TIMEOUT_SECONDS", 30.0)
     monkeypatch.setattr(limits_keeper, "PROMPT_SECONDS", 30.0)
+    monkeypatch.setattr(drain_reports, "PROMPT_SECONDS", 30.0)
 
 
 @pytest.fixture
