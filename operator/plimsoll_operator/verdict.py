@@ -18,6 +18,7 @@ from plimsoll_operator.readiness import readiness
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
 from plimsoll_operator.render.labels import selector_text
+from plimsoll_operator.render.services import endpoint
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
 from plimsoll_operator.standing import ROLLED_BACK, Standing
@@ -59,7 +60,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "draining": sorted(situation.draining),
             "calibration": situation.calibration,
             "memory_reserve": reserve_after(resource, situation),
-            "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
+            "endpoint": endpoint(resource),
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if progress.exists else None,
             "rollback": previous.rollback

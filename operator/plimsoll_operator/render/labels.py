@@ -17,6 +17,8 @@ MANAGER = "plimsoll"
 _UNHASHED = frozenset({"replicas", "progressDeadlineSeconds", "strategy"})
 PORT = 8000
 ADMIN_PORT = 9090
+HTTP, HTTPS = "http", "https"
+"""Names of the API port by what it speaks: a Service's targetPort finds those pods alone."""
 
 
 def selector(name: str) -> dict[str, str]:
