@@ -79,7 +79,9 @@ class Controller:
         self._revisions = RevisionReader(store, cluster)
         maps = ConfigMaps(cluster)
         traces = TraceReader(maps.version, maps.data)
-        self._planner = PlannerService(store, maps.text, traces, settings.trial_requests)
+        self._planner = PlannerService(
+            store, maps.text, traces, settings.trial_requests, self._revisions.of_inputs
+        )
         self._autoscaler = Autoscaler(store, engines.scraper, engines.drains, self.queue.add)
         self._windows: dict[str, Seen] = {}
 

@@ -12,6 +12,7 @@ NAME_LABEL = "app.kubernetes.io/name"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 PLAN_LABEL = "plimsoll.dev/plan"
+INPUTS_LABEL = "plimsoll.dev/inputs"
 RENDERED_ANNOTATION = "plimsoll.dev/rendered"
 MANAGER = "plimsoll"
 _UNHASHED = frozenset({"replicas", "progressDeadlineSeconds", "strategy"})
