@@ -42,7 +42,7 @@ def client(port: int, trusting: ssl.SSLContext) -> openai.OpenAI:
         base_url=f"https://localhost:{port}/v1",
         api_key="none",
         max_retries=0,
-        http_client=httpx.Client(verify=trusting),
+        http_client=openai.DefaultHttpxClient(verify=trusting),
     )
 
 

@@ -53,8 +53,8 @@ EarlierPlan = Callable[[Resource, str], Awaitable[KeptPlan | None]]
 """From a resource and the hash of inputs to the plan that it had for such before, if any."""
 
 
-async def _none_earlier(resource: Resource, inputs: str) -> KeptPlan | None:
-    del resource, inputs
+async def _none_earlier(resource: Resource, inputs: str) -> KeptPlan | None:  # noqa: ARG001
+    return None
 
 
 class PlannerService:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import drain_keeper, drain_reports, engine_admin, limits_keeper
+from plimsoll_operator import drain_reports, engine_admin, limits_keeper
 from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.render.labels import pod_labels
-from plimsoll_operator.victims import DRAIN_SECONDS
+from plimsoll_operator.victims import DRAIN_SECONDS, LEASE_SECONDS
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.lifecycle import Lifecycle
@@ -164,7 +164,7 @@ async def test_an_operator_that_is_gone_for_good_takes_no_replica_away(
 ) -> None:
     edit(site.cluster, replicas=1)
     await site.look()
-    clock.now += drain_keeper.LEASE_SECONDS
+    clock.now += LEASE_SECONDS
     assert site.drains == [False, False]
 
 
