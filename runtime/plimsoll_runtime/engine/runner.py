@@ -46,7 +46,7 @@ class ModelRunner:
         self.device = device
         self._threads = threads
         self._attention = choose_attention(cache, attention_backend)
-        model.operations = choose_operations(model.norm.weight, attention_backend)
+        model.use(choose_operations(model.norm.weight, attention_backend))
         self._chooser = TokenChooser(grammars)
         self._drafter = None if proposer is None else Drafter(proposer, self._chooser.num_possible)
 
