@@ -246,7 +246,7 @@ def test_formats_that_one_engine_cannot_mix_are_named() -> None:
     assert result.plan is None
     assert result.binding_constraint == (
         "precision.kvCache BF16 with precision.weights FP32: the engine keeps its KV cache in the "
-        "format of the weights, so give both the same, or one of them Auto"
+        "format of the weights or in INT8, so give both the same, or one of them Auto"
     )
     assert any(
         item.change.startswith("precision.weights and precision.kvCache: ")
