@@ -13,6 +13,7 @@ from e2e.peers.roofline import Roofline
 from plimsoll_bench.comparison import NOISY
 from plimsoll_bench.report import rate, seconds
 from plimsoll_operator.planning.panels import COLOURS, Curve, Panel, picture
+from plimsoll_operator.planning.svg import svg
 
 _FEW = 2
 """Of all contexts and counts, each so many-th is drawn."""
@@ -150,7 +151,7 @@ def steps_plot(found: Growth) -> str:
         _panel("TPOT by sequences", "sequences at once", by_sequences),
         _panel("TPOT by context", "tokens of context", by_context),
     )
-    return picture(f"{found.engine} with {found.model}", "time of a decode step", panels)
+    return svg(picture(f"{found.engine} with {found.model}", "time of a decode step", panels))
 
 
 def rates_plot(found: Sequence[Growth]) -> str:
@@ -159,9 +160,8 @@ def rates_plot(found: Sequence[Growth]) -> str:
         each.engine: [(float(count), 1 / made) for count, made in each.rates] for each in found
     }
     panel = _panel("Time per output token of all", "requests at once", lines)
-    return picture(
-        f"Throughput with {found[0].model}", "one over output tokens per second", [panel]
-    )
+    title = f"Throughput with {found[0].model}"
+    return svg(picture(title, "one over output tokens per second", [panel]))
 
 
 def _panel(name: str, along: str, lines: dict[str, list[tuple[float, float]]]) -> Panel:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from e2e.measured import random_llama
-from e2e.peers.roofline import Roofline, best_of, measure
+from e2e.peers.roofline import Roofline, measure, median_of
 from e2e.profile.step import StepTimes, Subject
 from plimsoll_runtime.engine.child import engine_environment
 
@@ -60,7 +60,7 @@ def main() -> None:
         for sequences, context in STEPS:
             found.append(Subject(model, threads, sequences, context).times())
             rooflines.append(measure(threads))
-    roofline = best_of(rooflines)
+    roofline = median_of(rooflines)
     config = random_llama.LLAMA_135M
     text = HEADER.format(
         threads=threads,
