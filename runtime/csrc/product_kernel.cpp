@@ -51,12 +51,28 @@ struct Int8Words {
 #if defined(__AVX512VNNI__)
     const __m512i y = _mm512_loadu_si512(words);
     return (Ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(static_cast<int>(word)), y);
+#elif defined(__AVX512BW__)
+    const __m512i y = _mm512_loadu_si512(words);
+    const __m512i x = _mm512_set1_epi32(static_cast<int>(word));
+    const __m512i low = _mm512_set1_epi16(0xff);
+    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(x, low),
+                                           _mm512_srai_epi16(_mm512_slli_epi16(y, 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(x, 8), _mm512_srai_epi16(y, 8));
+    return sum + (Ints)even + (Ints)odd;
+#elif defined(__AVX2__)
+    const __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m256i x = _mm256_set1_epi32(static_cast<int>(word));
+    const __m256i low = _mm256_set1_epi16(0xff);
+    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(x, low),
+                                           _mm256_srai_epi16(_mm256_slli_epi16(y, 8), 8));
+    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(x, 8), _mm256_srai_epi16(y, 8));
+    return sum + (Ints)even + (Ints)odd;
 #else
     Ints y;
     __builtin_memcpy(&y, words, sizeof y);
     for (int i = 0; i < 4; ++i) {
       const auto x = static_cast<int32_t>(word >> (8 * i) & 0xff);
-      sum += ((y << (24 - 8 * i)) >> 24) * x;
+      sum += ((Ints)((Words)y << (24 - 8 * i)) >> 24) * x;
     }
     return sum;
 #endif

@@ -22,6 +22,7 @@ _SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
 _PACK = (_P, _P, _N, _N, _N, _I)
 _UNPACK = (_P, _P, _P, _N, _N, _I)
 _MULTIPLY = (_P, _P, _N, _N, _P, _P, _P, _N, _I, _I)
+_MULTIPLY_INT8 = (_P, _P, _N, _I, _N, _N, _P, _P, _P, _P, _N, _I, _I)
 
 
 class KernelsUnavailableError(RuntimeError):
@@ -52,6 +53,7 @@ class Kernels:
     pack: Function
     unpack: Function
     multiply: Function
+    multiply_int8: Function
 
 
 @cache
@@ -74,6 +76,7 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             pack=_typed(library.plimsoll_pack, _PACK),
             unpack=_typed(library.plimsoll_unpack, _UNPACK),
             multiply=_typed(library.plimsoll_multiply, _MULTIPLY),
+            multiply_int8=_typed(library.plimsoll_multiply_int8, _MULTIPLY_INT8),
         )
     except (OSError, AttributeError, ValueError) as error:
         raise KernelsUnavailableError(
