@@ -71,7 +71,6 @@ PLIMSOLL_API void plimsoll_unpack(uint32_t* rows, const uint32_t* panels, const 
   });
 }
 
-// `x_stride` is in words, `out_stride` in elements.
 PLIMSOLL_API void plimsoll_multiply(const plimsoll::PackedWeight* weight, const uint32_t* x,
                                     int64_t x_stride, int64_t rows, const float* x_scales,
                                     const void* bias, void* out, int64_t out_stride,

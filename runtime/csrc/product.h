@@ -68,3 +68,9 @@ ProductKernels product_kernels(Format);
 #endif
 
 }  // namespace plimsoll
+
+// y = x · Wᵀ + bias for `rows` rows. `x_stride` is in words, `out_stride` in elements.
+extern "C" void plimsoll_multiply(const plimsoll::PackedWeight* weight, const uint32_t* x,
+                                  int64_t x_stride, int64_t rows, const float* x_scales,
+                                  const void* bias, void* out, int64_t out_stride, int out_is_bf16,
+                                  int threads);

@@ -120,13 +120,23 @@ class NativeAttention:
         step.threads = torch.get_num_threads()
         self._metadata = metadata
 
+    def step_address(self, tokens: int, heads: int) -> int:
+        """Where the planned step is, for kernels that call attention themselves.
+
+        Raises ValueError when it has not as many tokens, or for heads that do not divide.
+        """
+        if tokens != self._step.num_tokens:
+            raise ValueError(f"{tokens} tokens, and the step has {self._step.num_tokens}")
+        self._check_heads(heads)
+        self._step.heads = heads
+        return self._address
+
     def forward(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `Attention.forward`. Raises ValueError for tensors that do not fit the step."""
         tokens, heads, _ = query.shape
         if not 0 <= layer < self._num_layers:
             raise ValueError(f"layer {layer} of {self._num_layers}")
-        if heads % self._kv_heads or not heads:
-            raise ValueError(f"{heads} query heads do not divide among {self._kv_heads} KV heads")
+        self._check_heads(heads)
         self._check_rows("query", query, heads)
         self._check_rows("key", key, self._kv_heads)
         self._check_rows("value", value, self._kv_heads)
@@ -146,6 +156,10 @@ class NativeAttention:
         if failed:
             raise MemoryError("no memory for the states of a split context")
         return out
+
+    def _check_heads(self, heads: int) -> None:
+        if heads % self._kv_heads or not heads:
+            raise ValueError(f"{heads} query heads do not divide among {self._kv_heads} KV heads")
 
     def _check_rows(self, name: str, x: Tensor, heads: int) -> None:
         shape = (self._step.num_tokens, heads, self._head_dim)

@@ -8,9 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# The library finds torch's OpenMP runtime, which must be in the process before.
-import torch  # noqa: F401
-
 LIBRARY = Path(__file__).with_name("libplimsoll.so")
 
 # What the functions in runtime/csrc take.
@@ -21,6 +18,8 @@ _ROTATE = (_P, _N, _P, _N, _N, _N, _I, _I)
 _SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
 _PACK = (_P, _P, _N, _N, _N, _I)
 _UNPACK = (_P, _P, _P, _N, _N, _I)
+_NORM_HEADS = (_P, _N, _P, ctypes.c_float, _N, _N, _N, _I, _I)
+_DECODE = (_P, _P, _P, _P, _P, _N, _I)
 _MULTIPLY = (_P, _P, _N, _N, _P, _P, _P, _N, _I, _I)
 _MULTIPLY_INT8 = (_P, _P, _N, _I, _N, _N, _P, _P, _P, _P, _N, _I, _I)
 
@@ -54,6 +53,8 @@ class Kernels:
     unpack: Function
     multiply: Function
     multiply_int8: Function
+    norm_heads: Function
+    decode: Function
 
 
 @cache
@@ -77,6 +78,8 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             unpack=_typed(library.plimsoll_unpack, _UNPACK),
             multiply=_typed(library.plimsoll_multiply, _MULTIPLY),
             multiply_int8=_typed(library.plimsoll_multiply_int8, _MULTIPLY_INT8),
+            norm_heads=_typed(library.plimsoll_norm_heads, _NORM_HEADS),
+            decode=_typed(library.plimsoll_decode, _DECODE, ctypes.c_int),
         )
     except (OSError, AttributeError, ValueError) as error:
         raise KernelsUnavailableError(

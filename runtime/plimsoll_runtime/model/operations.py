@@ -3,6 +3,7 @@
 Both give the same numbers but for the order of sums and, in bf16, for a last rounding.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -11,12 +12,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from plimsoll_runtime.core.attention_backend import AttentionBackend
+from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.kernels.library import (
     InstructionSet,
     Kernels,
     KernelsUnavailableError,
     load_kernels,
 )
+from plimsoll_runtime.model.decoder import LayerWeights, NativeDecoder
 from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix, why_not_packed
 from plimsoll_runtime.model.rope import rotate
 
@@ -150,6 +153,10 @@ class NativeOperations:
         if why_not_packed(weight) or self._instruction_set is InstructionSet.PORTABLE:
             return TorchMatrix(weight)
         return PackedMatrix(weight, self._kernels, self._instruction_set)
+
+    def decoder(self, config: ModelConfig, layers: Sequence[LayerWeights]) -> NativeDecoder:
+        """All layers of a model without other ranks, in one call."""
+        return NativeDecoder(self._kernels, self._how, config, layers, self._dtype)
 
     def _check(self, name: str, x: Tensor, shape: tuple[int, ...], *, whole: bool = False) -> None:
         if x.shape != shape or x.dtype != self._dtype or x.device.type != "cpu":
