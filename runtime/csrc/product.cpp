@@ -11,7 +11,6 @@ namespace {
 
 // Words that a thread takes at a time, for which waking it pays.
 constexpr int64_t kPieceWords = 16384;
-
 // Elements of rows that a thread quantizes at a time.
 constexpr int64_t kPieceElements = 16384;
 
@@ -90,8 +89,6 @@ PLIMSOLL_API void plimsoll_multiply(const plimsoll::PackedWeight* weight, const 
   });
 }
 
-// The same with an int8 weight: rows of x [rows, columns] are
-// quantized into `bytes` [rows, words of the weight] and `x_scales` [rows] before.
 PLIMSOLL_API void plimsoll_multiply_int8(const plimsoll::PackedWeight* weight, const void* x,
                                          int64_t x_stride, int x_is_bf16, int64_t rows,
                                          int64_t columns, uint32_t* bytes, float* x_scales,

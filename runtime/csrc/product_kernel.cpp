@@ -18,6 +18,15 @@ constexpr int kAhead = 16;
 
 struct Fp32Words {
   typedef Floats Sum;
+  // Numbers in a word.
+  static constexpr int kPack = 1;
+  // kLanes words of int8 numbers.
+  static void widen(uint32_t* to, const int8_t* from) {
+    Int8s numbers;
+    __builtin_memcpy(&numbers, from, sizeof numbers);
+    const Floats x = __builtin_convertvector(__builtin_convertvector(numbers, Ints), Floats);
+    __builtin_memcpy(to, &x, sizeof x);
+  }
   static Floats multiply_add(Floats sum, uint32_t word, const uint32_t* words) {
     float x;
     __builtin_memcpy(&x, &word, sizeof x);
@@ -29,6 +38,24 @@ struct Fp32Words {
 
 struct Bf16Words {
   typedef Floats Sum;
+  static constexpr int kPack = 2;
+  // All int8 numbers are exact in bf16.
+  static void widen(uint32_t* to, const int8_t* from) {
+#if defined(__AVX512BF16__)
+    const auto* half = reinterpret_cast<const __m128i*>(from);
+    const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(half)));
+    const __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(half + 1)));
+    _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+#else
+    Bf16s pairs;
+    __builtin_memcpy(&pairs, from, sizeof pairs);
+    const Words both = __builtin_convertvector(pairs, Words);
+    const Ints low = (Ints)(both << 24) >> 24, high = (Ints)(both << 16) >> 24;
+    const Words words = (Words)__builtin_convertvector(low, Floats) >> 16 |
+                        ((Words)__builtin_convertvector(high, Floats) & 0xffff0000u);
+    __builtin_memcpy(to, &words, sizeof words);
+#endif
+  }
   static Floats multiply_add(Floats sum, uint32_t word, const uint32_t* words) {
 #if defined(__AVX512BF16__)
     const __m512i x = _mm512_set1_epi32(static_cast<int>(word));
@@ -76,6 +103,22 @@ struct Int8Words {
     }
     return sum;
 #endif
+  }
+};
+
+// A weight's words as they are multiplied with: as they lie in memory.
+struct AsTheyAre {
+  static const uint32_t* words(const uint32_t* panels, int64_t at, int) { return panels + at; }
+};
+
+// Or made of int8, into a part of a panel that stays in the first cache.
+template <class Compute>
+struct Widened {
+  static const uint32_t* words(const uint32_t* panels, int64_t at, int count) {
+    alignas(64) static thread_local uint32_t part[kPartWords * kPanel];
+    const int8_t* from = reinterpret_cast<const int8_t*>(panels) + at * Compute::kPack;
+    for (int i = 0; i < count; i += kLanes) Compute::widen(part + i, from + i * Compute::kPack);
+    return part;
   }
 };
 
@@ -138,8 +181,9 @@ void write_row(const Product& product, int64_t panel, int64_t row, const uint32_
   float values[kPanel];
   for (int column = 0; column < kPanel; column += kLanes) {
     Floats x;
-    if (weight.scales == nullptr) {
+    if (weight.totals == nullptr) {
       __builtin_memcpy(&x, sums + column, sizeof x);
+      if (weight.scales != nullptr) x *= load(weight.scales + first + column);
     } else {
       Ints total, sum;
       __builtin_memcpy(&sum, sums + column, sizeof sum);
@@ -171,17 +215,18 @@ void write_row(const Product& product, int64_t panel, int64_t row, const uint32_
   }
 }
 
-template <class Compute>
+template <class Compute, class Weights = AsTheyAre>
 void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end) {
   alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
   const int64_t words = product.weight->words;
-  const uint32_t* weights = product.weight->panels + panel * words * kPanel;
   for (int64_t word = 0; word < words; word += kPartWords) {
     const int part = static_cast<int>(words - word < kPartWords ? words - word : kPartWords);
+    const uint32_t* weights =
+        Weights::words(product.weight->panels, (panel * words + word) * kPanel, part * kPanel);
     for (int64_t row = begin; row < end; row += kTile) {
       const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
       add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride,
-                                 weights + word * kPanel, part, sums + (row - begin) * kPanel,
+                                 weights, part, sums + (row - begin) * kPanel,
                                  word == 0);
     }
   }
@@ -201,6 +246,8 @@ ProductKernels product_kernels(Format format) {
   switch (format) {
     case kFp32: return {multiply<Fp32Words>};
     case kBf16: return {multiply<Bf16Words>};
+    case kBf16ByInt8: return {multiply<Bf16Words, Widened<Bf16Words>>};
+    case kFp32ByInt8: return {multiply<Fp32Words, Widened<Fp32Words>>};
     default: return {multiply<Int8Words>};
   }
 }

@@ -11,6 +11,7 @@ from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import shard_config
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.engine.drafting import Drafting
 from plimsoll_runtime.engine.engine import Engine
@@ -52,6 +53,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
     shard = shard_config(config, size)
     device = rank_device(choose_device(options.device), 0, size)
     dtype = choose_dtype(options.dtype, config, device)
+    quantization = choose_quantization(options, device)
     shape = choose_limits(options, config, device)
     threads = rank_threads(options, device)
     drafting = Drafting(options.speculative_config, config)
@@ -72,6 +74,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             device=device,
             max_model_len=shape.max_model_len,
             group=ranks.connect(),
+            quantization=quantization,
         )
         drafting.load(dtype, device, shape.max_model_len)
         ranks.collect(Loaded)
@@ -176,6 +179,16 @@ def choose_dtype(name: str, config: ModelConfig, device: torch.device) -> torch.
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if native else torch.float32
     return torch.float32 if config.dtype == "float32" else torch.bfloat16
+
+
+def choose_quantization(options: EngineOptions, device: torch.device) -> Quantization:
+    """Raises ValueError for int8 on GPUs, where nothing multiplies with it."""
+    if options.quantization is not Quantization.NONE and device.type != "cpu":
+        raise ValueError(
+            f"quantization {options.quantization} is for CPU, and the device is {device.type}: "
+            "leave it out, or use --device cpu"
+        )
+    return options.quantization
 
 
 def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> EngineLimits:

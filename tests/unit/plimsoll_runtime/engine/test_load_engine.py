@@ -10,6 +10,7 @@ from transformers import LlamaForCausalLM as Oracle
 
 import plimsoll_runtime
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
@@ -18,6 +19,7 @@ from plimsoll_runtime.engine.loader import (
     choose_device,
     choose_dtype,
     choose_limits,
+    choose_quantization,
     fit_limits,
     load_engine,
 )
@@ -180,3 +182,13 @@ def test_the_profiling_step_reaches_the_limits(
     (output,) = seen
     assert len(output.scheduled) == 3
     assert output.num_tokens == 2 * (5 if drafts else 1) + 128
+
+
+def test_int8_weights_are_for_cpu() -> None:
+    for quantization in Quantization:
+        options = EngineOptions(quantization=quantization)
+        assert choose_quantization(options, torch.device("cpu")) is quantization
+    assert choose_quantization(EngineOptions(), torch.device("cuda")) is Quantization.NONE
+    options = EngineOptions(quantization=Quantization.INT8)
+    with pytest.raises(ValueError, match="quantization int8 is for CPU, and the device is cuda"):
+        choose_quantization(options, torch.device("cuda"))
