@@ -10,6 +10,9 @@ struct PagedStep {
   char* pages;
   int64_t layer_bytes;  // from one layer's keys to the next one's
   int64_t value_bytes;  // from a layer's keys to its values
+  float* scales;         // of pages in int8; null for others
+  int64_t layer_scales;  // as layer_bytes, in scales
+  int64_t value_scales;
   int64_t block_size;
   int64_t kv_heads;
   int64_t head_dim;
@@ -25,6 +28,7 @@ struct PagedStep {
   int32_t is_bf16;
   int32_t threads;
   int32_t instruction_set;
+  int32_t format;  // PageFormat
 };
 
 }  // namespace plimsoll

@@ -15,6 +15,7 @@ from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
 from plimsoll_operator.render.secrets import secret_mounts, secret_options
 from plimsoll_operator.resources import GPU
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 
 CPU = "cpu"
 SHUTDOWN_SECONDS = 45
@@ -29,6 +30,8 @@ RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"
 _HOST_CORES_PER_GPU = 1
 _HOST_MEMORY_PER_GPU = 4 * 2**30
 _DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
+_KV_CACHE_DTYPES = {"INT8": KVCacheDtype.INT8}
+"""Those that are not the weights'."""
 _METHODS = {SpeculationMethod.N_GRAM: "ngram", SpeculationMethod.DRAFT_MODEL: "draft_model"}
 
 
@@ -58,6 +61,8 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         "kv-cache-memory-bytes": plan.kv_cache_bytes,
         "shutdown-timeout": SHUTDOWN_SECONDS,
     }
+    if plan.precision.kv_cache in _KV_CACHE_DTYPES:
+        options["kv-cache-dtype"] = _KV_CACHE_DTYPES[plan.precision.kv_cache]
     if plan.tensor_parallel_size > 1:
         options["tensor-parallel-size"] = plan.tensor_parallel_size
     if plan.cpu_cores is not None:

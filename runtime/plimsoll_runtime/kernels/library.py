@@ -22,6 +22,8 @@ _NORM_HEADS = (_P, _N, _P, ctypes.c_float, _N, _N, _N, _I, _I)
 _DECODE = (_P, _P, _P, _P, _P, _N, _I)
 _MULTIPLY = (_P, _P, _N, _N, _P, _P, _P, _N, _I, _I)
 _MULTIPLY_INT8 = (_P, _P, _N, _I, _N, _N, _P, _P, _P, _P, _N, _I, _I)
+_SCAN = (_P, _N, _N, _N, _P, _P, _I, _I)
+_DRAW = (_P, _N, _N, _P, _N, _P, _I, _I)
 
 
 class KernelsUnavailableError(RuntimeError):
@@ -55,6 +57,8 @@ class Kernels:
     multiply_int8: Function
     norm_heads: Function
     decode: Function
+    scan: Function
+    draw: Function
 
 
 @cache
@@ -80,6 +84,8 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             multiply_int8=_typed(library.plimsoll_multiply_int8, _MULTIPLY_INT8),
             norm_heads=_typed(library.plimsoll_norm_heads, _NORM_HEADS),
             decode=_typed(library.plimsoll_decode, _DECODE, ctypes.c_int),
+            scan=_typed(library.plimsoll_scan, _SCAN),
+            draw=_typed(library.plimsoll_draw, _DRAW, ctypes.c_int),
         )
     except (OSError, AttributeError, ValueError) as error:
         raise KernelsUnavailableError(

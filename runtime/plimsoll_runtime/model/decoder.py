@@ -155,9 +155,8 @@ class NativeDecoder:
         parts = self._parts(rows)
         if len(self._quantized) < rows:
             self._quantized = torch.empty(rows, self._words + 1, dtype=torch.int32)
-        words, scales = self._quantized.view(-1).split(
-            [len(self._quantized) * self._words, len(self._quantized)]
-        )
+        count = len(self._quantized)
+        words, scales = torch.split(self._quantized.view(-1), [count * self._words, count])
         buffers = _Buffers(*(part.data_ptr() for part in (*parts, words, scales)))
         failed = self._call(
             ctypes.addressof(self._model),

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
 from plimsoll_runtime.core.quantization import Quantization
+from plimsoll_runtime.model.int8 import Int8Weight, TorchInt8Matrix
 from plimsoll_runtime.model.layer_quantizer import LayerQuantizer
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.parallel import SINGLE, Group
@@ -57,6 +59,8 @@ def load_model(  # noqa: PLR0913 - all by name
             model = LlamaForCausalLM(config, max_model_len, group)
     finally:
         torch.set_default_dtype(previous)
+    if config.compressed is not None:
+        make_compressed(model, config.compressed, dtype, device)
     parts, tied = model.checkpoint_parts(), config.tie_word_embeddings
     if quantization is Quantization.NONE:
         load_weights(parts, folder, tied=tied)
@@ -65,6 +69,19 @@ def load_model(  # noqa: PLR0913 - all by name
         quantizer = LayerQuantizer(model.quantizable(), parts, weight_only=weight_only)
         load_weights(parts, folder, tied=tied, loaded=quantizer.loaded)
     return model.eval()
+
+
+def make_compressed(
+    model: LlamaForCausalLM, compressed: CompressedTensors, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Gives the layers that are int8 in the checkpoint weights of that form, to be loaded."""
+    for layer in model.quantizable():
+        if layer is model.lm_head and (not compressed.head or layer is model.embed_tokens):
+            continue
+        shape = (layer.matrix.outputs, layer.matrix.inputs)
+        with device:
+            weight = Int8Weight(torch.zeros(shape, dtype=torch.int8), torch.ones(shape[0]))
+        layer.matrix = TorchInt8Matrix(weight, dtype, weight_only=compressed.weight_only)
 
 
 def _read(path: Path) -> dict[str, Any]:

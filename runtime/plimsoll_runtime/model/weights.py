@@ -15,6 +15,8 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # Old checkpoints carry the rotary frequencies, which follow from config.json.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
+# One number where all outputs have the same.
+SCALE = ".weight_scale"
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -96,6 +98,9 @@ def _copy(
             for name in names:
                 target = targets[name]
                 shape = file.get_slice(name).get_shape()
+                if name.endswith(SCALE) and shape in ([], [1]):
+                    target.tensor.fill_(float(file.get_tensor(name)))
+                    continue
                 if shape != target.whole_shape:
                     raise WeightsError(
                         f"{path}: {name} has shape {shape}, but config.json makes it "
@@ -103,10 +108,11 @@ def _copy(
                     )
                 if target.tensor.numel():
                     source = _read(file, name, target)
-                    if source.dtype not in FLOATS:
+                    wanted = (torch.int8,) if target.tensor.dtype == torch.int8 else FLOATS
+                    if source.dtype not in wanted:
                         raise WeightsError(
-                            f"{path}: {name} has dtype {source.dtype}; quantized weights are not "
-                            "supported yet"
+                            f"{path}: {name} has dtype {source.dtype}, but config.json makes it "
+                            f"{' or '.join(map(str, wanted))}"
                         )
                     target.tensor.copy_(source)
                 loaded(name)

@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.engine import garbage
@@ -84,6 +85,13 @@ def parser() -> argparse.ArgumentParser:
         default=Quantization.NONE,
         help="what the layers' weights are made when they are loaded, on CPU: int8 with activations"
         " in int8, or int8-weight-only (%(default)s)",
+    )
+    add(
+        "--kv-cache-dtype",
+        type=KVCacheDtype,
+        choices=list(KVCacheDtype),
+        default=KVCacheDtype.AUTO,
+        help="type of the KV cache, if another than of the weights; int8 is for CPU (%(default)s)",
     )
     add("--device", choices=DEVICES, default="auto", help="where the model runs")
     add("--max-model-len", type=int, metavar="N", help="most tokens of prompt and answer together")
@@ -287,6 +295,7 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             long_prefill_token_threshold=arguments.long_prefill_token_threshold,
             enable_prefix_caching=arguments.enable_prefix_caching,
             kv_cache_memory_bytes=arguments.kv_cache_memory_bytes,
+            kv_cache_dtype=arguments.kv_cache_dtype,
             block_size=arguments.block_size,
             gpu_memory_utilization=arguments.gpu_memory_utilization,
             tensor_parallel_size=arguments.tensor_parallel_size,

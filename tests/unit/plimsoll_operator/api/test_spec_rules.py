@@ -30,6 +30,8 @@ TRACE = {"configMapKeyRef": {"name": "traffic"}}
         {"model": TINY, "precision": {"weights": "FP32"}},
         {"model": TINY, "precision": {"kvCache": "FP32"}},
         {"model": TINY, "precision": {"weights": "BF16", "kvCache": "Auto"}},
+        {"model": TINY, "precision": {"weights": "BF16", "kvCache": "INT8"}},
+        {"model": TINY, "precision": {"kvCache": "INT8"}},
         {"model": TINY, "precision": {"weights": "BF16", "kvCache": "BF16"}},
         {"model": TINY, "precision": {"weights": "FP8", "kvCache": "BF16"}},
         {"model": TINY, "pin": {"pipelineParallelSize": 2}},
@@ -154,12 +156,12 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
         (
             {"model": TINY, "precision": {"weights": "BF16", "kvCache": "FP32"}},
             "spec.precision.kvCache",
-            "'FP32': kvCache must be Auto or the same as weights",
+            "'FP32': kvCache must be Auto, INT8 or the same as weights",
         ),
         (
             {"model": TINY, "precision": {"weights": "FP32", "kvCache": "BF16"}},
             "spec.precision.kvCache",
-            "'BF16': kvCache must be Auto or the same as weights",
+            "'BF16': kvCache must be Auto, INT8 or the same as weights",
         ),
         ({"model": {}}, "spec.model.source", "is required"),
         ({"model": {**TINY, "sourze": 1}}, "spec.model.sourze", "unknown field"),

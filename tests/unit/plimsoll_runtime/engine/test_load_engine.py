@@ -10,6 +10,8 @@ from transformers import LlamaForCausalLM as Oracle
 
 import plimsoll_runtime
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
@@ -18,6 +20,7 @@ from plimsoll_runtime.engine.loader import (
     StepLimits,
     choose_device,
     choose_dtype,
+    choose_kv_cache_dtype,
     choose_limits,
     choose_quantization,
     fit_limits,
@@ -42,6 +45,26 @@ def test_the_cache_is_as_large_as_its_bytes(oracle_and_folder: tuple[Oracle, Pat
     assert engine.limits.num_blocks == 20
     assert engine.limits.max_model_len == 128
     assert engine.model_config == read_model_config(folder)
+
+
+def test_int8_holds_more_in_the_same_bytes(oracle_and_folder: tuple[Oracle, Path]) -> None:
+    folder = oracle_and_folder[1]
+    block = bytes_per_block(read_model_config(folder), 16, torch.float32)
+    options = EngineOptions(
+        dtype="float32",
+        device="cpu",
+        kv_cache_dtype=KVCacheDtype.INT8,
+        kv_cache_memory_bytes=3 * block,
+    )
+    # Heads of 8 numbers: 32 bytes, and 12 with their scale.
+    assert load_engine(folder, options).limits.num_blocks == 8
+
+
+def test_int8_is_for_cpu() -> None:
+    options = EngineOptions(kv_cache_dtype=KVCacheDtype.INT8)
+    assert choose_kv_cache_dtype(options, CPU) is KVCacheDtype.INT8
+    with pytest.raises(ValueError, match="int8 is for CPU, and the device is cuda"):
+        choose_kv_cache_dtype(options, torch.device("cuda"))
 
 
 def test_an_open_length_becomes_what_the_cache_holds() -> None:
@@ -184,11 +207,19 @@ def test_the_profiling_step_reaches_the_limits(
     assert output.num_tokens == 2 * (5 if drafts else 1) + 128
 
 
-def test_int8_weights_are_for_cpu() -> None:
+def test_int8_weights_are_for_cpu_and_made_once() -> None:
+    config = read_model_config(TINY)
+    cuda = torch.device("cuda")
     for quantization in Quantization:
         options = EngineOptions(quantization=quantization)
-        assert choose_quantization(options, torch.device("cpu")) is quantization
-    assert choose_quantization(EngineOptions(), torch.device("cuda")) is Quantization.NONE
+        assert choose_quantization(options, config, CPU) is quantization
+    assert choose_quantization(EngineOptions(), config, cuda) is Quantization.NONE
     options = EngineOptions(quantization=Quantization.INT8)
     with pytest.raises(ValueError, match="quantization int8 is for CPU, and the device is cuda"):
-        choose_quantization(options, torch.device("cuda"))
+        choose_quantization(options, config, cuda)
+    quantized = dataclasses.replace(config, compressed=CompressedTensors(False, True))
+    assert choose_quantization(EngineOptions(), quantized, CPU) is Quantization.NONE
+    with pytest.raises(ValueError, match="this one is in int8 already"):
+        choose_quantization(options, quantized, CPU)
+    with pytest.raises(ValueError, match="this checkpoint's int8 is for CPU"):
+        choose_quantization(EngineOptions(), quantized, cuda)

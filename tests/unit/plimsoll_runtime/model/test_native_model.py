@@ -153,7 +153,6 @@ def test_int8_is_near_the_model_and_nearest_to_itself_in_torch(
     in_torch = subject.logits(sequences(), lambda: 9)
     size = torch.cat(exact).std()
     error = torch.cat(ours) - torch.cat(exact)
-    print("RATIO", error.std() / size, (torch.cat(ours) - torch.cat(in_torch)).std() / error.std())
     assert 1e-5 * size < error.std() < 0.2 * size
     # One that is rounded to another number moves a few logits a little.
     assert (torch.cat(ours) - torch.cat(in_torch)).std() < error.std() / 4
