@@ -117,7 +117,10 @@ struct Widened {
   static const uint32_t* words(const uint32_t* panels, int64_t at, int count) {
     alignas(64) static thread_local uint32_t part[kPartWords * kPanel];
     const int8_t* from = reinterpret_cast<const int8_t*>(panels) + at * Compute::kPack;
-    for (int i = 0; i < count; i += kLanes) Compute::widen(part + i, from + i * Compute::kPack);
+    for (int i = 0; i < count; i += kLanes) {
+      __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
+      Compute::widen(part + i, from + i * Compute::kPack);
+    }
     return part;
   }
 };

@@ -24,7 +24,7 @@ from plimsoll_operator.api.formats import (
     SOURCE,
 )
 from plimsoll_operator.api.schedule import Schedule
-from plimsoll_operator.api.secrets import Authentication, Cache, TokenSource
+from plimsoll_operator.api.secrets import Authentication, Cache, Tls, TokenSource
 from plimsoll_operator.api.template import PodTemplate
 from plimsoll_operator.api.workload import Workload
 
@@ -333,6 +333,9 @@ class LLMDeploymentSpec(ApiModel):
     )
     authentication: Authentication | None = Field(
         default=None, description="What clients of the engines' API must show. Absent: nothing."
+    )
+    tls: Tls | None = Field(
+        default=None, description="How the engines' API speaks TLS. Absent: it is plain HTTP."
     )
     revision_history_limit: int = Field(
         default=10,

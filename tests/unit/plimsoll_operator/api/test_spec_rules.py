@@ -46,6 +46,16 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
     [
         ({"model": TINY, "scaling": {"minReplicas": 3}}, "spec.scaling.maxReplicas", "1: "),
         (
+            {"model": TINY, "workload": {"requestsPerSecond": 4.5}},
+            "spec.workload.requestsPerSecond",
+            '4.5: must be text: put it in quotes, "4.5"',
+        ),
+        (
+            {"model": TINY, "slo": {"timeToFirstToken": {"p95": 800}}},
+            "spec.slo.timeToFirstToken.p95",
+            '800: must be text: put it in quotes, "800", with its unit if it has one, such as',
+        ),
+        (
             {"model": TINY, "workload": {"promptTokens": {"mean": 20, "p95": 10}}},
             "spec.workload.promptTokens.p95",
             "10: p95 must be at least mean",
