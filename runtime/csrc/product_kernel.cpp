@@ -20,6 +20,8 @@ struct Fp32Words {
   typedef Floats Sum;
   // Numbers in a word.
   static constexpr int kPack = 1;
+  // Of memory, in words, that kLanes words of a panel take.
+  static constexpr int kWidth = kLanes;
   // kLanes words of int8 numbers.
   static void widen(uint32_t* to, const int8_t* from) {
     Int8s numbers;
@@ -39,6 +41,7 @@ struct Fp32Words {
 struct Bf16Words {
   typedef Floats Sum;
   static constexpr int kPack = 2;
+  static constexpr int kWidth = kLanes;
   // All int8 numbers are exact in bf16.
   static void widen(uint32_t* to, const int8_t* from) {
 #if defined(__AVX512BF16__)
@@ -74,6 +77,7 @@ struct Bf16Words {
 // Rows' bytes are unsigned, the panel's signed, as the instruction for it wants them.
 struct Int8Words {
   typedef Ints Sum;
+  static constexpr int kWidth = kLanes;
   static Ints multiply_add(Ints sum, uint32_t word, const uint32_t* words) {
 #if defined(__AVX512VNNI__)
     const __m512i y = _mm512_loadu_si512(words);
@@ -106,22 +110,15 @@ struct Int8Words {
   }
 };
 
-// A weight's words as they are multiplied with: as they lie in memory.
-struct AsTheyAre {
-  static const uint32_t* words(const uint32_t* panels, int64_t at, int) { return panels + at; }
-};
-
-// Or made of int8, into a part of a panel that stays in the first cache.
+// The same with panels of int8, widened in registers: for as few rows as share them.
 template <class Compute>
-struct Widened {
-  static const uint32_t* words(const uint32_t* panels, int64_t at, int count) {
-    alignas(64) static thread_local uint32_t part[kPartWords * kPanel];
-    const int8_t* from = reinterpret_cast<const int8_t*>(panels) + at * Compute::kPack;
-    for (int i = 0; i < count; i += kLanes) {
-      __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
-      Compute::widen(part + i, from + i * Compute::kPack);
-    }
-    return part;
+struct Narrow {
+  typedef typename Compute::Sum Sum;
+  static constexpr int kWidth = kLanes * Compute::kPack / 4;
+  static Sum multiply_add(Sum sum, uint32_t word, const uint32_t* words) {
+    uint32_t widened[kLanes];
+    Compute::widen(widened, reinterpret_cast<const int8_t*>(words));
+    return Compute::multiply_add(sum, word, widened);
   }
 };
 
@@ -141,13 +138,15 @@ void add_part(const uint32_t* rows, int64_t row_stride, const uint32_t* panel, i
         }
       }
     }
-    const uint32_t* at = panel + column;
-    for (int i = 0; i < words; ++i, at += kPanel) {
-      __builtin_prefetch(at + kAhead * kPanel);
-      __builtin_prefetch(at + kAhead * kPanel + kPanel / 2);
+    constexpr int kRow = kPanel / kLanes * Compute::kWidth;
+    const uint32_t* at = panel + column / kLanes * Compute::kWidth;
+    for (int i = 0; i < words; ++i, at += kRow) {
+      __builtin_prefetch(at + kAhead * kRow);
+      __builtin_prefetch(at + kAhead * kRow + kRow / 2);
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
-          all[r][v] = Compute::multiply_add(all[r][v], rows[r * row_stride + i], at + v * kLanes);
+          all[r][v] = Compute::multiply_add(all[r][v], rows[r * row_stride + i],
+                                            at + v * Compute::kWidth);
         }
       }
     }
@@ -218,21 +217,8 @@ void write_row(const Product& product, int64_t panel, int64_t row, const uint32_
   }
 }
 
-template <class Compute, class Weights = AsTheyAre>
-void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end) {
-  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
-  const int64_t words = product.weight->words;
-  for (int64_t word = 0; word < words; word += kPartWords) {
-    const int part = static_cast<int>(words - word < kPartWords ? words - word : kPartWords);
-    const uint32_t* weights =
-        Weights::words(product.weight->panels, (panel * words + word) * kPanel, part * kPanel);
-    for (int64_t row = begin; row < end; row += kTile) {
-      const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
-      add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride,
-                                 weights, part, sums + (row - begin) * kPanel,
-                                 word == 0);
-    }
-  }
+void write_rows(const Product& product, int64_t panel, int64_t begin, int64_t end,
+                const uint32_t* sums) {
   for (int64_t row = begin; row < end; ++row) {
     const uint32_t* from = sums + (row - begin) * kPanel;
     if (product.out_is_bf16) {
@@ -243,14 +229,64 @@ void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end)
   }
 }
 
+// Adds the product of rows `begin` to `end` with `count` words from `word` on to their sums.
+template <class Compute>
+void add_rows(const Product& product, const uint32_t* panel, int64_t word, int count,
+              int64_t begin, int64_t end, uint32_t* sums) {
+  for (int64_t row = begin; row < end; row += kTile) {
+    const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
+    add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride, panel,
+                               count, sums + (row - begin) * kPanel, word == 0);
+  }
+}
+
+// body(word, count) for the parts of a row.
+template <class Body>
+void each_part(int64_t words, const Body& body) {
+  for (int64_t word = 0; word < words; word += kPartWords) {
+    body(word, static_cast<int>(words - word < kPartWords ? words - word : kPartWords));
+  }
+}
+
+template <class Compute>
+void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end) {
+  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
+  const int64_t words = product.weight->words;
+  constexpr int kRow = kPanel / kLanes * Compute::kWidth;
+  const uint32_t* weights = product.weight->panels + panel * words * kRow;
+  each_part(words, [&](int64_t word, int count) {
+    add_rows<Compute>(product, weights + word * kRow, word, count, begin, end, sums);
+  });
+  write_rows(product, panel, begin, end, sums);
+}
+
+// With an int8 weight. For many rows a part of a panel is widened into the first cache.
+template <class Compute>
+void multiply_widened(const Product& product, int64_t panel, int64_t begin, int64_t end) {
+  if (end - begin <= kTile) return multiply<Narrow<Compute>>(product, panel, begin, end);
+  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
+  alignas(64) static thread_local uint32_t part[kPartWords * kPanel];
+  const int64_t words = product.weight->words;
+  const auto* weights = reinterpret_cast<const int8_t*>(product.weight->panels);
+  each_part(words, [&](int64_t word, int count) {
+    const int8_t* from = weights + (panel * words + word) * kPanel * Compute::kPack;
+    for (int i = 0; i < count * kPanel; i += kLanes) {
+      __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
+      Compute::widen(part + i, from + i * Compute::kPack);
+    }
+    add_rows<Compute>(product, part, word, count, begin, end, sums);
+  });
+  write_rows(product, panel, begin, end, sums);
+}
+
 }  // namespace
 
 ProductKernels product_kernels(Format format) {
   switch (format) {
     case kFp32: return {multiply<Fp32Words>};
     case kBf16: return {multiply<Bf16Words>};
-    case kBf16ByInt8: return {multiply<Bf16Words, Widened<Bf16Words>>};
-    case kFp32ByInt8: return {multiply<Fp32Words, Widened<Fp32Words>>};
+    case kBf16ByInt8: return {multiply_widened<Bf16Words>};
+    case kFp32ByInt8: return {multiply_widened<Fp32Words>};
     default: return {multiply<Int8Words>};
   }
 }
