@@ -131,7 +131,7 @@ def test_on_cpu_products_of_several_tokens_pack_their_weights(
     prompts = max(1.0, alone**2 / 2 / beyond) if beyond else 0.0
     others = min(1.0, max(0.0, emitted - prompts)) - 1 if beyond else 0.0
     calls = 6 * 1.3e-4 * (prompts + others)
-    seconds = slower * (5e-4 + 6e-4 + 3.2e-4 * emitted + calls) + slower / faster * seconds
+    seconds = slower * (5e-4 + 6e-5 + 3.2e-4 * emitted + calls) + slower / faster * seconds
     found = step_time(facts, shape("cpu", 1, cores))(new, emitted, context, pairs)
     assert found == pytest.approx(seconds, rel=1e-9)
 
