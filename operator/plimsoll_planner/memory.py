@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from plimsoll_planner.model_facts import BYTES, ModelFacts, cached_bytes
 from plimsoll_planner.shape import Shape
+from plimsoll_runtime.core.cuda_graphs import graph_bytes
 
 BLOCK_SIZE = 16
 """Tokens in a block of KV cache; budgets are rounded to whole blocks."""
@@ -19,8 +20,6 @@ GPU_UTILISATION = 0.9
 the driver, other contexts and fragmentation."""
 GPU_RESERVE_BYTES = 3 * 2**28
 """Workspaces of matrix products and attention, and what the allocator cannot use."""
-GRAPH_BYTES_PER_LAYER = 2**23
-"""Captured graphs of all batch sizes: a quarter GiB for 32 layers, as engines log."""
 COMMUNICATION_BYTES = 3 * 2**27
 """Buffers of the collectives of one rank among several: NCCL's take 340 to 390 MiB on 2 to 8 GPUs
 (aiconfigurator's system files)."""
@@ -74,7 +73,7 @@ def reserve_bytes(facts: ModelFacts, shape: Shape) -> int:
     if shape.is_cpu:
         return CPU_RESERVE_BYTES
     stages = shape.pipeline_parallel_size
-    graphs = GRAPH_BYTES_PER_LAYER * -(-facts.layers // stages)
+    graphs = graph_bytes(-(-facts.layers // stages))
     alone = shape.tensor_parallel_size * stages == 1
     return GPU_RESERVE_BYTES + graphs + (0 if alone else COMMUNICATION_BYTES)
 

@@ -34,7 +34,8 @@ class KVCache:
     what keys and values come in and go out as: without scales the pages' own.
 
     The last block is the null block: zeros that belong to nobody. Padding reads from it, so what
-    one request left behind, even NaN, never reaches another.
+    one request left behind, even NaN, never reaches another. Only where a CUDA graph is padded with
+    whole sequences these write to it; the backends of graphs read it for such sequences alone.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from plimsoll_runtime.core.attention_backend import AttentionBackend
+from plimsoll_runtime.core.cuda_graphs import CudaGraphs
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
@@ -40,6 +41,7 @@ class EngineOptions:
     seed: int = 0
     threads: int | None = None
     attention_backend: AttentionBackend = AttentionBackend.AUTO
+    cuda_graphs: CudaGraphs = CudaGraphs.AUTO
     scheduling_policy: SchedulingPolicy = SchedulingPolicy.FAIR
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
     speculative_config: SpeculativeConfig | None = None

@@ -1,5 +1,7 @@
 """Runs the model for a step of the scheduler, on CPU or CUDA."""
 
+import logging
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.core.step import PromptTargets, ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
+from plimsoll_runtime.engine.decode_graphs import DecodeGraphs
 from plimsoll_runtime.engine.drafts import Drafter, Proposer
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.native_sampler import choose_sampler
@@ -21,6 +24,8 @@ from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.scoring import Scores, head_chunks, score_prompts, target_rows
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.operations import choose_operations
+
+logger = logging.getLogger(__name__)
 
 
 class ModelRunner:
@@ -47,6 +52,7 @@ class ModelRunner:
         self.device = device
         self._threads = threads
         self._attention = choose_attention(cache, attention_backend)
+        self._graphs: DecodeGraphs | None = None
         model.use(choose_operations(model.norm.weight, attention_backend))
         self.sampler = choose_sampler(device, attention_backend)
         self._chooser = TokenChooser(grammars, self.sampler)
@@ -54,8 +60,22 @@ class ModelRunner:
 
     @property
     def attention_path(self) -> str:
-        """How attention is computed, for people."""
-        return describe(self._attention)
+        """How attention is computed, for people, and what CUDA graphs there are."""
+        path = describe(self._attention)
+        return path if self._graphs is None else f"{path}, {self._graphs.description}"
+
+    @torch.inference_mode()
+    def capture(self, graphs: DecodeGraphs) -> None:
+        """Has `graphs` made, and decode steps computed by them, before requests come.
+
+        Where they cannot be made, it says so, and all steps stay as they are.
+        """
+        try:
+            graphs.capture(self._eager)
+        except Exception as error:
+            logger.warning("no CUDA graphs, steps are slower: %s", error, exc_info=True)
+        else:
+            self._graphs = graphs
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:
@@ -101,20 +121,29 @@ class ModelRunner:
         return logits, scores, pool_prompts(hidden, items, model.norm)
 
     def forward(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Hidden states `[T, hidden]` and logits `[sample_rows, vocab]` fp32."""
+        """Hidden states `[T, hidden]` and logits `[sample_rows, vocab]` fp32.
+
+        The hidden states are good until the next step.
+        """
+        hidden = None if self._graphs is None else self._graphs.run(step)
+        if hidden is None:
+            hidden = self._eager(step)
+        rows = torch.tensor(step.sample_rows, dtype=torch.int64).to(self.device)
+        return hidden, self.model.logits(hidden.index_select(0, rows))
+
+    def _eager(self, step: Step) -> Tensor:
+        """Hidden states `[T, hidden]`, without a graph."""
         cache = self.cache
         metadata = build_metadata(step.spans, cache.block_size, cache.num_blocks, self.device)
         self._attention.plan(metadata)
         positions: list[int] = []
         for span in step.spans:
             positions += range(span.start, span.start + span.query_len)
-        hidden = self.model.hidden_states(
+        return self.model.hidden_states(
             torch.tensor(step.token_ids).to(self.device),
             torch.tensor(positions).to(self.device),
             self._attention,
         )
-        rows = torch.tensor(step.sample_rows, dtype=torch.int64).to(self.device)
-        return hidden, self.model.logits(hidden.index_select(0, rows))
 
     def warm_up(self) -> None:
         """A prompt and a decode, in a block that nobody holds yet."""

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.attention_backend import AttentionBackend
+from plimsoll_runtime.core.cuda_graphs import CudaGraphs
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.quantization import Quantization
@@ -179,6 +180,13 @@ def parser() -> argparse.ArgumentParser:
         help="C++ kernels for CPU, a Triton kernel for GPUs, plain torch, or what is best known to "
         "work (%(default)s)",
     )
+    add(
+        "--cuda-graphs",
+        type=CudaGraphs,
+        choices=list(CudaGraphs),
+        default=CudaGraphs.AUTO,
+        help="decode steps in one launch each, with the Triton kernel (%(default)s)",
+    )
     return result
 
 
@@ -320,6 +328,7 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             seed=arguments.seed,
             threads=arguments.threads,
             attention_backend=arguments.attention_backend,
+            cuda_graphs=arguments.cuda_graphs,
             scheduling_policy=arguments.scheduling_policy,
             tenant_weights=dict(arguments.tenant_weight),
             speculative_config=with_draft_folder(arguments.speculative_config),

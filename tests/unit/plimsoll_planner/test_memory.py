@@ -12,7 +12,6 @@ from plimsoll_planner.memory import (
     COMMUNICATION_BYTES,
     CPU_RESERVE_BYTES,
     GPU_RESERVE_BYTES,
-    GRAPH_BYTES_PER_LAYER,
     activation_bytes,
     block_bytes,
     reserve_bytes,
@@ -24,6 +23,7 @@ from plimsoll_planner.memory import (
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan
 from plimsoll_planner.shape import Shape
+from plimsoll_runtime.core.cuda_graphs import graph_bytes
 from tests.unit.plimsoll_planner import models, published
 from tests.unit.plimsoll_planner.models import CPU_NODE, H200_NODE, request_for
 
@@ -51,7 +51,7 @@ def test_parts_sum_up() -> None:
     memory = with_kv_cache(without_kv_cache(FACTS, gpu(), 2048, 64), block_bytes(FACTS, gpu()), 10)
     assert memory.total == memory.weights + memory.activations + memory.reserve + memory.kv_cache
     assert memory.weights == 2 * FACTS.parameters
-    assert memory.reserve == GPU_RESERVE_BYTES + 32 * GRAPH_BYTES_PER_LAYER
+    assert memory.reserve == GPU_RESERVE_BYTES + graph_bytes(32)
     assert memory.kv_cache == 10 * BLOCK_SIZE * 128 * 1024
     assert memory.kv_cache_tokens == 160
 
@@ -71,7 +71,7 @@ def test_stages_share_weights_cache_and_graphs() -> None:
     )
     assert block_bytes(FACTS, two) == block_bytes(FACTS, one) / 2
     fewer = reserve_bytes(FACTS, one) - reserve_bytes(FACTS, two)
-    assert fewer == 16 * GRAPH_BYTES_PER_LAYER
+    assert fewer == graph_bytes(16)
 
 
 def test_a_window_bounds_what_long_sequences_keep() -> None:
