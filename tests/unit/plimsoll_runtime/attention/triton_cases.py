@@ -1,5 +1,5 @@
 """The Triton kernel against paged attention in torch, run by Triton's interpreter, in fp32: it does
-not know how to multiply bf16.
+not know how to multiply bf16. Then graphs of a model that attends by it.
 
 A program of its own: whether Triton interprets is settled when it is imported.
 """
@@ -12,6 +12,7 @@ import torch
 from plimsoll_runtime.attention.metadata import build_metadata
 from plimsoll_runtime.attention.triton_paged import TritonAttention
 from tests.unit.plimsoll_runtime.attention.test_native_attention import CPU, LAYER, Case, Step
+from tests.unit.plimsoll_runtime.engine.triton_graphs import check_graphs
 
 EDGES = (
     Case(((0, 1),), kv_heads=1, group=1, head_dim=8),
@@ -44,3 +45,4 @@ def check(case: Case) -> None:
 if __name__ == "__main__":
     for each in (*EDGES, *map(drawn, range(int(sys.argv[1])))):
         check(each)
+    check_graphs()

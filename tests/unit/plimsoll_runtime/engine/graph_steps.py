@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.runner import ModelRunner
@@ -69,10 +68,6 @@ class Traffic:
         )
         with torch.inference_mode():
             return self.plain.forward(step)[1], self.graphed.forward(step)[1]
-
-
-def copy_of(cache: KVCache) -> KVCache:
-    return KVCache(cache.pages.clone())
 
 
 class Again:

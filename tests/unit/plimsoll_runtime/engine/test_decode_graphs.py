@@ -17,17 +17,18 @@ from plimsoll_runtime.attention.metadata import AttentionMetadata, SequenceSpan
 from plimsoll_runtime.attention.native import NativeAttention
 from plimsoll_runtime.core.cuda_graphs import batch_sizes, graph_bytes
 from plimsoll_runtime.core.limits import EngineLimits
-from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.engine.decode_graphs import (
     CAPTURE_SECONDS,
     DecodeGraphs,
     StaticInputs,
     probe,
 )
+from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.runner import ModelRunner
 from plimsoll_runtime.kernels.library import KernelsUnavailableError, load_kernels
 from tests.unit.plimsoll_runtime.engine.graph_steps import Again, Traffic
+from tests.unit.plimsoll_runtime.engine.test_engine import prompts, request, submit
 
 LIMITS = EngineLimits(12, 64, 64, 100, 4)
 MakeRunner = Callable[..., ModelRunner]
@@ -97,33 +98,22 @@ def test_what_a_graph_gave_stays_out_of_the_next_step(make_runner: MakeRunner) -
 
 
 def test_an_engine_says_the_same_with_graphs(
-    make_engine: Callable[..., object], greedy: Callable[[list[int], int], list[int]]
+    make_engine: Callable[..., Engine], greedy: Callable[[list[int], int], list[int]]
 ) -> None:
-    """With prompts among decodes, preemption and a cache that is shared."""
+    """With prompts among decodes, and preemption."""
     recorder = Again()
 
     def with_graphs(runner: ModelRunner) -> ModelRunner:
-        runner.capture(graphs_of(runner, batch_sizes(8), recorder))
+        runner.capture(graphs_of(runner, batch_sizes(6), recorder))
         return runner
 
-    engine = make_engine(runner=with_graphs, seqs=8, tokens=24, blocks=40)
-    engine.start()  # type: ignore[attr-defined]
-    rng = random.Random(4)
-    prompts = [[rng.randrange(2, 97) for _ in range(rng.randint(1, 20))] for _ in range(12)]
-    results: dict[str, list[int]] = {str(i): [] for i in range(len(prompts))}
-    done = dict.fromkeys(results, False)
-
-    def on_output(output: RequestOutput) -> None:
-        results[output.request_id].extend(output.token_ids)
-        done[output.request_id] = output.finish_reason is not None
-
+    engine = make_engine(runner=with_graphs, seqs=6, tokens=9, blocks=24)
+    work = [request(f"r{i}", prompt, 20) for i, prompt in enumerate(prompts(12))]
     before = recorder.replays
-    for number, prompt in enumerate(prompts):
-        sampling = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
-        engine.submit(Request(str(number), prompt, sampling), on_output)  # type: ignore[attr-defined]
-    while not all(done.values()):
-        pass
-    assert [results[str(i)] for i in range(len(prompts))] == [greedy(p, 12) for p in prompts]
+    collectors = submit(engine, *work)
+    engine.start()
+    for item, collector in zip(work, collectors, strict=True):
+        assert collector.wait()[0] == greedy(item.prompt_token_ids, 20)
     assert recorder.replays > before + 10
 
 
