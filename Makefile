@@ -97,8 +97,11 @@ bench-growth: setup ## how our costs grow with sequences, context and load (40 m
 
 .PHONY: gpu-check
 gpu-check: setup ## on a machine with a GPU: equality on CUDA, then figures of models served in bf16
-	PLIMSOLL_EQUALITY_DEVICE=cuda PLIMSOLL_EQUALITY_REQUESTS=60 $(BIN)/pytest \
-		tests/integration/engine/test_equality.py
+	for backend in torch triton; do \
+		PLIMSOLL_EQUALITY_DEVICE=cuda PLIMSOLL_EQUALITY_BACKEND=$$backend \
+		PLIMSOLL_EQUALITY_REQUESTS=60 $(BIN)/pytest tests/integration/engine/test_equality.py \
+		|| exit 1; \
+	done
 	$(PYTHON) -m e2e.gpu
 
 .PHONY: test

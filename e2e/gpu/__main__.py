@@ -1,4 +1,5 @@
-"""`python -m e2e.gpu`: serves random models in bfloat16 on a device, and says what clients see.
+"""`python -m e2e.gpu`: serves random models in bfloat16 on a device, by torch and by the Triton
+kernel without and with CUDA graphs, and says what clients see; first, whether tokens are the same.
 
 Needs no network and no installation: `PYTHONPATH=operator:runtime:. python -m e2e.gpu` in a
 checkout does. Weights are random, so answers mean nothing; speed and memory are those of trained
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from e2e.gpu.same_tokens import differences
 from e2e.gpu.serving import Served, command_of
 from e2e.measured import random_llama
 
@@ -42,10 +44,19 @@ LLAMA_8B: dict[str, Any] = {
 }
 MODELS = {"135m": random_llama.LLAMA_135M, "1b": LLAMA_1B, "8b": LLAMA_8B}
 WORKLOADS = "W1,W2,W3,W4"
+VARIANTS = {
+    "cuda": {
+        "torch": ["--attention-backend=torch"],
+        "triton": ["--attention-backend=triton", "--cuda-graphs=off"],
+        "graphs": ["--attention-backend=triton", "--cuda-graphs=auto"],
+    },
+    "cpu": {"torch": ["--attention-backend=torch"], "native": ["--attention-backend=native"]},
+}
+"""Options of the server, by device and name."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0 when every model served every request."""
+    """Exit code 0 when all variants said the same tokens, and every model served every request."""
     parser = argparse.ArgumentParser(prog="python -m e2e.gpu", description=__doc__)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--models", default=",".join(MODELS), help="of %(default)s")
@@ -58,20 +69,32 @@ def main(argv: Sequence[str]) -> int:
         print("there is no CUDA device that torch sees: nothing was checked", file=sys.stderr)
         return 1
     print(json.dumps(versions(given.device)), flush=True)
+    variants = VARIANTS[given.device]
     failed = 0
-    for name in given.models.split(","):
+    for number, name in enumerate(given.models.split(",")):
         with tempfile.TemporaryDirectory(prefix="plimsoll-gpu-") as folder:
             source = Path(folder) / name
             random_llama.write(MODELS[name], source)
-            with Served(source, "--dtype=bfloat16", f"--device={given.device}") as served:
-                print(f"\n{name}:\n{served.said}", flush=True)
-                command = [*command_of("plimsoll_bench.command"), served.url, f"--label={name}"]
-                command += [f"--workload={given.workloads}"]
-                if given.output:
-                    given.output.mkdir(parents=True, exist_ok=True)
-                    command += [f"--save={given.output / name}.json"]
-                failed |= subprocess.call(command)
+            if number == 0:
+                wrong = differences(source, given.device, variants)
+                print("\n".join(wrong or [f"{name}: the same tokens by {', '.join(variants)}"]))
+                failed |= bool(wrong)
+            for variant, options in variants.items():
+                failed |= _bench(source, variant, options, given)
     return failed
+
+
+def _bench(source: Path, variant: str, options: Sequence[str], given: argparse.Namespace) -> int:
+    """Exit code of `plimsoll bench`."""
+    label = f"{source.name}-{variant}"
+    with Served(source, "--dtype=bfloat16", f"--device={given.device}", *options) as served:
+        print(f"\n{label}:\n{served.said}", flush=True)
+        command = [*command_of("plimsoll_bench.command"), served.url, f"--label={label}"]
+        command += [f"--workload={given.workloads}"]
+        if given.output:
+            given.output.mkdir(parents=True, exist_ok=True)
+            command += [f"--save={given.output / label}.json"]
+        return subprocess.call(command)
 
 
 def versions(device: str) -> dict[str, str | int]:

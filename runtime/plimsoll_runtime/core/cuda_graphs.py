@@ -12,6 +12,8 @@ LARGEST = 512
 """Above it the products of a step take longer than launching them."""
 GRAPH_BYTES_PER_LAYER = 2**23
 """What graphs of all batch sizes may take: a quarter GiB for 32 layers, as engines log."""
+WORKSPACE_BYTES = 2**26
+"""Of matrix products on the stream that captures; plans have them among other workspaces."""
 
 
 class CudaGraphs(StrEnum):

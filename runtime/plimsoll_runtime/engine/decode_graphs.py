@@ -17,7 +17,7 @@ from torch import Tensor
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import AttentionMetadata, SequenceSpan, build_metadata
 from plimsoll_runtime.attention.paged import Attention
-from plimsoll_runtime.core.cuda_graphs import graph_bytes, graph_size
+from plimsoll_runtime.core.cuda_graphs import WORKSPACE_BYTES, graph_bytes, graph_size
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 
@@ -135,7 +135,7 @@ class DecodeGraphs:
         capture raises, and stops early when time or memory is used up.
         """
         started = clock()
-        budget = graph_bytes(self._model.config.num_layers)
+        budget = graph_bytes(self._model.config.num_layers) + WORKSPACE_BYTES
         prefix = min(PREFIX_BLOCKS, self._cache.num_blocks // 2, self._last_block)
         for size in self._wanted:
             if clock() - started > CAPTURE_SECONDS or self._recorder.memory_taken() > budget:

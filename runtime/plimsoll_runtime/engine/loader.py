@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
-from plimsoll_runtime.core.cuda_graphs import graph_bytes, why_no_graphs
+from plimsoll_runtime.core.cuda_graphs import WORKSPACE_BYTES, graph_bytes, why_no_graphs
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import shard_config
@@ -247,7 +247,7 @@ def available_bytes(
     others = total - free - torch.cuda.memory_reserved(device)
     graphs = 0
     if reason_against_graphs(options, device) is None:
-        graphs = graph_bytes(model.config.num_layers)
+        graphs = graph_bytes(model.config.num_layers) + WORKSPACE_BYTES
     return int(total * options.gpu_memory_utilization) - peak - others - graphs
 
 

@@ -73,7 +73,11 @@ class ModelRunner:
         try:
             graphs.capture(self._eager)
         except Exception as error:
-            logger.warning("no CUDA graphs, steps are slower: %s", error, exc_info=True)
+            logger.warning(
+                "no CUDA graphs, so small steps take longer; --cuda-graphs off does not try: %s",
+                error,
+                exc_info=True,
+            )
         else:
             self._graphs = graphs
 
