@@ -1,4 +1,4 @@
-"""`plimsoll rollout history|undo|pause|resume|restart NAME`: the rollouts of an LLMDeployment in a cluster.
+"""`plimsoll rollout history|undo|pause|resume|restart NAME`: rollouts of an LLMDeployment.
 
 Exit codes: 0 done, 1 the cluster cannot be asked or refuses, 2 there is nothing to do it with.
 """
