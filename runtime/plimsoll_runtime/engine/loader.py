@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
 from plimsoll_runtime.core.cuda_graphs import WORKSPACE_BYTES, graph_bytes, why_no_graphs
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
+from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import shard_config
 from plimsoll_runtime.core.quantization import Quantization
@@ -23,7 +24,6 @@ from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.rank_channel import Allocate, Allocated, Budget, Loaded, Measure
 from plimsoll_runtime.engine.ranks import Ranks
 from plimsoll_runtime.engine.runner import ModelRunner
-from plimsoll_runtime.engine.step_limits import StepLimits, choose_limits, fit_limits
 from plimsoll_runtime.engine.tensor_parallel import TensorParallelRunner
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.loader import load_model, read_model_config
@@ -32,6 +32,17 @@ logger = logging.getLogger(__name__)
 
 # Without --kv-cache-memory-bytes on CPU: the rest is for activations and for others.
 CPU_MEMORY_SHARE = 0.5
+DEFAULT_MAX_NUM_SEQS = {"cpu": 32, "cuda": 256}
+DEFAULT_MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class StepLimits:
+    """The limits that do not depend on memory."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
 
 
 def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
@@ -138,12 +149,17 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
 
 def _capture(runner: ModelRunner, options: EngineOptions, max_num_seqs: int) -> str:
     """Makes CUDA graphs where there can be any. Returns how steps are computed, for people."""
-    reason = reason_against_graphs(options, runner.device)
+    reason = _why_no_graphs(options, runner.device)
     if reason is None:
         capture_graphs(runner, max_num_seqs, options.attention_backend)
     elif runner.device.type == "cuda":
         return f"{runner.attention_path}, no CUDA graphs: {reason}"
     return runner.attention_path
+
+
+def _why_no_graphs(options: EngineOptions, device: torch.device) -> str | None:
+    ranks, backend = options.tensor_parallel_size, options.attention_backend
+    return why_no_graphs(options.cuda_graphs, device.type, backend, ranks)
 
 
 def choose_device(name: str) -> torch.device:
@@ -218,6 +234,54 @@ def choose_quantization(
     return chosen
 
 
+def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> EngineLimits:
+    """Limits for a cache that may have `num_blocks` blocks.
+
+    Where the options leave it open, the longest sequence becomes what the cache holds, and the
+    cache no larger than all sequences at their longest. Raises ValueError when not even one block
+    fits or the options contradict each other.
+    """
+    size = options.block_size
+    if num_blocks < 1:
+        raise ValueError(
+            f"the KV cache's memory does not hold one block of {size} tokens: give "
+            "--kv-cache-memory-bytes more, or the machine more memory"
+        )
+    max_model_len = shape.max_model_len
+    if options.max_model_len is None:
+        max_model_len = min(max_model_len, num_blocks * size)
+    if options.kv_cache_memory_bytes is None:
+        # One block more for each sequence, so that admission's spare blocks never bind.
+        longest = -(-max_model_len // size) + 1
+        num_blocks = min(num_blocks, shape.max_num_seqs * longest)
+    return EngineLimits(
+        max_num_seqs=shape.max_num_seqs,
+        max_num_batched_tokens=shape.max_num_batched_tokens,
+        max_model_len=max_model_len,
+        num_blocks=num_blocks,
+        block_size=size,
+        enable_prefix_caching=options.enable_prefix_caching,
+        long_prefill_token_threshold=options.long_prefill_token_threshold,
+    )
+
+
+def choose_limits(options: EngineOptions, config: ModelConfig, device: torch.device) -> StepLimits:
+    """Fills in what the options leave open. Raises ValueError beyond the model's positions."""
+    limit = config.max_position_embeddings
+    if options.max_model_len is not None and options.max_model_len > limit:
+        raise ValueError(
+            f"max_model_len {options.max_model_len} is more than the model was made for; its "
+            f"max_position_embeddings is {limit}"
+        )
+    seqs = options.max_num_seqs or DEFAULT_MAX_NUM_SEQS[device.type]
+    tokens = options.max_num_batched_tokens
+    if tokens is None:
+        tokens = max(DEFAULT_MAX_NUM_BATCHED_TOKENS[device.type], seqs)
+    elif options.max_num_seqs is None:
+        seqs = min(seqs, tokens)
+    return StepLimits(seqs, tokens, options.max_model_len or limit)
+
+
 def available_bytes(
     options: EngineOptions,
     model: LlamaForCausalLM,
@@ -246,12 +310,6 @@ def available_bytes(
     free, total = torch.cuda.mem_get_info(device)
     others = total - free - torch.cuda.memory_reserved(device)
     graphs = 0
-    if reason_against_graphs(options, device) is None:
+    if _why_no_graphs(options, device) is None:
         graphs = graph_bytes(model.config.num_layers) + WORKSPACE_BYTES
     return int(total * options.gpu_memory_utilization) - peak - others - graphs
-
-
-def reason_against_graphs(options: EngineOptions, device: torch.device) -> str | None:
-    """See `why_no_graphs`."""
-    ranks, backend = options.tensor_parallel_size, options.attention_backend
-    return why_no_graphs(options.cuda_graphs, device.type, backend, ranks)

@@ -26,6 +26,7 @@ from plimsoll_runtime.engine.lifeline import ignore_terminal_signals
 from plimsoll_runtime.engine.loader import (
     available_bytes,
     choose_dtype,
+    choose_limits,
     rank_device,
 )
 from plimsoll_runtime.engine.rank_channel import (
@@ -43,7 +44,6 @@ from plimsoll_runtime.engine.rank_channel import (
     Step,
 )
 from plimsoll_runtime.engine.runner import ModelRunner
-from plimsoll_runtime.engine.step_limits import choose_limits
 from plimsoll_runtime.model.loader import load_model, read_model_config
 
 logger = logging.getLogger(__name__)

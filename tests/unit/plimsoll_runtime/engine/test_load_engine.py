@@ -17,15 +17,17 @@ from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.engine.loader import (
+    StepLimits,
     choose_device,
     choose_dtype,
     choose_kv_cache_dtype,
+    choose_limits,
     choose_quantization,
+    fit_limits,
     load_engine,
 )
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.runner import ModelRunner
-from plimsoll_runtime.engine.step_limits import StepLimits, choose_limits, fit_limits
 from plimsoll_runtime.model.loader import read_model_config
 
 CPU = torch.device("cpu")
