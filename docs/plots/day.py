@@ -74,7 +74,7 @@ def summary(found: Result) -> Iterator[str]:
 def verdict(found: Result) -> Iterator[str]:
     """What must not be."""
     if not found.wrong:
-        yield "Nothing was wrong: no request failed but on killed pods, all was well again after each"
+        yield "Nothing was wrong: no request failed but on killed pods, all was well after each"
         yield "event, and no container was restarted but those that were killed."
         return
     yield "**Wrong:**"
