@@ -63,7 +63,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--hours", type=float, default=2.0, help="that the day takes (%(default)g)")
     add("--out", type=Path, default=Path("day.json"), help="what was found (%(default)s)")
-    add("--peak", type=float, default=5.5, help="requests a second at most (%(default)g)")
+    add("--peak", type=float, default=3.6, help="requests a second at most (%(default)g)")
     add("--gap", type=float, default=120.0, help="seconds from event to event (%(default)g)")
     add("--seed", type=int, default=1, help="of requests and events (%(default)s)")
     given = parser.parse_args(argv)

@@ -10,8 +10,9 @@ from e2e.support.resources import tiny
 
 NAME = "day"
 OBJECTIVES = Objectives(ttft=2.0, tpot=0.1)
-MOST_REPLICAS = 3
-"""Half a core each, which leaves a cluster of two cores some room for itself."""
+FEWEST_REPLICAS, MOST_REPLICAS = 2, 3
+"""Of half a core each: so many that one may be killed, and so few that two cores have some room for
+the cluster itself."""
 HOUR = 1 / 24
 
 
@@ -32,7 +33,7 @@ def deployment(mean: float, seconds: float, lengths: Sequence[Lengths]) -> Objec
         # So few that a few requests a second fill several replicas.
         pin={"maxNumSeqs": 2},
         scaling={
-            "minReplicas": 1,
+            "minReplicas": FEWEST_REPLICAS,
             "maxReplicas": MOST_REPLICAS,
             "scaleDownStabilization": f"{min(300.0, HOUR * seconds):.0f}s",
         },

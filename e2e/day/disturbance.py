@@ -11,7 +11,7 @@ import httpx
 from e2e.day.attribution import Kill
 from e2e.day.edits import ANNOTATION, edit
 from e2e.day.observer import Observer, is_ready
-from e2e.day.schedule import BREAKS_REQUESTS, NEEDS_ANOTHER_POD, Event, Kind
+from e2e.day.schedule import BREAKS_REQUESTS, Event, Kind
 from e2e.support.kubectl import Kubectl, Object, is_true
 
 RECOVERY_SECONDS = 240.0
@@ -106,7 +106,6 @@ class Disturber:
             ]
             return len(serving) > 1
 
-        assert kind in NEEDS_ANOTHER_POD
         try:
             self._until("two pods serve", has_room, ROOM_SECONDS)
         except TimeoutError:
@@ -140,9 +139,12 @@ class Disturber:
         self.kills.append(Kill(found.pod, found.at, self.observer.now()))
 
     def _kill_operator(self) -> None:
-        for pod in self.system.list("pods", OPERATOR_PODS):
+        for pod in self._operator_pods():
             name = pod["metadata"]["name"]
             self.system.run("delete", "pod", name, "--grace-period=0", "--force", check=False)
+
+    def _operator_pods(self) -> list[Object]:
+        return self.observer.pods_by(self.system.namespace, OPERATOR_PODS)
 
     def _edit(self, event: Event, number: int) -> None:
         edited = edit(event.kind, number, self.spec)
@@ -187,7 +189,7 @@ class Disturber:
         ready = sum(map(is_ready, self.observer.pods()))
         if ready < min(status["replicas"], resource["spec"]["scaling"]["maxReplicas"]):
             return False
-        return any(map(is_ready, self.system.list("pods", OPERATOR_PODS)))
+        return any(map(is_ready, self._operator_pods()))
 
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(seconds):

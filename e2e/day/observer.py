@@ -37,7 +37,7 @@ class Observer:
 
     def __init__(self, proxy: str, namespace: str, name: str, start: float) -> None:
         self._http = httpx.Client(base_url=proxy, timeout=10)
-        self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._namespace = namespace
         group = "/apis/plimsoll.dev/v1alpha1"
         self._resource = f"{group}/namespaces/{namespace}/llmdeployments/{name}"
         self._slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
@@ -61,7 +61,12 @@ class Observer:
 
     def pods(self) -> list[Object]:
         """All engine pods. Raises httpx.HTTPError."""
-        found = self._get(self._pods, labelSelector=pods_of(self._name))["items"]
+        return self.pods_by(self._namespace, pods_of(self._name))
+
+    def pods_by(self, namespace: str, selector: str) -> list[Object]:
+        """Pods by their labels. Raises httpx.HTTPError."""
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        found = self._get(path, labelSelector=selector)["items"]
         return [pod for pod in found if isinstance(pod, dict)]
 
     def resource(self) -> Object:

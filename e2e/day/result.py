@@ -15,6 +15,8 @@ from e2e.day.schedule import Kind
 
 WINDOWS = 144
 """Ten minutes of the day each."""
+LATEST = 1.0
+"""Seconds by which one of a hundred requests may be sent late while latencies mean anything."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def result(run: Run) -> Result:
         ttft_p95=percentile(ttft, 0.95),
         tpot_p50=percentile(tpot, 0.5),
         tpot_p95=percentile(tpot, 0.95),
-        lag_p99=percentile((each.begun - each.due for each in run.requests), 0.99),
+        lag_p99=_lag(run.requests),
         replica_seconds=replica_seconds(run.samples, run.seconds),
         planned_seconds=setup.planned * run.seconds,
         static_seconds=setup.static * run.seconds,
@@ -150,9 +152,15 @@ def _wrong(run: Run, failures: Sequence[Failed]) -> list[str]:
     killed = sum(each.kind is Kind.ENGINE_KILLED and bool(each.pod) for each in run.events)
     if run.restarts > killed:
         found.append(f"containers were restarted {run.restarts} times, killed {killed} times")
+    if (lag := _lag(run.requests) or 0.0) > LATEST:
+        found.append(f"one of 100 requests was sent {lag:.1f} s late: the machine was too busy")
     if len(run.requests) < run.expected:
         found.append(f"nothing is known of {run.expected - len(run.requests)} requests")
     return found
+
+
+def _lag(requests: Sequence[Request]) -> float | None:
+    return percentile((each.begun - each.due for each in requests), 0.99)
 
 
 def write(found: Result, requests: Sequence[Request], file: Path) -> None:

@@ -26,8 +26,6 @@ DATA = Path(__file__).parents[1] / "data"
 RATE_SECONDS = 180.0
 """Over which the autoscaler counts arrivals: what static provisioning must hold, too."""
 LAST_ANSWERS_SECONDS = 150.0
-ROOM = 1.5
-"""Replicas that traffic must fill before a kill may be due."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,11 @@ def run(
     ready = lambda: is_true(kubectl.get("llmdeployment", NAME), "Ready")  # noqa: E731
     eventually("the deployment serves", ready, timeout=300)
     setup = _setup(day, of, kubectl.get("llmdeployment", NAME) or {})
-    events = _events(day, of, setup)
-    say(f"{len(of.arrivals)} requests, {len(events)} events; plan: {setup.planned} replicas of")
-    say(f"{setup.replica_rate:g} requests/s; the fullest minutes take {setup.static}")
+    events = schedule(day.seconds, day.gap, day.seed)
+    say(
+        f"{len(of.arrivals)} requests, {len(events)} events; the plan has {setup.planned} replicas "
+        f"of {setup.replica_rate:g} requests/s, and the fullest minutes take {setup.static}"
+    )
     sending = Sending(kubectl, place.image, of.arrivals)
     start = sending.start(f"{NAME}.{kubectl.namespace}.svc.cluster.local", NAME)
     trouble: list[str] = []
@@ -150,13 +150,6 @@ def _setup(day: Day, of: Traffic, resource: Object) -> Setup:
         commit=commit(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _events(day: Day, of: Traffic, setup: Setup) -> tuple[Event, ...]:
-    def has_room(at: float) -> bool:
-        return day.peak * of.shape.at(at / day.seconds) > ROOM * setup.replica_rate
-
-    return schedule(day.seconds, day.gap, day.seed, has_room)
 
 
 def _disturb(

@@ -1,7 +1,6 @@
 """Pure: what goes wrong and what people edit in the course of a day, from a seed."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,8 +22,6 @@ class Kind(StrEnum):
     PAUSE = "rollout paused and resumed"
 
 
-NEEDS_ANOTHER_POD = frozenset({Kind.POD_DELETED, Kind.POD_FORCED, Kind.ENGINE_KILLED})
-"""Where only one pod serves, nobody could answer meanwhile."""
 BREAKS_REQUESTS = frozenset({Kind.POD_FORCED, Kind.ENGINE_KILLED})
 """What a pod has no time to finish; a pod that is deleted as usual must lose nothing."""
 QUIET_SHARE = 0.04
@@ -42,14 +39,8 @@ class Event:
     hold: float
 
 
-def schedule(
-    seconds: float, gap: float, seed: int, has_room: Callable[[float], bool]
-) -> tuple[Event, ...]:
-    """Events about every `gap` seconds: every kind once before any comes again, in random order.
-
-    Kinds that need another pod come only where `has_room`, at seconds from the start, says that
-    traffic keeps two at work; until then they wait.
-    """
+def schedule(seconds: float, gap: float, seed: int) -> tuple[Event, ...]:
+    """Events about every `gap` seconds: every kind once before any comes again, in random order."""
     random_ = random.Random(seed)  # noqa: S311
     quiet = QUIET_SHARE * seconds
     count = int((seconds - 2 * quiet) / gap)
@@ -57,15 +48,8 @@ def schedule(
     events = []
     for number in range(count):
         at = quiet + gap * (number + JITTER * random_.random())
-        if not any(_may(kind, at, has_room) for kind in deck):
-            fresh = list(Kind)
-            random_.shuffle(fresh)
-            deck += fresh
-        kind = next(kind for kind in deck if _may(kind, at, has_room))
-        deck.remove(kind)
-        events.append(Event(round(at, 1), kind, round(gap * (0.1 + 0.2 * random_.random()), 1)))
+        if not deck:
+            deck = random_.sample(list(Kind), len(Kind))
+        hold = gap * (0.1 + 0.2 * random_.random())
+        events.append(Event(round(at, 1), deck.pop(), round(hold, 1)))
     return tuple(events)
-
-
-def _may(kind: Kind, at: float, has_room: Callable[[float], bool]) -> bool:
-    return kind not in NEEDS_ANOTHER_POD or has_room(at)

@@ -11,7 +11,7 @@ from e2e.day.arrivals import parse_lengths
 from e2e.day.deployment import deployment
 from e2e.day.edits import edit
 from e2e.day.run import DATA
-from e2e.day.schedule import NEEDS_ANOTHER_POD, Kind, schedule
+from e2e.day.schedule import Kind, schedule
 from plimsoll_operator.api.validate import parse_document
 
 EDITS = [
@@ -23,6 +23,13 @@ EDITS = [
     Kind.KILLED_IN_ROLLOUT,
     Kind.PAUSE,
 ]
+KILLS = {
+    Kind.POD_DELETED,
+    Kind.POD_FORCED,
+    Kind.ENGINE_KILLED,
+    Kind.OPERATOR_KILLED,
+    Kind.OPERATOR_AWAY,
+}
 
 
 def merged(into: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -47,29 +54,25 @@ def without_empty(spec: Any) -> Any:
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), hours=st.sampled_from([0.2, 1.0, 2.0]))
-def test_events_come_one_after_another_and_kills_only_where_there_is_room(
-    seed: int, hours: float
-) -> None:
+def test_events_come_one_after_another(seed: int, hours: float) -> None:
     seconds = 3600 * hours
-    evening = lambda at: at > seconds / 2  # noqa: E731
-    found = schedule(seconds, 60.0, seed, evening)
-    assert found == schedule(seconds, 60.0, seed, evening)
+    found = schedule(seconds, 60.0, seed)
+    assert found == schedule(seconds, 60.0, seed)
     times = [event.at for event in found]
     assert times == sorted(times)
     assert len(found) == int(0.92 * seconds / 60)
     assert times[0] >= 0.04 * seconds - 0.1
     assert times[-1] <= 0.96 * seconds
-    assert all(evening(event.at) for event in found if event.kind in NEEDS_ANOTHER_POD)
     assert all(0 < event.hold < 60 for event in found)
 
 
 def test_every_kind_comes_before_any_comes_again() -> None:
-    found = [event.kind for event in schedule(7200, 120, 1, lambda at: True)]
+    found = [event.kind for event in schedule(7200, 120, 1)]
     assert set(found[:12]) == set(found[12:24]) == set(Kind)
 
 
 def test_other_seeds_give_other_days() -> None:
-    days = {schedule(7200, 120, seed, lambda at: True) for seed in range(5)}
+    days = {schedule(7200, 120, seed) for seed in range(5)}
     assert len(days) == 5
 
 
@@ -89,6 +92,6 @@ def test_an_edit_is_one_that_the_operator_takes_and_is_taken_back_whole(kind: Ki
 
 def test_kills_are_no_edits() -> None:
     spec = deployment(2.5, 600.0, parse_lengths('{"prompt_tokens":1,"output_tokens":1}'))["spec"]
-    assert set(EDITS) | NEEDS_ANOTHER_POD | {Kind.OPERATOR_KILLED, Kind.OPERATOR_AWAY} == set(Kind)
+    assert set(EDITS) | KILLS == set(Kind)
     with pytest.raises(KeyError):
         edit(Kind.POD_DELETED, 1, spec)

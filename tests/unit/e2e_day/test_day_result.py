@@ -132,6 +132,7 @@ def test_a_good_run_has_nothing_wrong(tmp_path: Path) -> None:
     [
         (replace(RUN, kills=[]), "no killed pod explains it: due at 99.0 s"),
         (replace(RUN, restarts=2), "restarted 2 times, killed 1 times"),
+        (replace(RUN, requests=[replace(RUN.requests[0], begun=3.0)] * 3), "was sent 2.0 s late"),
         (replace(RUN, expected=5), "nothing is known of 2 requests"),
         (replace(RUN, trouble=["the sender is gone"]), "the sender is gone"),
         (
