@@ -19,6 +19,8 @@ RECOVERY_SECONDS = 240.0
 ROOM_SECONDS = 60.0
 """That a kill waits for a second ready pod before it is left out."""
 GONE_SECONDS = 30.0
+PATCHES, PATCH_SECONDS = 4, 5.0
+"""How often an edit is tried, and the seconds between."""
 OPERATOR = "deployment/plimsoll-operator"
 OPERATOR_PODS = "app.kubernetes.io/name=plimsoll-operator"
 KILL_ENGINE = """
@@ -178,7 +180,16 @@ class Disturber:
         return len(hashes) > 1
 
     def _patch(self, spec: Object) -> None:
-        self.kubectl.merge("llmdeployment", self.name, {"spec": spec})
+        """Also by an API server that is busy for a while: an edit must not stay by mistake."""
+        for left in reversed(range(PATCHES)):
+            try:
+                self.kubectl.merge("llmdeployment", self.name, {"spec": spec})
+            except (RuntimeError, subprocess.SubprocessError):
+                if not left:
+                    raise
+                self._pause(PATCH_SECONDS)
+            else:
+                return
 
     def _is_well(self) -> bool:
         """The newest edit serves with every replica that is wanted, and the operator is ready."""

@@ -45,6 +45,16 @@ def replica_seconds(samples: Sequence[Sample], seconds: float) -> float:
     return total
 
 
+def changes(samples: Sequence[Sample]) -> Iterator[Sample]:
+    """Those that differ from the one before, and the last."""
+    counts = None
+    for number, sample in enumerate(samples):
+        now = (sample.pods, sample.ready, sample.wanted)
+        if now != counts or number + 1 == len(samples):
+            yield sample
+        counts = now
+
+
 def percentile(values: Iterable[float], share: float) -> float | None:
     """Nearest rank; None of none."""
     ordered = sorted(values)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from e2e.day.attribution import Kill, attributed
 from e2e.day.disturbance import Happened
-from e2e.day.figures import Window, percentile, replica_seconds, windows
+from e2e.day.figures import Window, changes, percentile, replica_seconds, windows
 from e2e.day.observer import Sample
 from e2e.day.request import Objectives, Request
 from e2e.day.schedule import Kind
@@ -68,7 +68,8 @@ class Failed:
 
 @dataclass(frozen=True)
 class Result:
-    """What documentation needs. `seconds` is how long the run went, `wrong` what must not be."""
+    """What documentation needs. `seconds` is how long the run went, `wrong` what must not be,
+    `samples` are those that differ from the one before."""
 
     setup: Setup
     seconds: float
@@ -133,7 +134,7 @@ def result(run: Run) -> Result:
         totals,
         tuple(_wrong(run, failures)),
         tuple(windows(run.requests, setup.objectives, width, run.seconds)),
-        tuple(run.samples),
+        tuple(changes(run.samples)),
         tuple(run.events),
         tuple(failures),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from e2e.day.attribution import SPREAD_SECONDS, Kill, attributed
 from e2e.day.disturbance import Happened
-from e2e.day.figures import LONGEST_GAP, percentile, replica_seconds, windows
+from e2e.day.figures import LONGEST_GAP, changes, percentile, replica_seconds, windows
 from e2e.day.observer import Sample, is_ready
 from e2e.day.request import Objectives, Request
 from e2e.day.result import Run, Setup, read, result, write
@@ -70,6 +70,12 @@ def test_replicas_count_as_long_as_they_exist() -> None:
     assert replica_seconds(looks, 30.0) == 1 * 10 + 3 * 10 + 2 * 10
     assert replica_seconds([], 30.0) == 0
     assert replica_seconds(looks[:1], 1000.0) == LONGEST_GAP
+
+
+def test_only_changes_of_replicas_are_kept() -> None:
+    looks = [Sample(float(at), 2 + (at > 3), 2, 2) for at in range(10)]
+    assert [each.at for each in changes(looks)] == [0.0, 4.0, 9.0]
+    assert list(changes([])) == []
 
 
 def test_percentiles_are_nearest_ranks() -> None:
