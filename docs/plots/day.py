@@ -56,7 +56,7 @@ def summary(found: Result) -> Iterator[str]:
     used = totals.replica_seconds
     yield "| | |"
     yield "|---|---|"
-    yield f"| requests | {totals.requests:,} in {duration(found.seconds)} |"
+    yield f"| requests | {totals.requests:,} in {figure(found.seconds / 3600)} h |"
     yield f"| kept the objectives | {_share(totals.kept, totals.requests)} |"
     yield f"| failed | {totals.failed}, of which {totals.on_killed_pods} on killed pods |"
     yield f"| TTFT p50, p95 | {_seconds(totals.ttft_p50)}, {_seconds(totals.ttft_p95)} |"
@@ -115,11 +115,11 @@ def page(found: Result) -> str:
     setup = found.setup
     objectives: Objectives = setup.objectives
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        hours=f"{setup.hours:g}",
+        hours=figure(setup.hours),
         started=setup.started,
         machine=f"{setup.machine.get('cpu', 'an unknown CPU')}, {setup.machine.get('cores')} cores",
         most=setup.most_replicas,
-        compressed=f"{HOURS / setup.hours:g}",
+        compressed=figure(HOURS / setup.hours),
         peak=f"{setup.peak:g}",
         mean=figure(setup.mean),
         seed=setup.seed,
@@ -146,8 +146,8 @@ def _more(other: float, used: float) -> str:
     return f"{other / used - 1:+.0%}" if used else "-"
 
 
-def picture(found: Result) -> str:
-    """The SVG: three panels over the hours of the day, with the events."""
+def picture(found: Result) -> Drawing:
+    """Three panels over the hours of the day, with the events."""
     panels = list(_panels(found))
     height = TOP + len(panels) * (HIGH + GAP) + 24
     shapes: list[Shape] = [Words(LEFT, 28, TITLE, size=15, bold=True)]
@@ -159,7 +159,7 @@ def picture(found: Result) -> str:
         shapes.append(Words(x, bottom + 18, f"{hour}", anchor="middle"))
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
     shapes.append(Words(middle, bottom + 38, "hour of the day", anchor="middle"))
-    return svg(Drawing(TITLE, WIDTH, height, tuple(shapes)))
+    return Drawing(TITLE, WIDTH, height, tuple(shapes))
 
 
 def _panels(found: Result) -> Iterator[Panel]:
@@ -239,7 +239,7 @@ def main(argv: Sequence[str]) -> None:
     if argv:
         RESULT.write_bytes(Path(argv[0]).read_bytes())
     PAGE.write_text(page(found), encoding="utf-8")
-    SVG.write_text(picture(found), encoding="utf-8")
+    SVG.write_text(svg(picture(found)), encoding="utf-8")
     sys.stdout.write("\n".join([*summary(found), *verdict(found)]) + "\n")
 
 

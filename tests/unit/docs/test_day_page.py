@@ -12,6 +12,7 @@ from e2e.day.observer import Sample
 from e2e.day.request import Objectives, Request
 from e2e.day.result import Result, Run, Setup, read, result
 from e2e.day.schedule import Kind
+from plimsoll_operator.planning.svg import svg
 
 OBJECTIVES = Objectives(2.0, 0.1)
 SETUP = Setup(
@@ -61,7 +62,7 @@ def test_the_page_does_not_hide_what_was_wrong(found: Result) -> None:
 
 
 def test_the_picture_marks_what_happened(found: Result) -> None:
-    root = ElementTree.fromstring(picture(found))  # noqa: S314
+    root = ElementTree.fromstring(svg(picture(found)))  # noqa: S314
     lines = root.findall("{http://www.w3.org/2000/svg}line")
     dashed = [line for line in lines if line.get("stroke") == "#b0b0b0"]
     assert len(dashed) == 3
@@ -73,4 +74,4 @@ def test_the_picture_marks_what_happened(found: Result) -> None:
 def test_what_is_published_is_what_was_run() -> None:
     found = read(RESULT)
     assert PAGE.read_text(encoding="utf-8") == page(found)
-    assert SVG.read_text(encoding="utf-8") == picture(found)
+    assert SVG.read_text(encoding="utf-8") == svg(picture(found))
