@@ -16,6 +16,8 @@ SCRIPT = Path(__file__).with_name("sender.py")
 MOST_BYTES = 1_000_000
 """That a ConfigMap holds."""
 READ_SECONDS = 20.0
+TRIES = 5
+"""To read all of the log in the end."""
 OVERLAP_SECONDS = 60
 """By which what is read reaches back behind the last reading."""
 CPU = "100m"
@@ -79,7 +81,9 @@ class Sending:
         self._stop.set()
         if self._reader.is_alive():
             self._reader.join(timeout=60)
-        self._read()
+        for _ in range(TRIES):
+            if self._read():
+                break
         self._kubectl.run("delete", "pod", NAME, "--grace-period=1", "--wait=false", check=False)
         return self._sent
 
@@ -88,11 +92,12 @@ class Sending:
         while not self._stop.wait(READ_SECONDS):
             self._read(f"--since={reach}s")
 
-    def _read(self, *arguments: str) -> None:
+    def _read(self, *arguments: str) -> bool:
+        """Whether the log could be read."""
         try:
             log = self._kubectl.run("logs", f"pod/{NAME}", *arguments, check=False, timeout=60)
         except subprocess.TimeoutExpired:
-            return
+            return False
         told = parse_log(log.stdout.splitlines(), self._arrivals)
         known = self._sent
         self._sent = Sent(
@@ -100,3 +105,4 @@ class Sending:
             known.requests | told.requests,
             known.done or told.done,
         )
+        return log.returncode == 0
