@@ -81,5 +81,5 @@ def _unsupported(name: str, value: object, known: str) -> UnsupportedSchemeError
     return UnsupportedSchemeError(
         f"quantization_config.{name} is {value!s:.80}, and only {known} can be read: use a "
         "checkpoint in symmetric int8 (W8A8 or W8A16) with a scale for each output or weight, or "
-        "the unquantized one, which --quantization makes int8 when it is loaded"
+        "the unquantized one, of which --quantization makes int8 on CPU"
     )

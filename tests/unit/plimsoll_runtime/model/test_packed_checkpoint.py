@@ -73,6 +73,17 @@ def test_what_is_not_packed_so_is_refused(
         load_weights(parts, tmp_path, tied=False)
 
 
+def test_each_tensor_is_told_of_when_it_is_there(tmp_path: Path) -> None:
+    tensors = {"q.weight_packed": pack(torch.ones(4, 6, dtype=torch.int8))}
+    tensors |= {"q.weight_scale": torch.tensor([0.5]), "q.weight_shape": torch.tensor([4, 6])}
+    save_file(tensors, tmp_path / "model.safetensors")
+    numbers, scales, told = torch.zeros(4, 6, dtype=torch.int8), torch.zeros(4, 1), list[str]()
+    parts = {"q.weight": Part.all_of(numbers), "q.weight_scale": Part.all_of(scales)}
+    load_weights(packed_parts(parts), tmp_path, tied=False, loaded=told.append)
+    assert sorted(told) == ["q.weight_packed", "q.weight_scale"]
+    assert torch.equal(numbers * scales, torch.full((4, 6), 0.5))
+
+
 @pytest.mark.parametrize("kind", ["weight_g_idx", "weight_zero_point"])
 def test_what_would_change_the_numbers_is_refused(tmp_path: Path, kind: str) -> None:
     tensors = {
