@@ -74,10 +74,10 @@ def load_model(  # noqa: PLR0913 - all by name
     weight_only = quantization is Quantization.INT8_WEIGHT_ONLY
 
     def made(layer: Weighted) -> Matrix:
-        matrix, weight = layer.matrix, layer.weight
+        matrix = layer.matrix
         if layer in int8:
-            numbers = quantize_weight(weight)
-            matrix = TorchInt8Matrix(numbers, weight.dtype, weight_only=weight_only)
+            numbers = quantize_weight(matrix.weight())
+            matrix = TorchInt8Matrix(numbers, dtype, weight_only=weight_only)
         return in_form_of(operations, matrix)
 
     layers = [layer for layer in model.modules() if isinstance(layer, Weighted)]
