@@ -9,7 +9,7 @@ is what the pod requests.
 import math
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.model_facts import BYTES, ModelFacts, cached_bytes
+from plimsoll_planner.model_facts import BYTES, INT8_ON_CPU, ModelFacts, cached_bytes
 from plimsoll_planner.shape import Shape
 
 BLOCK_SIZE = 16
@@ -66,7 +66,16 @@ def activation_bytes(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
     heads = facts.attention_heads / size + 2 * max(1.0, facts.kv_heads / size)
     width = 4 * facts.hidden_size + 3 * facts.intermediate_size / size + heads * facts.head_dim
     logits = sequences * facts.vocab_size * BYTES["FP32"] * LOGITS_COPIES
-    return int(tokens * width * facts.format(shape.weights).activation_bytes) + logits
+    return int(tokens * width * facts.format(shape.stored).activation_bytes) + logits
+
+
+def loading_bytes(facts: ModelFacts, shape: Shape) -> int:
+    """What is held beside the weights while the engine makes them INT8: the largest in BF16, which
+    is the head or an MLP's gate and up in one."""
+    if shape.stored != INT8_ON_CPU:
+        return 0
+    rows = max(facts.vocab_size, 2 * facts.intermediate_size)
+    return -(-rows * facts.hidden_size * BYTES["BF16"] // shape.tensor_parallel_size)
 
 
 def reserve_bytes(facts: ModelFacts, shape: Shape) -> int:
@@ -88,10 +97,12 @@ def state_bytes(facts: ModelFacts, shape: Shape, sequences: int) -> int:
 
 def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: int) -> MemoryPlan:
     """The memory of a replica with a token budget of `tokens` before any KV cache."""
-    weights = facts.weights_bytes(shape.weights, shape.tensor_parallel_size)
+    weights = facts.weights_bytes(shape.stored, shape.tensor_parallel_size)
     return MemoryPlan(
         weights=-(-weights // shape.pipeline_parallel_size),
-        activations=activation_bytes(facts, shape, tokens, sequences),
+        activations=max(
+            activation_bytes(facts, shape, tokens, sequences), loading_bytes(facts, shape)
+        ),
         reserve=reserve_bytes(facts, shape) + state_bytes(facts, shape, sequences),
         kv_cache=0,
         kv_cache_tokens=0,
