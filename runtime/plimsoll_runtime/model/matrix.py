@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from plimsoll_runtime.kernels.large_pages import prefer_large_pages
 from plimsoll_runtime.kernels.library import InstructionSet, Kernels
 
 PANEL = 32
@@ -20,6 +21,8 @@ class Matrix(nn.Module):
 
     outputs: int
     inputs: int
+    made_for: tuple[Kernels, InstructionSet] | None = None
+    """By whom it is multiplied with, where its form is theirs."""
 
     def multiply(
         self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
@@ -87,9 +90,11 @@ class PackedMatrix(Matrix):
             raise ValueError(reason)
         self.outputs, self.inputs = weight.shape
         self.dtype = weight.dtype
+        self.made_for = (kernels, instruction_set)
         self._kernels = kernels
         self._words = self.inputs * weight.itemsize // WORD_BYTES
         panels = torch.empty((-(-self.outputs // PANEL), self._words, PANEL), dtype=torch.int32)
+        prefer_large_pages(panels)
         rows = weight.contiguous()
         kernels.pack(
             panels.data_ptr(),

@@ -41,6 +41,7 @@ class _Panels(QuantizedMatrix):
     ) -> None:
         super().__init__()
         self.outputs, self.inputs = weight.numbers.shape
+        self.made_for = (kernels, instruction_set)
         self.dtype = dtype
         self._kernels = kernels
         self._pack = pack
