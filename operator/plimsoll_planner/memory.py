@@ -9,7 +9,7 @@ is what the pod requests.
 import math
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.model_facts import BYTES, INT8_ON_CPU, ModelFacts, cached_bytes
+from plimsoll_planner.model_facts import BYTES, ModelFacts, cached_bytes
 from plimsoll_planner.shape import Shape
 
 BLOCK_SIZE = 16
@@ -69,15 +69,6 @@ def activation_bytes(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
     return int(tokens * width * facts.format(shape.stored).activation_bytes) + logits
 
 
-def loading_bytes(facts: ModelFacts, shape: Shape) -> int:
-    """What is held beside the weights while the engine makes them INT8: the largest in BF16, which
-    is the head or an MLP's gate and up in one."""
-    if shape.stored != INT8_ON_CPU:
-        return 0
-    rows = max(facts.vocab_size, 2 * facts.intermediate_size)
-    return -(-rows * facts.hidden_size * BYTES["BF16"] // shape.tensor_parallel_size)
-
-
 def reserve_bytes(facts: ModelFacts, shape: Shape) -> int:
     """What a rank needs besides weights, activations and KV cache."""
     if shape.is_cpu:
@@ -100,9 +91,7 @@ def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
     weights = facts.weights_bytes(shape.stored, shape.tensor_parallel_size)
     return MemoryPlan(
         weights=-(-weights // shape.pipeline_parallel_size),
-        activations=max(
-            activation_bytes(facts, shape, tokens, sequences), loading_bytes(facts, shape)
-        ),
+        activations=activation_bytes(facts, shape, tokens, sequences),
         reserve=reserve_bytes(facts, shape) + state_bytes(facts, shape, sequences),
         kv_cache=0,
         kv_cache_tokens=0,

@@ -40,8 +40,7 @@ QWEN2_05B = read_model(
 )
 LIMITS = EngineLimits(64, 1024, 2048, num_blocks=8192)
 NEAR = 0.2
-"""Half of the engines on such cores are within it: it is what a machine differs from one minute to
-the next."""
+"""What predictions without a calibration are held to."""
 
 
 @dataclass(frozen=True)
