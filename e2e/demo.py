@@ -127,7 +127,7 @@ def main() -> int:
     print(
         f"    export KUBECONFIG={handle.kubeconfig}\n"
         f"    kubectl -n {NAMESPACE} describe llm {name}\n"
-        f"    kubectl -n {NAMESPACE} edit llm {name}          # any field; watch it roll out\n"
+        f"    kubectl -n {NAMESPACE} edit llm {name}          # any field; watch it follow\n"
         f"    kubectl -n {NAMESPACE} apply -f manifests/samples/infeasible.yaml\n"
         f"    kubectl -n {NAMESPACE} delete llm {name}\n"
         "    make cluster-down                              # leaves nothing behind"

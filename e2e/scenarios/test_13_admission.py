@@ -12,18 +12,20 @@ from e2e.support.resources import tiny
 LIMITS = Path(__file__).parents[2] / "manifests" / "components" / "limits" / "policy.yaml"
 TENANT = "tenant"
 CONFIG = {"configMapKeyRef": {"name": "facts"}}
+HUB: Object = {"source": "hf://org/model", "revision": "0123abc"}
 MODELS: tuple[Object, Object] = (
     {"source": "oci://registry.example/model:1", "configFrom": CONFIG},
     {"source": "pvc://weights/model", "configFrom": CONFIG},
 )
 
 
-def rights(*resources: str) -> tuple[Object, Object]:
-    """A role that declares deployments and gets `resources`, and its binding."""
+def rights(*resources: str, pods: bool = False) -> tuple[Object, Object]:
+    """A role that declares deployments, gets `resources` and may create pods, and its binding."""
     rules = [
         {"apiGroups": ["plimsoll.dev"], "resources": ["llmdeployments"],
          "verbs": ["create", "get", "patch", "delete"]},
         *({"apiGroups": [""], "resources": [each], "verbs": ["get"]} for each in resources),
+        *([{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}] if pods else ()),
     ]  # fmt: skip
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": TENANT}
     subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": TENANT}
@@ -58,9 +60,30 @@ def test_who_names_an_object_must_be_allowed_to_read_it(kubectl: Kubectl) -> Non
     kubectl.apply(*rights("configmaps"))
     eventually("the right to ConfigMaps", lambda: allowed(kubectl, image))
     told = answer(kubectl, claim, f"--as={TENANT}")
-    assert f"{TENANT} may not get the PersistentVolumeClaim that source names: weights" in told
+    assert (
+        f"{TENANT} may not get the PersistentVolumeClaim that source or cache names: weights"
+        in told
+    )
     kubectl.apply(*rights("configmaps", "persistentvolumeclaims"))
     eventually("the right to claims", lambda: allowed(kubectl, claim))
+    token = {"secretKeyRef": {"name": "hub"}}
+    gated = tiny("named", model={**HUB, "tokenFrom": token, "cache": {"claimName": "models"}})
+    locked = tiny("named", authentication={"apiKeysFrom": {"secretKeyRef": {"name": "clients"}}})
+    for resource, name in ((gated, "hub"), (locked, "clients")):
+        assert not answer(kubectl, resource)
+        told = answer(kubectl, resource, f"--as={TENANT}")
+        assert (
+            f"{TENANT} may not get the Secret that tokenFrom or apiKeysFrom names: {name}" in told
+        )
+    laid_over = tiny("named", template={"spec": {"priorityClassName": "high"}})
+    assert not answer(kubectl, laid_over)
+    told = answer(kubectl, laid_over, f"--as={TENANT}")
+    assert f"{TENANT} may not create pods, and so not set a template" in told
+    kubectl.apply(*rights("configmaps", "persistentvolumeclaims", "secrets", pods=True))
+    eventually(
+        "the rights to all",
+        lambda: all(allowed(kubectl, each) for each in (gated, locked, laid_over)),
+    )
     kubectl.run("delete", "role,rolebinding", TENANT)
 
 

@@ -32,18 +32,17 @@ def test_edit_and_edit_back(kubectl: Kubectl, proxy: str, serving: str) -> None:
     assert len(before) == 6, sorted(before)
     first = rolled_out(kubectl, serving)
     assert first is not None
-    edited = first["status"]["plan"]["maxNumSeqs"] // 2
 
     with Traffic(service_url(proxy, kubectl.namespace, serving), serving) as traffic:
-        kubectl.merge("llmdeployment", serving, {"spec": {"pin": {"maxNumSeqs": edited}}})
+        kubectl.merge("llmdeployment", serving, {"spec": {"model": {"maxContextLength": 1024}}})
         eventually(
             "the edited plan serves",
             lambda: (
                 (resource := rolled_out(kubectl, serving))
-                and resource["status"]["plan"]["maxNumSeqs"] == edited
+                and resource["status"]["plan"]["maxModelLen"] == 1024
             ),
         )
-        kubectl.merge("llmdeployment", serving, {"spec": {"pin": {"maxNumSeqs": None}}})
+        kubectl.merge("llmdeployment", serving, {"spec": {"model": {"maxContextLength": 2048}}})
         last = eventually(
             "the first plan serves again",
             lambda: (

@@ -38,7 +38,7 @@ def containers(kubectl: Kubectl, name: str) -> dict[str, int]:
 def test_killed_in_mid_rollout(kubectl: Kubectl, system: Kubectl, serving: str) -> None:
     before = kubectl.get("llmdeployment", serving)
     assert before is not None
-    kubectl.merge("llmdeployment", serving, {"spec": {"pin": {"maxNumSeqs": 3}}})
+    kubectl.merge("llmdeployment", serving, {"spec": {"model": {"maxContextLength": 1024}}})
     eventually(
         "the rollout has begun",
         lambda: len(kubectl.list("pods", pods_of(serving))) > 1,
@@ -51,7 +51,7 @@ def test_killed_in_mid_rollout(kubectl: Kubectl, system: Kubectl, serving: str) 
         resource = kubectl.get("llmdeployment", serving)
         if not resource or not is_true(resource, "Ready"):
             return None
-        if resource["status"]["plan"]["maxNumSeqs"] != 3:
+        if resource["status"]["plan"]["maxModelLen"] != 1024:
             return None
         return resource if len(kubectl.list("pods", pods_of(serving))) == 1 else None
 
@@ -81,7 +81,7 @@ def test_killed_in_mid_rollout(kubectl: Kubectl, system: Kubectl, serving: str) 
     assert deployment_version(kubectl, serving) == version
     assert containers(kubectl, serving) == pods
     assert set(pods.values()) == {0}
-    kubectl.merge("llmdeployment", serving, {"spec": {"pin": {"maxNumSeqs": None}}})
+    kubectl.merge("llmdeployment", serving, {"spec": {"model": {"maxContextLength": 2048}}})
     eventually("ready again", lambda: is_true(kubectl.get("llmdeployment", serving), "Ready"))
 
 

@@ -1,25 +1,18 @@
-"""How many replicas the queue needs: a pure decision over what the engines report.
+"""How many replicas there should be: a pure decision over what the engines report.
 
-Every replica reports the requests that it runs and those that wait. A replica carries at most the
-plan's `max_num_seqs` at once within the SLO, or fewer where its KV cache is full. Replicas go up
-as soon as requests wait that those present (starting ones included) cannot take, and down only
-after fewer would have sufficed, with headroom, for the whole stabilization window. Both windows
-work as in the HorizontalPodAutoscaler: the smallest recommendation of the short window bounds from
+`demand` says how many are needed now. Replicas go up as soon as that is more for SCALE_UP_WINDOW,
+and down only after fewer would have sufficed for the whole stabilization window. Both windows work
+as in the HorizontalPodAutoscaler: the smallest recommendation of the short window bounds from
 below, the largest of the long one from above.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from plimsoll_operator.demand import Capacity, Demand, Traffic, observe, replicas_for, six_digits
 from plimsoll_operator.measurement import Counters
 
-HEADROOM = 0.7
-"""Share of its capacity that a remaining replica may be used to before fewer suffice."""
-WAITING_TOLERANCE = 0.1
-"""Waiting requests per slot that pass for arrivals between two steps, not for a queue."""
-CARRIED_FLOOR = 0.25
-"""Share of its slots that a replica is taken to fill at least, however little runs right now."""
 SCALE_UP_WINDOW = 8.0
 """Seconds for which more must have been needed: two samples, so that one blip scales nothing."""
 STALE_AFTER = 30.0
@@ -75,6 +68,20 @@ class Memory:
 
     since: float | None = None
     recommendations: tuple[Recommendation, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a decision follows from: the demand needs `wanted`, bounded; `lowest` and `highest` are
+    the bounds from the windows, `current` the replicas that were asked for."""
+
+    policy: Policy
+    demand: Demand
+    current: int
+    wanted: int
+    lowest: int
+    highest: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ class Decision:
     """`replicas` to have; `active` is False while held.
 
     `reason` is for machines, `message` for people; neither changes while the decision stays.
-    `figures` says what it was decided on, and changes with every sample.
+    `figures` says what it was decided on, and changes with every sample; so does `basis`, None
+    while held.
     """
 
     replicas: int
@@ -91,16 +99,17 @@ class Decision:
     message: str
     memory: Memory
     figures: str = ""
+    basis: Basis | None = None
 
 
 def decide(
-    measured: Measured, policy: Policy, max_num_seqs: int, memory: Memory, now: float
+    measured: Measured, policy: Policy, capacity: Capacity, memory: Memory, now: float
 ) -> Decision:
     """How many replicas there should be, between the policy's bounds.
 
     Without a fresh and sane sample of every ready replica the count is held, within the bounds.
     """
-    bounded = _clamp(measured.current, policy)
+    bounded = clamp(measured.current, policy)
     if policy.min_replicas == policy.max_replicas:
         message = f"minReplicas and maxReplicas are both {policy.min_replicas}"
         return Decision(
@@ -116,42 +125,64 @@ def decide(
             message=f"{flaw[1]}; the replica count is held",
             memory=_remember(memory, bounded, policy, now),
         )
-    recommended = _clamp(recommend(measured.samples, max_num_seqs, bounded), policy)
-    memory = _remember(memory, recommended, policy, now)
+    samples = measured.samples
+    counted = [(each.replica, each.counters) for each in samples if each.counters is not None]
+    if len(counted) == len(samples):
+        at = max(sample.at for sample in samples)
+        waiting = sum(sample.waiting for sample in samples)
+        traffic = observe(memory.traffic, counted, capacity, at, waiting)
+        memory = replace(memory, traffic=traffic)
+    demand = demand_of(samples, capacity, memory.traffic)
+    wanted = clamp(replicas_for(demand, bounded), policy)
+    memory = _remember(memory, wanted, policy, now)
+    lowest, highest = _windows(memory, bounded, policy, now)
     return Decision(
-        replicas=_stabilize(bounded, memory, policy, now),
+        replicas=settled(bounded, lowest, highest),
         active=True,
         reason="QueueMeasured",
         message="the queue of every ready replica is measured",
         memory=memory,
-        figures=_figures(measured.samples, max_num_seqs),
+        figures=_figures(demand),
+        basis=Basis(policy, demand, measured.current, wanted, lowest, highest),
     )
 
 
-def recommend(samples: Sequence[Sample], max_num_seqs: int, current: int) -> int:
-    """Replicas for this moment alone, at least 1; never fewer for more that waits."""
-    running = sum(sample.running for sample in samples)
-    waiting = sum(sample.waiting for sample in samples)
-    used = sum(max(sample.running / max_num_seqs, sample.kv_cache_usage) for sample in samples)
-    enough = max(1, math.ceil(used / HEADROOM))
-    recommended = min(current, enough)
-    if waiting > WAITING_TOLERANCE * max_num_seqs * len(samples):
-        # Where the KV cache or the token budget is full, a replica carries fewer sequences than
-        # it has slots; the floor keeps a burst that no step has seen yet from counting as that.
-        floor = max(1.0, CARRIED_FLOOR * max_num_seqs)
-        carried = max(floor, min(float(max_num_seqs), running / len(samples)))
-        needed = math.ceil((running + waiting) / carried)
-        recommended = max(recommended, needed, len(samples) + 1)
-    return recommended
-
-
-def _figures(samples: Sequence[Sample], max_num_seqs: int) -> str:
-    running = sum(sample.running for sample in samples)
-    waiting = sum(sample.waiting for sample in samples)
-    return (
-        f"{running:g} requests run and {waiting:g} wait; ready replicas: {len(samples)}, "
-        f"each with {max_num_seqs} slots"
+def demand_of(samples: Sequence[Sample], capacity: Capacity, traffic: Traffic) -> Demand:
+    """The demand that samples of all ready replicas show."""
+    slots = capacity.max_num_seqs
+    filled = sum(max(sample.running / slots, sample.kv_cache_usage) for sample in samples)
+    # Samples without counters leave the traffic as it was.
+    is_current = traffic.at == max(sample.at for sample in samples)
+    rate = traffic.rate if is_current else None
+    return Demand(
+        running=six_digits(sum(sample.running for sample in samples)),
+        waiting=six_digits(sum(sample.waiting for sample in samples)),
+        filled=six_digits(filled),
+        ready=len(samples),
+        slots=slots,
+        arrivals=None if rate is None else six_digits(rate),
+        capacity=six_digits(capacity.requests_per_second),
+        correction=six_digits(traffic.correction),
+        standing=six_digits(traffic.standing) if is_current else 0.0,
     )
+
+
+def settled(current: int, lowest: int, highest: int) -> int:
+    """The count nearest to `current` between the bounds of both windows."""
+    return lowest if current < lowest else highest if current > highest else current
+
+
+def _figures(demand: Demand) -> str:
+    text = (
+        f"{demand.running:g} requests run and {demand.waiting:g} wait; ready replicas: "
+        f"{demand.ready}, each with {demand.slots} slots"
+    )
+    if demand.arrivals is not None and demand.capacity > 0:
+        text += (
+            f"; {demand.arrivals:.3g} requests/s arrive, and a replica carries "
+            f"{demand.capacity:.3g} × {demand.correction:.2g}"
+        )
+    return text
 
 
 def _flaw(measured: Measured, now: float) -> tuple[str, str] | None:
@@ -175,6 +206,8 @@ def _flaw_of(sample: Sample, now: float) -> tuple[str, str] | None:
         return ("MetricsAbsurd", f"{sample.replica} reports impossible request counts")
     if not (math.isfinite(sample.kv_cache_usage) and 0 <= sample.kv_cache_usage <= 1.01):
         return ("MetricsAbsurd", f"{sample.replica} reports an impossible KV cache usage")
+    if sample.counters is not None and not sample.counters.possible:
+        return ("MetricsAbsurd", f"{sample.replica} reports impossible counts")
     return None
 
 
@@ -185,21 +218,19 @@ def _remember(memory: Memory, replicas: int, policy: Policy, now: float) -> Memo
     if len(kept) >= 2 and kept[-1].replicas == kept[-2].replicas == replicas:
         kept.pop()
     since = now if memory.since is None or memory.since > now else memory.since
-    return Memory(since=since, recommendations=(*kept, Recommendation(now, replicas)))
+    kept.append(Recommendation(now, replicas))
+    return replace(memory, since=since, recommendations=tuple(kept))
 
 
-def _stabilize(current: int, memory: Memory, policy: Policy, now: float) -> int:
+def _windows(memory: Memory, current: int, policy: Policy, now: float) -> tuple[int, int]:
+    """The least and the most that there may be; no fewer than now until the long window is full."""
     recommendations = memory.recommendations
-    recent = [item.replicas for item in recommendations if item.at > now - SCALE_UP_WINDOW]
-    lower = min(recent)
-    upper = max(item.replicas for item in recommendations)
+    lowest = min(item.replicas for item in recommendations if item.at > now - SCALE_UP_WINDOW)
+    highest = max(item.replicas for item in recommendations)
     covered = memory.since is not None and now - memory.since >= policy.scale_down_stabilization
-    if current < lower:
-        return lower
-    if current > upper and covered:
-        return upper
-    return current
+    return lowest, highest if covered else max(highest, current)
 
 
-def _clamp(replicas: int, policy: Policy) -> int:
+def clamp(replicas: int, policy: Policy) -> int:
+    """The nearest count that the policy allows."""
     return max(policy.min_replicas, min(policy.max_replicas, replicas))

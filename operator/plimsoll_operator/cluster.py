@@ -28,6 +28,7 @@ FIELD_MANAGER = "plimsoll"
 STATUS_MANAGER = "plimsoll-status"
 TIMEOUT_SECONDS = 15.0
 PAGE = 500
+TOKEN_KEYS_PATH = "/openid/v1/jwks"  # noqa: S105 - a path
 APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
 _TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TRANSIENT = frozenset({408, 409, 410, 429, 500, 502, 503, 504})
@@ -174,6 +175,10 @@ class Cluster:
             if error.status != 404:
                 raise
 
+    async def token_keys(self) -> tuple[Object, ...]:
+        """Public keys of ServiceAccount tokens, as JSON Web Keys. Raises ClusterError."""
+        return tuple((await self._call("GET", TOKEN_KEYS_PATH)).get("keys") or ())
+
     async def run(self, function: Callable[[], T]) -> T:
         """Runs a blocking function in this client's threads."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
@@ -198,7 +203,9 @@ class Cluster:
     ) -> Object:
         configuration = self._client.configuration
         url = configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "User-Agent": "plimsoll-operator"}
+        # The one path that is served as its own media type and no other.
+        accept = "application/jwk-set+json" if path == TOKEN_KEYS_PATH else "application/json"
+        headers = {"Accept": accept, "User-Agent": "plimsoll-operator"}
         for setting in configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]

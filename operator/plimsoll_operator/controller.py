@@ -10,12 +10,15 @@ from typing import Any
 from plimsoll_operator import metrics
 from plimsoll_operator.actuator import Actuator
 from plimsoll_operator.api.spec import ScalingMode
+from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.autoscale import Decision, Memory, decide
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
-from plimsoll_operator.gather import measured, observe, policy_of, ready_replicas
+from plimsoll_operator.gather import capacity_of, measured, observe, policy_of, ready_replicas
 from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
+from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
 from plimsoll_operator.measurement import Look, Window
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.planner_service import PlannerService
@@ -48,10 +51,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Engines:
-    """What is measured of engines."""
+    """What is measured of engines, and what keeps them under their limits."""
 
     scraper: Scraper
     calibrator: Calibrator
+    limits: LimitsKeeper
 
 
 class Controller:
@@ -65,6 +69,7 @@ class Controller:
         self._settings = settings
         self._cluster = cluster
         self._scraper, self._calibrator = engines.scraper, engines.calibrator
+        self._limits = engines.limits
         self._actuator = Actuator(cluster, store, instance)
         self._planner = PlannerService(store, self._read_config_map, settings.trial_requests)
         self._memories: dict[str, Memory] = {}
@@ -113,6 +118,7 @@ class Controller:
         raw = self.store.get(RESOURCE.name, *key)
         if raw is None:
             self._scraper.forget(key)
+            self._limits.forget(key)
             return False
         resource = parse_resource(raw)
         if resource.deleting:
@@ -126,11 +132,13 @@ class Controller:
         observed = await observe(
             self.store, self._cluster, resource, keys_of(resource.name, standing)
         )
+        started = self._started(resource, standing, observed)
         decision = self._decide(resource, standing, observed)
-        found = self._drift(resource, standing, observed)
+        found = self._drift(resource, standing, started, observed)
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
-        desired = Desired(resource, standing, decision, self._settings.image, found, fit)
+        limits = await self._keep_limits(resource, standing, started, observed)
+        desired = Desired(resource, standing, decision, self._settings.image, found, fit, limits)
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
@@ -139,7 +147,8 @@ class Controller:
             outcome = reconcile(desired, observed, _now(), done.refusals)
         # Children before status: a crash in between is made good by doing all again.
         await self._tell(raw, outcome, done.failure)
-        for delay in (outcome.requeue_after, done.retry_after):
+        again = RETRY_SECONDS if limits.lacking else None
+        for delay in (outcome.requeue_after, done.retry_after, again):
             if delay is not None:
                 self.queue.add_after(key, delay)
         return done.changed
@@ -187,7 +196,7 @@ class Controller:
             return None
         memory = self._memories.get(resource.uid, Memory())
         now = asyncio.get_running_loop().time()
-        decision = decide(seen, policy_of(spec), plan.max_num_seqs, memory, now)
+        decision = decide(seen, policy_of(spec), capacity_of(plan, spec), memory, now)
         if decision.memory != memory:
             self._memories[resource.uid] = decision.memory
         moved = decision.replicas - seen.current
@@ -195,7 +204,36 @@ class Controller:
         metrics.AUTOSCALE_DECISIONS.labels(decision=verdict if decision.active else "held").inc()
         return decision
 
-    def _drift(self, resource: Resource, standing: Standing, observed: Observed) -> Drift:
+    def _started(
+        self, resource: Resource, standing: Standing, observed: Observed
+    ) -> PlanStatus | None:
+        """The plan that pods are, or will be, started by."""
+        if resource.spec is None or standing.plan is None or standing.trouble is not None:
+            return standing.plan
+        image = self._settings.image
+        return pods_plan(resource, resource.spec, standing.plan, image, observed)
+
+    async def _keep_limits(
+        self,
+        resource: Resource,
+        standing: Standing,
+        started: PlanStatus | None,
+        observed: Observed,
+    ) -> LimitsReport:
+        """Sends the limits of the plan in force to pods that run under others."""
+        if standing.plan is None or started is None or standing.trouble is not None:
+            return NO_REPORT
+        ours = observed.pods_of(started.revision)
+        pods = tuple(pod for pod in ready_replicas(self.store, resource.key) if pod[0] in ours)
+        return await self._limits.keep(resource.key, standing.plan, started, pods)
+
+    def _drift(
+        self,
+        resource: Resource,
+        standing: Standing,
+        started: PlanStatus | None,
+        observed: Observed,
+    ) -> Drift:
         """How the plan in force fits what is measured under it."""
         plan = standing.plan
         name = revision_name(resource.name, plan, standing.inputs) if plan is not None else None
@@ -204,7 +242,7 @@ class Controller:
             return NO_NEWS
         now = asyncio.get_running_loop().time()
         seen = self._windows.get(resource.uid, Seen())
-        serving = observed.pods_of(plan.revision)
+        serving = observed.pods_of((started or plan).revision)
         looks = [
             (sample.replica, Look(sample.at, sample.counters))
             for sample in self._scraper.samples(resource.key)
@@ -235,6 +273,7 @@ class Controller:
         self._planner.forget(uid)
         self._calibrator.forget(uid)
         self._scraper.forget(key)
+        self._limits.forget(key)
 
 
 def _now() -> str:

@@ -1,7 +1,7 @@
 """Reads metrics and steps of engines; what is wrong with an answer is never raised."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from plimsoll_operator.autoscale import Sample
 from plimsoll_operator.calibration.steps import PATH as STEPS_PATH
 from plimsoll_operator.calibration.steps import StepsError, parse_steps
+from plimsoll_operator.engine_token import bearer
 from plimsoll_operator.measurement import Counters
 from plimsoll_operator.render.labels import ADMIN_PORT, PORT
 from plimsoll_operator.traces.metrics_snapshot import OUTPUTS, PROMPTS, Histogram
@@ -34,8 +35,13 @@ HISTOGRAMS = (
 class EngineClient:
     """Scrapes engines by pod address, many at once."""
 
-    def __init__(self, port: int = PORT, admin_port: int = ADMIN_PORT) -> None:
-        self._port, self._admin_port = port, admin_port
+    def __init__(
+        self,
+        port: int = PORT,
+        admin_port: int = ADMIN_PORT,
+        token: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._port, self._admin_port, self._token = port, admin_port, token
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._steps_slots = asyncio.Semaphore(MAX_STEPS_CONCURRENT)
         self._client = httpx.AsyncClient(
@@ -54,7 +60,8 @@ class EngineClient:
         """How many steps the engine has made, and the latest; None where it does not say."""
         try:
             async with self._steps_slots, asyncio.timeout(TIMEOUT_SECONDS):
-                text = await self._read(address, self._admin_port, STEPS_PATH)
+                headers = bearer(self._token())
+                text = await self._read(address, self._admin_port, STEPS_PATH, headers)
             return parse_steps(text, address)
         except (TimeoutError, httpx.HTTPError, ValueError, StepsError):
             return None
@@ -73,9 +80,12 @@ class EngineClient:
             error = str(failure)
         return Sample(replica=replica, at=loop.time(), error=error)
 
-    async def _read(self, address: str, port: int, path: str) -> str:
+    async def _read(
+        self, address: str, port: int, path: str, headers: Mapping[str, str] | None = None
+    ) -> str:
         host = f"[{address}]" if ":" in address else address
-        async with self._client.stream("GET", f"http://{host}:{port}{path}") as response:
+        url = f"http://{host}:{port}{path}"
+        async with self._client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
                 raise ValueError(f"{path} answers HTTP {response.status_code}")
             body = bytearray()

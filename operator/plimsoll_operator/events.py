@@ -16,7 +16,7 @@ from plimsoll_operator.conditions import (
 _QUIET_REASONS = frozenset(
     {"NotApplied", "NotRunning", "NoReadyReplica", "MetricsPending", "FixedReplicas", "External"}
 )
-_PROGRESS = frozenset({"Planning", "Applying", "RollingOut"})
+_PROGRESS = frozenset({"Planning", "Applying", "RollingOut", "ChangingLimits"})
 
 
 @dataclass(frozen=True)

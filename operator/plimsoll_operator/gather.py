@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from plimsoll_operator.api.quantity import parse_duration
-from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
+from plimsoll_operator.api.quantity import parse_duration, parse_quantity
+from plimsoll_operator.api.spec import LLMDeploymentSpec, Percentiles, ScalingMode
+from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.autoscale import Measured, Policy, Sample
 from plimsoll_operator.calibration.measured import in_use, measured_on
 from plimsoll_operator.calibrator import Target
 from plimsoll_operator.cluster import Cluster
+from plimsoll_operator.demand import Capacity
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
 from plimsoll_operator.observed import Observed, owned_by, rollout
 from plimsoll_operator.render.children import ChildKey
@@ -61,7 +63,8 @@ def calibration_target(store: Store, resource: Resource) -> Target | None:
     spec, status = resource.spec, resource.status
     if spec is None or status.plan is None or status.plan_generation != resource.generation:
         return None
-    replicas = ready_replicas(store, resource.key, status.plan.revision)
+    started = status.plan.revision if status.limits is None else status.limits.started_revision
+    replicas = ready_replicas(store, resource.key, started)
     before = measured_on(status.plan, in_use(status.calibration, spec))
     return Target(resource.key, resource.uid, spec, status.plan, replicas, before)
 
@@ -82,6 +85,24 @@ def policy_of(spec: LLMDeploymentSpec) -> Policy:
         max_replicas=spec.scaling.max_replicas,
         scale_down_stabilization=parse_duration(spec.scaling.scale_down_stabilization),
     )
+
+
+def capacity_of(plan: PlanStatus, spec: LLMDeploymentSpec) -> Capacity:
+    """What the plan says that one replica carries within the promise; 0 if it does not."""
+    try:
+        rate = float(parse_quantity(plan.predicted.requests_per_second_per_replica))
+    except ValueError:  # of a status that somebody else wrote
+        rate = 0.0
+    return Capacity(
+        max_num_seqs=plan.max_num_seqs,
+        requests_per_second=rate,
+        ttft=_seconds(spec.slo.time_to_first_token),
+        tpot=_seconds(spec.slo.time_per_output_token),
+    )
+
+
+def _seconds(promise: Percentiles | None) -> float | None:
+    return None if promise is None else parse_duration(promise.p95)
 
 
 def measured(

@@ -10,13 +10,17 @@ from typing import Any
 
 from plimsoll_operator import metrics
 from plimsoll_operator.accelerators import Accelerators
+from plimsoll_operator.admin_access import AdminAccess
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.controller import Controller, Engines
+from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.gather import calibration_target, ready_replicas, scales_automatically
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
+from plimsoll_operator.limits_keeper import LimitsKeeper
+from plimsoll_operator.render.labels import ADMIN_PORT
 from plimsoll_operator.resource import Key, parse_resource
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
@@ -43,14 +47,16 @@ class Manager:
         self._settings = settings
         self._cluster = cluster
         self._store = Store()
-        self._engines = EngineClient()
+        self._engines = EngineClient(token=settings.engine_token.read)
         self._scraper = Scraper(self._engines, settings.scrape, self._wake)
+        self._admin = EngineAdmin(ADMIN_PORT, settings.engine_token.read)
+        self._access = AdminAccess(self._store, cluster, settings.engine_token)
         self._calibrator = Calibrator(self._engines, self._wake, _now)
         self._controller = Controller(
             settings,
             cluster,
             self._store,
-            Engines(self._scraper, self._calibrator),
+            Engines(self._scraper, self._calibrator, LimitsKeeper(self._admin)),
             socket.gethostname(),
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,6 +86,7 @@ class Manager:
         self._spawn(self._calibrate(), "calibrate")
         self._untold.set()
         self._spawn(self._tell_accelerators(), "accelerators")
+        self._spawn(self._access.run(), "admin-access")
         count = len(self._store.resource_keys())
         logger.info("serving %d resources with %d workers", count, self._settings.workers)
 
@@ -91,6 +98,7 @@ class Manager:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._engines.close()
+        await self._admin.close()
         await self._health.stop()
         self._cluster.close()
 
@@ -117,6 +125,7 @@ class Manager:
         namespace = str(metadata["namespace"])
         if kind == RESOURCE.name:
             key = (namespace, str(metadata["name"]))
+            self._access.see(namespace, gone=gone)
             if gone:
                 self._controller.forget(key, str(metadata["uid"]))
             self._wake(key)

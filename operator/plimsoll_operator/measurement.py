@@ -1,5 +1,6 @@
 """What engines have counted over the last minutes: pure, from cumulative metrics to figures."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +26,15 @@ class Counters:
     first_token: Histogram
     per_token: Histogram
     unfinished: float
+
+    @property
+    def possible(self) -> bool:
+        """Whether all counts are numbers, not negative, and no bucket has more than all."""
+        return all(
+            0 <= histogram.count < math.inf
+            and all(0 <= count <= histogram.count for count in histogram.buckets.values())
+            for histogram in (self.prompts, self.outputs, self.first_token, self.per_token)
+        )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ WRITES = Counter(
     ["kind", "verb"],
     registry=REGISTRY,
 )
+LIMIT_CHANGES = Counter(
+    "plimsoll_operator_limit_changes",
+    "Limits sent to engines that ran under others.",
+    registry=REGISTRY,
+)
 REFUSALS = Counter(
     "plimsoll_operator_refusals",
     "Writes of children that the API server refused, by kind and HTTP status.",

@@ -30,6 +30,20 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
     return any(ref.get("controller") and ref.get("uid") == uid for ref in references)
 
 
+def has_rolled_out(deployment: Mapping[str, Any]) -> bool:
+    """Whether all pods by its present template have served once; that stays so as pods come and go.
+
+    False until its controller has seen the template.
+    """
+    status = deployment.get("status") or {}
+    return int(status.get("observedGeneration", 0)) >= int(
+        deployment["metadata"].get("generation", 0)
+    ) and any(
+        item.get("type") == "Progressing" and item.get("reason") == "NewReplicaSetAvailable"
+        for item in status.get("conditions") or ()
+    )
+
+
 @dataclass(frozen=True)
 class Rollout:
     """How far a Deployment is. `current` is whether its controller has seen its newest spec."""

@@ -19,7 +19,7 @@ from plimsoll_operator.calibration.measured import (
 )
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, REVISION
 from plimsoll_operator.planning.accelerators import overrides, verdicts
-from plimsoll_operator.planning.inventory import pools_from_nodes
+from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
     SourceModel,
@@ -27,6 +27,7 @@ from plimsoll_operator.planning.model_source import (
     parse_config,
     read_model_config,
 )
+from plimsoll_operator.planning.placement import placement
 from plimsoll_operator.planning.record import Sources, record, used
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
@@ -43,7 +44,7 @@ from plimsoll_operator.standing import (
 )
 from plimsoll_operator.store import Store
 from plimsoll_planner.accelerator import Accelerator
-from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
@@ -105,7 +106,7 @@ class PlannerService:
             UNREADABLE_BASE_SECONDS, UNREADABLE_LIMIT_SECONDS
         )
         self._seen = -1
-        self._pools: tuple[AcceleratorPool, ...] = ()
+        self._inventory = Inventory()
         self._accelerators: tuple[Accelerator, ...] = ()
         self._accelerator_resources: tuple[Mapping[str, Any], ...] = ()
 
@@ -164,7 +165,11 @@ class PlannerService:
         accelerators = with_measured(self._accelerators, measured)
         try:
             request = plan_request(
-                spec, found.target.model, self._pools, accelerators, found.draft_model
+                spec,
+                found.target.model,
+                self._inventory.pools(placement(spec.template)),
+                accelerators,
+                found.draft_model,
             )
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))
@@ -249,7 +254,7 @@ class PlannerService:
     def _look(self) -> None:
         """Reads nodes and accelerators where any has changed."""
         if self._seen != self._store.inventory_version:
-            self._pools = pools_from_nodes(self._store.all(NODE.name))
+            self._inventory = Inventory(self._store.all(NODE.name))
             self._accelerators = overrides(verdicts(self._store.all(ACCELERATOR.name)))
             self._accelerator_resources = used(self._store.all(ACCELERATOR.name))
             self._seen = self._store.inventory_version

@@ -37,7 +37,11 @@ def readiness(
         )
     served = f"{resource.name} serves by this generation's plan"
     lacking = _lacking(situation, progress)
-    told = (describe(situation.refusals), "" if lacking is None else lacking.message)
+    told = (
+        describe(situation.refusals),
+        "" if lacking is None else lacking.message,
+        situation.limits.told(situation.standing.plan),
+    )
     message = "; ".join((served, *filter(None, told)))
     return (
         Finding(READY, status=True, reason="Serving", message=message),
@@ -92,7 +96,23 @@ def _progress(
         if lacking is not None:
             return lacking.reason, f"{message}; {lacking.message}"
         return "RollingOut", message
-    return None
+    changing = "" if _was_ready(resource) else _limits_lacking(resource, situation)
+    return ("ChangingLimits", changing) if changing else None
+
+
+def _limits_lacking(resource: Resource, situation: Situation) -> str:
+    """What is lacking until the plan's limits are in force; empty where nothing is.
+
+    Limits that are sent leave the Deployment's status as it is, so engines must have answered.
+    """
+    plan, limits = situation.standing.plan, situation.limits
+    if limits.lacking or plan is None or situation.started == plan.revision:
+        return limits.told(plan)
+    heard = 0 if limits.status is None else limits.status.replicas
+    fewest = _fewest(resource, situation)
+    if heard >= fewest:
+        return ""
+    return f"{heard} of {fewest} replicas have said that they run under the plan's limits"
 
 
 def _serving(situation: Situation, progress: Rollout) -> str:
@@ -103,8 +123,7 @@ def _lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
     """What keeps replicas from serving, as far as the cluster says it; None where all serve."""
     if progress.ready_updated >= situation.replicas:
         return None
-    plan = situation.standing.plan
-    trouble = pod_trouble(situation.observed.pods, None if plan is None else plan.revision)
+    trouble = pod_trouble(situation.observed.pods, situation.started)
     if not progress.failure:
         return trouble
     refused = refused_pods(situation.replicas - progress.replicas, progress.failure)
@@ -118,9 +137,14 @@ def _short(resource: Resource, situation: Situation, progress: Rollout) -> bool:
 
     One that an autoscaler adds on top must not make what serves count as unready.
     """
-    fewest = situation.replicas if resource.spec is None else resource.spec.scaling.min_replicas
-    enough = min(fewest, situation.replicas)
+    enough = _fewest(resource, situation)
     return progress.updated < progress.replicas or progress.ready_updated < enough
+
+
+def _fewest(resource: Resource, situation: Situation) -> int:
+    """Replicas that must serve for the resource to be ready."""
+    fewest = situation.replicas if resource.spec is None else resource.spec.scaling.min_replicas
+    return min(fewest, situation.replicas)
 
 
 def _was_ready(resource: Resource) -> bool:

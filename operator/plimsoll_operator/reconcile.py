@@ -9,13 +9,14 @@ from typing import Any
 
 from plimsoll_operator.actions import Action, Apply, Delete
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
-from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
+from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus, ScalingDecision
 from plimsoll_operator.autoscale import Decision
 from plimsoll_operator.calibration.measured import told
 from plimsoll_operator.difference import difference
 from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.history import revision_actions
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
@@ -23,6 +24,7 @@ from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource, dump_status
+from plimsoll_operator.scaling_record import kept, record
 from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
 from plimsoll_operator.verdict import new_status
@@ -55,7 +57,7 @@ class Outcome:
 class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
-    gave last."""
+    gave last, `limits` what is to be said of those in force."""
 
     resource: Resource
     standing: Standing
@@ -63,6 +65,7 @@ class Desired:
     image: EngineImage
     drift: Drift = NO_NEWS
     calibration: MeasuredCalibration | None = None
+    limits: LimitsReport = NO_REPORT
 
 
 def reconcile(
@@ -80,16 +83,19 @@ def reconcile(
     trouble = standing.trouble
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
+    done: tuple[Action, ...] = ()
     replicas = 0
     scale: int | None = None
+    started = standing.plan
     if resource.spec is not None and standing.plan is not None and trouble is None:
         replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            wanted = children(resource, resource.spec, standing.plan, desired.image, replicas)
+            started = pods_plan(resource, resource.spec, standing.plan, desired.image, observed)
+            wanted = children(resource, resource.spec, started, desired.image, replicas)
             limit = resource.spec.revision_history_limit
-            kept = revision_actions(resource, standing, observed, limit)
-            actions = (*kept, *_actions(resource, wanted, observed))
+            revisions = revision_actions(resource, standing, observed, limit)
+            actions = (*revisions, *_actions(resource, wanted, observed))
             refused = {refusal.action.key for refusal in refusals}
             done = tuple(action for action in actions if action.key not in refused)
             events = _scaling(desired.decision, replicas, done, observed)
@@ -103,6 +109,8 @@ def reconcile(
         replicas=replicas,
         drift=desired.drift,
         calibration=told(resource, desired.calibration),
+        started=None if started is None else started.revision,
+        limits=desired.limits,
         pending=tuple(
             " ".join(action.key)
             for action in actions
@@ -111,6 +119,9 @@ def reconcile(
         refusals=tuple(refusal for refusal in refusals if refusal.telling),
     )
     status = new_status(resource, situation, now)
+    made = _decided(desired, replicas, done, now)
+    if made is not None:
+        status = status.model_copy(update={"scaling": kept(status.scaling, made)})
     changed = dump_status(status) != dump_status(resource.status)
     if changed:
         events += events_between(resource.status, status, resource.generation)
@@ -212,3 +223,15 @@ def _scaling(
             before = int(observed.children[action.key]["spec"]["replicas"])
             return (scaled(before, replicas, decision.figures or decision.message),)
     return ()
+
+
+def _decided(
+    desired: Desired, replicas: int, actions: tuple[Action, ...], now: str
+) -> ScalingDecision | None:
+    """What to keep of a decision that changes the count of replicas."""
+    decision = desired.decision
+    if decision is None or decision.basis is None:
+        return None
+    if decision.replicas != replicas or not any(action.only_scales for action in actions):
+        return None
+    return record(decision.basis, replicas, now)

@@ -1,7 +1,8 @@
 """What the operator is started with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from plimsoll_operator.engine_token import EngineToken
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_planner.trial import REQUESTS
 
@@ -24,3 +25,4 @@ class Settings:
     scrape: float = 5.0
     http_port: int = 8080
     trial_requests: int = REQUESTS
+    engine_token: EngineToken = field(default_factory=EngineToken)

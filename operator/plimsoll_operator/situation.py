@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from plimsoll_operator.api.status import Feasibility, MeasuredCalibration
 from plimsoll_operator.autoscale import Decision
 from plimsoll_operator.drift import NO_NEWS, Drift
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport
 from plimsoll_operator.observed import Observed, Rollout
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.resource import Resource
@@ -15,6 +16,7 @@ from plimsoll_operator.standing import Standing, Trouble
 class Situation:
     """All that a status is made from. `pending` names the children that are about to change.
 
+    Pods run by the plan whose revision is `started`, under the limits that `limits` tells of.
     `refusals` are the API server's answers where it did not let them.
     """
 
@@ -27,6 +29,8 @@ class Situation:
     refusals: tuple[Refusal, ...] = ()
     drift: Drift = NO_NEWS
     calibration: MeasuredCalibration | None = None
+    started: str | None = None
+    limits: LimitsReport = NO_REPORT
 
 
 def describe_infeasible(feasibility: Feasibility) -> str:

@@ -53,6 +53,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "ready_replicas": progress.ready,
             "selector": selector_text(resource.name),
             "observed": situation.drift.observed,
+            "limits": situation.limits.status,
             "calibration": situation.calibration,
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
             "feasibility": previous.feasibility if unanswered else standing.feasibility,

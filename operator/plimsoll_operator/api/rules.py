@@ -96,6 +96,16 @@ def _source_rules(path: str) -> tuple[Rule, ...]:
     )
 
 
+def _only_for_downloads(field: str, value: Callable[[Any], object]) -> Rule:
+    return Rule(
+        path="spec.model",
+        field=f".{field}",
+        cel=f"!has(self.{field}) || self.source.startsWith('hf://')",
+        message=f"{field} is only for hf:// sources, which are downloaded: remove it",
+        holds=lambda model: value(model) is None or model.source.startswith("hf://"),
+    )
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         path="spec.scaling",
@@ -116,6 +126,8 @@ RULES: tuple[Rule, ...] = (
         holds=lambda workload: workload.shared_prefix_tokens <= workload.prompt_tokens.mean,
     ),
     *_source_rules("spec.model"),
+    _only_for_downloads("tokenFrom", lambda model: model.token_from),
+    _only_for_downloads("cache", lambda model: model.cache),
     *_source_rules("spec.speculation.draftModel"),
     Rule(
         path="spec.speculation",

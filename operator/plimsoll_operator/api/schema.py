@@ -28,6 +28,8 @@ _KEPT = (
     "maxItems",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
+    "x-kubernetes-preserve-unknown-fields",
+    "maxProperties",
 )
 _INT32_MAX = 2**31 - 1
 
@@ -155,7 +157,10 @@ def _node(
     if node["type"] == "array":
         node["items"] = _node(merged["items"], definitions, with_defaults=with_defaults)
         node.setdefault("x-kubernetes-list-type", "atomic")
-    if node["type"] == "object":
+    values = merged.get("additionalProperties")
+    if node["type"] == "object" and isinstance(values, Mapping):
+        node["additionalProperties"] = _node(values, definitions, with_defaults=with_defaults)
+    elif node["type"] == "object" and not node.get("x-kubernetes-preserve-unknown-fields"):
         node["properties"] = {
             name: _node(child, definitions, with_defaults=with_defaults)
             for name, child in merged.get("properties", {}).items()

@@ -22,6 +22,8 @@ from plimsoll_operator.api.formats import (
     SERVED_NAME,
     SOURCE,
 )
+from plimsoll_operator.api.secrets import Authentication, Cache, TokenSource
+from plimsoll_operator.api.template import PodTemplate
 
 Duration = Annotated[str, DURATION.field()]
 Quantity = Annotated[str, QUANTITY.field()]
@@ -122,6 +124,16 @@ class Model(ModelSource):
         description="Longest prompt plus output in tokens. The model's own limit if absent.",
         ge=16,
         le=10_000_000,
+    )
+    token_from: TokenSource | None = Field(
+        default=None,
+        description="A token of the Hugging Face Hub for an hf:// source that is gated or private. "
+        "Only engine pods get it: give configFrom as well, which the operator reads instead.",
+    )
+    cache: Cache | None = Field(
+        default=None,
+        description="Where an hf:// source is kept, so that a pod that starts again does not "
+        "download it again. Absent: with the pod.",
     )
 
 
@@ -303,6 +315,9 @@ class LLMDeploymentSpec(ApiModel):
         description="Who may reach the engines' API, by NetworkPolicy. Absent: everybody; empty: "
         "nobody but the operator and monitoring.",
     )
+    authentication: Authentication | None = Field(
+        default=None, description="What clients of the engines' API must show. Absent: nothing."
+    )
     revision_history_limit: int = Field(
         default=10,
         description="How many earlier plans are kept as ControllerRevisions, besides the one in "
@@ -312,4 +327,8 @@ class LLMDeploymentSpec(ApiModel):
     )
     speculation: Speculation = Field(
         default=Speculation(), description="Whether tokens are drafted ahead, and how many."
+    )
+    template: PodTemplate | None = Field(
+        default=None,
+        description="An overlay on engine pods. Whoever sets it must be allowed to create pods.",
     )

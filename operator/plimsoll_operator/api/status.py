@@ -120,6 +120,43 @@ class ObservedTraffic(ApiModel):
     time_per_output_token: PercentileValue = Field(description="Measured TPOT.")
 
 
+class ScalingDecision(ApiModel):
+    """One change of the replica count, with all that it follows from."""
+
+    at: str = Field(description="When it was made.", json_schema_extra={"format": "date-time"})
+    current: int = Field(description="Replicas that were asked for before.")
+    replicas: int = Field(description="Replicas asked for since.")
+    wanted: int = Field(description="Replicas that the demand needed, within the bounds.")
+    lowest: int = Field(description="Fewest recommended in the short window.")
+    highest: int = Field(description="Most recommended in the stabilization window.")
+    min_replicas: int = Field(description="Fewest that were allowed.")
+    max_replicas: int = Field(description="Most that were allowed.")
+    ready: int = Field(description="Replicas that were measured.")
+    slots: int = Field(description="Sequences that one replica runs at once.")
+    running: str = Field(description="Requests that ran.")
+    waiting: str = Field(description="Requests that waited.")
+    standing: str = Field(description="Requests that waited at every look of the last minute.")
+    filled: str = Field(description="Replicas' worth of slots or KV cache in use.")
+    requests_per_second: str | None = Field(
+        default=None, description="Rate of arrivals; absent if it was not known yet."
+    )
+    capacity: str = Field(description="Requests per second of one replica, by the plan.")
+    correction: str = Field(description="Factor on it, learned from promises kept and missed.")
+
+
+class LimitsStatus(ApiModel):
+    """Limits that engines say they run under; changed without restarting them where they can."""
+
+    max_num_seqs: int = Field(description="Most sequences that one replica runs at once.")
+    max_num_batched_tokens: int = Field(description="Most new tokens in one step.")
+    kv_cache_tokens: int = Field(description="Tokens of its KV cache that one replica uses.")
+    replicas: int = Field(description="Ready replicas that run under these limits.")
+    started_revision: str = Field(
+        description="Plan that these replicas were started by, whose limits are the most that they "
+        "can take."
+    )
+
+
 class MeasuredCalibration(ApiModel):
     """What the engines' own steps say of this model on this accelerator; the next plan uses it."""
 
@@ -200,6 +237,15 @@ class LLMDeploymentStatus(ApiModel):
     )
     observed: ObservedTraffic | None = Field(
         default=None, description="What was measured under the plan in force."
+    )
+    scaling: list[ScalingDecision] = Field(
+        default_factory=list,
+        description="The last changes of the replica count by the operator, newest last.",
+        max_length=10,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    limits: LimitsStatus | None = Field(
+        default=None, description="Limits in force, as the engines of the plan's pods say."
     )
     calibration: MeasuredCalibration | None = Field(
         default=None, description="Figures of the performance model, fitted to measured steps."

@@ -12,6 +12,7 @@ from plimsoll_operator.api.accelerator import AcceleratorSpec
 from plimsoll_operator.api.formats import BY_PATTERN
 from plimsoll_operator.api.rules import ACCELERATOR_RULES, RULES, Rule
 from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.template_rules import template_problems
 
 M = TypeVar("M", bound=BaseModel)
 MAX_NAME_LENGTH = 53
@@ -73,7 +74,14 @@ def parse_spec(raw: object) -> LLMDeploymentSpec:
     """The typed spec with defaults filled in. Raises InvalidSpecError listing every problem."""
     if not isinstance(raw, Mapping):
         raise InvalidSpecError((Problem("spec", "is required and must be an object"),))
-    return _checked(LLMDeploymentSpec, raw, RULES)
+    spec = _checked(LLMDeploymentSpec, raw, RULES)
+    problems = tuple(
+        Problem(f"spec.template.{path}", message)
+        for path, message in template_problems(spec.template)
+    )
+    if problems:
+        raise InvalidSpecError(problems)
+    return spec
 
 
 def parse_accelerator(raw: object) -> AcceleratorSpec:

@@ -1,4 +1,5 @@
-"""`plimsoll explain NAME`: why the plan of an LLMDeployment in a cluster is what it is.
+"""`plimsoll explain NAME`: why the plan of an LLMDeployment in a cluster is what it is, and why its
+replicas were scaled.
 
 Exit codes: 0 explained, 1 the cluster cannot be asked, 2 there is nothing to explain.
 """
@@ -13,6 +14,7 @@ from plimsoll_operator.kinds import RESOURCE, REVISION
 from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
 from plimsoll_operator.planning.record import RecordError
 from plimsoll_operator.planning.revision_report import revision_report
+from plimsoll_operator.planning.scaling_report import scaling_report
 from plimsoll_operator.resource import Resource, parse_resource
 
 DONE, NO_CLUSTER, NOTHING = 0, 1, 2
@@ -35,6 +37,8 @@ def main(argv: list[str]) -> int:
         chosen = _chosen(resource, history, options.revision)
         before = _before(resource, history, chosen, options.since)
         print(revision_report(resource, chosen, before, version("plimsoll")), end="")
+        if options.revision is None and (scaling := scaling_report(resource)):
+            print("\n" + scaling, end="")
     except ClusterError as error:
         print(f"plimsoll explain: {error}", file=sys.stderr)
         return NO_CLUSTER

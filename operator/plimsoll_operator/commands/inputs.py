@@ -6,16 +6,16 @@ from pathlib import Path
 from plimsoll_operator.api import KIND
 from plimsoll_operator.planning.bundle import Bundle, BundleError, bundle_of
 from plimsoll_operator.planning.documents import STDIN, DocumentError, read_documents
+from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.inventory_file import InventoryError, read_inventory
 from plimsoll_operator.planning.offline import Planned, plan_bundle
-from plimsoll_planner.inputs import AcceleratorPool
 
 
 class InputError(Exception):
     """Bad input; one line for each problem."""
 
 
-def read_pools(source: str) -> tuple[AcceleratorPool, ...]:
+def read_nodes(source: str) -> Inventory:
     """The nodes in a file, or on stdin for `-`. Raises InputError."""
     try:
         return read_inventory(item.content for item in read_documents([source], sys.stdin))
@@ -42,10 +42,10 @@ def read_planned(
 ) -> list[Planned]:
     """A plan for each of them on the nodes in `inventory`, as `plan_bundle`. Raises InputError."""
     check_stdin(*sources, inventory)
-    pools = read_pools(inventory)
+    nodes = read_nodes(inventory)
     try:
         return plan_bundle(
-            read_bundle(sources), pools, model_directory, trial_requests=trial_requests
+            read_bundle(sources), nodes, model_directory, trial_requests=trial_requests
         )
     except BundleError as error:
         raise InputError(str(error)) from error

@@ -14,8 +14,8 @@ from plimsoll_operator.commands.inputs import (
     InputError,
     check_stdin,
     read_bundle,
+    read_nodes,
     read_planned,
-    read_pools,
 )
 from plimsoll_operator.planning import checks
 from plimsoll_operator.planning.bundle import BundleError
@@ -167,7 +167,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     if options.explain:
         raise InputError("--explain is of plans, not of a --diff: explain OLD and NEW with -f")
     check_stdin(*options.diff, options.inventory)
-    inventory = read_pools(options.inventory)
+    inventory = read_nodes(options.inventory)
     old, new = (read_bundle([source], may_be_empty=True) for source in options.diff)
     changes = compare(old, new, inventory, options.model_config, options.requests)
     failed = {check for change in changes for check in change.failed}

@@ -10,6 +10,7 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec, WhenInfeasible
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.planning.bundle import Bundle, Declared
 from plimsoll_operator.planning.checks import Check, failed_promises
+from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.offline import Planned, plan_bundle
 from plimsoll_operator.planning.rollout import Rollout, Running, removal, rollout
 from plimsoll_operator.planning.status import feasibility, plan_status
@@ -87,7 +88,7 @@ class Prices:
 def compare(
     old: Bundle,
     new: Bundle,
-    inventory: tuple[AcceleratorPool, ...],
+    inventory: Inventory,
     model_directory: Path | None = None,
     trial_requests: int = 0,
 ) -> list[Change]:
@@ -105,7 +106,7 @@ def compare(
     for planned in plan_bundle(unstated, inventory, model_directory, trial_requests=trial_requests):
         resource = planned.declared.resource
         before[resource.key] = Side(planned.declared, _standing(resource, planned))
-    prices = Prices(inventory, old.accelerators, new.accelerators)
+    prices = Prices(inventory.pools(), old.accelerators, new.accelerators)
     changes = []
     # What engines of the old side have measured, as the operator would plan with it.
     measured = [side.declared.resource.status.calibration for side in before.values()]

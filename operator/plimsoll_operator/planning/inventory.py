@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from plimsoll_operator.api.quantity import parse_quantity
+from plimsoll_operator.planning.placement import ANYWHERE, Placement
 from plimsoll_operator.resources import (
     ACCELERATOR_LABEL,
     AMD_GPU,
@@ -45,38 +46,67 @@ Usage = Mapping[str, Mapping[str, Decimal]]
 taken by pods that the plan may not displace."""
 
 
+class Inventory:
+    """Nodes as Kubernetes lists them, and pools that somebody stated, which are for every pod."""
+
+    def __init__(
+        self, nodes: Iterable[Mapping[str, Any]] = (), stated: Iterable[AcceleratorPool] = ()
+    ) -> None:
+        self._nodes = tuple(nodes)
+        self._stated = tuple(stated)
+        self._known: dict[Placement, tuple[AcceleratorPool, ...]] = {}
+
+    def pools(self, placement: Placement = ANYWHERE) -> tuple[AcceleratorPool, ...]:
+        """What pods of that placement can be planned on; worked out once for each."""
+        if placement not in self._known:
+            found = pools_from_nodes(self._nodes, placement=placement)
+            self._known[placement] = (*found, *self._stated)
+        return self._known[placement]
+
+
 def pools_from_nodes(
-    nodes: Iterable[Mapping[str, Any]], used: Usage | None = None
+    nodes: Iterable[Mapping[str, Any]],
+    used: Usage | None = None,
+    placement: Placement = ANYWHERE,
 ) -> tuple[AcceleratorPool, ...]:
     """Pools of equal nodes in a stable order; nodes that take no new pods are left out.
 
-    Left out are cordoned and not-ready nodes, nodes with a taint that engine pods do not tolerate,
-    and accelerators that no label names. `used` is subtracted from what a node can allocate.
+    Left out are cordoned and not-ready nodes, nodes that `placement` does not select or with a
+    taint that engine pods do not tolerate, and accelerators that no label names. `used` is
+    subtracted from what a node can allocate.
     """
     counted: Counter[AcceleratorPool] = Counter()
     for node in nodes:
-        taken = (used or {}).get(str(_mapping(node, "metadata").get("name", "")), {})
-        counted.update(_pools(node, taken))
+        metadata = _mapping(node, "metadata")
+        if placement.selects(_mapping(metadata, "labels")):
+            taken = (used or {}).get(str(metadata.get("name", "")), {})
+            counted.update(_pools(node, taken, placement))
     pools = [replace(pool, nodes=nodes_alike) for pool, nodes_alike in counted.items()]
     return tuple(sorted(pools, key=_order))
 
 
-def _pools(node: Mapping[str, Any], taken: Mapping[str, Decimal]) -> list[AcceleratorPool]:
+def _pools(
+    node: Mapping[str, Any], taken: Mapping[str, Decimal], placement: Placement
+) -> list[AcceleratorPool]:
     allocatable = _mapping(_mapping(node, "status"), "allocatable")
     resources = sorted(
         name for name in allocatable if is_accelerator(name) and _free(allocatable, {}, name) > 0
     )
     if not resources:
-        return _cpu(node, allocatable, taken)
-    found = (_accelerators(node, name, _free(allocatable, taken, name)) for name in resources)
+        return _cpu(node, allocatable, taken, placement)
+    found = (
+        _accelerators(node, name, _free(allocatable, taken, name), placement) for name in resources
+    )
     return [pool for pool in found if pool is not None]
 
 
-def _accelerators(node: Mapping[str, Any], resource: str, free: Decimal) -> AcceleratorPool | None:
+def _accelerators(
+    node: Mapping[str, Any], resource: str, free: Decimal, placement: Placement
+) -> AcceleratorPool | None:
     metadata = _mapping(node, "metadata")
     labels = _mapping(metadata, "labels")
     product = labels.get(product_label(resource)) or labels.get(ACCELERATOR_LABEL)
-    if not product or free < 1 or not _accepts_pods(node, taint(resource)):
+    if not product or free < 1 or not _accepts_pods(node, taint(resource), placement):
         return None
     return AcceleratorPool(
         str(product),
@@ -91,19 +121,22 @@ def _accelerators(node: Mapping[str, Any], resource: str, free: Decimal) -> Acce
 
 
 def _cpu(
-    node: Mapping[str, Any], allocatable: Mapping[str, Any], taken: Mapping[str, Decimal]
+    node: Mapping[str, Any],
+    allocatable: Mapping[str, Any],
+    taken: Mapping[str, Decimal],
+    placement: Placement,
 ) -> list[AcceleratorPool]:
     metadata = _mapping(node, "metadata")
     cores = int(_free(allocatable, taken, "cpu"))
     memory = int(_free(allocatable, taken, "memory"))
-    if cores < 1 or memory < 1 or not _accepts_pods(node, None):
+    if cores < 1 or memory < 1 or not _accepts_pods(node, None, placement):
         return []
     price = _price_of(node, CPU)
     spot = _is_spot(_mapping(metadata, "labels"))
     return [AcceleratorPool(CPU, cores, 1, memory, price, spot=spot)]
 
 
-def _accepts_pods(node: Mapping[str, Any], tolerated: str | None) -> bool:
+def _accepts_pods(node: Mapping[str, Any], tolerated: str | None, placement: Placement) -> bool:
     spec = _mapping(node, "spec")
     if spec.get("unschedulable"):
         return False
@@ -113,6 +146,7 @@ def _accepts_pods(node: Mapping[str, Any], tolerated: str | None) -> bool:
     return all(
         taint.get("effect") not in _REPELLING_EFFECTS
         or (tolerated is not None and taint.get("key") == tolerated)
+        or placement.tolerates(taint)
         for taint in spec.get("taints") or ()
     )
 

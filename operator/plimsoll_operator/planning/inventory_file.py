@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from plimsoll_operator.api.quantity import parse_bytes, parse_quantity
-from plimsoll_operator.planning.inventory import SHARED_SUFFIX, pools_from_nodes
+from plimsoll_operator.planning.inventory import SHARED_SUFFIX, Inventory
 from plimsoll_planner.inputs import AcceleratorPool
 
 _KEYS = ("accelerator", "count", "nodes", "memory", "pricePerHour")
@@ -18,8 +18,8 @@ class InventoryError(ValueError):
     """The inventory is not understood; the message names the place, the value and the way out."""
 
 
-def read_inventory(documents: Iterable[object]) -> tuple[AcceleratorPool, ...]:
-    """The pools in the parsed YAML or JSON documents of one file. Raises InventoryError."""
+def read_inventory(documents: Iterable[object]) -> Inventory:
+    """Nodes and pools in the parsed YAML or JSON documents of one file. Raises InventoryError."""
     nodes: list[Mapping[str, Any]] = []
     pools: list[AcceleratorPool] = []
     for document in documents:
@@ -36,10 +36,12 @@ def read_inventory(documents: Iterable[object]) -> tuple[AcceleratorPool, ...]:
                 nodes.append(item)
         else:
             raise InventoryError(f"neither nodes nor a list; {_SHAPE}")
+    found = Inventory(nodes, pools)
     try:
-        return (*pools_from_nodes(nodes), *pools)
+        found.pools()
     except (AttributeError, TypeError, ValueError) as error:
         raise InventoryError(f"not nodes as Kubernetes has them: {error}; {_SHAPE}") from error
+    return found
 
 
 def _pool(path: str, entry: object) -> AcceleratorPool:

@@ -162,6 +162,7 @@ def _check_answer(status: int, url: str, revision: str, *, has_token: bool) -> N
         return
     if status in (401, 403):
         way = "the token in HF_TOKEN has no access" if has_token else "set HF_TOKEN"
+        way += ", or give configFrom, a ConfigMap with its config.json"
         raise ModelSourceError(f"{url}: HTTP {status}: the model is private or gated: {way}")
     if status == 404:
         raise ModelSourceError(

@@ -9,6 +9,7 @@ from plimsoll_operator.api.spec import ModelSource
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.calibration.measured import newest, with_measured
 from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
+from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
     SourceModel,
@@ -17,8 +18,9 @@ from plimsoll_operator.planning.model_source import (
     read_model_config,
     read_model_directory,
 )
+from plimsoll_operator.planning.placement import placement
 from plimsoll_operator.planning.request import plan_request
-from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 
@@ -38,7 +40,7 @@ class Planned:
 
 def plan_bundle(
     bundle: Bundle,
-    inventory: tuple[AcceleratorPool, ...],
+    inventory: Inventory,
     model_directory: Path | None = None,
     measured: Iterable[MeasuredCalibration | None] = (),
     *,
@@ -62,7 +64,7 @@ def plan_bundle(
             request = plan_request(
                 declared.spec,
                 target.model,
-                inventory,
+                inventory.pools(placement(declared.spec.template)),
                 with_measured(bundle.accelerators, newest(told, declared.spec)),
                 found.draft_model,
             )

@@ -11,9 +11,11 @@ from plimsoll_operator.planning.bundle import Declared
 from plimsoll_operator.reconcile import Desired, reconcile
 from plimsoll_operator.render.children import children, key_of
 from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.standing import Standing
 
 _IMAGE = EngineImage("the-same-on-both-sides")
+_ROLLED_OUT = {"conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ def rollout(before: Running | None, after: Declared, standing: Standing) -> Roll
         text = f"replaces {_pods(before.replicas)}: each ends after a new one serves"
         more = "" if count == before.replicas else f"; {count} in the end"
         return Rollout(restarts=True, text=text + more)
-    return Rollout(restarts=False, text=_scaling(before.replicas, count, plan, after))
+    text = _scaling(before.replicas, count, plan, after)
+    if old["spec"]["template"]["metadata"]["labels"][PLAN_LABEL] != plan.revision:
+        text += "; running pods take the new limits as they serve"
+    return Rollout(restarts=False, text=text)
 
 
 def removal(before: Running | None) -> Rollout:
@@ -64,6 +69,7 @@ def _deployments(
     there = before.declared.resource
     made = children(there, before.declared.spec, before.plan, _IMAGE, before.replicas)
     observed = {key_of(child): child for child in made}
+    observed["Deployment", there.name]["status"] = _ROLLED_OUT
     status = there.status.model_copy(update={"plan": before.plan})
     resource = replace(there, spec=after.spec, invalid="", status=status)
     outcome = reconcile(Desired(resource, standing, None, _IMAGE), Observed(observed), now="")

@@ -4,9 +4,12 @@ from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.template import PodTemplate
+from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.engine import (
     CPU,
     GRACE_SECONDS,
+    RESTRICTED,
     SHM_BYTES_PER_GPU,
     EngineImage,
     container,
@@ -15,7 +18,9 @@ from plimsoll_operator.render.engine import (
 )
 from plimsoll_operator.render.labels import child, pod_labels, selector
 from plimsoll_operator.render.model_mount import ModelMount, model_mount
+from plimsoll_operator.render.overlay import overlaid
 from plimsoll_operator.render.quantity import memory_quantity
+from plimsoll_operator.render.secrets import cache_volume, secret_volumes
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.resources import product_label, taint
 
@@ -42,13 +47,31 @@ def deployment(
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
             },
-            "template": {
-                "metadata": {"labels": pod_labels(resource.name, plan.revision)},
-                "spec": _pod(resource, spec, plan, mount, image),
-            },
+            "template": _overlaid(
+                {
+                    "metadata": {"labels": pod_labels(resource.name, plan.revision)},
+                    "spec": _pod(resource, spec, plan, mount, image),
+                },
+                spec.template,
+            ),
         }
     }
     return child(resource, "apps/v1", "Deployment", resource.name, body)
+
+
+def _overlaid(pod: dict[str, Any], template: PodTemplate | None) -> dict[str, Any]:
+    """The pod template with what a platform team lays over it."""
+    if template is None:
+        return pod
+    metadata = template.metadata.model_dump(exclude_defaults=True)
+    merged = overlaid(pod, {"metadata": metadata, "spec": template.spec})
+    for field in ("containers", "initContainers"):
+        if field in merged["spec"]:
+            # What is said of others' containers goes before what they are given.
+            merged["spec"][field] = [
+                overlaid({"securityContext": RESTRICTED}, each) for each in merged["spec"][field]
+            ]
+    return merged
 
 
 def _pod(
@@ -74,8 +97,10 @@ def _pod(
         "containers": [container(resource.name, spec, plan, mount, image)],
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
-            {"name": "cache", "emptyDir": {}},
+            cache_volume(spec),
+            admin_trust.volume(),
             *mount.volumes,
+            *secret_volumes(spec),
         ],
         # Empty rather than absent, so that what somebody adds here is taken out again.
         "nodeSelector": {},

@@ -8,9 +8,12 @@ from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec, Speculation, SpeculationMethod
 from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.labels import ADMIN_PORT, PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
+from plimsoll_operator.render.secrets import secret_environment, secret_mounts, secret_options
 from plimsoll_operator.resources import GPU
 
 CPU = "cpu"
@@ -21,6 +24,8 @@ GRACE_SECONDS = 60
 PROBE_SECONDS = 2
 SHM_BYTES_PER_GPU = 2**30
 """What NCCL may take of /dev/shm for each rank; a container without the mount has 64 MiB in all."""
+RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+"""What Pod Security `restricted` asks of a container."""
 _HOST_CORES_PER_GPU = 1
 _HOST_MEMORY_PER_GPU = 4 * 2**30
 _DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
@@ -42,8 +47,9 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         "served-model-name": spec.model.served_name or name,
         "host": "0.0.0.0",  # noqa: S104 - pods are reached at their own address
         "port": PORT,
-        "admin-host": "0.0.0.0",  # noqa: S104 - from there it is only read
+        "admin-host": "0.0.0.0",  # noqa: S104 - as above; who comes must show a token
         "admin-port": ADMIN_PORT,
+        "admin-trust-file": f"{admin_trust.MOUNT_PATH}/{admin_trust.FILE}",
         "device": device,
         "dtype": _DTYPES.get(plan.precision.weights, "auto"),
         "max-model-len": plan.max_model_len,
@@ -60,6 +66,7 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         options["threads"] = _threads(plan)
     if spec.speculation.method is not SpeculationMethod.DISABLED:
         options["speculative-config"] = _speculative_config(spec.speculation, mount)
+    options |= secret_options(spec)
     return ["serve", mount.argument, *(f"--{key}={value}" for key, value in options.items())]
 
 
@@ -85,17 +92,19 @@ def container(
     mounts = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
         {"name": "cache", "mountPath": CACHE_PATH},
+        admin_trust.mount(),
         *mount.mounts,
+        *secret_mounts(spec),
     ]
     if plan.accelerator != CPU:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - of the pod
     return {
-        "name": "engine",
+        "name": ENGINE,
         "image": image.reference,
         "imagePullPolicy": image.pull_policy,
         "command": ["plimsoll"],
         "args": arguments(name, spec, plan, mount),
-        "env": _environment(plan),
+        "env": [*_environment(plan), *secret_environment(spec)],
         "ports": [
             {"name": "http", "containerPort": PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
@@ -107,11 +116,7 @@ def container(
         # What a crash printed last is in the pod's status, and so in the resource's.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": {**RESTRICTED, "readOnlyRootFilesystem": True},
         "volumeMounts": mounts,
     }
 

@@ -1,11 +1,10 @@
 """The admin port: limits that change while the engine serves, and the latest steps.
 
 It listens on loopback unless told otherwise. Whoever reaches it may read; limits are only changed
-over loopback, which in a pod is where `kubectl port-forward` comes from. The NetworkPolicy of pods
-opens it to the operator, which reads the steps.
+over loopback, which in a pod is where `kubectl port-forward` comes from. Engines in pods are told
+whom they may trust besides, and then nobody else may even read.
 """
 
-from ipaddress import ip_address
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI
@@ -19,9 +18,13 @@ from plimsoll_runtime.server.body import read_object
 from plimsoll_runtime.server.context import Context, context_of
 from plimsoll_runtime.server.errors import APIError, bad_request
 from plimsoll_runtime.server.middleware import BodyLimit
+from plimsoll_runtime.server.origin import over_loopback
 from plimsoll_runtime.server.validation import invalid
 
 MAX_ADMIN_BODY_BYTES = 4096
+
+TRUSTED = "plimsoll.trusted"
+"""In the scope of a request that showed a token which the trust file vouches for."""
 
 router = APIRouter()
 
@@ -48,7 +51,7 @@ async def show_limits(request: Request) -> dict[str, Any]:
 async def change_limits(request: Request) -> dict[str, Any]:
     """Changes limits before the next step; no request is dropped. 400 says what cannot be, 403 that
     the client is on another machine."""
-    if not _over_loopback(request):
+    if not (over_loopback(request.scope) or request.scope.get(TRUSTED)):
         raise APIError(
             403, "limits are changed over loopback only: use 127.0.0.1, or kubectl port-forward"
         )
@@ -82,16 +85,13 @@ def create_admin_app(context: Context) -> FastAPI:
     app.state.context = context
     app.include_router(router)
     handle_errors(app)
+    # The last added is the outermost.
     app.add_middleware(BodyLimit, limit=MAX_ADMIN_BODY_BYTES)
+    if context.settings.admin_trust_file is not None:
+        from plimsoll_runtime.server.admin_auth import AdminAuthentication
+
+        app.add_middleware(AdminAuthentication, trust_file=context.settings.admin_trust_file)
     return app
-
-
-def _over_loopback(request: Request) -> bool:
-    if request.client is None:
-        return False
-    address = ip_address(request.client.host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 def _limits(engine: EngineHandle) -> dict[str, Any]:

@@ -65,9 +65,15 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--admin-host",
         default="127.0.0.1",
-        help="address of the admin port (%(default)s); whoever reaches it may use it",
+        help="address of the admin port (%(default)s)",
     )
     add("--admin-port", type=int, metavar="PORT", help="port for live limits; none without")
+    add(
+        "--admin-trust-file",
+        type=Path,
+        metavar="FILE",
+        help="JSON that says whose token opens the admin port; without, whoever reaches it may",
+    )
     add("--dtype", choices=DTYPES, default="auto", help="type of weights and KV cache")
     add("--device", choices=DEVICES, default="auto", help="where the model runs")
     add("--max-model-len", type=int, metavar="N", help="most tokens of prompt and answer together")
@@ -239,6 +245,7 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
             admission=_admission_rules(arguments),
             tool_call_parser=arguments.tool_call_parser,
             pooling=read_pooling(source.folder),
+            admin_trust_file=arguments.admin_trust_file,
         )
         return source, settings, load_tokenizer(source.folder)
     except ValueError as error:

@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass
 from hashlib import sha256
+from ipaddress import ip_address
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from plimsoll_runtime.server.errors import bad_request, shown
 
@@ -56,3 +58,13 @@ def _max_wait(request: Request) -> float | None:
 
 def _header(request: Request, names: tuple[str, ...]) -> str | None:
     return next((request.headers[name] for name in names if name in request.headers), None)
+
+
+def over_loopback(scope: Scope) -> bool:
+    """Whether the client is on this machine, or in this pod, as `kubectl port-forward` is."""
+    client = scope.get("client")
+    if client is None:
+        return False
+    address = ip_address(client[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)

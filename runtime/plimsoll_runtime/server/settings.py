@@ -16,7 +16,8 @@ class ServerSettings:
     `root` is where the model came from, as /v1/models shows it. Without `api_key` and
     `api_key_file` everybody may ask. `shutdown_timeout` is in seconds. `tool_call_parser` names how
     the model writes tool calls; without it that is what the chat template shows. `pooling` is how
-    the model's embeddings are made.
+    the model's embeddings are made. `admin_trust_file` says whom the admin port lets in; without
+    one, everybody who reaches it.
     """
 
     served_names: tuple[str, ...]
@@ -27,6 +28,7 @@ class ServerSettings:
     admission: AdmissionRules = field(default_factory=lambda: AdmissionRules(DEFAULT_MAX_QUEUE_LEN))
     tool_call_parser: str | None = None
     pooling: Pooling = Pooling.LAST
+    admin_trust_file: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.served_names or not all(self.served_names):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+from plimsoll_operator.live_limits import LimitsReport
 from plimsoll_operator.resource import dump_status, parse_resource
 from plimsoll_operator.standing import Standing, Trouble
 from plimsoll_operator.verdict import first_status
@@ -14,12 +15,16 @@ from tests.unit.plimsoll_operator.samples import (
     NOW,
     Cell,
     cpu_plan,
+    in_force,
     raw_resource,
     scaled_to,
 )
 
 Raw = dict[str, Any]
-OTHER = Standing(plan=cpu_plan(revision="ffffffffff", max_num_seqs=4), inputs="b")
+MORE = cpu_plan(revision="ffffffffff", max_num_seqs=16)
+FEWER = cpu_plan(revision="eeeeeeeeee", max_num_seqs=4)
+OTHER = Standing(plan=MORE, inputs="b")
+LIVE = Standing(plan=FEWER, inputs="c")
 
 
 def life_phases() -> dict[str, Raw]:
@@ -57,6 +62,14 @@ def _course() -> Iterator[tuple[str, Raw]]:
     cell.world.roll_out()
     cell.settle(OTHER)
     yield "edited, serving", cell.raw
+    cell.edit(pin={"maxNumSeqs": 4})
+    yield "limits edited, not seen", cell.raw
+    cell.step(LIVE)
+    yield "limits edited, being sent", cell.raw
+    cell.step(LIVE, limits=LimitsReport(lacking=("HTTP 401 not let in",)))
+    yield "limits edited, not taken", cell.raw
+    cell.settle(LIVE, limits=in_force(FEWER, MORE))
+    yield "limits edited, serving", cell.raw
 
 
 def _troubles() -> Iterator[tuple[str, Raw]]:

@@ -131,6 +131,30 @@ PLACES: dict[str, Place] = {
         lambda value: {"scaling": {"scaleDownStabilization": value}}
     ),
     "pin.kvCacheMemory": Place(lambda value: {"pin": {"kvCacheMemory": value}}),
+    **{
+        f"model.tokenFrom.secretKeyRef.{field}": Place(
+            lambda value, field=field: {  # type: ignore[misc]
+                "model": {**HUB, "tokenFrom": {"secretKeyRef": {"name": "hub", field: value}}}
+            },
+            lambda value: {value},
+        )
+        for field in ("name", "key")
+    },
+    "model.cache.claimName": Place(
+        lambda value: {"model": {**HUB, "cache": {"claimName": value}}}, lambda value: {value}
+    ),
+    **{
+        f"authentication.apiKeysFrom.secretKeyRef.{field}": Place(
+            lambda value, field=field: {  # type: ignore[misc]
+                "model": CLAIM,
+                "authentication": {
+                    "apiKeysFrom": {"secretKeyRef": {"name": "clients", field: value}}
+                },
+            },
+            lambda value: {value},
+        )
+        for field in ("name", "key")
+    },
     "access.namespaces[]": Place(
         lambda value: {"access": {"namespaces": [value]}}, lambda value: {value}
     ),

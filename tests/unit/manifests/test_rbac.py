@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from plimsoll_operator import handlers
 from plimsoll_operator.accelerators import Accelerators
+from plimsoll_operator.admin_access import AdminAccess
 from plimsoll_operator.cluster import MERGE_PATCH, Cluster, ClusterError
+from plimsoll_operator.engine_token import EngineToken
 from plimsoll_operator.kinds import (
     ACCELERATOR,
     BY_NAME,
@@ -26,19 +29,33 @@ from tests.unit.plimsoll_operator.conftest import start as start  # noqa: PLC041
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, NODE, Start, edit
 from tests.unit.plimsoll_operator.samples import NOW, UID, raw_resource
+from tests.unit.plimsoll_operator.tokens import KEYS, token_file
 
-Right = tuple[str, str, str]
-"""API group, resource with subresource, and verb."""
+
+class Right(NamedTuple):
+    """API group, resource with subresource or a path, verb, and the one name that it is for."""
+
+    group: str
+    resource: str
+    verb: str
+    name: str = ""
+
+
+JWKS = Right("", "/openid/v1/jwks", "get")
+"""Public keys of ServiceAccount tokens."""
+TRUST = "plimsoll-admin"
+"""The ConfigMap that tells engines whom to let in."""
 CONFIG = ROOT / "tests" / "data" / "models" / "HuggingFaceTB--SmolLM2-135M.json"
 
 
 def granted() -> set[Right]:
     return {
-        (group, resource, verb)
+        Right(group, resource, verb, name)
         for rule in find("ClusterRole", "plimsoll-operator")["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
+        for group in rule.get("apiGroups", [""])
+        for resource in rule.get("resources", []) + rule.get("nonResourceURLs", [])
         for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
     }
 
 
@@ -51,12 +68,14 @@ class Guarded(MemoryCluster):
         self.needed: set[Right] = set()
         self.denied: set[Right] = set()
 
-    def _need(self, kind: Kind, verb: str, subresource: str = "") -> None:
-        right = (kind.group, kind.plural + subresource, verb)
+    def _need(self, kind: Kind, verb: str, subresource: str = "", name: str = "") -> None:
+        self._need_right(Right(kind.group, kind.plural + subresource, verb, name))
+
+    def _need_right(self, right: Right) -> None:
         self.needed.add(right)
         if right not in self.rights:
             self.denied.add(right)
-            raise ClusterError(403, "Forbidden", f"may not {verb} {kind.plural}{subresource}")
+            raise ClusterError(403, "Forbidden", f"may not {right.verb} {right.resource}")
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         self._need(kind, "get")
@@ -70,11 +89,13 @@ class Guarded(MemoryCluster):
 
     async def apply(self, child: Any) -> dict[str, Any]:
         kind = BY_NAME[child["kind"]]
-        self._need(kind, "patch")
         metadata = child["metadata"]
+        # Children bear any name; the one ConfigMap that is written has one of its own.
+        name = metadata["name"] if kind is CONFIG_MAP else ""
+        self._need(kind, "patch", name=name)
         if (kind.name, metadata["namespace"], metadata["name"]) not in self.objects:
-            # Server-side apply of what does not exist is a creation too.
-            self._need(kind, "create")
+            # Server-side apply of what does not exist is a creation too, and by its name.
+            self._need(kind, "create", name=name)
         return await super().apply(child)
 
     async def apply_status(self, kind: Kind, raw: Any, status: dict[str, Any]) -> dict[str, Any]:
@@ -99,8 +120,12 @@ class Guarded(MemoryCluster):
         self._need(kind, "delete")
         await super().delete(kind, namespace, name, uid)
 
+    async def token_keys(self) -> tuple[dict[str, Any], ...]:
+        self._need_right(JWKS)
+        return tuple(KEYS)
 
-async def year(cluster: Guarded, start: Start) -> None:
+
+async def year(cluster: Guarded, start: Start, folder: Path) -> None:
     """All that an operator comes to do: create, scale, edit, mend, clear away, tell."""
     process = start(cluster)
     cluster.put("Node", NODE)
@@ -120,7 +145,9 @@ async def year(cluster: Guarded, start: Start) -> None:
     ):
         edit(cluster, **change)
         await process.settle()
-    await Accelerators(process.store, cast("Cluster", cluster), lambda: NOW).tell()
+    client = cast("Cluster", cluster)
+    await Accelerators(process.store, client, lambda: NOW).tell()
+    await AdminAccess(process.store, client, EngineToken(token_file(folder))).tell()
 
 
 def _stray(kind: Kind) -> dict[str, Any]:
@@ -143,23 +170,31 @@ def watched() -> set[Right]:
     selectors = {handler.selector for handler in registry._watching.get_all_handlers()}
     named = {(each.group, each.any_name) for each in selectors if each is not None}
     assert named == {(kind.group, kind.plural) for kind in WATCHED}
-    return {(group, plural, verb) for group, plural in named for verb in ("list", "watch")}
+    return {Right(group, plural, verb) for group, plural in named for verb in ("list", "watch")}
 
 
-async def test_what_is_granted_is_what_calls_need(start: Start) -> None:
+async def test_what_is_granted_is_what_calls_need(start: Start, tmp_path: Path) -> None:
     cluster = Guarded(granted())
-    await year(cluster, start)
+    await year(cluster, start, tmp_path)
     assert cluster.denied == set()
     assert granted() == cluster.needed | watched()
 
 
 @pytest.mark.parametrize(
-    "right", [("apps", "deployments", "create"), ("", "configmaps", "get")], ids="/".join
+    "right",
+    [
+        Right("apps", "deployments", "create"),
+        Right("", "configmaps", "get"),
+        Right("", "configmaps", "create", TRUST),
+        Right("", "configmaps", "patch", TRUST),
+        JWKS,
+    ],
+    ids="/".join,
 )
-async def test_without_a_right_something_fails(right: Right, start: Start) -> None:
+async def test_without_a_right_something_fails(right: Right, start: Start, tmp_path: Path) -> None:
     cluster = Guarded(granted() - {right})
     with contextlib.suppress(ClusterError):
-        await year(cluster, start)
+        await year(cluster, start, tmp_path)
     assert cluster.denied == {right}
 
 
@@ -175,6 +210,7 @@ HTTP: dict[str, tuple[Call, str, str]] = {
     "renumber": (lambda it: it.renumber(RESOURCE, "ml", "a", "u", 2), "PATCH", "/a"),
     "create": (lambda it: it.create(RESOURCE, "ml", {}), "POST", "/llmdeployments"),
     "delete": (lambda it: it.delete(RESOURCE, "ml", "a", "u"), "DELETE", "/a"),
+    "token_keys": (lambda it: it.token_keys(), "GET", JWKS.resource),
 }
 
 
@@ -214,10 +250,21 @@ def test_no_role_reaches_what_nobody_here_needs() -> None:
     assert len(roles) == 4
     for item in roles:
         for rule in item["rules"]:
-            assert not FORBIDDEN & set(rule["resources"])
+            assert not FORBIDDEN & set(rule.get("resources", ()))
             assert not ESCALATING & set(rule["verbs"])
             assert not any("*" in entry for entries in rule.values() for entry in entries)
-            assert "nonResourceURLs" not in rule
+    rules = [rule for item in roles for rule in item["rules"]]
+    assert [rule for rule in rules if "nonResourceURLs" in rule] == [
+        {"nonResourceURLs": [JWKS.resource], "verbs": [JWKS.verb]}
+    ]
+    assert [rule for rule in rules if "resourceNames" in rule] == [
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": [TRUST],
+            "verbs": ["create", "patch"],
+        }
+    ]
 
 
 def test_only_the_operator_is_bound() -> None:

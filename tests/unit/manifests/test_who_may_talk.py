@@ -74,7 +74,8 @@ PORTS = (80, 443, 6443, 8000, 8080, ADMIN_PORT)
 
 HTTPS = (443, 6443)
 TABLE: dict[tuple[str, str], tuple[int, ...]] = {
-    # The operator measures engines, speaks to the API server and reads config.json from the hub.
+    # The operator measures engines and sends them limits, speaks to the API server and reads
+    # config.json from the hub.
     ("operator", "open"): (8000, ADMIN_PORT),
     ("operator", "closed"): (8000, ADMIN_PORT),
     ("operator", "named"): (8000, ADMIN_PORT),

@@ -12,10 +12,11 @@ from tests.unit.plimsoll_operator.process import Process, Start
 async def start() -> AsyncIterator[Start]:
     processes: list[Process] = []
 
-    def begin(cluster: MemoryCluster) -> Process:
-        processes.append(Process(cluster))
+    def begin(cluster: MemoryCluster, admin_port: int = 1) -> Process:
+        processes.append(Process(cluster, admin_port))
         return processes[-1]
 
     yield begin
     for process in processes:
         await process.engines.close()
+        await process.admin.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import RESOURCE, Kind
-from tests.unit.plimsoll_operator.samples import merged
+from tests.unit.plimsoll_operator.samples import ROLLED_OUT, merged
 
 
 class CrashError(Exception):
@@ -121,6 +121,7 @@ class MemoryCluster:
                     "replicas": count,
                     "updatedReplicas": count,
                     "readyReplicas": count,
+                    "conditions": [ROLLED_OUT],
                 }
                 if item.get("status") != status:
                     self.put(kind, {**item, "status": status})

@@ -5,8 +5,10 @@ from typing import Any
 
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.controller import Controller, Engines
+from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.kinds import RESOURCE, WATCHED
+from plimsoll_operator.limits_keeper import LimitsKeeper
 from plimsoll_operator.resource import Key
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
@@ -37,19 +39,23 @@ def fresh(spec: dict[str, Any] | None = None) -> MemoryCluster:
 
 
 class Process:
-    """A controller with its own caches, as after a start."""
+    """A controller with its own caches, as after a start.
 
-    def __init__(self, cluster: MemoryCluster) -> None:
+    Engines' admin ports are at `admin_port`; pods without an address are never asked.
+    """
+
+    def __init__(self, cluster: MemoryCluster, admin_port: int = 1) -> None:
         self.cluster = cluster
         self.store = Store()
         self.engines = EngineClient()
         scraper = Scraper(self.engines, 5, lambda _: None)
         self.calibrator = Calibrator(self.engines, lambda _: None, lambda: NOW)
+        self.admin = EngineAdmin(admin_port, lambda: None)
         self.controller = Controller(
             Settings(image=IMAGE, trial_requests=0),
             cluster,  # type: ignore[arg-type]
             self.store,
-            Engines(scraper, self.calibrator),
+            Engines(scraper, self.calibrator, LimitsKeeper(self.admin)),
             "test",
         )
 
@@ -70,7 +76,8 @@ class Process:
         raise RuntimeError("does not come to rest")
 
 
-Start = Callable[[MemoryCluster], Process]
+Start = Callable[..., Process]
+"""Takes the cluster, and the engines' admin port where there is one."""
 
 
 def condition(cluster: MemoryCluster, kind: str) -> dict[str, Any]:

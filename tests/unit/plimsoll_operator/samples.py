@@ -16,12 +16,14 @@ from plimsoll_operator.api.status import (
 )
 from plimsoll_operator.autoscale import Decision, Memory
 from plimsoll_operator.difference import ATOMIC
+from plimsoll_operator.live_limits import NO_REPORT, EngineReport, LimitsReport
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.children import ChildKey, key_of
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.resource import Resource, parse_resource
 from plimsoll_operator.standing import Standing
+from plimsoll_runtime.core.limits import LiveLimits
 
 IMAGE = EngineImage("registry.example/runtime:1")
 UID = "11111111-2222-3333-4444-555555555555"
@@ -106,6 +108,9 @@ def merged(base: Any, wanted: Any) -> Any:
     return copy.deepcopy(wanted)
 
 
+ROLLED_OUT = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
+
+
 @dataclass
 class World:
     """The children of one resource, as an API server and its controllers would keep them."""
@@ -146,6 +151,7 @@ class World:
                     "replicas": count,
                     "updatedReplicas": count,
                     "readyReplicas": count,
+                    "conditions": [ROLLED_OUT],
                 }
 
     def rendered(self) -> dict[ChildKey, dict[str, Any]]:
@@ -165,8 +171,14 @@ class Cell:
     raw: dict[str, Any]
     world: World = field(default_factory=World)
 
-    def step(self, standing: Any, decision: Any = None, now: str = NOW) -> Outcome:
-        desired = Desired(parse_resource(self.raw), standing, decision, IMAGE)
+    def step(
+        self,
+        standing: Any,
+        decision: Any = None,
+        now: str = NOW,
+        limits: LimitsReport = NO_REPORT,
+    ) -> Outcome:
+        desired = Desired(parse_resource(self.raw), standing, decision, IMAGE, limits=limits)
         outcome = reconcile(desired, self.world.observed(), now)
         for action in outcome.actions:
             self.world.act(action)
@@ -174,10 +186,16 @@ class Cell:
             self.raw["status"] = outcome.status
         return outcome
 
-    def settle(self, standing: Any, decision: Any = None, now: str = NOW) -> int:
+    def settle(
+        self,
+        standing: Any,
+        decision: Any = None,
+        now: str = NOW,
+        limits: LimitsReport = NO_REPORT,
+    ) -> int:
         """Steps until nothing changes; the number of steps that changed something."""
         for count in range(20):
-            outcome = self.step(standing, decision, now)
+            outcome = self.step(standing, decision, now, limits)
             self.world.roll_out()
             if not outcome.actions and outcome.status is None:
                 return count
@@ -198,6 +216,12 @@ FEASIBLE = Standing(plan=cpu_plan(), inputs="a")
 def condition(cell: Cell, kind: str) -> dict[str, Any]:
     """The condition of that type."""
     return next(item for item in cell.raw["status"]["conditions"] if item["type"] == kind)
+
+
+def in_force(plan: PlanStatus, started: PlanStatus, replicas: int = 1) -> LimitsReport:
+    """What so many engines that were started by another plan say once they run under `plan`."""
+    live = LiveLimits(plan.max_num_seqs, plan.max_num_batched_tokens, plan.kv_cache_tokens)
+    return LimitsReport(EngineReport(live, live, block_size=1).status(started, replicas))
 
 
 def scaled_to(replicas: int) -> Decision:

@@ -29,6 +29,13 @@ def server() -> Iterator[tuple[str, Sent]]:
             self.end_headers()
             self.wfile.write(b"{}")
 
+        def do_GET(self) -> None:
+            # As the API server: this path is served as one media type, and no other will do.
+            right = self.headers["Accept"] == "application/jwk-set+json"
+            self.send_response(200 if right and self.path == "/openid/v1/jwks" else 406)
+            self.end_headers()
+            self.wfile.write(b'{"keys": [{"kid": "one"}]}')
+
         def log_message(self, format: str, *_: Any) -> None:  # noqa: A002
             pass
 
@@ -55,3 +62,11 @@ async def test_bodies_are_objects_of_the_type_that_they_say(server: tuple[str, S
         (f"{path}&force=true", "application/apply-patch+yaml", child),
         (path, "application/merge-patch+json", {"metadata": {"uid": "uid"}, "revision": 3}),
     ]
+
+
+async def test_keys_are_asked_for_as_what_they_are_served_as(server: tuple[str, Sent]) -> None:
+    configuration = Configuration()
+    configuration.host = server[0]
+    cluster = Cluster(ApiClient(configuration), 1)
+    assert await cluster.token_keys() == ({"kid": "one"},)
+    cluster.close()

@@ -104,6 +104,7 @@ async def test_crash_at_every_write_ends_in_the_same_bytes(start: Start) -> None
         lambda cluster: None,
         lambda cluster: edit(cluster, model={"source": "builtin://tiny", "servedName": "other"}),
         lambda cluster: edit(cluster, pin={"maxNumSeqs": 4}),
+        lambda cluster: edit(cluster, pin={"maxNumSeqs": 1024}),
     ]
 
     async def life(crash_at: int | None) -> tuple[MemoryCluster, int]:

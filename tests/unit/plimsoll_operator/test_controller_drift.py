@@ -55,7 +55,7 @@ async def test_a_pod_by_another_plan_says_nothing_of_this_one(start: Start) -> N
     await process.settle()
     put_pod(cluster, "chat-1")
     await measure(process, "chat-1", 300, counted(1000, prompt=10, output=10))
-    edit(cluster, pin={"maxNumSeqs": 4})
+    edit(cluster, pin={"maxNumSeqs": 1024})
     await process.settle()
     await measure(process, "chat-1", 200, counted(1100, prompt=400, output=107))
     await measure(process, "chat-1", 0, counted(1900, prompt=400, output=107))

@@ -157,7 +157,7 @@ async def test_the_plan_in_force_stays_while_the_next_is_refused(
     await process.settle()
     plan = cluster.objects["LLMDeployment", "ml", "chat"]["status"]["plan"]
     cluster.admit = Gate(("Deployment",))
-    edit(cluster, pin={"maxNumSeqs": 4})
+    edit(cluster, pin={"maxNumSeqs": 1024})
     await process.settle()
     status = cluster.objects["LLMDeployment", "ml", "chat"]["status"]
     assert status["plan"] == plan
@@ -169,7 +169,7 @@ async def test_the_plan_in_force_stays_while_the_next_is_refused(
     clock.now += 61
     await process.settle()
     status = cluster.objects["LLMDeployment", "ml", "chat"]["status"]
-    assert status["plan"]["maxNumSeqs"] == 4
+    assert status["plan"]["maxNumSeqs"] == 1024
     assert condition(cluster, "Ready")["status"] == "True"
 
 

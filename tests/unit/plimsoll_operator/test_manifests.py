@@ -7,11 +7,20 @@ from typing import Any
 
 import yaml
 
+from plimsoll_operator import engine_token
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.cluster import TOKEN_KEYS_PATH
 from plimsoll_operator.commands.operator import DEFAULT_IMAGE, parse
 from plimsoll_operator.kinds import ACCELERATOR, CHILDREN, CONFIG_MAP, EVENT, NODE, POD, RESOURCE
+from plimsoll_operator.render import admin_trust
+from plimsoll_operator.render.labels import ADMIN_PORT
+from plimsoll_operator.render.networkpolicy import network_policy
+from tests.unit.plimsoll_operator.samples import resource
 
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "manifests" / "base"
+
+SPEC = {"model": {"source": "builtin://tiny"}}
 
 
 def documents(*paths: Path) -> list[dict[str, Any]]:
@@ -46,7 +55,7 @@ def test_operator_role_is_exactly_what_the_code_uses() -> None:
     granted = {
         (group, resource, verb)
         for rule in find("ClusterRole", "plimsoll-operator")["rules"]
-        for group in rule["apiGroups"]
+        for group in rule.get("apiGroups", ())
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
@@ -60,8 +69,51 @@ def test_operator_role_is_exactly_what_the_code_uses() -> None:
         verbs = ("get", "list", "watch", "create", "patch", "delete")
         used |= {(kind.group, kind.plural, verb) for verb in verbs}
     used.add((CONFIG_MAP.group, CONFIG_MAP.plural, "get"))
+    # Whom engines let in; see the next test for which ConfigMap.
+    used |= {(CONFIG_MAP.group, CONFIG_MAP.plural, verb) for verb in ("create", "patch")}
     used.add((EVENT.group, EVENT.plural, "create"))
     assert granted == used
+
+
+def test_the_operator_writes_one_config_map_and_reads_one_path() -> None:
+    rules = find("ClusterRole", "plimsoll-operator")["rules"]
+    writing = [
+        rule
+        for rule in rules
+        if "patch" in rule["verbs"] and CONFIG_MAP.plural in rule.get("resources", ())
+    ]
+    assert [rule["resourceNames"] for rule in writing] == [[admin_trust.NAME]]
+    paths = [rule for rule in rules if "nonResourceURLs" in rule]
+    assert paths == [{"nonResourceURLs": [TOKEN_KEYS_PATH], "verbs": ["get"]}]
+
+
+def test_the_token_for_engines_is_where_the_operator_reads_it() -> None:
+    pod = find("Deployment", "plimsoll-operator")["spec"]["template"]["spec"]
+    (mount,) = (
+        item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "engine-token"
+    )
+    (volume,) = (item for item in pod["volumes"] if item["name"] == "engine-token")
+    (source,) = volume["projected"]["sources"]
+    token = source["serviceAccountToken"]
+    assert f"{mount['mountPath']}/{token['path']}" == str(engine_token.FILE)
+    assert token["audience"] == admin_trust.AUDIENCE
+
+
+def test_engines_let_in_the_operators_pods() -> None:
+    (rule,) = (
+        rule
+        for rule in network_policy(resource(), LLMDeploymentSpec.model_validate(SPEC))["spec"][
+            "ingress"
+        ]
+        if rule["ports"][0]["port"] == ADMIN_PORT
+    )
+    (source,) = rule["from"]
+    pods = find("Deployment", "plimsoll-operator")["spec"]["template"]["metadata"]["labels"]
+    assert source["podSelector"]["matchLabels"].items() <= pods.items()
+    namespace = find("Namespace", "plimsoll-system")["metadata"]["labels"]
+    assert source["namespaceSelector"]["matchLabels"].items() <= namespace.items()
+    egress = find("NetworkPolicy", "plimsoll-operator")["spec"]["egress"]
+    assert {"protocol": "TCP", "port": ADMIN_PORT} in egress[-1]["ports"]
 
 
 def test_readme_names_images_where_they_stand() -> None:

@@ -1,5 +1,6 @@
 """Replicas stay within their bounds, and who decides on them is said."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.actions import Apply
+from plimsoll_operator.autoscale import Basis, Policy
+from plimsoll_operator.demand import Demand
+from plimsoll_operator.resource import parse_resource
+from plimsoll_operator.scaling_record import again
 from plimsoll_operator.standing import Standing, Trouble
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,
@@ -133,3 +138,15 @@ def test_a_new_plan_starts_with_what_it_needs_but_never_with_less_than_runs() ->
     cell.edit()
     cell.step(Standing(plan=cpu_plan(revision="c", replicas=4), inputs="c"), scaled_to(1))
     assert cell.world.children["Deployment", "chat"]["spec"]["replicas"] == 4
+
+
+def test_a_change_of_replicas_is_kept_in_the_status_once() -> None:
+    cell = Cell(raw_resource(spec={"scaling": {"minReplicas": 1, "maxReplicas": 4}}))
+    cell.settle(FEASIBLE, scaled_to(1))
+    demand = Demand(running=8, waiting=0, filled=1, ready=1, slots=8, arrivals=5, capacity=2)
+    basis = Basis(Policy(1, 4, 300), demand, current=1, wanted=3, lowest=3, highest=3)
+    cell.settle(FEASIBLE, replace(scaled_to(3), basis=basis))
+    cell.settle(FEASIBLE, replace(scaled_to(3), basis=replace(basis, current=3)))
+    (kept,) = parse_resource(cell.raw).status.scaling
+    assert (kept.current, kept.replicas, kept.requests_per_second) == (1, 3, "5")
+    assert again(kept) == (3, 3)

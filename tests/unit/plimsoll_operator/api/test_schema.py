@@ -67,6 +67,7 @@ def test_schema_is_structural(resource: CustomResource) -> None:
     allowed = {
         *("type", "format", "description", "properties", "required", "items", "default", "enum"),
         *("minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"),
+        *("maxProperties", "additionalProperties", "x-kubernetes-preserve-unknown-fields"),
         *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
     }
     for path, schema in nodes(schema_of(resource)):

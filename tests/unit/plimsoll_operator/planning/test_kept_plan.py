@@ -17,11 +17,11 @@ from tests.unit.plimsoll_operator.process import Start, edit, fresh
 
 @pytest.fixture
 async def kept(start: Start) -> list[dict[str, Any]]:
-    """Two plans, oldest first: the second of an edit to 4 sequences."""
+    """Two plans, oldest first: the second of an edit to 8 sequences."""
     cluster: MemoryCluster = fresh()
     process = start(cluster)
     await process.settle()
-    edit(cluster, pin={"maxNumSeqs": 4})
+    edit(cluster, pin={"maxNumSeqs": 8})
     await process.settle()
     found = [item for key, item in cluster.objects.items() if key[0] == REVISION.name]
     return sorted(found, key=lambda item: int(item["revision"]))
@@ -46,10 +46,11 @@ def test_two_revisions_are_compared(
 ) -> None:
     change = diff(tmp_path, capsys, *kept)
     assert (change["name"], change["change"]) == ("ml/chat", "changed")
-    assert {"field": "pin.maxNumSeqs", "old": None, "new": "4"} in change["spec"]
+    assert {"field": "pin.maxNumSeqs", "old": None, "new": "8"} in change["spec"]
     seqs = next(item for item in change["plan"] if item["field"] == "maxNumSeqs")
-    assert seqs["new"] == "4"
-    assert change["rollout"]["restarts"]
+    assert seqs["new"] == "8"
+    assert not change["rollout"]["restarts"]
+    assert "take the new limits" in change["rollout"]["text"]
 
 
 def test_a_revision_and_a_file_of_the_same_are_one(

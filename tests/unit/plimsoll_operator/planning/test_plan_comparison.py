@@ -13,12 +13,13 @@ from plimsoll_operator.planning.checks import Check
 from plimsoll_operator.planning.comparison import Change, Kind, compare, costs_more
 from plimsoll_operator.planning.comparison_report import changes_as_text
 from plimsoll_operator.planning.documents import read_documents
+from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.offline import plan_bundle
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_operator.standing import inputs_hash
 from plimsoll_planner.inputs import AcceleratorPool
 
-NODES = (
+POOLS = (
     AcceleratorPool("NVIDIA-L4", 4, 2, price_per_hour=0.8),
     AcceleratorPool("NVIDIA-H200", 8, 1, price_per_hour=4.2),
 )
@@ -62,7 +63,7 @@ def bundle(*documents: dict[str, Any]) -> Bundle:
 
 def running(document: dict[str, Any], **status: Any) -> dict[str, Any]:
     """As the cluster prints it once its plan is in force."""
-    (planned,) = plan_bundle(bundle(document), NODES)
+    (planned,) = plan_bundle(bundle(document), Inventory(stated=POOLS))
     plan = plan_status(planned.result)
     assert plan is not None
     fields = plan.model_dump(by_alias=True, exclude_none=True)
@@ -70,8 +71,8 @@ def running(document: dict[str, Any], **status: Any) -> dict[str, Any]:
     return {**document, "status": in_force | status}
 
 
-def one(old: dict[str, Any], new: dict[str, Any], nodes: Any = NODES) -> Change:
-    (change,) = compare(bundle(old), bundle(new), nodes)
+def one(old: dict[str, Any], new: dict[str, Any], pools: Any = POOLS) -> Change:
+    (change,) = compare(bundle(old), bundle(new), Inventory(stated=pools))
     return change
 
 
@@ -106,7 +107,7 @@ def test_less_load_leaves_it_to_the_autoscaler() -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"pin": {"maxNumSeqs": 16}}, "maxNumSeqs"),
+        ({"pin": {"maxNumSeqs": 2048}}, "maxNumSeqs"),
         ({"accelerators": {"allow": ["NVIDIA-H200"]}}, "accelerator"),
     ],
 )
@@ -134,7 +135,7 @@ def test_what_only_the_operator_reads_restarts_nothing() -> None:
 def test_a_plan_stands_whatever_the_nodes_have_become() -> None:
     """As in the cluster: the free plan would now be another, but nothing was edited."""
     old = running(deployment(accelerators={}))
-    more = (*NODES, AcceleratorPool("NVIDIA-L40S", 8, 4, price_per_hour=0.01))
+    more = (*POOLS, AcceleratorPool("NVIDIA-L40S", 8, 4, price_per_hour=0.01))
     assert one(old, deployment(accelerators={}), more).kind is Kind.UNCHANGED
     assert one(deployment(accelerators={}), deployment(accelerators={}, rate="9"), more).planned
 
@@ -142,7 +143,15 @@ def test_a_plan_stands_whatever_the_nodes_have_become() -> None:
 def test_what_runs_counts_not_what_was_planned() -> None:
     old = running(deployment(), replicas=5)
     assert "autoscaler" in one(old, deployment(rate="9")).rollout.text
-    assert one(old, deployment(pin={"maxNumSeqs": 16})).rollout.text.startswith("replaces 5 ")
+    more = deployment(pin={"maxNumSeqs": 2048})
+    assert one(old, more).rollout.text.startswith("replaces 5 ")
+
+
+def test_lower_limits_are_taken_without_a_restart() -> None:
+    change = one(deployment(), deployment(rate="4", pin={"maxNumSeqs": 64}))
+    assert "maxNumSeqs" in fields(change)
+    assert not change.rollout.restarts
+    assert change.rollout.text.endswith("; running pods take the new limits as they serve")
 
 
 def test_with_an_autoscaler_outside_replicas_are_its_own() -> None:
@@ -191,7 +200,9 @@ def test_more_than_the_engine_runs_starts_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_new_and_what_is_gone() -> None:
-    new, gone = compare(bundle(deployment("old")), bundle(deployment("new")), NODES)
+    new, gone = compare(
+        bundle(deployment("old")), bundle(deployment("new")), Inventory(stated=POOLS)
+    )
     assert (new.kind, gone.kind) == (Kind.ADDED, Kind.REMOVED)
     assert (new.old_cost, gone.new_cost) == (0, 0)
     assert new.rollout.text.startswith("starts ")
@@ -204,12 +215,15 @@ def test_a_side_without_namespaces_is_matched_by_name() -> None:
     assert one(deployment(), deployment(namespace="")).kind is Kind.UNCHANGED
     assert one(deployment(namespace=""), deployment()).kind is Kind.UNCHANGED
     two = bundle(deployment(namespace="default"), deployment())
-    kinds = {c.title: c.kind for c in compare(two, bundle(deployment(namespace="")), NODES)}
+    kinds = {
+        c.title: c.kind
+        for c in compare(two, bundle(deployment(namespace="")), Inventory(stated=POOLS))
+    }
     assert kinds == {"chat": Kind.UNCHANGED, "ml/chat": Kind.REMOVED}
 
 
 def test_without_prices_nobody_can_say_that_it_costs_no_more() -> None:
-    free = tuple(AcceleratorPool(p.accelerator, p.count, p.nodes) for p in NODES)
+    free = tuple(AcceleratorPool(p.accelerator, p.count, p.nodes) for p in POOLS)
     change = one(deployment(), deployment(rate="40"), free)
     assert (change.old_cost, change.new_cost) == (None, None)
     assert costs_more([change])
@@ -219,7 +233,7 @@ def test_without_prices_nobody_can_say_that_it_costs_no_more() -> None:
 
 def test_a_plan_on_a_gpu_that_has_gone_has_no_price() -> None:
     old = running(deployment())
-    change = one(old, deployment(rate="9", accelerators={}), NODES[1:])
+    change = one(old, deployment(rate="9", accelerators={}), POOLS[1:])
     assert (change.old_cost, change.rollout.restarts) == (None, True)
     assert "→ NVIDIA-H200" in changes_as_text([change])
 
@@ -236,7 +250,10 @@ def test_what_the_engines_have_measured_goes_into_the_new_plan() -> None:
     old, slow = running(deployment()), running(deployment(), calibration=measured)
     edited = deployment(rate="9")
     plain, told = (
-        {item.field: item for item in compare(bundle(before), bundle(edited), NODES)[0].planned}
+        {
+            item.field: item
+            for item in compare(bundle(before), bundle(edited), Inventory(stated=POOLS))[0].planned
+        }
         for before in (old, slow)
     )
     assert "TPOT p95" not in plain

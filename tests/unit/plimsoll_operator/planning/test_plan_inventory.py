@@ -220,7 +220,7 @@ def test_nodes_that_may_be_taken_away_are_marked(label: tuple[str, str]) -> None
 
 def test_a_short_list_says_sharing_by_the_products_name() -> None:
     short = yaml.safe_load("[{accelerator: NVIDIA-L4-SHARED}, {accelerator: NVIDIA-L4}]")
-    assert [pool.shared for pool in read_inventory([short])] == [True, False]
+    assert [pool.shared for pool in read_inventory([short]).pools()] == [True, False]
 
 
 def test_prices_and_memory_that_make_no_sense_are_unknown() -> None:
@@ -235,9 +235,9 @@ def test_prices_and_memory_that_make_no_sense_are_unknown() -> None:
 
 def test_short_list_and_node_list_are_both_read() -> None:
     short = yaml.safe_load("[{accelerator: NVIDIA-L4, count: 4, nodes: 2, pricePerHour: 0.8}]")
-    assert read_inventory([short]) == (AcceleratorPool("NVIDIA-L4", 4, 2, None, 0.8),)
+    assert read_inventory([short]).pools() == (AcceleratorPool("NVIDIA-L4", 4, 2, None, 0.8),)
     listed = {"kind": "List", "items": [cpu_node()]}
-    assert read_inventory([listed]) == read_inventory([cpu_node()])
+    assert read_inventory([listed]).pools() == read_inventory([cpu_node()]).pools()
 
 
 @pytest.mark.parametrize(

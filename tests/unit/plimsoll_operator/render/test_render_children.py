@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.template_rules import OWN_VOLUMES
 from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
@@ -48,6 +49,34 @@ CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
         gpu_plan(tensor_parallel_size=1),
     ),
     "gpu-draft-oci": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
+    "gpu-secrets-template": (
+        {
+            "source": "hf://org/model",
+            "revision": "0123abc",
+            "tokenFrom": {"secretKeyRef": {"name": "hub"}},
+            "cache": {"claimName": "models"},
+        },
+        gpu_plan(),
+    ),
+}
+TEMPLATES: dict[str, dict[str, Any]] = {
+    "gpu-secrets-template": {
+        "authentication": {"apiKeysFrom": {"secretKeyRef": {"name": "clients"}}},
+        "template": {
+            "metadata": {"labels": {"team": "ml"}, "annotations": {"scrape": "no"}},
+            "spec": {
+                "nodeSelector": {"pool": "llm"},
+                "tolerations": [{"key": "dedicated", "value": "llm", "effect": "NoSchedule"}],
+                "imagePullSecrets": [{"name": "registry"}],
+                "priorityClassName": "serving",
+                "containers": [
+                    {"name": "engine", "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]},
+                    {"name": "log", "image": "registry.example/log:1"},
+                ],
+                "volumes": [{"name": "spool", "emptyDir": {}}],
+            },
+        },
+    },
 }
 DRAFTS: dict[str, dict[str, Any]] = {
     "gpu-draft-oci": {"source": "oci://registry.example/llama-1b:1", "configFrom": CONFIG},
@@ -56,7 +85,7 @@ DRAFTS: dict[str, dict[str, Any]] = {
 
 def rendered(case: str, replicas: int = 2) -> tuple[dict[str, Any], ...]:
     model, plan = CASES[case]
-    spec: dict[str, Any] = {"model": model}
+    spec: dict[str, Any] = {"model": model, **TEMPLATES.get(case, {})}
     if case in DRAFTS:
         spec["speculation"] = {"method": "DraftModel", "draftModel": DRAFTS[case]}
     owner = resource(spec=spec)
@@ -65,7 +94,7 @@ def rendered(case: str, replicas: int = 2) -> tuple[dict[str, Any], ...]:
 
 
 def engine(case: str) -> dict[str, Any]:
-    (container,) = pod(case)["containers"]
+    (container,) = (each for each in pod(case)["containers"] if each["name"] == "engine")
     assert isinstance(container, dict)
     return container
 
@@ -113,9 +142,45 @@ def test_pod_security_restricted(case: str) -> None:
     assert security["allowPrivilegeEscalation"] is False
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert security["readOnlyRootFilesystem"] is True
-    allowed = {"emptyDir", "persistentVolumeClaim", "image"}
+    allowed = {"emptyDir", "persistentVolumeClaim", "image", "configMap", "secret"}
     for volume in spec["volumes"]:
         assert set(volume) - {"name"} <= allowed
+
+
+def test_a_template_is_laid_over_the_pod() -> None:
+    case = "gpu-secrets-template"
+    plain, spec = pod("gpu-hf"), pod(case)
+    assert spec["nodeSelector"] == {**plain["nodeSelector"], "pool": "llm"}
+    dedicated = {"key": "dedicated", "value": "llm", "effect": "NoSchedule"}
+    assert spec["tolerations"] == [*plain["tolerations"], dedicated]
+    assert spec["priorityClassName"] == "serving"
+    assert [each["name"] for each in spec["containers"]] == ["engine", "log"]
+    log = spec["containers"][1]["securityContext"]
+    assert log == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    (deployed,) = (child for child in rendered(case) if child["kind"] == "Deployment")
+    metadata = deployed["spec"]["template"]["metadata"]
+    assert metadata["annotations"] == {"scrape": "no"}
+    assert metadata["labels"]["team"] == "ml"
+    assert deployed["spec"]["selector"]["matchLabels"].items() <= metadata["labels"].items()
+
+
+def test_a_template_cannot_take_the_place_of_the_operators_volumes() -> None:
+    used = {volume["name"] for case in CASES for volume in pod(case)["volumes"]}
+    assert used - OWN_VOLUMES == {"spool"}
+
+
+def test_secrets_are_named_and_never_read() -> None:
+    spec, container = pod("gpu-secrets-template"), engine("gpu-secrets-template")
+    environment = {each["name"]: each for each in container["env"]}
+    token = {"name": "hub", "key": "token"}
+    assert environment["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": token}
+    volumes = {each["name"]: each for each in spec["volumes"]}
+    assert volumes["cache"]["persistentVolumeClaim"] == {"claimName": "models"}
+    assert volumes["api-keys"]["secret"]["secretName"] == "clients"
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "api-keys")
+    (file,) = volumes["api-keys"]["secret"]["items"]
+    assert f"--api-key-file={mount['mountPath']}/{file['path']}" in container["args"]
+    assert not {"HF_TOKEN"} & {each["name"] for each in engine("gpu-hf")["env"]}
 
 
 def test_scaling_is_the_only_difference_that_scaling_makes() -> None:
@@ -141,6 +206,7 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
         "--port=8000",
         "--admin-host=0.0.0.0",
         "--admin-port=9090",
+        "--admin-trust-file=/etc/plimsoll/admin/trust.json",
         "--device=cpu",
         "--dtype=float32",
         "--max-model-len=2048",
@@ -213,11 +279,15 @@ def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
         method, 3, model=argument, disable_by_batch_size=8, revision=draft.get("revision")
     )
     assert not any(each.startswith("--revision") for each in container["args"])
-    declared = [volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache")]
+    declared = [
+        volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache", "admin")
+    ]
     assert [volume["name"] for volume in declared] == volumes
     claims = [volume.get("persistentVolumeClaim") for volume in declared]
     assert claims.count({"claimName": "claim", "readOnly": True}) <= 1
-    mounts = [item for item in container["volumeMounts"] if item["name"] not in ("tmp", "cache")]
+    mounts = [
+        item for item in container["volumeMounts"] if item["name"] not in ("tmp", "cache", "admin")
+    ]
     assert [item["name"] for item in mounts] == volumes
     assert all(item["readOnly"] for item in mounts)
     if argument.startswith("/"):
@@ -311,7 +381,7 @@ def test_only_downloads_may_leave_the_cluster() -> None:
         (policy,) = (child for child in rendered(case) if child["kind"] == "NetworkPolicy")
         rules = policy["spec"]["egress"]
         ports[case] = sorted({port["port"] for rule in rules for port in rule["ports"]})
-    assert ports.pop("gpu-hf") == [53, 443]
+    assert ports.pop("gpu-hf") == ports.pop("gpu-secrets-template") == [53, 443]
     assert set(map(tuple, ports.values())) == {(53,)}
     speculation = {"method": "DraftModel", "draftModel": ON_HUB}
     owner = resource(spec={"model": BUILTIN, "speculation": speculation})

@@ -1,0 +1,295 @@
+"""Limits reach real engines over their real admin port, and the status says so."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from plimsoll_operator import controller, engine_admin
+from plimsoll_operator.engine_admin import AdminError, EngineAdmin
+from plimsoll_operator.kinds import RESOURCE
+from plimsoll_operator.limits_keeper import RECHECK_SECONDS, RETRY_SECONDS, LimitsKeeper
+from plimsoll_operator.render.labels import pod_labels
+from plimsoll_runtime import builtin
+from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
+from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.core.scheduler import Scheduler
+from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.engine.engine import Engine
+from plimsoll_runtime.engine.execution import StepResult
+from plimsoll_runtime.server.context import Context
+from plimsoll_runtime.server.process import AdminServer
+from plimsoll_runtime.server.settings import ServerSettings
+from plimsoll_runtime.server.tokenizer import load_tokenizer
+from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
+from tests.unit.plimsoll_operator.process import Start, condition, edit, fresh
+from tests.unit.plimsoll_operator.samples import cpu_plan
+
+KEY = ("ml", "chat")
+PODS = (("chat-1", "127.0.0.1"),)
+STARTED = cpu_plan(max_num_batched_tokens=256)
+FEWER = cpu_plan(revision="fewer", max_num_seqs=4, max_num_batched_tokens=128)
+
+
+class Idle:
+    """A model that nobody asks."""
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def execute(self, output: SchedulerOutput) -> StepResult:
+        raise NotImplementedError
+
+
+class Watched(Engine):
+    """An engine that notes which limits it was sent."""
+
+    def __init__(self, limits: EngineLimits) -> None:
+        shape = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8}
+        facts = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 1, "vocab_size": 2048}
+        super().__init__(Scheduler(limits), Idle(), ModelConfig.from_hf({**shape, **facts}))
+        self.changes: list[LiveLimits] = []
+
+    def set_limits(self, live: LiveLimits) -> None:
+        super().set_limits(live)
+        self.changes.append(live)
+
+    @property
+    def live(self) -> LiveLimits:
+        return self.stats().limits
+
+    def by_hand(self, live: LiveLimits) -> None:
+        """Changes limits without taking note."""
+        super().set_limits(live)
+
+
+@pytest.fixture
+def engine() -> Iterator[Watched]:
+    engine = Watched(EngineLimits(512, 8192, max_model_len=1024, num_blocks=8192))
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+async def port(engine: Watched) -> AsyncIterator[int]:
+    """The engine's admin port, on loopback."""
+    settings = ServerSettings(served_names=("tiny",), root="builtin://tiny")
+    context = Context(engine, load_tokenizer(builtin.path("tiny")), settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = AdminServer(context)
+    task = asyncio.create_task(server.serve([listener]))
+    yield int(listener.getsockname()[1])
+    server.should_exit = True
+    await task
+    context.close()
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def keeper(port: int, clock: Clock) -> AsyncIterator[LimitsKeeper]:
+    client = EngineAdmin(port, lambda: None)
+    yield LimitsKeeper(client, clock)
+    await client.close()
+
+
+async def test_sends_what_differs_once(keeper: LimitsKeeper, engine: Watched, clock: Clock) -> None:
+    report = await keeper.keep(KEY, FEWER, STARTED, PODS)
+    assert engine.changes == [LiveLimits(4, 128, 8192)]
+    assert report.lacking == ()
+    assert report.status is not None
+    assert (report.status.max_num_seqs, report.status.kv_cache_tokens) == (4, 8192 * 16)
+    for _ in range(3):
+        clock.now += RECHECK_SECONDS + 1
+        assert await keeper.keep(KEY, FEWER, STARTED, PODS) == report
+    assert len(engine.changes) == 1
+    # Back to the start, and a hand that changes them meanwhile.
+    await keeper.keep(KEY, STARTED, STARTED, PODS)
+    assert engine.live == LiveLimits(8, 256, 8192)
+    engine.by_hand(LiveLimits(1, 256, 8192))
+    clock.now += RECHECK_SECONDS + 1
+    await keeper.keep(KEY, STARTED, STARTED, PODS)
+    assert engine.live == LiveLimits(8, 256, 8192)
+
+
+async def test_a_pod_that_has_restarted_is_asked_at_once(
+    keeper: LimitsKeeper, engine: Watched
+) -> None:
+    await keeper.keep(KEY, FEWER, STARTED, PODS)
+    engine.by_hand(engine.limits.live)
+    await keeper.keep(KEY, FEWER, STARTED, PODS)
+    assert len(engine.changes) == 1
+    assert (await keeper.keep(KEY, FEWER, STARTED, ())).status is None
+    await keeper.keep(KEY, FEWER, STARTED, PODS)
+    assert engine.changes == [LiveLimits(4, 128, 8192)] * 2
+
+
+async def test_an_engine_that_does_not_answer_is_said_and_asked_again(
+    keeper: LimitsKeeper, engine: Watched, clock: Clock
+) -> None:
+    broken = EngineAdmin(1, lambda: None)
+    working, keeper._admin = keeper._admin, broken
+    report = await keeper.keep(KEY, FEWER, STARTED, PODS)
+    assert report.status is None
+    assert report.lacking == ("admin port not reachable (ConnectError)",)
+    # Pods that were started under these limits need no answer.
+    assert (await keeper.keep(KEY, STARTED, STARTED, PODS)).lacking == ()
+    keeper._admin = working
+    assert (await keeper.keep(KEY, FEWER, STARTED, PODS)).lacking == ()
+    keeper._admin = broken
+    # They do if they were last heard of under others.
+    assert len((await keeper.keep(KEY, STARTED, STARTED, PODS)).lacking) == 1
+    keeper._admin = working
+    assert len((await keeper.keep(KEY, STARTED, STARTED, PODS)).lacking) == 1
+    clock.now += RETRY_SECONDS
+    assert (await keeper.keep(KEY, STARTED, STARTED, PODS)).lacking == ()
+    assert engine.live == LiveLimits(8, 256, 8192)
+    await broken.close()
+
+
+def put_pod(cluster: MemoryCluster, name: str, plan: str) -> None:
+    status = {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+    metadata = {"namespace": "ml", "name": name, "labels": pod_labels("chat", plan)}
+    cluster.put("Pod", {"metadata": metadata, "status": status})
+
+
+def status_of(cluster: MemoryCluster) -> dict[str, Any]:
+    return dict(cluster.objects[RESOURCE.name, "ml", "chat"]["status"])
+
+
+def container(cluster: MemoryCluster) -> dict[str, Any]:
+    (found,) = cluster.objects["Deployment", "ml", "chat"]["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+async def test_an_edit_goes_to_engines_and_not_to_the_deployment(
+    start: Start, engine: Watched, port: int
+) -> None:
+    cluster = fresh()
+    await start(cluster, port).settle()
+    before = cluster.objects["Deployment", "ml", "chat"]
+    revision = status_of(cluster)["plan"]["revision"]
+    put_pod(cluster, "chat-1", revision)
+    put_pod(cluster, "chat-0", "an older plan, on its way out")
+    edit(cluster, pin={"maxNumSeqs": 8, "maxNumBatchedTokens": 64})
+    await start(cluster, port).settle()
+    assert engine.live[:2] == (8, 64)
+    assert cluster.objects["Deployment", "ml", "chat"] == before
+    assert condition(cluster, "Ready")["status"] == "True"
+    status = status_of(cluster)
+    assert status["plan"]["maxNumSeqs"] == status["limits"]["maxNumSeqs"] == 8
+    assert status["plan"]["revision"] != status["limits"]["startedRevision"] == revision
+    assert status["limits"]["replicas"] == 1
+    assert len(engine.changes) == 1
+    # At rest nothing is written, neither here nor there, by this process or the next.
+    writes = len(cluster.writes)
+    await start(cluster, port).settle()
+    assert (len(cluster.writes), len(engine.changes)) == (writes, 1)
+    edit(cluster, pin={})
+    await start(cluster, port).settle()
+    plan = status_of(cluster)["plan"]
+    assert engine.live[:2] == (plan["maxNumSeqs"], plan["maxNumBatchedTokens"]) != (8, 64)
+    assert cluster.objects["Deployment", "ml", "chat"] == before
+    # Beyond what they were started with, pods are replaced.
+    edit(cluster, pin={"maxNumSeqs": 1024})
+    await start(cluster, port).settle()
+    assert "--max-num-seqs=1024" in container(cluster)["args"]
+
+
+async def test_limits_that_take_a_larger_replica_restart_it(
+    start: Start, engine: Watched, port: int
+) -> None:
+    """Four requests at once are too few for half a core to serve the rate that was declared."""
+    cluster = fresh()
+    await start(cluster, port).settle()
+    before = status_of(cluster)["plan"]
+    put_pod(cluster, "chat-1", before["revision"])
+    edit(cluster, pin={"maxNumSeqs": 4})
+    await start(cluster, port).settle()
+    plan = status_of(cluster)["plan"]
+    assert (before["cpuCores"], plan["cpuCores"], plan["maxNumSeqs"]) == ("0.5", "1", 4)
+    engine_container = container(cluster)
+    assert engine_container["resources"]["requests"]["cpu"] == "1"
+    assert "--max-num-seqs=4" in engine_container["args"]
+    assert engine.changes == []
+
+
+async def test_one_that_refuses_is_not_ready_and_asked_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "RETRY_SECONDS", 0.01)
+    cluster = fresh()
+    process = start(cluster)
+    await process.settle()
+    put_pod(cluster, "chat-1", status_of(cluster)["plan"]["revision"])
+    edit(cluster, pin={"maxNumSeqs": 8, "maxNumBatchedTokens": 64})
+    await process.settle()
+    ready = condition(cluster, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "ChangingLimits")
+    assert "1 replica has not taken maxNumSeqs 8" in ready["message"]
+    async with asyncio.timeout(2):
+        assert await process.controller.queue.get() == KEY
+    assert "ChangingLimits" not in [event["reason"] for event in cluster.events]
+
+
+def respond(status: str, body: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+ERROR = json.dumps({"error": {"message": "not let in: no token"}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (respond("401 Unauthorized", ERROR), "HTTP 401 not let in: no token"),
+        (respond("404 Not Found", "<html>"), "HTTP 404"),
+        (respond("200 OK", "{}"), "/admin/limits does not answer with limits"),
+        (respond("200 OK", "[]"), "/admin/limits does not answer with limits"),
+        (respond("200 OK", "x" * 70000), "/admin/limits answers with more than 65536 bytes"),
+        (b"nothing of the kind\r\n\r\n", "admin port not reachable (RemoteProtocolError)"),
+        (b"", "no answer within 0.2 s"),
+    ],
+)
+async def test_bad_answers_end_soon(
+    answer: bytes, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not answer:
+        monkeypatch.setattr(engine_admin, "TIMEOUT_SECONDS", 0.2)
+    seen: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        try:
+            await writer.drain()
+            await reader.read()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    client = EngineAdmin(server.sockets[0].getsockname()[1], lambda: "our-token")
+    try:
+        with pytest.raises(AdminError) as error:
+            await client.limits("127.0.0.1")
+    finally:
+        await client.close()
+        server.close()
+    assert str(error.value) == why
+    assert b"authorization: bearer our-token" in seen[0].lower()
