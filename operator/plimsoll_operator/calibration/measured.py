@@ -8,14 +8,12 @@ figures, and its record has them.
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Any
 
 from pydantic import ValidationError
 
-from plimsoll_operator.api.quantity import parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec, SpeculationMethod
 from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
+from plimsoll_operator.calibration.figures import calibrated, decimal, field_of
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
@@ -37,8 +35,6 @@ LEAST_ERROR = 0.01
 """What a fit may claim at best: traffic is never that of the steps that it was made of."""
 TELL_CHANGE = 0.05
 """By how much more than a new fit the one before must be off before the new one is told."""
-_SECONDS, _OVERHEAD, _EFFICIENCY = "_seconds", "_overhead", "_efficiency"
-"""The parameter `step_seconds` is the field `step_overhead`, `compute` is `compute_efficiency`."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +79,16 @@ def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCal
         )
     before = measured_on(plan, in_use(subject.before, subject.spec))
     if before is not None:
-        gpu = _calibrated(shape.accelerator, before)
+        gpu = calibrated(shape.accelerator, before)
         step = step_time(facts, replace(shape, accelerator=gpu))
         if _off(step, taken) <= found.error + TELL_CHANGE:
             return None
-    figures = dict(_field(name, getattr(found, name)) for name in found.determined)
+    figures = dict(field_of(name, getattr(found, name)) for name in found.determined)
     return MeasuredCalibration.model_validate(
         {
             "accelerator": plan.accelerator,
             "model": model_of(subject.spec),
-            "error": _decimal(max(LEAST_ERROR, found.error)),
+            "error": decimal(max(LEAST_ERROR, found.error)),
             "samples": found.samples,
             "measured_at": now,
             **figures,
@@ -146,16 +142,8 @@ def with_measured(
     for calibration in measured:
         base = find(calibration.accelerator, known)
         if base is not None:
-            changed[base.name] = _calibrated(base, calibration)
+            changed[base.name] = calibrated(base, calibration)
     return tuple(changed[name] for name in sorted(changed))
-
-
-def _calibrated(base: Accelerator, measured: MeasuredCalibration) -> Accelerator:
-    figures = _figures(measured)
-    times: dict[str, Any] = {name: figures[name] for name in figures if name.endswith(_SECONDS)}
-    shares = {name: figures[name] for name in figures.keys() - times.keys()}
-    efficiency = replace(base.efficiency, **shares, error=float(measured.error))
-    return replace(base, efficiency=efficiency, **times)
 
 
 def told(resource: Resource, found: MeasuredCalibration | None) -> MeasuredCalibration | None:
@@ -172,23 +160,6 @@ def _off(step: StepTime, samples: Sequence[Sample]) -> float:
         abs(step(item.tokens, item.sequences, item.context, item.pairs) / item.seconds - 1)
         for item in samples
     )
-
-
-def _field(parameter: str, value: float) -> tuple[str, str]:
-    if parameter.endswith(_SECONDS):
-        return parameter.removesuffix(_SECONDS) + _OVERHEAD, _decimal(value * 1e3) + "ms"
-    return parameter + _EFFICIENCY, _decimal(value)
-
-
-def _figures(measured: MeasuredCalibration) -> dict[str, float]:
-    """The fitted parameters by their names."""
-    found: dict[str, float] = {}
-    for field, value in measured.model_dump(exclude_none=True).items():
-        if field.endswith(_OVERHEAD):
-            found[field.removesuffix(_OVERHEAD) + _SECONDS] = parse_duration(value)
-        elif field.endswith(_EFFICIENCY):
-            found[field.removesuffix(_EFFICIENCY)] = float(parse_quantity(value))
-    return found
 
 
 def _shape(plan: PlanStatus, known: tuple[Accelerator, ...]) -> Shape:
@@ -214,8 +185,3 @@ def _thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
     if len(samples) <= MOST_SAMPLES:
         return samples
     return [samples[i * len(samples) // MOST_SAMPLES] for i in range(MOST_SAMPLES)]
-
-
-def _decimal(value: float) -> str:
-    """To three digits, without exponent."""
-    return format(Decimal(f"{value:.3g}"), "f")

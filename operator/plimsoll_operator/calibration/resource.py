@@ -1,9 +1,9 @@
 """What a calibration says, as text and as an Accelerator resource."""
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
+from plimsoll_operator.calibration.figures import decimal
 from plimsoll_planner.calibration import Calibration
 from plimsoll_planner.fit_parameters import (
     ATTENTION,
@@ -50,14 +50,14 @@ def accelerator_resource(
         _say_peaks(spec, calibration, found, shape)
     else:
         if COMPUTE in found.determined:
-            calibration["computeEfficiency"] = _decimal(found.compute)
+            calibration["computeEfficiency"] = decimal(found.compute)
         if BANDWIDTH in found.determined:
-            calibration["bandwidthEfficiency"] = _decimal(found.bandwidth)
+            calibration["bandwidthEfficiency"] = decimal(found.bandwidth)
     if STEP in found.determined:
-        calibration["stepOverhead"] = _decimal(found.step_seconds * 1e3) + "ms"
+        calibration["stepOverhead"] = decimal(found.step_seconds * 1e3) + "ms"
     if SEQUENCE in found.determined:
-        calibration["sequenceOverhead"] = _decimal(found.sequence_seconds * 1e3) + "ms"
-    calibration["error"] = _decimal(min(1.0, found.error))
+        calibration["sequenceOverhead"] = decimal(found.sequence_seconds * 1e3) + "ms"
+    calibration["error"] = decimal(min(1.0, found.error))
     calibration["samples"] = found.samples
     calibration["model"] = origin.model
     if origin.engine:
@@ -83,17 +83,17 @@ def _say_peaks(
     if BANDWIDTH in found.determined:
         spec["bandwidth"] = _quantity(core.bandwidth * wider, "M", 6)
     if found.attention is not None and ATTENTION in found.determined:
-        calibration["attentionEfficiency"] = _decimal(min(1.0, found.attention / faster))
+        calibration["attentionEfficiency"] = decimal(min(1.0, found.attention / faster))
     if found.kv_cache is not None and KV_CACHE in found.determined:
-        calibration["kvCacheEfficiency"] = _decimal(min(1.0, found.kv_cache / wider))
+        calibration["kvCacheEfficiency"] = decimal(min(1.0, found.kv_cache / wider))
 
 
 def summary(found: Calibration, prior: dict[str, float]) -> list[str]:
     """Lines for a person: each parameter, what it was and is, and how well it all fits."""
     lines = [f"{'':28}{'before':>12}{'measured':>12}"]
     for name, before in prior.items():
-        told = _decimal(getattr(found, name)) if name in found.determined else "not told"
-        lines.append(f"{_TITLES[name]:28}{_decimal(before):>12}{told:>12}")
+        told = decimal(getattr(found, name)) if name in found.determined else "not told"
+        lines.append(f"{_TITLES[name]:28}{decimal(before):>12}{told:>12}")
     lines.append(
         f"{found.samples} steps, {found.rejected} more left out as outliers; median error "
         f"{found.error:.1%}, 9 of 10 within {found.error_p90:.1%}"
@@ -101,10 +101,5 @@ def summary(found: Calibration, prior: dict[str, float]) -> list[str]:
     return lines
 
 
-def _decimal(value: float) -> str:
-    """To three digits, without exponent."""
-    return format(Decimal(f"{value:.3g}"), "f")
-
-
 def _quantity(value: float, unit: str, exponent: int) -> str:
-    return _decimal(value / 10**exponent) + unit
+    return decimal(value / 10**exponent) + unit

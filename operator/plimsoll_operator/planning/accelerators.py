@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from plimsoll_operator.api.accelerator import AcceleratorSpec, Calibration, Compute, Link, LinkKind
-from plimsoll_operator.api.quantity import parse_bytes, parse_duration, parse_quantity
+from plimsoll_operator.api.accelerator import AcceleratorSpec, Compute, Link, LinkKind
+from plimsoll_operator.api.quantity import parse_bytes, parse_quantity
 from plimsoll_operator.api.validate import InvalidSpecError, parse_accelerator
+from plimsoll_operator.calibration.figures import calibrated
 from plimsoll_operator.engine_support import ENGINE
 from plimsoll_operator.resources import AMD_GPU, GAUDI, GPU
 from plimsoll_planner import accelerator as known
@@ -106,7 +107,7 @@ def judge(name: str, raw: object) -> Verdict:
 def _changed(base: Accelerator, spec: AcceleratorSpec) -> Accelerator:
     own = [name for name in spec.products if normalized(name) != normalized(base.name)]
     resource = spec.resource_name or base.resource
-    return replace(
+    changed = replace(
         base,
         vendor=base.vendor if resource == base.resource else _vendor(resource),
         memory_bytes=base.memory_bytes if spec.memory is None else parse_bytes(spec.memory),
@@ -117,8 +118,8 @@ def _changed(base: Accelerator, spec: AcceleratorSpec) -> Accelerator:
         aliases=tuple(dict.fromkeys((*base.aliases, *own))),
         price_per_hour=_price(spec.price_per_hour),
         spot_price_per_hour=_price(spec.spot_price_per_hour),
-        **_calibrated(base, spec.calibration),
     )
+    return changed if spec.calibration is None else calibrated(changed, spec.calibration)
 
 
 def _blank(spec: AcceleratorSpec) -> Accelerator:
@@ -144,32 +145,6 @@ def _peaks(base: Peaks, compute: Compute) -> Peaks:
 
 def _link(link: Link) -> known.Link:
     return known.Link(_KINDS[link.kind], 0, 1, _number(link.bandwidth), link.joins)
-
-
-def _calibrated(base: Accelerator, measured: Calibration | None) -> dict[str, Any]:
-    """The fields of `base` that a calibration changes."""
-    if measured is None:
-        return {}
-    seconds = {
-        "step_seconds": measured.step_overhead,
-        "layer_seconds": measured.layer_overhead,
-        "sequence_seconds": measured.sequence_overhead,
-        "request_seconds": measured.request_overhead,
-    }
-    shares = {
-        "compute": measured.compute_efficiency,
-        "bandwidth": measured.bandwidth_efficiency,
-        "link": measured.link_efficiency,
-        "attention": measured.attention_efficiency,
-        "kv_cache": measured.kv_cache_efficiency,
-        "error": measured.error,
-    }
-    return {
-        "efficiency": replace(
-            base.efficiency, **{k: float(v) for k, v in shares.items() if v is not None}
-        ),
-        **{k: parse_duration(v) for k, v in seconds.items() if v is not None},
-    }
 
 
 def _vendor(resource: str) -> Vendor:
