@@ -53,7 +53,17 @@ equality: setup ## 5,400 answers of 12 random models against transformers, token
 .PHONY: e2e
 e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here)
 	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
-	$(BIN)/pytest e2e -s
+	$(BIN)/pytest e2e -s --ignore=e2e/long
+
+.PHONY: e2e-long
+e2e-long: setup ## end-to-end tests that take long: 1,000 resources on 2,000 nodes
+	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
+	$(BIN)/pytest e2e/long -s
+
+.PHONY: e2e-faults
+e2e-faults: setup ## crash at every write, a bad API server, 2,000 random specs (an hour)
+	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
+	PLIMSOLL_FAULTS_LONG=1 PLIMSOLL_CLUSTER=faults $(BIN)/pytest e2e/faults -s
 
 .PHONY: soak
 soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks and failures

@@ -81,8 +81,13 @@ def test_two_ranks_serve_and_recover(kubectl: Kubectl, proxy: str) -> None:
             lambda: is_true(kubectl.get("llmdeployment", NAME), "Ready"),
             timeout=240,
         )
+        # The restart may have been quicker than the news of it.
         with client(service_url(proxy, kubectl.namespace, NAME)) as sdk:
-            assert complete(sdk, NAME, [5, 6, 7], 4).error == ""
+            eventually(
+                "they answer again",
+                lambda: not complete(sdk, NAME, [5, 6, 7], 4).error,
+                timeout=240,
+            )
         assert answer(kubectl, proxy) == expected_token_ids(QUESTION, 48)
     finally:
         kubectl.run("delete", "llmdeployment", NAME, "--wait=false", check=False)

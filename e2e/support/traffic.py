@@ -14,9 +14,10 @@ import openai
 
 
 @contextlib.contextmanager
-def kubectl_proxy(kubeconfig: str) -> Iterator[str]:
-    """`kubectl proxy` on a free port of 127.0.0.1; its URL."""
+def kubectl_proxy(kubeconfig: str, account: str = "") -> Iterator[str]:
+    """`kubectl proxy` on a free port of 127.0.0.1, acting as `account` if one is given; its URL."""
     command = ["kubectl", "proxy", "--port=0", "--address=127.0.0.1"]
+    command += [f"--as={account}"] if account else []
     environment = {**os.environ, "KUBECONFIG": kubeconfig}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:

@@ -15,12 +15,14 @@ KINDS = {
     "PodDisruptionBudget": "/apis/policy/v1/poddisruptionbudgets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
 }
+METADATA = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 
 
 class Appearances:
     """Seconds (monotonic) at which objects of a namespace were first seen, by kind and name."""
 
-    def __init__(self, proxy: str, namespace: str) -> None:
+    def __init__(self, proxy: str, namespace: str, seconds: float = 300) -> None:
+        self._seconds = int(seconds)
         self.seen: dict[tuple[str, str], float] = {}
         self._stop = threading.Event()
         self._threads = [
@@ -39,11 +41,13 @@ class Appearances:
     def _watch(self, url: str, namespace: str, kind: str) -> None:
         parameters = {
             "watch": "1",
-            "timeoutSeconds": "300",
+            "timeoutSeconds": str(self._seconds),
             "fieldSelector": f"metadata.namespace={namespace}",
         }
         try:
-            with httpx.stream("GET", url, params=parameters, timeout=310) as response:
+            with httpx.stream(
+                "GET", url, params=parameters, headers=METADATA, timeout=self._seconds + 10
+            ) as response:
                 for line in response.iter_lines():
                     event = json.loads(line)
                     if event["type"] == "ADDED":

@@ -23,6 +23,8 @@ elseif ready ~= nil then
   -- An SLO that a plan of BestEffort misses is told, and no reason to hold up a release.
   if ready.status == "True" then
     health.status = "Healthy"
+  elseif ready.reason == "Paused" then
+    health.status = "Suspended"
   end
   health.message = ready.reason .. ": " .. ready.message
 end

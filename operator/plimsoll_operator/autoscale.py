@@ -47,11 +47,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Policy:
-    """Bounds and pace; seconds."""
+    """Bounds and pace; seconds. `schedule` is the one that the minimum is of, if any."""
 
     min_replicas: int
     max_replicas: int
     scale_down_stabilization: float
+    schedule: str = ""
+
+    @property
+    def floor(self) -> str:
+        """What to say of a schedule that holds."""
+        if not self.schedule:
+            return ""
+        return f"; schedule {self.schedule}: at least {self.min_replicas} replicas"
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def decide(
     """
     bounded = clamp(measured.current, policy)
     if policy.min_replicas == policy.max_replicas:
-        message = f"minReplicas and maxReplicas are both {policy.min_replicas}"
+        message = f"minReplicas and maxReplicas are both {policy.min_replicas}{policy.floor}"
         return Decision(
             replicas=bounded, active=False, reason="FixedReplicas", message=message, memory=memory
         )
@@ -122,7 +130,7 @@ def decide(
             replicas=bounded,
             active=False,
             reason=flaw[0],
-            message=f"{flaw[1]}; the replica count is held",
+            message=f"{flaw[1]}; the replica count is held{policy.floor}",
             memory=_remember(memory, bounded, policy, now),
         )
     samples = measured.samples
@@ -140,9 +148,9 @@ def decide(
         replicas=settled(bounded, lowest, highest),
         active=True,
         reason="QueueMeasured",
-        message="the queue of every ready replica is measured",
+        message=f"the queue of every ready replica is measured{policy.floor}",
         memory=memory,
-        figures=_figures(demand),
+        figures=_figures(demand) + policy.floor,
         basis=Basis(policy, demand, measured.current, wanted, lowest, highest),
     )
 

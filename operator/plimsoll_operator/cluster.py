@@ -25,6 +25,7 @@ from plimsoll_operator.kinds import Kind
 logger = logging.getLogger(__name__)
 
 FIELD_MANAGER = "plimsoll"
+PERSON_MANAGER = "kubectl-plimsoll"
 STATUS_MANAGER = "plimsoll-status"
 TIMEOUT_SECONDS = 15.0
 PAGE = 500
@@ -161,6 +162,19 @@ class Cluster:
         body = {"metadata": {"uid": uid}, "revision": number}
         path, query = kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}
         return await self._call("PATCH", path, query, body, MERGE_PATCH)
+
+    async def edit(
+        self, kind: Kind, raw: Mapping[str, Any], patch: Object, *, dry_run: bool = False
+    ) -> Object:
+        """A person's change of `raw` by a JSON merge patch, if it still is the same version.
+
+        Raises ClusterError, with status 409 where it is not.
+        """
+        metadata = raw["metadata"]
+        same = {key: metadata[key] for key in ("uid", "resourceVersion")}
+        query = {"fieldManager": PERSON_MANAGER, **({"dryRun": "All"} if dry_run else {})}
+        path = kind.path(metadata["namespace"], metadata["name"])
+        return await self._call("PATCH", path, query, {**patch, "metadata": same}, MERGE_PATCH)
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Creates an object. Raises ClusterError."""

@@ -16,6 +16,7 @@ from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.gather import capacity_of, measured, observe, policy_of, ready_replicas
+from plimsoll_operator.hold import after_rollback, while_paused
 from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
 from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
 from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
@@ -24,8 +25,9 @@ from plimsoll_operator.observed import Observed
 from plimsoll_operator.planner_service import PlannerService
 from plimsoll_operator.queue import KeyedQueue
 from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
-from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
+from plimsoll_operator.revision_reader import RevisionReader
+from plimsoll_operator.schedule import in_force
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
 from plimsoll_operator.standing import Standing
@@ -71,6 +73,7 @@ class Controller:
         self._scraper, self._calibrator = engines.scraper, engines.calibrator
         self._limits = engines.limits
         self._actuator = Actuator(cluster, store, instance)
+        self._revisions = RevisionReader(store, cluster)
         self._planner = PlannerService(store, self._read_config_map, settings.trial_requests)
         self._memories: dict[str, Memory] = {}
         self._windows: dict[str, Seen] = {}
@@ -120,20 +123,22 @@ class Controller:
             self._scraper.forget(key)
             self._limits.forget(key)
             return False
-        resource = parse_resource(raw)
+        resource = self.store.resource(key) or parse_resource(raw)
         if resource.deleting:
             return False
         if not resource.status.conditions:
             status = first_status(resource, _now())
             await self._actuator.write_status(raw, dump_status(status))
             raw = self.store.get(RESOURCE.name, *key) or raw
-            resource = parse_resource(raw)
-        standing = await self._planner.standing(resource)
+            resource = self.store.resource(key) or parse_resource(raw)
+        resource, standing = await self._standing(resource)
         observed = await observe(
             self.store, self._cluster, resource, keys_of(resource.name, standing)
         )
         started = self._started(resource, standing, observed)
-        decision = self._decide(resource, standing, observed)
+        # Plans are made for what is declared; the minimum of the hour is for the count alone.
+        resource, schedule = in_force(resource, datetime.now(UTC))
+        decision = self._decide(resource, standing, observed, schedule)
         found = self._drift(resource, standing, started, observed)
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
@@ -152,6 +157,17 @@ class Controller:
             if delay is not None:
                 self.queue.add_after(key, delay)
         return done.changed
+
+    async def _standing(self, resource: Resource) -> tuple[Resource, Standing]:
+        """The plan that should run, and the resource as it is, or was, when that was made."""
+        hold = after_rollback(resource)
+        if hold is None:
+            planned = await self._planner.standing(resource)
+            hold = while_paused(resource, planned)
+            if hold is None:
+                self._revisions.forget(resource.uid)
+                return resource, planned
+        return await self._revisions.held(resource, hold)
 
     async def _still_there(self, resource: Resource, raw: Mapping[str, Any]) -> bool:
         """Whether the resource exists, asked live, since a watch that lists anew tells no deletion.
@@ -185,7 +201,7 @@ class Controller:
             raise failure
 
     def _decide(
-        self, resource: Resource, standing: Standing, observed: Observed
+        self, resource: Resource, standing: Standing, observed: Observed, schedule: str
     ) -> Decision | None:
         spec, plan = resource.spec, standing.plan
         if spec is None or plan is None or spec.scaling.mode is ScalingMode.EXTERNAL:
@@ -196,7 +212,7 @@ class Controller:
             return None
         memory = self._memories.get(resource.uid, Memory())
         now = asyncio.get_running_loop().time()
-        decision = decide(seen, policy_of(spec), capacity_of(plan, spec), memory, now)
+        decision = decide(seen, policy_of(spec, schedule), capacity_of(plan, spec), memory, now)
         if decision.memory != memory:
             self._memories[resource.uid] = decision.memory
         moved = decision.replicas - seen.current
@@ -208,10 +224,9 @@ class Controller:
         self, resource: Resource, standing: Standing, observed: Observed
     ) -> PlanStatus | None:
         """The plan that pods are, or will be, started by."""
-        if resource.spec is None or standing.plan is None or standing.trouble is not None:
+        if resource.spec is None or standing.trouble is not None:
             return standing.plan
-        image = self._settings.image
-        return pods_plan(resource, resource.spec, standing.plan, image, observed)
+        return pods_plan(resource, resource.spec, standing, self._settings.image, observed)
 
     async def _keep_limits(
         self,
@@ -225,7 +240,8 @@ class Controller:
             return NO_REPORT
         ours = observed.pods_of(started.revision)
         pods = tuple(pod for pod in ready_replicas(self.store, resource.key) if pod[0] in ours)
-        return await self._limits.keep(resource.key, standing.plan, started, pods)
+        plan = standing.plan
+        return await self._limits.look(resource.key, plan, started, pods, self.queue.add)
 
     def _drift(
         self,
@@ -236,7 +252,7 @@ class Controller:
     ) -> Drift:
         """How the plan in force fits what is measured under it."""
         plan = standing.plan
-        name = revision_name(resource.name, plan, standing.inputs) if plan is not None else None
+        name = standing.revision(resource.name)
         if plan is None or standing.trouble is not None or name != resource.status.current_revision:
             self._windows.pop(resource.uid, None)  # what serves is not yet by this plan
             return NO_NEWS
@@ -257,8 +273,8 @@ class Controller:
 
     async def facts(self, key: Key) -> tuple[Model, tuple[Accelerator, ...]] | None:
         """The model that a resource serves, and what goes before the catalogue."""
-        raw = self.store.get(RESOURCE.name, *key)
-        return None if raw is None else await self._planner.facts(parse_resource(raw))
+        resource = self.store.resource(key)
+        return None if resource is None else await self._planner.facts(resource)
 
     async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
         found = await self._cluster.get(CONFIG_MAP, namespace, name)
@@ -271,9 +287,15 @@ class Controller:
         self._windows.pop(uid, None)
         self._actuator.forget(uid)
         self._planner.forget(uid)
+        self._revisions.forget(uid)
         self._calibrator.forget(uid)
         self._scraper.forget(key)
         self._limits.forget(key)
+
+    def close(self) -> None:
+        """Ends what is being planned and asked."""
+        self._planner.close()
+        self._limits.close()
 
 
 def _now() -> str:

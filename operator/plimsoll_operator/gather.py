@@ -78,12 +78,13 @@ def scales_automatically(spec: LLMDeploymentSpec | None) -> bool:
     )
 
 
-def policy_of(spec: LLMDeploymentSpec) -> Policy:
-    """The autoscaler's bounds and pace."""
+def policy_of(spec: LLMDeploymentSpec, schedule: str = "") -> Policy:
+    """The autoscaler's bounds and pace; `schedule` is the one that the minimum is of, if any."""
     return Policy(
         min_replicas=spec.scaling.min_replicas,
         max_replicas=spec.scaling.max_replicas,
         scale_down_stabilization=parse_duration(spec.scaling.scale_down_stabilization),
+        schedule=schedule,
     )
 
 

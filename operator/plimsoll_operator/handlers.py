@@ -5,8 +5,10 @@ kopf add a finalizer (timers, daemons and handlers of deletion would).
 """
 
 import asyncio
+import itertools
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any, cast
 
 import kopf
@@ -15,6 +17,7 @@ from plimsoll_operator import metrics
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import WATCHED, Kind
 from plimsoll_operator.manager import Manager
+from plimsoll_operator.watch_storage import NoDifferences, NoProgress
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,19 @@ INACTIVITY_SECONDS = 70
 SERVER_SECONDS = 120
 CLIENT_SECONDS = 150
 REQUEST_SECONDS = 10
+BACKOFF_SECONDS = (1, 1, 2, 3, 5)
+LAST_BACKOFF_SECONDS = 10
+
+
+class Backoffs:
+    """Delays in seconds between the attempts of a request of kopf's, without end.
+
+    After its own last one kopf would end the process, and an API server that is away for two
+    minutes would cost as much again until the kubelet starts the next.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain(BACKOFF_SECONDS, itertools.repeat(LAST_BACKOFF_SECONDS))
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -30,10 +46,13 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
+    settings.persistence.diffbase_storage = NoDifferences()
+    settings.persistence.progress_storage = NoProgress()
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.server_timeout = SERVER_SECONDS
     settings.watching.client_timeout = CLIENT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
+    settings.networking.error_backoffs = Backoffs()
     settings.queueing.worker_limit = 64
     settings.queueing.idle_timeout = 1.0
     for kind in WATCHED:

@@ -6,7 +6,7 @@ from typing import Any
 from plimsoll_operator.actions import Action, Apply, Delete, Renumber
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.render.labels import PLAN_LABEL
-from plimsoll_operator.render.revision import KIND, revision, revision_name
+from plimsoll_operator.render.revision import KIND, revision
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.standing import Standing
 
@@ -18,10 +18,12 @@ def revision_actions(
 ) -> tuple[Action, ...]:
     """Keeps the plan in force as the newest revision, and `limit` earlier ones.
 
-    Of the others the oldest go, but never the newest of a plan that a pod still runs by. Without a
-    record a plan that has no revision yet gets none now; the next look brings one.
+    Of the others the oldest go, but never the newest of a plan that a pod still runs by, nor the
+    one that served last, which a rollout that fails goes back to. Without a record a plan that has
+    no revision yet gets none now; the next look brings one.
     """
-    if standing.plan is None:
+    plan, name = standing.plan, standing.revision(resource.name)
+    if plan is None or name is None:
         return ()
     known = [
         item
@@ -29,21 +31,23 @@ def revision_actions(
         if kind == KIND and owned_by(item, resource.uid)
     ]
     known.sort(key=_number)
-    name = revision_name(resource.name, standing.plan, standing.inputs)
     current = next((item for item in known if _name(item) == name), None)
     earlier = [item for item in known if _name(item) != name]
     newest = max(map(_number, earlier), default=0)
     actions: list[Action] = []
     if current is None:
         if standing.record is not None:
-            made = revision(resource, standing.plan, standing.inputs, standing.record, newest + 1)
+            inputs = {"hash": standing.inputs, **standing.record}
+            made = revision(resource, name, plan, inputs, newest + 1)
             actions.append(Apply(made))
     elif _number(current) <= newest and not _leaving(current):
         actions.append(Renumber((KIND, name), _uid(current), newest + 1))
     newest_of_plan = {_plan(item): _name(item) for item in earlier}
-    # While a new Deployment is refused, the plan of the status is still in force.
+    served = resource.status.served
     kept = {
+        # While a new Deployment is refused, the plan of the status is still in force.
         resource.status.current_revision,
+        None if served is None else served.revision,
         *(newest_of_plan.get(_plan(pod)) for pod in observed.pods),
     }
     rest = [item for item in earlier if _name(item) not in kept]

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.engine_admin import AdminError, EngineAdmin
 from plimsoll_operator.live_limits import (
+    NO_REPORT,
     EngineReport,
     LimitsReport,
     PlannedLimits,
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 RECHECK_SECONDS = 45.0
 """Below the period at which every resource is looked at, so that each look asks anew."""
 RETRY_SECONDS = 5.0
+PROMPT_SECONDS = 0.1
+"""How long a look waits for engines that should run under their limits already."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,57 @@ class LimitsKeeper:
         self._admin = admin
         self._clock = clock
         self._answers: dict[Key, dict[str, _Answer]] = {}
+        self._reports: dict[Key, tuple[PlannedLimits, LimitsReport]] = {}
+        self._asking: dict[Key, asyncio.Task[LimitsReport]] = {}
+
+    async def look(
+        self,
+        key: Key,
+        plan: PlanStatus,
+        started: PlanStatus,
+        pods: tuple[tuple[str, str], ...],
+        on_late: Callable[[Key], None],
+    ) -> LimitsReport:
+        """As `keep`, without waiting for engines that have no new limits to get.
+
+        A pod that does not answer must not hold up whoever looks, of whom there are few. Until the
+        answer comes the last report on the same limits stands; `on_late` is called when it is
+        there.
+        """
+        planned = planned_limits(plan, started)
+        if plan.revision != started.revision:
+            self._reports[key] = planned, await self.keep(key, plan, started, pods)
+        elif key not in self._asking:
+            task = asyncio.create_task(self.keep(key, plan, started, pods))
+            await asyncio.wait((task,), timeout=PROMPT_SECONDS)
+            if task.done():
+                self._reports[key] = planned, task.result()
+            else:
+                self._asking[key] = task
+                task.add_done_callback(partial(self._late, key, planned, on_late))
+        asked, report = self._reports.get(key, (planned, NO_REPORT))
+        return report if asked == planned else NO_REPORT
+
+    def close(self) -> None:
+        """Asks no more."""
+        for task in self._asking.values():
+            task.cancel()
+
+    def _late(
+        self,
+        key: Key,
+        planned: PlannedLimits,
+        on_late: Callable[[Key], None],
+        task: asyncio.Task[LimitsReport],
+    ) -> None:
+        known = self._asking.pop(key, None)
+        if task.cancelled() or known is None:
+            return
+        if task.exception() is not None:
+            logger.error("limits not read", exc_info=task.exception())
+            return
+        self._reports[key] = planned, task.result()
+        on_late(key)
 
     async def keep(
         self,
@@ -85,6 +140,10 @@ class LimitsKeeper:
     def forget(self, key: Key) -> None:
         """Drops what is known of a resource."""
         self._answers.pop(key, None)
+        self._reports.pop(key, None)
+        task = self._asking.pop(key, None)
+        if task is not None:
+            task.cancel()
 
     async def _answer(
         self, key: Key, planned: PlannedLimits, known: _Answer | None, name: str, address: str

@@ -17,6 +17,7 @@ from plimsoll_operator.render.deployment import deployment as render
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.render.labels import PLAN_LABEL, RENDERED_ANNOTATION
 from plimsoll_operator.resource import Resource
+from plimsoll_operator.standing import Standing
 from plimsoll_runtime.core.limits import LiveLimits
 
 KV_CACHE_SLACK = 0.05
@@ -27,15 +28,21 @@ Pods go on with that much less of it than planned, since restarting them would g
 def pods_plan(
     resource: Resource,
     spec: LLMDeploymentSpec,
-    plan: PlanStatus,
+    standing: Standing,
     image: EngineImage,
     observed: Observed,
-) -> PlanStatus:
-    """The plan to render pods by: `plan`, or the one that they were started by while that will do.
+) -> PlanStatus | None:
+    """The plan to render pods by: the one in force, or what they were started by while that will
+    do; None where none is in force.
 
-    It will do where its pods have served, `plan` has no limit above theirs, and rendering `plan`
-    with theirs gives the very Deployment that was applied last.
+    It will do where its pods have served, the plan has no limit above theirs, and rendering the
+    plan with theirs gives the very Deployment that was applied last; or where that plan is held.
     """
+    plan = standing.plan
+    if plan is None:
+        return None
+    if standing.hold is not None and standing.hold.started is not None:
+        return standing.hold.started
     there = observed.children.get(("Deployment", resource.name))
     if there is None or not owned_by(there, resource.uid) or not has_rolled_out(there):
         return plan

@@ -21,7 +21,7 @@ from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.limits_keeper import LimitsKeeper
 from plimsoll_operator.render.labels import ADMIN_PORT
-from plimsoll_operator.resource import Key, parse_resource
+from plimsoll_operator.resource import Key
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
 from plimsoll_operator.store import Store, instance_of
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 INVENTORY_SETTLE_SECONDS = 2.0
 """Nodes often come and go together; what waits for them is looked at once they are quiet."""
 TELL_AGAIN_SECONDS = 30.0
+LIST_AGAIN_SECONDS = 0.5
+LIST_AGAIN_LIMIT_SECONDS = 10.0
+"""When a list that failed at the start is tried again: twice as late each time, up to this."""
 CALIBRATE_SECONDS = 10.0
 """How often it is looked up whose engines may be asked for their steps."""
 
@@ -71,10 +74,13 @@ class Manager:
         self._stopping = False
 
     async def start(self) -> None:
-        """Fills the store, then begins to work. Raises ClusterError, as where the CRD is absent."""
+        """Fills the store, then begins to work. Raises ClusterError, as where the CRD is absent.
+
+        An API server that is down or busy is waited for.
+        """
         await self._health.start()
         for kind in WATCHED:
-            await self._list(kind)
+            await self._list_first(kind)
         self._synced = self._health.ready = True
         for key in self._store.resource_keys():
             self._wake(key)
@@ -97,6 +103,7 @@ class Manager:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._controller.close()
         await self._engines.close()
         await self._admin.close()
         await self._health.stop()
@@ -158,11 +165,31 @@ class Manager:
                 if kind in (RESOURCE, ACCELERATOR) and error.status == 404:
                     raise ClusterError(404, "NotFound", NO_CRD) from error
                 raise
-            changed = self._store.replace(kind.name, items, version)
+            changed = self._store.replace(kind.name, items, version, namespace)
             if self._synced:
                 for item in changed:
                     metrics.CACHE_REPAIRS.labels(kind=kind.name).inc()
                     self._concern(kind.name, item, gone=False)
+
+    async def _list_first(self, kind: Kind) -> None:
+        """Lists, and again as long as the API server only says that it cannot now.
+
+        Until then /readyz fails. To end instead would have the kubelet wait for minutes before
+        another start. Raises ClusterError where time alone mends nothing.
+        """
+        delay = LIST_AGAIN_SECONDS
+        while True:
+            try:
+                await self._list(kind)
+            except ClusterError as error:
+                if not error.transient:
+                    raise
+                extra = {"child": kind.name, "error": str(error), "delay": delay}
+                logger.warning("cannot begin yet", extra=extra)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LIST_AGAIN_LIMIT_SECONDS)
+            else:
+                return
 
     async def _resync(self) -> None:
         """Looks at every resource without cause, spread over the period."""
@@ -189,9 +216,9 @@ class Manager:
         while True:
             targets = []
             for key in self._store.resource_keys():
-                raw = self._store.get(RESOURCE.name, *key)
-                if raw is not None:
-                    scales = scales_automatically(parse_resource(raw).spec)
+                resource = self._store.resource(key)
+                if resource is not None:
+                    scales = scales_automatically(resource.spec)
                     targets.append((key, ready_replicas(self._store, key), scales))
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
@@ -199,11 +226,11 @@ class Manager:
     async def _calibrate(self) -> None:
         while True:
             await asyncio.sleep(CALIBRATE_SECONDS)
-            found = (self._store.get(RESOURCE.name, *key) for key in self._store.resource_keys())
+            found = (self._store.resource(key) for key in self._store.resource_keys())
             targets = (
-                calibration_target(self._store, parse_resource(raw))
-                for raw in found
-                if raw is not None
+                calibration_target(self._store, resource)
+                for resource in found
+                if resource is not None
             )
             known = (target for target in targets if target is not None)
             self._calibrator.tick(known, self._controller.facts)

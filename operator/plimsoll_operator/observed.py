@@ -59,6 +59,13 @@ class Rollout:
     deadline_exceeded: bool = False
 
 
+def rollout_of(observed: Observed, name: str, uid: str) -> Rollout:
+    """The progress of the Deployment of the resource `name` with that uid."""
+    deployment = observed.children.get(("Deployment", name))
+    ours = deployment is not None and owned_by(deployment, uid)
+    return rollout(deployment if ours else None)
+
+
 def rollout(deployment: Mapping[str, Any] | None) -> Rollout:
     """The progress in a Deployment's status; all zero where there is none."""
     if deployment is None:
@@ -70,6 +77,10 @@ def rollout(deployment: Mapping[str, Any] | None) -> Rollout:
     replicas = int(status.get("replicas", 0))
     updated = int(status.get("updatedReplicas", 0))
     ready = int(status.get("readyReplicas", 0))
+    failure = str(failed.get("message", "")) if failed.get("status") == "True" else ""
+    # Of a template that was there before, the Deployment's controller keeps the last verdict until
+    # it has made a pod.
+    begun = updated > 0 or bool(failure)
     return Rollout(
         exists=True,
         current=int(status.get("observedGeneration", 0))
@@ -79,6 +90,6 @@ def rollout(deployment: Mapping[str, Any] | None) -> Rollout:
         updated=updated,
         ready=ready,
         ready_updated=max(0, ready - (replicas - updated)),
-        failure=str(failed.get("message", "")) if failed.get("status") == "True" else "",
-        deadline_exceeded=progressing.get("reason") == "ProgressDeadlineExceeded",
+        failure=failure,
+        deadline_exceeded=begun and progressing.get("reason") == "ProgressDeadlineExceeded",
     )

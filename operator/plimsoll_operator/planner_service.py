@@ -1,14 +1,14 @@
-"""Plans resources: reads model configs and runs the planner in threads, remembering answers."""
+"""Plans resources: reads model configs and asks the planner, remembering answers."""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.calibration.measured import (
@@ -17,7 +17,8 @@ from plimsoll_operator.calibration.measured import (
     parse_calibration,
     with_measured,
 )
-from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, REVISION
+from plimsoll_operator.kinds import ACCELERATOR, NODE, REVISION
+from plimsoll_operator.plan_process import PlanProcess, PlanProcessError
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.model_source import (
@@ -27,17 +28,16 @@ from plimsoll_operator.planning.model_source import (
     parse_config,
     read_model_config,
 )
-from plimsoll_operator.planning.placement import placement
 from plimsoll_operator.planning.record import Sources, record, used
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
-from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.setbacks import Setbacks
 from plimsoll_operator.standing import (
     Standing,
     Trouble,
     inputs_hash,
+    pods_hash,
     settled,
     standing,
     within_engine,
@@ -46,7 +46,6 @@ from plimsoll_operator.store import Store
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.models.model import Model
-from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 from plimsoll_planner.trial import REQUESTS
 
@@ -99,7 +98,7 @@ class PlannerService:
     ) -> None:
         self._store = store
         self._read_config_map = read_config_map
-        self._trial_requests = trial_requests
+        self._planner = PlanProcess(trial_requests)
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
         self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
         self._unreadable: Setbacks[str] = Setbacks(
@@ -113,20 +112,25 @@ class PlannerService:
     async def standing(self, resource: Resource) -> Standing:
         """The plan in force, or the trouble that keeps it from being made. Does not raise for
         anything that a person could have written into the resource."""
-        if resource.spec is None:
+        spec = resource.spec
+        if spec is None:
             return Standing(trouble=Trouble("InvalidSpec", resource.invalid))
+        pods = pods_hash(spec)
         known = settled(resource)
-        if known is not None and self._recorded(resource, known):
-            return known
-        asked = await self._question(resource, resource.spec)
+        if known is not None:
+            known = replace(known, pods=pods)
+            if self._recorded(resource, known):
+                return known
+        asked = await self._question(resource, spec)
         if isinstance(asked, Trouble):
             return known or Standing(trouble=asked)
         found, request, measured = asked
         # Those of the request, whatever comes meanwhile.
         accelerators = self._accelerator_resources
-        result = await self._plans.get(
-            request, lambda: asyncio.to_thread(_timed_plan, request, self._trial_requests)
-        )
+        try:
+            result = await self._plans.get(request, lambda: self._plan(request))
+        except PlanProcessError as error:
+            result = Trouble("PlanningFailed", str(error), transient=True)
         if isinstance(result, Trouble):
             return known or Standing(trouble=result)
         answer = standing(
@@ -134,20 +138,20 @@ class PlannerService:
             inputs_hash(request),
             plan_status(result),
             feasibility(result),
-            best_effort=resource.spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
+            best_effort=spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
         )
         # A plan that stands is not touched for want of a record of it.
-        answer = known or within_engine(answer, found.unserved)
+        answer = known or replace(within_engine(answer, found.unserved), pods=pods)
         if self._recorded(resource, answer):
             return answer
         sources = Sources(
-            resource.spec,
+            spec,
             resource.generation,
             found,
             request.inventory,
             accelerators,
             measured,
-            version("plimsoll"),
+            _planner_version(),
         )
         kept = record(sources, later=answer.plan != plan_status(result))
         return replace(answer, record=kept)
@@ -167,7 +171,7 @@ class PlannerService:
             request = plan_request(
                 spec,
                 found.target.model,
-                self._inventory.pools(placement(spec.template)),
+                self._inventory.pools_for(spec.template),
                 accelerators,
                 found.draft_model,
             )
@@ -177,12 +181,7 @@ class PlannerService:
 
     def _measured(self, spec: LLMDeploymentSpec) -> tuple[MeasuredCalibration, ...]:
         """What engines have measured of its model, its own and those of others."""
-        statuses = (item.get("status") or {} for item in self._store.all(RESOURCE.name))
-        found = (
-            parse_calibration(status["calibration"])
-            for status in statuses
-            if (status.get("calibration") or {}).get("model") == model_of(spec)
-        )
+        found = map(parse_calibration, self._store.calibrations(model_of(spec)))
         return newest(found, spec)
 
     async def facts(self, resource: Resource) -> tuple[Model, tuple[Accelerator, ...]] | None:
@@ -199,10 +198,22 @@ class PlannerService:
 
     def _recorded(self, resource: Resource, answer: Standing) -> bool:
         """Whether its plan has a revision, or there is none to keep."""
-        if answer.plan is None:
+        name = answer.revision(resource.name)
+        if name is None:
             return True
-        name = revision_name(resource.name, answer.plan, answer.inputs)
         return self._store.get(REVISION.name, resource.namespace, name) is not None
+
+    async def _plan(self, request: PlanRequest) -> PlanResult | Trouble:
+        """What the planner answers. That it makes no sense is an answer too: asked again, it would
+        be the same. Raises PlanProcessError."""
+        try:
+            return await self._planner.plan(request)
+        except ValueError as error:
+            return Trouble("PlanningFailed", str(error))
+
+    def close(self) -> None:
+        """Ends what is being planned."""
+        self._planner.close()
 
     def forget(self, uid: str) -> None:
         """Drops what was noted of a resource that is gone."""
@@ -260,10 +271,7 @@ class PlannerService:
             self._seen = self._store.inventory_version
 
 
-def _timed_plan(request: PlanRequest, trial_requests: int) -> PlanResult | Trouble:
-    """What the planner answers. A failure is an answer too: asked again, it would be the same."""
-    with metrics.PLAN_SECONDS.time():
-        try:
-            return plan(request, trial_requests)
-        except ValueError as error:
-            return Trouble("PlanningFailed", str(error))
+@cache
+def _planner_version() -> str:
+    """Read from a file of the package, which takes a while."""
+    return version("plimsoll")

@@ -10,21 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from plimsoll_operator.excerpt import excerpt
+from plimsoll_operator.pruning import MANY_RESTARTS
 from plimsoll_operator.render.labels import PLAN_LABEL
 
 UNSCHEDULABLE = "Unschedulable"
 IMAGE_PULL = "ImagePullBackOff"
 CRASH_LOOP = "CrashLoopBackOff"
+OUT_OF_MEMORY = "OutOfMemory"
 PODS_REFUSED = "PodsRefused"
 _MAX_CAUSES = 3
-_ORDER = (UNSCHEDULABLE, IMAGE_PULL, CRASH_LOOP)
+_ORDER = (UNSCHEDULABLE, IMAGE_PULL, OUT_OF_MEMORY, CRASH_LOOP)
 _PULLING = frozenset(
     {"ErrImagePull", IMAGE_PULL, "RegistryUnavailable", "SignatureValidationFailed"}
 )
 _BACKING_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: )?')
 _PULL_ERROR = re.compile(rf"^({'|'.join(sorted(_PULLING))}): ")
 _PREEMPTION = re.compile(r"[.,]?\s*(no new claims to deallocate, )?preemption: .*$", re.DOTALL)
+# As the scheduler names a resource that is short. What is missing altogether it says otherwise.
+_TOO_LITTLE = re.compile(r"\b\d+ Insufficient [\w./-]+|\b\d+ Too many pods")
 _NEW_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
+_KILLED_FOR_MEMORY = "OOMKilled"
 _WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing", CRASH_LOOP})
 
 Pod = Mapping[str, Any]
@@ -70,6 +75,28 @@ def pod_trouble(pods: Iterable[Pod], revision: str | None = None) -> PodTrouble 
     if more:
         told = [*told[:_MAX_CAUSES], f"{counted(more)} for other reasons"]
     return PodTrouble(ordered[0][0], "; ".join(told))
+
+
+def crash_loops(pods: Iterable[Pod], revision: str | None) -> bool:
+    """Whether a pod of the plan `revision` ends over and over, and will."""
+    return any(
+        int(container.get("restartCount", 0)) >= MANY_RESTARTS and not container.get("ready")
+        for pod in pods
+        if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+    )
+
+
+def no_room(pods: Iterable[Pod], revision: str | None) -> bool:
+    """Whether a pod of the plan `revision` waits for nothing but room on a node."""
+    return any(
+        condition.get("type") == "PodScheduled"
+        and condition.get("status") == "False"
+        and _TOO_LITTLE.search(condition.get("message") or "") is not None
+        for pod in pods
+        if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
+        for condition in (pod.get("status") or {}).get("conditions") or ()
+    )
 
 
 def refused_pods(missing: int, failure: str) -> PodTrouble:
@@ -123,6 +150,9 @@ def _of_container(container: Mapping[str, Any]) -> _Cause | None:
     if not ended:
         return None
     cause = ended.get("reason") or "Error"
+    if cause == _KILLED_FOR_MEMORY:
+        what = f"cannot stay up ({OUT_OF_MEMORY}): container {container.get('name')} takes more "
+        return _Cause(OUT_OF_MEMORY, f"{what}memory than its limit ({cause})", "")
     code = f"exit code {ended.get('exitCode', 'unknown')}" + (
         "" if cause == "Error" else f", {cause}"
     )

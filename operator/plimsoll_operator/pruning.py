@@ -1,5 +1,6 @@
 """Objects without what nobody here reads, so that watching many of them takes little memory."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,13 +8,24 @@ from plimsoll_operator.kinds import NODE, POD, REVISION
 from plimsoll_operator.render.labels import INSTANCE_LABEL, PLAN_LABEL
 
 Object = Mapping[str, Any]
+SHARED_LENGTH = 64
 _POD_METADATA = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
 _POD_CONDITIONS = frozenset({"Ready", "PodScheduled"})
 _ENDED = ("reason", "exitCode", "message")
+MANY_RESTARTS = 5
+"""So many take some five minutes by the kubelet's delays."""
 
 
 def prune(kind: str, item: Object) -> dict[str, Any]:
-    """The part of an object that the store keeps."""
+    """The part of an object that the store keeps.
+
+    Its short texts are shared with those of all others: names of fields alone, each a string of its
+    own in every object that was parsed, would take more memory than what they name.
+    """
+    return {sys.intern(key): _shared(value) for key, value in _kept(kind, item).items()}
+
+
+def _kept(kind: str, item: Object) -> dict[str, Any]:
     if kind == NODE.name:
         return _node(item)
     if kind == POD.name:
@@ -22,6 +34,14 @@ def prune(kind: str, item: Object) -> dict[str, Any]:
     if kind == REVISION.name:  # its data is for people, and large
         return {"metadata": metadata, "revision": item.get("revision", 0)}
     return {**_without(item, "metadata"), "metadata": metadata}
+
+
+def _shared(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {sys.intern(key): _shared(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shared(each) for each in value]
+    return sys.intern(value) if isinstance(value, str) and len(value) <= SHARED_LENGTH else value
 
 
 def without_version(item: Object) -> dict[str, Any]:
@@ -59,8 +79,10 @@ def _pod(item: Object) -> dict[str, Any]:
 
 
 def _container(container: Object) -> dict[str, Any]:
-    """Without times and counts, which change at every restart."""
+    """Without times and counts, which change at every restart: only whether there were many."""
     pruned = _only(container, "name", "ready", "image")
+    many = int(container.get("restartCount", 0)) >= MANY_RESTARTS
+    pruned["restartCount"] = MANY_RESTARTS if many else 0
     state, last = container.get("state") or {}, container.get("lastState") or {}
     pruned["state"] = {
         "waiting": _only(state.get("waiting") or {}, "reason", "message"),

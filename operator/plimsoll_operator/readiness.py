@@ -6,12 +6,15 @@ case, so that tools which know only the conventions (kstatus) read progress and 
 
 from plimsoll_operator.conditions import READY, RECONCILING, STALLED, Finding, get_condition
 from plimsoll_operator.observed import Rollout
-from plimsoll_operator.pod_trouble import PodTrouble, pod_trouble, refused_pods
+from plimsoll_operator.pod_trouble import PodTrouble, no_room, pod_trouble, refused_pods
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
+from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
+from plimsoll_operator.standing import PAUSED, ROLLED_BACK
 
+_PAUSED = "rollouts are paused (spec.rollout.paused)"
 RETRIED = "It is tried again at least once a minute, and at once after an edit"
 
 
@@ -20,13 +23,20 @@ def readiness(
 ) -> tuple[Finding, Finding, Finding]:
     """Ready, Reconciling and Stalled."""
     stalled = _stall(resource, situation, progress)
-    waiting = None if stalled else _progress(resource, situation, progress)
+    paused = None if stalled else _pause(resource, situation, progress)
+    waiting = None if stalled or paused else _progress(resource, situation, progress)
     if stalled is not None:
         reason, message = stalled
         return (
             Finding(READY, status=False, reason=reason, message=message),
             Finding(RECONCILING, status=False, reason=reason, message=""),
             Finding(STALLED, status=True, reason=reason, message=message),
+        )
+    if paused is not None:
+        return (
+            Finding(READY, status=False, reason=PAUSED, message=paused),
+            Finding(RECONCILING, status=False, reason=PAUSED, message=""),
+            Finding(STALLED, status=False, reason=PAUSED, message=""),
         )
     if waiting is not None:
         reason, message = waiting
@@ -36,11 +46,12 @@ def readiness(
             Finding(STALLED, status=False, reason=reason, message=""),
         )
     served = f"{resource.name} serves by this generation's plan"
-    lacking = _lacking(situation, progress)
+    missing = lacking(situation, progress)
     told = (
         describe(situation.refusals),
-        "" if lacking is None else lacking.message,
+        "" if missing is None else missing.message,
         situation.limits.told(situation.standing.plan),
+        _PAUSED if resource.spec is not None and resource.spec.rollout.paused else "",
     )
     message = "; ".join((served, *filter(None, told)))
     return (
@@ -52,12 +63,20 @@ def readiness(
 
 def _stall(resource: Resource, situation: Situation, progress: Rollout) -> tuple[str, str] | None:
     """Reason and message where nothing moves on without a change from outside."""
-    trouble, feasibility = situation.trouble, situation.standing.feasibility
+    trouble, standing = situation.trouble, situation.standing
+    hold, feasibility = standing.hold, standing.feasibility
     if trouble is not None:
         return trouble.reason, trouble.message + _still_serving(resource, progress)
-    if situation.standing.plan is None:
+    if hold is not None and hold.reason == ROLLED_BACK:
+        return ROLLED_BACK, f"{hold.message}. Meanwhile {_state(situation, progress)}"
+    if hold is None and standing.plan is None:
         message = "no plan" if feasibility is None else describe_infeasible(feasibility)
         return "Infeasible", message + _still_serving(resource, progress)
+    return _refused(resource, situation, progress) or _timed_out(resource, situation, progress)
+
+
+def _refused(resource: Resource, situation: Situation, progress: Rollout) -> tuple[str, str] | None:
+    """The same where the API server refuses for good what should be done."""
     refused = lasting(situation.refusals)
     if not _short(resource, situation, progress):
         refused = tuple(refusal for refusal in refused if not refusal.action.only_scales)
@@ -66,12 +85,55 @@ def _stall(resource: Resource, situation: Situation, progress: Rollout) -> tuple
         if keeps_plan(resource, situation, progress):
             message += _still_serving(resource, progress)
         return REFUSED, message
-    if situation.pending:
+    return None
+
+
+def _timed_out(
+    resource: Resource, situation: Situation, progress: Rollout
+) -> tuple[str, str] | None:
+    """The same where pods have not become ready in time."""
+    if situation.pending or not (progress.current and progress.deadline_exceeded):
         return None
-    if progress.current and progress.deadline_exceeded:
-        lacking = _lacking(situation, progress)
-        why = "no pod became ready in time" if lacking is None else lacking.message
-        return "ProgressDeadlineExceeded", f"{_serving(situation, progress)}; {why}"
+    missing = lacking(situation, progress)
+    why = "no pod became ready in time" if missing is None else missing.message
+    stays = _no_way_back(resource, situation)
+    return "ProgressDeadlineExceeded", f"{_serving(situation, progress)}; {why}{stays}"
+
+
+def _no_way_back(resource: Resource, situation: Situation) -> str:
+    """Why a rollout that has failed is not rolled back."""
+    served = resource.status.served
+    if served is None:
+        return ". No revision has served before, so there is none to roll back to"
+    if served.revision == situation.standing.revision(resource.name):
+        return ""
+    if resource.spec is not None and resource.spec.rollout.paused:
+        return f". {_PAUSED}"
+    if (REVISION, served.revision) in situation.observed.children:
+        return ""
+    return f". Revision {served.revision} served before, and is gone"
+
+
+def _state(situation: Situation, progress: Rollout) -> str:
+    """How far what is in force is, in a few words."""
+    missing = lacking(situation, progress)
+    said = (
+        _serving(situation, progress),
+        describe(situation.refusals),
+        "" if missing is None else missing.message,
+    )
+    return "; ".join(filter(None, said))
+
+
+def _pause(resource: Resource, situation: Situation, progress: Rollout) -> str | None:
+    """What to say of a pause that keeps this generation from serving; None where it does not."""
+    hold = situation.standing.hold
+    if hold is not None:
+        if situation.standing.plan is None:
+            return hold.message
+        return f"{hold.message}. Meanwhile {_state(situation, progress)}"
+    if resource.frozen and _short(resource, situation, progress):
+        return f"{_PAUSED}; {_state(situation, progress)}"
     return None
 
 
@@ -92,9 +154,10 @@ def _progress(
     if not progress.current and not _was_ready(resource):
         return "RollingOut", "the Deployment's controller has not seen the newest rendering yet"
     if _short(resource, situation, progress):
-        message, lacking = _serving(situation, progress), _lacking(situation, progress)
-        if lacking is not None:
-            return lacking.reason, f"{message}; {lacking.message}"
+        message, missing = _serving(situation, progress), lacking(situation, progress)
+        if missing is not None:
+            way_out = way_to_room(resource, situation, progress)
+            return missing.reason, f"{message}; {missing.message}{way_out}"
         return "RollingOut", message
     changing = "" if _was_ready(resource) else _limits_lacking(resource, situation)
     return ("ChangingLimits", changing) if changing else None
@@ -116,10 +179,11 @@ def _limits_lacking(resource: Resource, situation: Situation) -> str:
 
 
 def _serving(situation: Situation, progress: Rollout) -> str:
-    return f"{progress.ready_updated} of {situation.replicas} replicas serve by this plan"
+    which = "this plan" if situation.standing.hold is None else "the plan in force"
+    return f"{progress.ready_updated} of {situation.replicas} replicas serve by {which}"
 
 
-def _lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
+def lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
     """What keeps replicas from serving, as far as the cluster says it; None where all serve."""
     if progress.ready_updated >= situation.replicas:
         return None
@@ -130,6 +194,16 @@ def _lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
     if trouble is None:
         return refused
     return PodTrouble(refused.reason, f"{refused.message}; {trouble.message}")
+
+
+def way_to_room(resource: Resource, situation: Situation, progress: Rollout) -> str:
+    """What to set where a new replica finds no room beside those that serve; else nothing."""
+    spec = resource.spec
+    if spec is None or spec.rollout.max_unavailable or progress.updated >= progress.replicas:
+        return ""
+    if not no_room(situation.observed.pods, situation.started):
+        return ""
+    return ". With spec.rollout.maxUnavailable replicas may end before new ones serve"
 
 
 def _short(resource: Resource, situation: Situation, progress: Rollout) -> bool:

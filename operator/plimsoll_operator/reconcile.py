@@ -20,13 +20,15 @@ from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
+from plimsoll_operator.render.deployment import in_place
 from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.render.revision import KIND as REVISION
-from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource, dump_status
+from plimsoll_operator.rollback import decide
 from plimsoll_operator.scaling_record import kept, record
 from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
+from plimsoll_operator.strategy import unavailable
 from plimsoll_operator.verdict import new_status
 
 RETRY_TRANSIENT_SECONDS = 30.0
@@ -91,8 +93,12 @@ def reconcile(
         replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            started = pods_plan(resource, resource.spec, standing.plan, desired.image, observed)
-            wanted = children(resource, resource.spec, started, desired.image, replicas)
+            started = pods_plan(resource, resource.spec, standing, desired.image, observed)
+            pods = started or standing.plan
+            wanted = children(resource, resource.spec, pods, desired.image, replicas)
+            missing = unavailable(resource, resource.spec, pods.revision, observed)
+            if missing:
+                wanted = (*wanted[:-1], in_place(wanted[-1], missing))
             limit = resource.spec.revision_history_limit
             revisions = revision_actions(resource, standing, observed, limit)
             actions = (*revisions, *_actions(resource, wanted, observed))
@@ -118,7 +124,11 @@ def reconcile(
         ),
         refusals=tuple(refusal for refusal in refusals if refusal.telling),
     )
-    status = new_status(resource, situation, now)
+    rollback = decide(resource, situation)
+    if rollback is None:
+        status = new_status(resource, situation, now)
+    else:  # before anything is done about it; the next look does
+        status = resource.status.model_copy(update={"rollback": rollback})
     made = _decided(desired, replicas, done, now)
     if made is not None:
         status = status.model_copy(update={"scaling": kept(status.scaling, made)})
@@ -130,10 +140,12 @@ def reconcile(
         status=dump_status(status) if changed else None,
         events=events,
         scale=scale,
-        requeue_after=RETRY_TRANSIENT_SECONDS
-        if trouble is not None and trouble.transient
-        else None,
+        requeue_after=0.0 if rollback is not None else _pause(trouble),
     )
+
+
+def _pause(trouble: Trouble | None) -> float | None:
+    return RETRY_TRANSIENT_SECONDS if trouble is not None and trouble.transient else None
 
 
 def wanted_replicas(
@@ -186,12 +198,8 @@ def foreign_children(resource: Resource, standing: Standing, observed: Observed)
 
 def keys_of(name: str, standing: Standing) -> tuple[ChildKey, ...]:
     """Kinds and names of all that the resource `name` has while `standing` is in force."""
-    if standing.plan is None:
-        return child_keys(name)
-    return (
-        *child_keys(name),
-        (REVISION, revision_name(name, standing.plan, standing.inputs)),
-    )
+    revision = standing.revision(name)
+    return child_keys(name) if revision is None else (*child_keys(name), (REVISION, revision))
 
 
 def _actions(

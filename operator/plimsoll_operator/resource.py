@@ -10,6 +10,7 @@ from plimsoll_operator.api import API_VERSION, KIND
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
+from plimsoll_operator.spec_hash import edited
 
 Key = tuple[str, str]
 """Namespace and name."""
@@ -18,6 +19,7 @@ Key = tuple[str, str]
 @dataclass(frozen=True)
 class Resource:
     """One LLMDeployment. `spec` is None, and `invalid` says why, if the spec cannot be read.
+    `edited` is the hash of what people declare, whatever is made of `spec` on the way.
 
     The API server refuses such specs; one can still be stored from before a rule existed.
     """
@@ -30,10 +32,18 @@ class Resource:
     spec: LLMDeploymentSpec | None
     invalid: str
     status: LLMDeploymentStatus
+    edited: str = ""
 
     @property
     def key(self) -> Key:
         return (self.namespace, self.name)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a rollout that is under way is to stop where it is."""
+        served = self.status.served
+        done = served is not None and served.revision == self.status.current_revision
+        return self.spec is not None and self.spec.rollout.paused and not done
 
     def reference(self) -> dict[str, Any]:
         """The ownerReference that children carry; deleting the resource collects them."""
@@ -72,6 +82,7 @@ def parse_resource(raw: Mapping[str, Any]) -> Resource:
         spec=spec,
         invalid=invalid,
         status=status,
+        edited="" if spec is None else edited(spec),
     )
 
 

@@ -10,13 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.engine_support import ENGINE
+from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.resources import GPU
+from plimsoll_operator.spec_hash import spec_hash
 from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.support import Lack, Needs
+
+_PLANNED = frozenset({"workload", "slo", "accelerators", "precision", "pin"})
+"""Parts of a spec that only a plan is made from."""
+FOLLOWED = frozenset({"replicas", "scaling", "access", "rollout", "revision_history_limit"})
+"""Parts that are followed at all times, whichever revision is in force."""
+ROLLED_BACK = "RolledBack"
+PAUSED = "Paused"
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,28 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Why an earlier revision is in force instead of the spec: ROLLED_BACK or PAUSED.
+
+    `revision` is its name, empty where nothing is in force, and `generation` what it was made for.
+    `started` is the plan by which its pods were started, where that is another.
+    """
+
+    reason: str
+    message: str
+    revision: str = ""
+    generation: int | None = None
+    started: PlanStatus | None = None
+
+
+@dataclass(frozen=True)
 class Standing:
     """What should run. `plan` is the plan to apply, or None to leave everything as it is.
 
     `feasibility` says why the SLO cannot be met, `trouble` why nothing can be applied. `inputs` is
-    the hash of what `plan` was made from. `beyond` is a plan that the engine cannot run. `record`
-    says what a plan was made from, where that is not kept in the cluster yet.
+    the hash of what `plan` was made from, `pods` that of what else of the spec pods are made from.
+    `beyond` is a plan that the engine cannot run. `record` says what a plan was made from, where
+    that is not kept in the cluster yet. `hold` is why all this is of an earlier revision.
     """
 
     plan: PlanStatus | None = None
@@ -46,6 +72,16 @@ class Standing:
     trouble: Trouble | None = None
     beyond: PlanStatus | None = None
     record: Mapping[str, Any] | None = None
+    pods: str = ""
+    hold: Hold | None = None
+
+    def revision(self, name: str) -> str | None:
+        """Name of the ControllerRevision of the resource `name` that keeps the plan, if any."""
+        if self.hold is not None:
+            return self.hold.revision or None
+        if self.plan is None:
+            return None
+        return revision_name(name, self.plan, self.inputs, self.pods)
 
 
 def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
@@ -107,6 +143,11 @@ def inputs_hash(request: PlanRequest) -> str:
         if later is not None:
             facts += repr(later)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def pods_hash(spec: LLMDeploymentSpec) -> str:
+    """Hash of what pods are made from besides a plan."""
+    return spec_hash(spec, _PLANNED | FOLLOWED)
 
 
 def settled(resource: Resource) -> Standing | None:

@@ -11,7 +11,7 @@ from typing import Any
 from plimsoll_operator.kinds import ACCELERATOR, CHILDREN, NODE, POD, RESOURCE
 from plimsoll_operator.pruning import prune, without_version
 from plimsoll_operator.render.labels import INSTANCE_LABEL
-from plimsoll_operator.resource import Key
+from plimsoll_operator.resource import Key, Resource, parse_resource
 
 Object = Mapping[str, Any]
 _Id = tuple[str, str]
@@ -33,12 +33,28 @@ class Store:
         self._objects: dict[str, dict[_Id, Object]] = {}
         self._instances: dict[str, dict[Key, dict[str, Object]]] = {}
         self._belongs: dict[tuple[str, _Id], Key] = {}
+        self._parsed: dict[Key, tuple[Object, Resource]] = {}
+        self._calibrated: dict[str, dict[_Id, Object]] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         self.inventory_version = 0
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None."""
         return self._objects.get(kind, {}).get((namespace, name))
+
+    def resource(self, key: Key) -> Resource | None:
+        """The resource, parsed once a version."""
+        raw = self.get(RESOURCE.name, *key)
+        if raw is None:
+            return None
+        known = self._parsed.get(key)
+        if known is None or known[0] is not raw:
+            known = self._parsed[key] = (raw, parse_resource(raw))
+        return known[1]
+
+    def calibrations(self, model: str) -> list[Object]:
+        """What the statuses of resources say was measured of that model, in name order."""
+        return [item for _, item in sorted(self._calibrated.get(model, {}).items())]
 
     def all(self, kind: str) -> Iterator[Object]:
         """All objects of a kind in name order."""
@@ -88,13 +104,18 @@ class Store:
             return False
         del self._objects[kind][identity]
         self._index(kind, identity, None)
+        if kind == RESOURCE.name:
+            self._parsed.pop(identity, None)
         self.inventory_version += kind in _INVENTORY_KINDS
         return True
 
-    def replace(self, kind: str, items: Iterable[Object], version: str) -> list[Object]:
+    def replace(
+        self, kind: str, items: Iterable[Object], version: str, namespace: str | None = None
+    ) -> list[Object]:
         """Brings a kind to what a list at `version` shows; returns what that changed.
 
-        What is newer than the list stays, so that a list that was served late undoes nothing.
+        What is newer than the list stays, so that a list that was served late undoes nothing; and
+        so does what is outside of `namespace`, if the list is of one.
         """
         changed: list[Object] = []
         listed = set()
@@ -103,12 +124,15 @@ class Store:
             if self.put(kind, item):
                 changed.append(item)
         for identity, known in list(self._objects.get(kind, {}).items()):
-            if identity not in listed and _version(known) <= _number(version):
+            within = namespace in (None, identity[0])
+            if within and identity not in listed and _version(known) <= _number(version):
                 self.remove(kind, known)
                 changed.append(known)
         return changed
 
     def _index(self, kind: str, identity: _Id, item: Object | None) -> None:
+        if kind == RESOURCE.name:
+            self._index_calibration(identity, item)
         if kind != POD.name and kind not in _CHILD_KINDS:
             return
         index = self._instances.setdefault(kind, {})
@@ -124,6 +148,13 @@ class Store:
             key = (namespace, instance)
             self._belongs[kind, identity] = key
             index.setdefault(key, {})[name] = item
+
+    def _index_calibration(self, identity: _Id, item: Object | None) -> None:
+        for known in self._calibrated.values():
+            known.pop(identity, None)
+        found = ((item or {}).get("status") or {}).get("calibration") or {}
+        if "model" in found:
+            self._calibrated.setdefault(str(found["model"]), {})[identity] = found
 
 
 def instance_of(item: Object) -> str | None:

@@ -1,7 +1,7 @@
 """The status of a resource: what is in force, how far it is, and conditions that say so."""
 
 from plimsoll_operator.api.spec import ScalingMode
-from plimsoll_operator.api.status import LLMDeploymentStatus
+from plimsoll_operator.api.status import LLMDeploymentStatus, ServedStatus
 from plimsoll_operator.conditions import (
     AUTOSCALING_ACTIVE,
     READY,
@@ -11,15 +11,14 @@ from plimsoll_operator.conditions import (
     Finding,
     set_condition,
 )
-from plimsoll_operator.observed import Rollout, owned_by, rollout
+from plimsoll_operator.observed import Rollout, rollout_of
 from plimsoll_operator.readiness import readiness
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
 from plimsoll_operator.render.labels import selector_text
-from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
-from plimsoll_operator.standing import Standing
+from plimsoll_operator.standing import ROLLED_BACK, Standing
 
 
 def first_status(resource: Resource, now: str) -> LLMDeploymentStatus:
@@ -36,9 +35,8 @@ def first_status(resource: Resource, now: str) -> LLMDeploymentStatus:
 def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploymentStatus:
     """The whole status; equal to the present one when nothing has changed."""
     standing, previous = situation.standing, resource.status
-    deployment = situation.observed.children.get(("Deployment", resource.name))
-    ours = deployment if deployment is not None and owned_by(deployment, resource.uid) else None
-    progress = rollout(ours)
+    hold = standing.hold
+    progress = rollout_of(situation.observed, resource.name, resource.uid)
     rest = (
         _feasible(standing),
         _autoscaling(resource, situation, progress),
@@ -58,17 +56,18 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if progress.exists else None,
+            "rollback": previous.rollback
+            if hold is not None and hold.reason == ROLLED_BACK
+            else None,
         }
     )
     if taken:
         status = status.model_copy(
             update={
-                "plan_generation": resource.generation,
+                "plan_generation": resource.generation if hold is None else hold.generation,
                 "plan_feasible": standing.feasibility is None,
                 "plan_inputs": standing.inputs,
-                "current_revision": None
-                if standing.plan is None
-                else revision_name(resource.name, standing.plan, standing.inputs),
+                "current_revision": standing.revision(resource.name),
             }
         )
     elif status.plan is None:
@@ -80,6 +79,13 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
                 "current_revision": None,
             }
         )
+    if findings[0].status and hold is None and status.current_revision and situation.started:
+        served = ServedStatus(
+            revision=status.current_revision,
+            started_plan=situation.started,
+            feasible=bool(status.plan_feasible),
+        )
+        status = status.model_copy(update={"served": served})
     if status.observed is None and status.current_revision == previous.current_revision:
         status = status.model_copy(update={"observed": previous.observed})
     return _with(status, resource.generation, findings, now)

@@ -82,20 +82,28 @@ class Trials:
         tokens = option.memory.kv_cache_tokens
         key = (option.engine, tokens, lengths, max_model_len, rate)
         if key not in self._known:
+            # Without a shared prefix nothing is found, and looking takes most of the time.
+            caching = workload.shared_prefix_tokens >= BLOCK_SIZE
+            blocks = tokens // BLOCK_SIZE
             limits = EngineLimits(
                 max_num_seqs=option.engine.max_num_seqs,
                 max_num_batched_tokens=option.engine.max_num_batched_tokens,
                 max_model_len=max_model_len,
-                num_blocks=tokens // BLOCK_SIZE,
+                num_blocks=blocks if caching else min(blocks, _most_blocks(option, max_model_len)),
                 block_size=BLOCK_SIZE,
-                # Without a shared prefix nothing is found, and looking takes most of the time.
-                enable_prefix_caching=workload.shared_prefix_tokens >= BLOCK_SIZE,
+                enable_prefix_caching=caching,
             )
             model = ReplicaModel(option.engine.step, limits)
             traffic = Traffic.of(workload, max_model_len)
             running = round(mean_running(option.engine, traffic, rate))
             self._known[key] = _measured(workload, model, rate, running, self.requests)
         return self._known[key]
+
+
+def _most_blocks(option: Option, max_model_len: int) -> int:
+    """Blocks beyond which none is ever used where no content is kept: a small model on a large GPU
+    has millions more, which would take a hundred megabytes to count."""
+    return option.engine.max_num_seqs * (math.ceil(max_model_len / BLOCK_SIZE) + 1)
 
 
 def _measured(

@@ -10,6 +10,7 @@ EXTRA = {"serve": "runtime"}
 SUMMARY = {
     "plan": "say what an LLMDeployment needs and whether its SLO can hold, without a cluster",
     "explain": "say why the plan of an LLMDeployment in a cluster is what it is",
+    "rollout": "list, undo, pause and resume rollouts of an LLMDeployment in a cluster",
     "simulate": "send traffic, or a trace, through the engine's scheduler on a plan's replicas",
     "trace": "turn access logs and metrics into a trace or a workload",
     "calibrate": "fit an accelerator's efficiencies to steps that an engine measured",

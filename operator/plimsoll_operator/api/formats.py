@@ -90,6 +90,16 @@ TIME = Format(
     message="must be a time in UTC, such as 2026-01-31T12:00:00Z",
     max_length=32,
 )
+TIME_OF_DAY = Format(
+    pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$",
+    message="must be a time of day from 00:00 to 23:59, such as 08:00",
+    max_length=5,
+)
+TIME_ZONE = Format(
+    pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*)*$",
+    message="must be the IANA name of a time zone, such as UTC or Europe/Berlin",
+    max_length=64,
+)
 OBJECT_NAME = Format(
     pattern=rf"^{_SUBDOMAIN}$",
     message="must be the name of an object: lower case letters, digits, '-' and '.', starting and "
@@ -128,6 +138,8 @@ BY_PATTERN = {
         PRICE,
         SHARE,
         TIME,
+        TIME_OF_DAY,
+        TIME_ZONE,
         OBJECT_NAME,
         NAMESPACE,
         CIDR,

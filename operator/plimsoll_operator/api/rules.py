@@ -115,6 +115,16 @@ RULES: tuple[Rule, ...] = (
         "where absent)",
         holds=lambda scaling: scaling.min_replicas <= scaling.max_replicas,
     ),
+    Rule(
+        path="spec.scaling",
+        field=".schedules",
+        cel="!has(self.schedules) || "
+        "self.schedules.all(each, each.minReplicas <= self.maxReplicas)",
+        message="minReplicas of a schedule must be at most maxReplicas",
+        holds=lambda scaling: all(
+            each.min_replicas <= scaling.max_replicas for each in scaling.schedules
+        ),
+    ),
     _p95_not_below_mean("spec.workload.promptTokens"),
     _p95_not_below_mean("spec.workload.outputTokens"),
     Rule(

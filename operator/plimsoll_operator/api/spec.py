@@ -22,6 +22,7 @@ from plimsoll_operator.api.formats import (
     SERVED_NAME,
     SOURCE,
 )
+from plimsoll_operator.api.schedule import Schedule
 from plimsoll_operator.api.secrets import Authentication, Cache, TokenSource
 from plimsoll_operator.api.template import PodTemplate
 
@@ -238,6 +239,15 @@ class Scaling(ApiModel):
     scale_down_stabilization: Duration = Field(
         default="300s", description="How long fewer replicas must have sufficed before one goes."
     )
+    schedules: list[Schedule] = Field(
+        default_factory=list,
+        description="More replicas at least than minReplicas, by time of day.",
+        max_length=16,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+    )
 
 
 class Pin(ApiModel):
@@ -291,6 +301,31 @@ class Speculation(ApiModel):
     )
 
 
+class RolloutSpec(ApiModel):
+    """How an edit reaches running pods."""
+
+    paused: bool = Field(
+        default=False,
+        description="Running pods stay as they are, whatever is edited: scaled and replaced, but "
+        "not changed. A rollout that is under way stops where it is.",
+    )
+    max_unavailable: int = Field(
+        default=0,
+        description="How many replicas may end before new ones serve, where there is no room for a "
+        "new one beside them. With 0 a rollout then waits, and is rolled back in the end.",
+        ge=0,
+        le=1000,
+    )
+    progress_deadline_seconds: int | None = Field(
+        default=None,
+        description="How long a rollout may go without a new replica that serves. Then the last "
+        "revision that served is rolled back to. If absent, as long as the engine may take to "
+        "load the model, and a minute.",
+        ge=10,
+        le=86_400,
+    )
+
+
 class LLMDeploymentSpec(ApiModel):
     """The desired state of an LLMDeployment."""
 
@@ -314,6 +349,9 @@ class LLMDeploymentSpec(ApiModel):
         default=None,
         description="Who may reach the engines' API, by NetworkPolicy. Absent: everybody; empty: "
         "nobody but the operator and monitoring.",
+    )
+    rollout: RolloutSpec = Field(
+        default=RolloutSpec(), description="How an edit reaches running pods."
     )
     authentication: Authentication | None = Field(
         default=None, description="What clients of the engines' API must show. Absent: nothing."

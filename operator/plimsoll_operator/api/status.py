@@ -189,6 +189,27 @@ class MeasuredCalibration(ApiModel):
     measured_at: str = Field(description="When, in UTC.")
 
 
+class ServedStatus(ApiModel):
+    """The revision that served last: what a rollout that fails goes back to."""
+
+    revision: str = Field(description="Name of the ControllerRevision.")
+    started_plan: str = Field(
+        description="Revision of the plan that its pods were started by, as their label says."
+    )
+    feasible: bool = Field(description="Whether its plan meets the SLO that it was made for.")
+
+
+class RollbackStatus(ApiModel):
+    """Why the revision that served last is in force again. It stays so until the spec changes."""
+
+    generation: int = Field(description="Generation whose rollout failed.")
+    spec_hash: str = Field(
+        description="Hash of the spec that failed, without replicas: another one is tried again."
+    )
+    failed_revision: str = Field(description="ControllerRevision that did not come to serve.")
+    message: str = Field(description="What failed.", max_length=1024)
+
+
 class Condition(ApiModel):
     """metav1.Condition."""
 
@@ -220,6 +241,12 @@ class LLMDeploymentStatus(ApiModel):
     plan: PlanStatus | None = Field(default=None, description="The plan that is in force.")
     current_revision: str | None = Field(
         default=None, description="Name of the ControllerRevision that keeps the plan in force."
+    )
+    served: ServedStatus | None = Field(
+        default=None, description="The revision that served last, all replicas by it."
+    )
+    rollback: RollbackStatus | None = Field(
+        default=None, description="Present while an earlier revision serves instead of the spec."
     )
     plan_generation: int | None = Field(
         default=None, description="Newest generation that the plan in force was made or kept for."

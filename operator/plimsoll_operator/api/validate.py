@@ -1,8 +1,9 @@
 """Reads an LLMDeployment as the API server would: schema, defaults, and the rules across fields."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +14,7 @@ from plimsoll_operator.api.formats import BY_PATTERN
 from plimsoll_operator.api.rules import ACCELERATOR_RULES, RULES, Rule
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.template_rules import template_problems
+from plimsoll_operator.api.time_zone import zone
 
 M = TypeVar("M", bound=BaseModel)
 MAX_NAME_LENGTH = 53
@@ -74,32 +76,42 @@ def parse_spec(raw: object) -> LLMDeploymentSpec:
     """The typed spec with defaults filled in. Raises InvalidSpecError listing every problem."""
     if not isinstance(raw, Mapping):
         raise InvalidSpecError((Problem("spec", "is required and must be an object"),))
-    spec = _checked(LLMDeploymentSpec, raw, RULES)
-    problems = tuple(
-        Problem(f"spec.template.{path}", message)
-        for path, message in template_problems(spec.template)
-    )
-    if problems:
-        raise InvalidSpecError(problems)
-    return spec
+    return _checked(LLMDeploymentSpec, raw, RULES, _more_problems)
 
 
 def parse_accelerator(raw: object) -> AcceleratorSpec:
     """The typed spec of an Accelerator. Raises InvalidSpecError listing every problem."""
     if not isinstance(raw, Mapping):
         raise InvalidSpecError((Problem("spec", "is required and must be an object"),))
-    return _checked(AcceleratorSpec, raw, ACCELERATOR_RULES)
+    return _checked(AcceleratorSpec, raw, ACCELERATOR_RULES, lambda _: ())
 
 
-def _checked(model: type[M], raw: Mapping[str, Any], rules: Iterable[Rule]) -> M:
+def _checked(
+    model: type[M],
+    raw: Mapping[str, Any],
+    rules: Iterable[Rule],
+    more: Callable[[M], Iterable[Problem]],
+) -> M:
+    """`more` finds what no rule of the CRD can."""
     try:
         spec = model.model_validate(raw)
     except ValidationError as error:
         raise InvalidSpecError(tuple(_schema_problems(error))) from error
-    broken = tuple(problem for rule in rules if (problem := check(rule, spec)) is not None)
-    if broken:
-        raise InvalidSpecError(broken)
+    broken = (problem for rule in rules if (problem := check(rule, spec)) is not None)
+    if problems := (*broken, *more(spec)):
+        raise InvalidSpecError(problems)
     return spec
+
+
+def _more_problems(spec: LLMDeploymentSpec) -> Iterator[Problem]:
+    for path, message in template_problems(spec.template):
+        yield Problem(f"spec.template.{path}", message)
+    for each in spec.scaling.schedules:
+        if zone(each.time_zone) is None:
+            yield Problem(
+                f"spec.scaling.schedules[{each.name}].timeZone",
+                f"{each.time_zone!r}: there is no such time zone: give an IANA name",
+            )
 
 
 def check(rule: Rule, spec: BaseModel) -> Problem | None:
@@ -108,7 +120,7 @@ def check(rule: Rule, spec: BaseModel) -> Problem | None:
     if not present or rule.holds(node):
         return None
     _, value = _follow(node, rule.field)
-    shown = "" if isinstance(value, BaseModel) or value is None else f"{_plain(value)}: "
+    shown = f"{_plain(value)}: " if isinstance(value, str | int | float) else ""
     return Problem(f"{rule.path}{rule.field}", f"{shown}{rule.message}")
 
 
@@ -121,6 +133,7 @@ def _follow(node: Any, dotted: str) -> tuple[bool, Any]:
     return True, node
 
 
+@cache
 def _snake(camel: str) -> str:
     return re.sub("(?<!^)([A-Z])", lambda match: "_" + match[1].lower(), camel)
 

@@ -14,7 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from plimsoll_operator.api.quantity import parse_quantity
-from plimsoll_operator.planning.placement import ANYWHERE, Placement
+from plimsoll_operator.api.template import PodTemplate
+from plimsoll_operator.planning.placement import ANYWHERE, Placement, placement
 from plimsoll_operator.resources import (
     ACCELERATOR_LABEL,
     AMD_GPU,
@@ -62,6 +63,21 @@ class Inventory:
             found = pools_from_nodes(self._nodes, placement=placement)
             self._known[placement] = (*found, *self._stated)
         return self._known[placement]
+
+    def pools_for(self, template: PodTemplate | None) -> tuple[AcceleratorPool, ...]:
+        """What pods with that template can be planned on.
+
+        Raises ValueError where there are nodes, and its selector leaves none of them.
+        """
+        where = placement(template)
+        found = self.pools(where)
+        if not found and self.pools(replace(where, labels=frozenset())):
+            wanted = ", ".join(f"{key}={value}" for key, value in sorted(where.labels))
+            raise ValueError(
+                f"spec.template.spec.nodeSelector: no usable node is labelled {wanted}: "
+                "label nodes so, or change the selector"
+            )
+        return found
 
 
 def pools_from_nodes(

@@ -16,11 +16,12 @@ from plimsoll_operator.resource import Resource
 
 @dataclass(frozen=True)
 class KeptPlan:
-    """A ControllerRevision; what it holds is read when it is asked for."""
+    """A ControllerRevision; what it holds is read when it is asked for; `created` is RFC 3339."""
 
     name: str
     number: int
     data: Mapping[str, Any]
+    created: str = ""
 
     @property
     def plan(self) -> PlanStatus:
@@ -42,7 +43,12 @@ class KeptPlan:
 def kept_plans(items: Iterable[Mapping[str, Any]], resource: Resource) -> list[KeptPlan]:
     """The revisions of a resource, oldest first."""
     found = [
-        KeptPlan(str(item["metadata"]["name"]), int(item["revision"]), item.get("data") or {})
+        KeptPlan(
+            str(item["metadata"]["name"]),
+            int(item["revision"]),
+            item.get("data") or {},
+            str(item["metadata"].get("creationTimestamp", "")),
+        )
         for item in items
         if owned_by(item, resource.uid)
     ]

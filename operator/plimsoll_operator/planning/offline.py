@@ -18,7 +18,6 @@ from plimsoll_operator.planning.model_source import (
     read_model_config,
     read_model_directory,
 )
-from plimsoll_operator.planning.placement import placement
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.planner import plan
@@ -64,7 +63,7 @@ def plan_bundle(
             request = plan_request(
                 declared.spec,
                 target.model,
-                inventory.pools(placement(declared.spec.template)),
+                inventory.pools_for(declared.spec.template),
                 with_measured(bundle.accelerators, newest(told, declared.spec)),
                 found.draft_model,
             )

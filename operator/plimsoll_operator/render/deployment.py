@@ -37,11 +37,14 @@ def deployment(
 ) -> dict[str, Any]:
     """Engine pods for `plan`; a change rolls out one pod at a time, beside those that serve."""
     mount = model_mount(spec)
+    deadline = spec.rollout.progress_deadline_seconds
     body = {
         "spec": {
             "replicas": replicas,
+            # Absent rather than false, as the API server leaves it.
+            **({"paused": True} if resource.frozen else {}),
             "revisionHistoryLimit": 3,
-            "progressDeadlineSeconds": mount.startup_seconds + _ROLLOUT_MARGIN_SECONDS,
+            "progressDeadlineSeconds": deadline or mount.startup_seconds + _ROLLOUT_MARGIN_SECONDS,
             "selector": {"matchLabels": selector(resource.name)},
             "strategy": {
                 "type": "RollingUpdate",
@@ -57,6 +60,15 @@ def deployment(
         }
     }
     return child(resource, "apps/v1", "Deployment", resource.name, body)
+
+
+def in_place(deployment: dict[str, Any], unavailable: int) -> dict[str, Any]:
+    """`deployment`, whose change rolls out in the place of so many replicas at a time."""
+    strategy = {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": 0},
+    }
+    return {**deployment, "spec": {**deployment["spec"], "strategy": strategy}}
 
 
 def _overlaid(pod: dict[str, Any], template: PodTemplate | None) -> dict[str, Any]:

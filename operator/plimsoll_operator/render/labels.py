@@ -14,6 +14,7 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 PLAN_LABEL = "plimsoll.dev/plan"
 RENDERED_ANNOTATION = "plimsoll.dev/rendered"
 MANAGER = "plimsoll"
+_UNHASHED = frozenset({"replicas", "progressDeadlineSeconds", "strategy"})
 PORT = 8000
 ADMIN_PORT = 9090
 
@@ -48,10 +49,10 @@ def child(
 ) -> dict[str, Any]:
     """A child object with owner, labels and the hash of its rendering.
 
-    The hash leaves `spec.replicas` out, so that scaling is told from a change of what runs.
+    The hash leaves out what changes without a change of what runs: it is compared by itself.
     """
     labels = child_labels(resource.name)
-    spec = {key: value for key, value in body.get("spec", {}).items() if key != "replicas"}
+    spec = {key: value for key, value in body.get("spec", {}).items() if key not in _UNHASHED}
     canonical = json.dumps(
         [api_version, kind, name, labels, {**body, "spec": spec}], sort_keys=True
     )

@@ -16,25 +16,25 @@ from plimsoll_operator.resource import Resource
 KIND = "ControllerRevision"
 
 
-def revision_name(name: str, plan: PlanStatus, inputs: str) -> str:
-    """`NAME-` and ten hexadecimal digits over the whole plan and the hash of its inputs.
+def revision_name(name: str, plan: PlanStatus, inputs: str, pods: str = "") -> str:
+    """`NAME-` and ten hexadecimal digits over the whole plan, the hash of its inputs and that of
+    what else of the spec `pods` are made from.
 
-    Nodes are left out as in that hash: the same plan for the same request is the same revision.
+    Nodes are left out as in these: the same plan for the same request is the same revision.
     """
-    facts = [plan.model_dump(mode="json", by_alias=True, exclude_none=True), inputs]
+    facts = [plan.model_dump(mode="json", by_alias=True, exclude_none=True), inputs, pods]
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return f"{name}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}"
 
 
 def revision(
-    resource: Resource, plan: PlanStatus, inputs: str, record: Mapping[str, Any], number: int
+    resource: Resource, name: str, plan: PlanStatus, inputs: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
     """The object, prediction included. Its label says which pods run by it."""
     data = {
         "plan": plan.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "inputs": {"hash": inputs, **record},
+        "inputs": dict(inputs),
     }
-    name = revision_name(resource.name, plan, inputs)
     made = child(resource, "apps/v1", KIND, name, {"data": data, "revision": number})
     made["metadata"]["labels"][PLAN_LABEL] = plan.revision
     return made

@@ -9,6 +9,7 @@ from plimsoll_operator.live_limits import LimitsReport
 from plimsoll_operator.resource import dump_status, parse_resource
 from plimsoll_operator.standing import Standing, Trouble
 from plimsoll_operator.verdict import first_status
+from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, Rollouts
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,
     INFEASIBLE,
@@ -90,6 +91,17 @@ def _troubles() -> Iterator[tuple[str, Raw]]:
     cell.settle(Standing(trouble=Trouble("InvalidSpec", "no such source")))
     yield "invalid", cell.raw
 
+    rig = Rollouts()
+    rig.serve()
+    rig.cell.edit(model=BAD)
+    rig.fail()
+    yield "rolled back", rig.cell.raw
+    rig.cell.edit(rollout={"paused": True})
+    rig.settle()
+    yield "paused, an edit waits", rig.cell.raw
+    rig.cell.edit(model=GOOD)
+    rig.settle()
+    yield "paused, nothing waits", rig.cell.raw
     cell = _serving()
     cell.raw["spec"]["scaling"] = {"maxReplicas": 3}
     cell.step(FEASIBLE, scaled_to(3))

@@ -18,6 +18,7 @@ CONFIG = {"configMapKeyRef": {"name": "facts"}}
 CLAIM = {"source": "pvc://claim/model", "configFrom": CONFIG}
 DRAFT = {"source": "pvc://drafts/small", "configFrom": CONFIG}
 HUB = {"source": "hf://org/model", "allowMovingRevision": True}
+OFFICE = {"name": "office", "start": "08:00", "end": "18:00", "minReplicas": 2}
 HOSTILE = (
     *("--trust-remote-code", "a --api-key=x", "a\n--x", "a\0b", "$(HOME)", "${HOME}", "`id`"),
     *("a;id", "a&&id", "a|id", '"', "'", "\\", "{{x}}", "%s", "../../etc/shadow", "/etc/shadow"),
@@ -130,6 +131,14 @@ PLACES: dict[str, Place] = {
     "scaling.scaleDownStabilization": Place(
         lambda value: {"scaling": {"scaleDownStabilization": value}}
     ),
+    **{
+        f"scaling.schedules[].{field}": Place(
+            lambda value, field=field: {  # type: ignore[misc]
+                "scaling": {"schedules": [{**OFFICE, field: value}], "maxReplicas": 4}
+            }
+        )
+        for field in ("name", "start", "end", "timeZone")
+    },
     "pin.kvCacheMemory": Place(lambda value: {"pin": {"kvCacheMemory": value}}),
     **{
         f"model.tokenFrom.secretKeyRef.{field}": Place(

@@ -102,6 +102,19 @@ class MemoryCluster:
             },
         )
 
+    async def edit(
+        self, kind: Kind, raw: Mapping[str, Any], patch: dict[str, Any], *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        metadata = raw["metadata"]
+        self._write("edit", kind.name, metadata["name"])
+        stored = self.objects[kind.name, metadata["namespace"], metadata["name"]]
+        if stored["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+            raise ClusterError(409, "Conflict", "changed meanwhile")
+        after = _patched(stored, patch)
+        if after["spec"] != stored["spec"]:
+            after["metadata"]["generation"] += 1
+        return after if dry_run else self.put(kind.name, after)
+
     async def create(self, kind: Kind, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
         self._write("create", kind.name, body["metadata"]["generateName"])
         self.events.append(body)
@@ -148,3 +161,16 @@ def _selected(kind: Kind, item: Mapping[str, Any]) -> bool:
     labels = item["metadata"].get("labels") or {}
     wanted = (pair.split("=", 1) for pair in kind.selector.split(",") if pair)
     return all(labels.get(key) == value for key, value in wanted)
+
+
+def _patched(there: Any, patch: Any) -> Any:
+    """By RFC 7396."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = copy.deepcopy(there) if isinstance(there, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _patched(result.get(key), value)
+    return result

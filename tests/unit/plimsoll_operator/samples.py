@@ -128,6 +128,8 @@ class World:
             key = key_of(action.child)
             before = self.children.get(key, {})
             child = merged(before, action.child)
+            if not action.child.get("spec", {}).get("paused"):  # a field that is ours alone
+                child.get("spec", {}).pop("paused", None)
             metadata = child["metadata"]
             metadata.setdefault("uid", f"uid of {' '.join(key)}")
             metadata.setdefault("generation", 0)

@@ -11,7 +11,7 @@ from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 
 from plimsoll_operator.cluster import Cluster
-from plimsoll_operator.kinds import REVISION
+from plimsoll_operator.kinds import RESOURCE, REVISION
 
 Sent = list[tuple[str, str, Any]]
 
@@ -61,6 +61,29 @@ async def test_bodies_are_objects_of_the_type_that_they_say(server: tuple[str, S
     assert sent == [
         (f"{path}&force=true", "application/apply-patch+yaml", child),
         (path, "application/merge-patch+json", {"metadata": {"uid": "uid"}, "revision": 3}),
+    ]
+
+
+async def test_what_people_change_is_a_patch_of_the_version_that_they_saw(
+    server: tuple[str, Sent],
+) -> None:
+    url, sent = server
+    configuration = Configuration()
+    configuration.host = url
+    cluster = Cluster(ApiClient(configuration), 1)
+    metadata = {"namespace": "ml", "name": "chat", "uid": "u", "resourceVersion": "7"}
+    for dry_run in (False, True):
+        patch = {"spec": {"pin": None}}
+        await cluster.edit(RESOURCE, {"metadata": metadata}, patch, dry_run=dry_run)
+    cluster.close()
+    path = (
+        "/apis/plimsoll.dev/v1alpha1/namespaces/ml/llmdeployments/chat"
+        "?fieldManager=kubectl-plimsoll"
+    )
+    body = {"spec": {"pin": None}, "metadata": {"uid": "u", "resourceVersion": "7"}}
+    assert sent == [
+        (path, "application/merge-patch+json", body),
+        (f"{path}&dryRun=All", "application/merge-patch+json", body),
     ]
 
 

@@ -43,6 +43,19 @@ def without(items: dict[Any, Any], keys: set[Any]) -> dict[Any, Any]:
     return {key: item for key, item in items.items() if key not in keys}
 
 
+@pytest.mark.parametrize("mode", ["Automatic", "External"])
+async def test_a_schedule_raises_the_count_and_not_the_plan(start: Start, mode: str) -> None:
+    always = {"name": "day", "start": "00:00", "end": "00:00", "minReplicas": 2}
+    cluster = fresh({**EASY, "scaling": {"mode": mode, "maxReplicas": 4, "schedules": [always]}})
+    await start(cluster).settle()
+    status = cluster.objects[RESOURCE.name, "ml", "chat"]["status"]
+    assert status["plan"]["replicas"] == 1
+    assert cluster.objects["Deployment", "ml", "chat"]["spec"]["replicas"] == 2
+    if mode == "Automatic":
+        told = condition(cluster, "AutoscalingActive")["message"]
+        assert told.endswith("; schedule day: at least 2 replicas")
+
+
 EXTERNAL = {**EASY, "scaling": {"mode": "External", "maxReplicas": 4}}
 
 

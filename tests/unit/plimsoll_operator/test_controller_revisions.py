@@ -51,14 +51,27 @@ async def test_an_edit_and_back_is_two_revisions_and_a_number(start: Start) -> N
         assert status(cluster)["currentRevision"] == name
 
 
-async def test_an_edit_of_what_is_not_planned_keeps_the_revision(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("edited", "count"),
+    [
+        # Pods are made from these, so that either can be rolled back to.
+        ({"model": {"source": "builtin://tiny", "servedName": "other"}}, 2),
+        ({"speculation": {"method": "NGram"}}, 2),
+        ({"access": {}, "revisionHistoryLimit": 3, "rollout": {"progressDeadlineSeconds": 60}}, 1),
+    ],
+)
+async def test_a_revision_is_of_what_is_planned_and_pods_are_made_from(
+    start: Start, edited: dict[str, Any], count: int
+) -> None:
     cluster = fresh()
     process = start(cluster)
     await process.settle()
     before = revisions(cluster)
-    edit(cluster, model={"source": "builtin://tiny", "servedName": "other"})
+    edit(cluster, **edited)
     await process.settle()
-    assert revisions(cluster) == before
+    assert len(revisions(cluster)) == count
+    for name, item in before.items():
+        assert revisions(cluster)[name]["data"] == item["data"]
 
 
 async def test_a_lost_revision_is_kept_anew_and_no_pod_moves(start: Start) -> None:

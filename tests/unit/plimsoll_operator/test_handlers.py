@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +40,16 @@ async def test_a_start_that_fails_is_told_and_ends_at_once(
     gc.collect()
     told: list[Any] = [record for record in caplog.records if record.msg == "cannot go on"]
     assert NO_CRD in told[0].error
+
+
+def test_an_api_server_that_is_away_is_waited_for_without_end() -> None:
+    backoffs = handlers.kopf_settings().networking.error_backoffs
+    assert isinstance(backoffs, handlers.Backoffs)
+    for _ in range(2):  # every request begins anew
+        delays = list(itertools.islice(backoffs, 1000))
+        assert delays == sorted(delays)
+        assert delays[0] == 1
+        assert delays[-1] == 10
 
 
 def test_no_cluster_is_told_in_one_line(

@@ -4,7 +4,8 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from time import monotonic
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +13,9 @@ from plimsoll_operator import controller, engine_admin
 from plimsoll_operator.engine_admin import AdminError, EngineAdmin
 from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.limits_keeper import RECHECK_SECONDS, RETRY_SECONDS, LimitsKeeper
+from plimsoll_operator.live_limits import NO_REPORT, EngineReport
 from plimsoll_operator.render.labels import pod_labels
+from plimsoll_operator.resource import Key
 from plimsoll_runtime import builtin
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
@@ -159,6 +162,54 @@ async def test_an_engine_that_does_not_answer_is_said_and_asked_again(
     assert (await keeper.keep(KEY, STARTED, STARTED, PODS)).lacking == ()
     assert engine.live == LiveLimits(8, 256, 8192)
     await broken.close()
+
+
+class Slow:
+    """An engine that takes its time, and then does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer = asyncio.Event()
+
+    async def limits(self, address: str) -> EngineReport:
+        self.asked += 1
+        await self.answer.wait()
+        raise AdminError("no answer within 2 s")
+
+
+async def test_nobody_waits_for_an_engine_that_needs_nothing() -> None:
+    slow = Slow()
+    late: list[Key] = []
+    keeper = LimitsKeeper(cast("EngineAdmin", slow))
+    for _ in range(3):
+        began = monotonic()
+        report = await keeper.look(KEY, STARTED, STARTED, PODS, late.append)
+        assert report == NO_REPORT
+        assert monotonic() - began < 1
+    assert (slow.asked, late) == (1, [])
+    slow.answer.set()
+    async with asyncio.timeout(5):
+        while not late:
+            await asyncio.sleep(0.01)
+    assert late == [KEY]
+    # What should change is waited for, and its lack is said.
+    report = await keeper.look(KEY, FEWER, STARTED, PODS, late.append)
+    assert report.lacking == ("no answer within 2 s",)
+    # And what was said of other limits says nothing of these.
+    slow.answer.clear()
+    other = cpu_plan(revision="other", max_num_seqs=6)
+    assert await keeper.look(KEY, other, other, PODS, late.append) == NO_REPORT
+
+
+async def test_what_is_asked_of_a_resource_that_is_gone_is_dropped() -> None:
+    slow = Slow()
+    late: list[Key] = []
+    keeper = LimitsKeeper(cast("EngineAdmin", slow))
+    await keeper.look(KEY, STARTED, STARTED, PODS, late.append)
+    keeper.forget(KEY)
+    slow.answer.set()
+    await asyncio.sleep(0.05)
+    assert late == []
 
 
 def put_pod(cluster: MemoryCluster, name: str, plan: str) -> None:

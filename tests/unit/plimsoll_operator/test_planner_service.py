@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from plimsoll_operator import planner_service
+from plimsoll_operator import plan_process, planner_service
 from plimsoll_operator.planner_service import PlannerService
 from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel
 from plimsoll_operator.standing import Standing
@@ -97,7 +97,7 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
         asked.append(request)
         raise ValueError("kvCache FP8 needs attention kernels that are not there")
 
-    monkeypatch.setattr(planner_service, "plan", fail)
+    monkeypatch.setattr(plan_process, "plan", fail)
     service = PlannerService(Store(), no_config_map, 0)
     for _ in range(3):
         answer = await service.standing(resource())
@@ -107,21 +107,38 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
     assert len(asked) == 1
 
 
+async def test_a_process_that_ends_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def broken(_: plan_process.PlanProcess, request: PlanRequest) -> PlanResult:
+        asked.append(request)
+        raise plan_process.PlanProcessError("the process that plans has ended")
+
+    monkeypatch.setattr(plan_process.PlanProcess, "plan", broken)
+    service = PlannerService(Store(), no_config_map, 50)
+    for _ in range(2):
+        answer = await service.standing(resource())
+        assert answer.trouble is not None
+        assert (answer.trouble.reason, answer.trouble.transient) == ("PlanningFailed", True)
+        assert "has ended" in answer.trouble.message
+    assert len(asked) == 2
+
+
 async def test_equal_questions_are_simulated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def counted(request: PlanRequest, trial_requests: int) -> PlanResult:
-        asked.append(trial_requests)
-        return plan(request, trial_requests)
+    async def counted(process: plan_process.PlanProcess, request: PlanRequest) -> PlanResult:
+        asked.append(process)
+        return plan(request, process.trial_requests)
 
-    monkeypatch.setattr(planner_service, "plan", counted)
+    monkeypatch.setattr(plan_process.PlanProcess, "plan", counted)
     store = Store()
     allocatable = {"cpu": "2", "memory": "8Gi"}
     metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
     store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
     service = PlannerService(store, no_config_map, 50)
     answers = [await service.standing(resource(metadata={"name": name})) for name in ("a", "b")]
-    assert asked == [50]
+    assert len(asked) == 1
     for answer in answers:
         assert answer.plan is not None
         assert answer.plan.predicted.simulated is not None

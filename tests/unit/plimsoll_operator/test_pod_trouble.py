@@ -80,9 +80,9 @@ def test_an_image_is_named_where_the_kubelet_does_not() -> None:
 @pytest.mark.parametrize("restarts", [1, 7])
 def test_a_crash_loop_is_the_same_all_the_way_round(phase: str, restarts: int) -> None:
     assert said(crashing(phase, restarts=restarts)) == (
-        "CrashLoopBackOff",
-        "1 replica cannot stay up (CrashLoopBackOff): container engine ends with exit code 137, "
-        "OOMKilled",
+        "OutOfMemory",
+        "1 replica cannot stay up (OutOfMemory): container engine takes more memory than its limit "
+        "(OOMKilled)",
     )
 
 
@@ -94,10 +94,10 @@ def test_crashes_of_other_kinds_are_told_apart() -> None:
         crashing("waiting", "c"),
     )
     assert said(*pods) == (
-        "CrashLoopBackOff",
-        "2 replicas cannot stay up (CrashLoopBackOff): container engine ends with exit code 1: "
-        "ValueError: no such folder; 1 replica cannot stay up (CrashLoopBackOff): container engine "
-        "ends with exit code 137, OOMKilled",
+        "OutOfMemory",
+        "1 replica cannot stay up (OutOfMemory): container engine takes more memory than its limit "
+        "(OOMKilled); 2 replicas cannot stay up (CrashLoopBackOff): container engine ends with "
+        "exit code 1: ValueError: no such folder",
     )
 
 

@@ -34,7 +34,7 @@ def test_only_what_is_read_is_news() -> None:
     assert news(store, crashing("waiting", restarts=3), 1)
     assert not news(store, crashing("waiting", restarts=3), 2, annotations={"seen": "yes"})
     assert news(store, crashing("running", restarts=4), 3)
-    assert not news(store, crashing("running", restarts=5), 4)
+    assert not news(store, crashing("running", restarts=2), 4)
     # What came last is what the next version is compared with, and what a list finds.
     (kept,) = store.of_instance("Pod", KEY)
     assert kept["metadata"]["resourceVersion"] == "4"
@@ -51,3 +51,19 @@ def test_a_label_that_moves_a_pod_is_news() -> None:
     assert news(store, pod, 2, labels=labels)
     assert store.of_instance("Pod", KEY) == ()
     assert len(store.of_instance("Pod", ("ml", "other"))) == 1
+
+
+def test_of_restarts_it_is_news_that_they_are_many() -> None:
+    store = Store()
+    assert news(store, crashing("running", restarts=4), 1)
+    assert news(store, crashing("running", restarts=5), 2)
+    assert not news(store, crashing("running", restarts=6), 3)
+
+
+def test_short_texts_are_shared_between_objects() -> None:
+    text = json.dumps({"metadata": {"name": "a"}, "spec": {"ports": [{"name": "http"}]}})
+    one, other = (prune("Service", json.loads(text)) for _ in range(2))
+    assert one == other == json.loads(text)
+    names = [next(iter(item["spec"]["ports"][0].items())) for item in (one, other)]
+    assert names[0][0] is names[1][0]
+    assert names[0][1] is names[1][1]

@@ -32,9 +32,17 @@ from tests.unit.plimsoll_operator.samples import (
         (
             {
                 "observedGeneration": 1,
+                "updatedReplicas": 1,
                 "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}],
             },
             "ProgressDeadlineExceeded",
+        ),
+        (
+            {
+                "observedGeneration": 1,
+                "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}],
+            },
+            "RollingOut",
         ),
     ],
 )
@@ -88,7 +96,8 @@ def rolling(*pods: dict[str, Any], spec: dict[str, Any] | None = None, **status:
 TROUBLES = {
     "Unschedulable": (unschedulable(), "2 Insufficient cpu"),
     "ImagePullBackOff": (pulling(), "not found"),
-    "CrashLoopBackOff": (crashing("waiting"), "exit code 137, OOMKilled"),
+    "OutOfMemory": (crashing("waiting"), "more memory than its limit (OOMKilled)"),
+    "CrashLoopBackOff": (crashing("waiting", code=1, reason="Error"), "exit code 1"),
 }
 
 
@@ -148,8 +157,8 @@ def test_pods_that_may_not_be_made_are_counted_beside_those_that_fail() -> None:
     assert (ready["status"], ready["reason"]) == ("False", "PodsRefused")
     assert ready["message"] == (
         "0 of 3 replicas serve by this plan; 2 replicas cannot be created: exceeded quota: none, "
-        "limited: pods=1; 1 replica cannot stay up (CrashLoopBackOff): container engine ends with "
-        "exit code 137, OOMKilled"
+        "limited: pods=1; 1 replica cannot stay up (OutOfMemory): container engine takes more "
+        "memory than its limit (OOMKilled)"
     )
 
 

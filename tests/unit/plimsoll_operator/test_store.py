@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.store import Store, instance_of
 
 
@@ -98,6 +99,15 @@ def node(version: int, cpu: str, heartbeat: str) -> dict[str, Any]:
     }
 
 
+def test_a_list_of_a_namespace_says_nothing_of_others() -> None:
+    store = Store()
+    store.put("Service", item("chat", 1))
+    assert store.replace("Service", [], "5", "other") == []
+    assert store.get("Service", "ml", "chat") is not None
+    assert store.replace("Service", [], "5", "ml") != []
+    assert store.get("Service", "ml", "chat") is None
+
+
 def test_a_heartbeat_of_a_node_is_no_news() -> None:
     store = Store()
     assert store.put("Node", node(1, "4", "t1"))
@@ -115,3 +125,39 @@ def test_instance_of() -> None:
     assert instance_of(item("a", 1)) == "chat"
     assert instance_of(item("a", 1, instance=None)) is None
     assert instance_of({"metadata": {}}) is None
+
+
+def raw(name: str, version: int, model: str | None = None) -> dict[str, Any]:
+    status = {} if model is None else {"calibration": {"model": model, "samples": version}}
+    metadata = {"namespace": "ml", "name": name, "uid": name, "resourceVersion": str(version)}
+    return {"metadata": metadata, "spec": {"model": {"source": "builtin://tiny"}}, "status": status}
+
+
+def test_a_resource_is_parsed_once_a_version() -> None:
+    store = Store()
+    assert store.resource(("ml", "chat")) is None
+    store.put(RESOURCE.name, raw("chat", 1))
+    first = store.resource(("ml", "chat"))
+    assert first is not None
+    assert store.resource(("ml", "chat")) is first
+    store.put(RESOURCE.name, raw("chat", 2))
+    assert store.resource(("ml", "chat")) is not first
+    store.remove(RESOURCE.name, raw("chat", 3))
+    assert store.resource(("ml", "chat")) is None
+
+
+def test_calibrations_are_found_by_their_model() -> None:
+    store = Store()
+
+    def samples(model: str) -> list[int]:
+        return [item["samples"] for item in store.calibrations(model)]
+
+    store.put(RESOURCE.name, raw("b", 1, "llama"))
+    store.put(RESOURCE.name, raw("a", 2, "llama"))
+    store.put(RESOURCE.name, raw("c", 3))
+    assert samples("llama") == [2, 1]
+    store.put(RESOURCE.name, raw("a", 4, "qwen"))
+    assert (samples("llama"), samples("qwen")) == ([1], [4])
+    store.put(RESOURCE.name, raw("b", 5))
+    store.remove(RESOURCE.name, raw("a", 6, "qwen"))
+    assert (samples("llama"), samples("qwen")) == ([], [])

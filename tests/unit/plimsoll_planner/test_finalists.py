@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from plimsoll_planner import trial
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import AcceleratorPool, Objectives, Pin, PlanRequest
+from plimsoll_planner.memory import BLOCK_SIZE
 from plimsoll_planner.options import HEADROOM
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import Plan
@@ -221,3 +223,14 @@ def test_without_a_ttft_queues_do_not_grow_either(promised: Objectives) -> None:
     assert found.simulated is not None
     assert found.simulated.queue_p95 < 1.0
     assert found.requests_per_second_per_replica < 16
+
+
+def test_blocks_that_nobody_can_use_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = asked()
+    option = search(request).bids[0].option
+    few = replace(option, engine=replace(option.engine, max_num_seqs=8))
+    most = trial._most_blocks(few, 2048)
+    assert 8 * 2048 // BLOCK_SIZE <= most < few.memory.kv_cache_tokens // BLOCK_SIZE
+    counted = Trials(FEW).measure(request.workload, 2048, few, 1.0)
+    monkeypatch.setattr(trial, "_most_blocks", lambda *_: 1 << 40)
+    assert Trials(FEW).measure(request.workload, 2048, few, 1.0) == counted

@@ -40,6 +40,16 @@ def test_a_node_selector_narrows_what_is_planned_on() -> None:
     assert products({"nodeSelector": {"pool": "none"}}) == ["stated"]
 
 
+def test_a_selector_that_leaves_no_node_is_told() -> None:
+    none = PodTemplate(spec={"nodeSelector": {"zone": "b", "pool": "none"}})
+    with pytest.raises(ValueError, match=r"nodeSelector: .* labelled pool=none, zone=b: label"):
+        Inventory([node("L4", pool="llm")]).pools_for(none)
+    # Where there is nothing anyway, the selector is not to blame.
+    assert Inventory().pools_for(none) == ()
+    assert Inventory([node("L4", taints=(TAINT,))]).pools_for(none) == ()
+    assert len(Inventory([node("L4", pool="llm")]).pools_for(None)) == 1
+
+
 @pytest.mark.parametrize(
     ("toleration", "tolerates"),
     [

@@ -1,0 +1,80 @@
+"""An API server that is down when the operator starts is waited for; a missing CRD is not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from plimsoll_operator import manager as module
+from plimsoll_operator.cluster import ClusterError
+from plimsoll_operator.kinds import RESOURCE, Kind
+from plimsoll_operator.manager import NO_CRD, Manager
+from plimsoll_operator.settings import Settings
+from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
+from tests.unit.plimsoll_operator.process import EASY, KEY, fresh
+from tests.unit.plimsoll_operator.samples import IMAGE, raw_resource
+
+
+class Unwell(MemoryCluster):
+    """Refuses to list some kinds at first: by kind, the answers to come."""
+
+    def __init__(self, objects: Mapping[Any, Any], answers: dict[str, list[int]]) -> None:
+        super().__init__()
+        self.objects.update(objects)
+        self.answers = answers
+        self.closed = False
+
+    async def list(
+        self, kind: Kind, namespace: str | None = None
+    ) -> tuple[list[dict[str, Any]], str]:
+        if self.answers.get(kind.name):
+            raise ClusterError(self.answers[kind.name].pop(0), "", "not now")
+        return await super().list(kind, namespace)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIST_AGAIN_SECONDS", 0.001)
+
+
+def manager_of(cluster: MemoryCluster, namespaces: tuple[str, ...] = ()) -> Manager:
+    settings = Settings(
+        image=IMAGE, namespaces=namespaces, http_port=0, workers=1, trial_requests=0
+    )
+    return Manager(settings, cluster)  # type: ignore[arg-type]
+
+
+async def test_a_start_waits_for_the_api_server(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Unwell(fresh().objects, {"Pod": [503, 0, 429], RESOURCE.name: [500]})
+    manager = manager_of(cluster)
+    await manager.start()
+    try:
+        assert not any(cluster.answers.values())
+        assert manager._store.resource_keys() == [KEY]
+        told = [record.message for record in caplog.records]
+        assert told.count("cannot begin yet") == 4
+    finally:
+        await manager.stop()
+    assert cluster.closed
+
+
+async def test_each_of_several_namespaces_is_served() -> None:
+    cluster = Unwell(fresh().objects, {})
+    cluster.put(RESOURCE.name, raw_resource(spec=EASY, metadata={"namespace": "apps"}))
+    manager = manager_of(cluster, ("apps", "ml", "empty"))
+    await manager.start()
+    assert manager._store.resource_keys() == [("apps", "chat"), KEY]
+    await manager.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "why"), [(RESOURCE.name, 404, NO_CRD), ("Pod", 403, "not now")]
+)
+async def test_a_start_ends_where_time_mends_nothing(kind: str, status: int, why: str) -> None:
+    manager = manager_of(Unwell(fresh().objects, {kind: [status]}))
+    with pytest.raises(ClusterError, match=why[:20]):
+        await manager.start()
+    await manager.stop()
