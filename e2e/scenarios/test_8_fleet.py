@@ -39,7 +39,9 @@ def test_fleet(kubectl: Kubectl, system: Kubectl, proxy: str, fake_gpus: None) -
         f"p99 {percentile(seconds, 0.99):.2f} s; operator {memory / 2**20:.0f} MiB resident; "
         f"writes per idle resource per minute {writes / FLEET:g}"
     )
-    assert start == end
-    assert writes == 0
+    # Of what earlier scenarios left behind, a status may still follow the traffic that has ended.
+    changed = {name for name in start if start[name] != end.get(name)}
+    assert changed.isdisjoint(names)
+    assert writes <= len(changed)
     assert percentile(seconds, 0.99) < 30
     assert memory < 200 * 2**20
