@@ -26,7 +26,7 @@ $(UV):
 	@python3 -m venv $(CACHE)/uv-$(UV_VERSION)
 	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
 
-.venv/.installed: dev.lock pyproject.toml | $(UV)
+.venv/.installed: dev.lock pyproject.toml $(wildcard runtime/csrc/*) | $(UV)
 	@echo "installing Python packages into .venv (first time: a minute, 6 GB, most of it torch)"
 	@test -x $(PYTHON) || $(UV) venv --quiet --no-python-downloads --python '>=3.11' .venv
 	@$(UV) pip sync --quiet --python $(PYTHON) --require-hashes dev.lock

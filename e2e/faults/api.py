@@ -36,7 +36,7 @@ class Api:
                 return None
             raise
 
-    async def list(self, kind: str, namespace: str) -> list[Object]:
+    async def list(self, kind: str, namespace: str | None = None) -> list[Object]:
         answer = await self._ask("GET", _KINDS[kind].path(namespace))
         return list(answer["items"])
 

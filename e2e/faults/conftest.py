@@ -11,9 +11,10 @@ from e2e.faults.bench import no_operator
 from e2e.faults.scenarios import GPUS
 from e2e.support.fake_nodes import fake_nodes
 
-NODES = 12
 LONG = "PLIMSOLL_FAULTS_LONG" in os.environ
 """Whether all is tried, as `make e2e-faults` does, or what fits into every run of the tests."""
+NODES = 36 if LONG else 4
+"""In a long run what hundreds of operators have deployed stays until the end."""
 
 
 @pytest.fixture(scope="module")

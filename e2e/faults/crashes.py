@@ -7,28 +7,29 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from e2e.faults.operator_process import complaints
-from e2e.faults.run import QUIET_SECONDS, Bench, Run, State, new_run
+from e2e.faults.run import LIMIT_SECONDS, QUIET_SECONDS, Bench, Run, State, new_run
 from e2e.faults.scenarios import Scenario
 from e2e.faults.state import differences
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a scenario: `writes` without a crash, how often the operator was killed, and the
-    longest time in seconds to converge."""
+    """What came of a scenario: `writes` without a crash, how often the operator was killed, the
+    longest time in seconds to converge, and how often it was above the limit."""
 
     scenario: str
     writes: int
     kills: int
     seconds: float
+    late: int
     idle_writes: int
     complaints: int
 
     def __str__(self) -> str:
         return (
             f"{self.scenario}: {self.writes} writes, killed {self.kills} times, "
-            f"converged in at most {self.seconds:.1f} s, {self.idle_writes} writes when idle, "
-            f"{self.complaints} complaints in logs"
+            f"converged in at most {self.seconds:.1f} s ({self.late} above {LIMIT_SECONDS:.0f} s), "
+            f"{self.idle_writes} writes when idle, {self.complaints} complaints in logs"
         )
 
 
@@ -48,7 +49,8 @@ async def try_scenario(
         scenario=scenario.name,
         writes=writes,
         kills=sum(run.crashed for run in runs),
-        seconds=max(run.seconds for run in runs),
+        seconds=max((run.seconds for run in runs if run.crashed), default=0.0),
+        late=sum(run.crashed and run.seconds > LIMIT_SECONDS for run in runs),
         idle_writes=sum(run.idle_writes for run in runs),
         complaints=sum(len(complaints(run.log)) for run in runs),
     )

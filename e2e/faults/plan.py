@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Fault = Literal["drop", "cut", "silence"]
+Fault = Literal["drop", "cut", "silence", "fail", "garble"]
 REASONS = {
+    400: "BadRequest",
     409: "Conflict",
     410: "Expired",
     429: "TooManyRequests",
@@ -14,9 +15,15 @@ REASONS = {
     503: "ServiceUnavailable",
 }
 BUSY = (429, 500, 503)
-ERRORS = {"GET": BUSY, "PAGE": (410, *BUSY), "WATCH": (410, *BUSY)}
+ERRORS = {
+    "GET": BUSY,
+    "PAGE": (410, *BUSY),
+    "LIST": (400, 410, *BUSY),
+    "WATCH": (400, 410, *BUSY),
+}
 WRITE_ERRORS = (409, *BUSY)
-"""What API servers answer: only writes conflict, only pages and watches expire."""
+"""What API servers answer: only writes conflict, only pages and watches expire. LIST is one of
+kopf's, for which it is fatal to be refused as a bad request, as it may be in an upgrade."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,11 @@ class Faults(Protocol):
     """Decides for each request and each event of a watch."""
 
     def request(self, verb: str) -> Fate:
-        """`verb` is HTTP's, or WATCH, or PAGE for a part of a list."""
+        """`verb` is HTTP's, or WATCH, PAGE for a part of a list, or LIST for one of kopf's."""
 
     def event(self) -> Fault | None:
-        """What becomes of an event; silence lasts until the watch is left."""
+        """What becomes of an event: silence lasts until the watch is left, and the watch ends with
+        one that fails or is garbled."""
 
     def earlier(self, answers: Sequence[bytes]) -> bytes:
         """Which of earlier answers to the same list is served, oldest first."""
@@ -84,6 +92,7 @@ class Rates(Peace):
     drop: float = 0.0
     cut: float = 0.0
     silence: float = 0.0
+    fail: float = 0.0
     hang: float = 0.0
 
     def __post_init__(self) -> None:
@@ -102,9 +111,16 @@ class Rates(Peace):
 
     def event(self) -> Fault | None:
         draw = self._random.random()
-        for share, fault in ((self.drop, "drop"), (self.cut, "cut"), (self.silence, "silence")):
+        shares: tuple[tuple[float, Fault], ...] = (
+            (self.drop, "drop"),
+            (self.cut, "cut"),
+            (self.silence, "silence"),
+            (self.fail / 2, "fail"),
+            (self.fail / 2, "garble"),
+        )
+        for share, fault in shares:
             if draw < share:
-                return fault  # type: ignore[return-value]
+                return fault
             draw -= share
         return None
 

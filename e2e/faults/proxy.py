@@ -97,10 +97,7 @@ class ApiProxy:
         if watch:
             return await self._watch(request)
         write = request.method in WRITES
-        # Of a list without pages none can expire, and kopf ends when one does.
-        ours = request.headers.get("User-Agent") == "plimsoll-operator"
-        page = request.method == "GET" and "limit" in request.query and ours
-        fate = self.faults.request("PAGE" if page else request.method)
+        fate = self.faults.request(_verb(request))
         if fate.silent:
             await asyncio.Event().wait()
         if fate.error is not None and not fate.too_late:
@@ -166,6 +163,10 @@ class ApiProxy:
                 if event == "cut":
                     await response.write(line[: len(line) // 2])
                     _hang_up(request)
+                if event in ("fail", "garble"):
+                    failed = _event(Fate(500)) if event == "fail" else line[: len(line) // 2]
+                    await response.write(failed)
+                    return response
                 if event == "silence":
                     await asyncio.Event().wait()  # until the operator leaves
                 await response.write(line)
@@ -179,6 +180,18 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield line + b"\n"
+
+
+def _verb(request: web.BaseRequest) -> str:
+    """What a request is, other than a watch."""
+    if request.method != "GET":
+        return request.method
+    if "limit" in request.query:
+        return "PAGE"
+    # Beyond the names of an API group's version, which kopf asks for at its start.
+    parts = request.path.strip("/").split("/")
+    theirs = request.headers.get("User-Agent") != "plimsoll-operator"
+    return "LIST" if theirs and len(parts) > (2 if parts[0] == "api" else 3) else "GET"
 
 
 def _hang_up(request: web.BaseRequest) -> None:
@@ -196,8 +209,12 @@ def _refusal(fate: Fate) -> web.Response:
 
 def _expired() -> web.Response:
     """A watch that ends at once, since what it would begin with is no longer known."""
-    event = {"type": "ERROR", "object": _status(Fate(410))}
-    return web.Response(body=json.dumps(event).encode() + b"\n", content_type="application/json")
+    return web.Response(body=_event(Fate(410)), content_type="application/json")
+
+
+def _event(fate: Fate) -> bytes:
+    """An error as a watch words it."""
+    return json.dumps({"type": "ERROR", "object": _status(fate)}).encode() + b"\n"
 
 
 def _status(fate: Fate) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from e2e.faults.state import RESOURCE, canonical, differences, read, rolled_out,
 
 LIMIT_SECONDS = 30.0
 """From a start of the operator after a crash to the state that would have been without it."""
+PATIENCE = float(os.environ.get("PLIMSOLL_FAULTS_PATIENCE", "1"))
+"""How many times longer convergence may take before it is given up, on a machine whose cores others
+use too. What took longer than LIMIT_SECONDS is counted all the same."""
 UNDISTURBED_SECONDS = 120.0
 QUIET_SECONDS = 0.7
 SETTLED_SECONDS = 2.0
@@ -150,24 +154,24 @@ class Run:
         while True:
             if self.process is None:
                 self.start()
-                began = time.monotonic()
+                began = since = time.monotonic()
             elif not self.process.running:
                 raise AssertionError(f"{self.name}: the operator has ended, see {self.log}")
-            state, done = await self.state()
-            now = time.monotonic()
-            if state != before or not self.serves():
-                before, since = state, now
-            last = self.last_write()
-            if wanted is None:
-                reached = done and now - max(last, since, began) > SETTLED_SECONDS
-            else:
-                reached = state == wanted and now - max(last, since) > QUIET_SECONDS
-            if reached and self.process is not None:
-                self.seconds = max(self.seconds, since - began)
-                return state
-            limit = LIMIT_SECONDS if self.crashed else self.limit
-            if now - began > limit:
-                text = differences(wanted or {}, state)
+            quiet = SETTLED_SECONDS if wanted is None else QUIET_SECONDS
+            if not self.serves():
+                since = time.monotonic()
+            # As long as it writes nobody need look; and each look is a list of every kind.
+            elif time.monotonic() - max(self.last_write(), since) > quiet:
+                state, done = await self.state()
+                reached = done and state == before if wanted is None else state == wanted
+                if reached and self.process is not None:
+                    self.seconds = max(self.seconds, max(self.last_write(), since) - began)
+                    return state
+                if state != before:
+                    before, since = state, time.monotonic()
+            limit = PATIENCE * (LIMIT_SECONDS if self.crashed else self.limit)
+            if time.monotonic() - began > limit:
+                text = differences(wanted or {}, before)
                 raise AssertionError(f"{self.name}: not within {limit:.0f} s\n{text}")
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -11,7 +11,7 @@ from e2e.support.resources import tiny
 
 Object = dict[str, Any]
 NAME = "chat"
-GPUS = FakeGpus("NVIDIA-H200", 143771)
+GPUS = FakeGpus("NVIDIA-H200", 143771, count=32)
 LATER = FakeGpus("NVIDIA-L40S", 46068, count=64)
 """GPUs that no node has until a scenario brings one."""
 UNKNOWN = FakeGpus("NVIDIA-FAULTS-1", 40960, count=64)

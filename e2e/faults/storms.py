@@ -44,6 +44,7 @@ STORMS: dict[str, Callable[[int], Faults]] = {
     "events-dropped": lambda seed: Rates(seed, drop=0.5),
     "watches-cut": lambda seed: Rates(seed, cut=0.2),
     "watches-silent": lambda seed: Rates(seed, silence=0.1),
+    "watches-fail": lambda seed: Rates(seed, fail=0.2),
     "requests-hang": lambda seed: Rates(seed, hang=0.05),
     "everything": lambda seed: Rates(
         seed,
@@ -53,6 +54,7 @@ STORMS: dict[str, Callable[[int], Faults]] = {
         drop=0.1,
         cut=0.02,
         silence=0.02,
+        fail=0.02,
         hang=0.01,
     ),
 }

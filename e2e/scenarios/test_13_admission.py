@@ -53,12 +53,14 @@ def test_who_names_an_object_must_be_allowed_to_read_it(kubectl: Kubectl) -> Non
     kubectl.apply(*rights())
     eventually("the tenant's role", lambda: allowed(kubectl, tiny("plain")))
     image, claim = (tiny("named", model=model) for model in MODELS)
-    for resource in (image, claim):
+    replayed = tiny("named", workload={"trace": {"configMapKeyRef": {"name": "facts"}}})
+    for resource in (image, claim, replayed):
         assert not answer(kubectl, resource)
         told = answer(kubectl, resource, f"--as={TENANT}")
-        assert f"{TENANT} may not get the ConfigMap that configFrom names: facts" in told
+        assert f"{TENANT} may not get the ConfigMap that configFrom or trace names: facts" in told
     kubectl.apply(*rights("configmaps"))
     eventually("the right to ConfigMaps", lambda: allowed(kubectl, image))
+    assert allowed(kubectl, replayed)
     told = answer(kubectl, claim, f"--as={TENANT}")
     assert (
         f"{TENANT} may not get the PersistentVolumeClaim that source or cache names: weights"

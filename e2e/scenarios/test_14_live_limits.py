@@ -5,7 +5,7 @@ import json
 import pytest
 
 from e2e.support.kubectl import Kubectl, Object, eventually, is_true
-from e2e.support.resources import CHILD_KINDS, bare, pods_of, tiny
+from e2e.support.resources import CHILD_KINDS, bare, pods_of, script_pod, tiny
 from e2e.support.traffic import Traffic, service_url
 
 NAME = "limited"
@@ -65,38 +65,11 @@ def limited(kubectl: Kubectl) -> Object:
     return eventually("it serves", lambda: in_force(kubectl, 8, 256), timeout=240)
 
 
-def stranger(image: str) -> Object:
+def stranger(image: str, address: str) -> Object:
     """A pod with a good token of this cluster, of the right audience, but another subject's."""
     token = {"path": "token", "audience": "plimsoll.dev/engine"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": STRANGER},
-        "spec": {
-            "restartPolicy": "Never",
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "ask",
-                    "image": image,
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["python3", "-c", ASK],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [{"name": "token", "mountPath": "/var/run/secrets/test"}],
-                }
-            ],
-            "volumes": [
-                {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}}
-            ],
-        },
-    }
+    projected = {"projected": {"sources": [{"serviceAccountToken": token}]}}
+    return script_pod(STRANGER, image, ASK, address, volumes={"/var/run/secrets/test": projected})
 
 
 def test_limits_follow_the_spec_and_strangers_stay_out(
@@ -132,9 +105,7 @@ def test_limits_follow_the_spec_and_strangers_stay_out(
     assert children(kubectl) == before
 
     (pod,) = kubectl.list("pods", pods_of(NAME))
-    asking = stranger(operator_image)
-    asking["spec"]["containers"][0]["command"].append(pod["status"]["podIP"])
-    kubectl.apply(asking)
+    kubectl.apply(stranger(operator_image, pod["status"]["podIP"]))
     eventually(
         "the stranger has asked",
         lambda: (kubectl.get("pod", STRANGER) or {})["status"]["phase"] in ("Succeeded", "Failed"),

@@ -4,6 +4,7 @@ import torch
 import transformers
 
 from e2e.support.kubectl import Kubectl, eventually, is_true
+from e2e.support.resources import script_pod
 from e2e.support.traffic import client, service_url
 from plimsoll_runtime import builtin
 
@@ -77,34 +78,7 @@ def test_a_pod_reaches_the_service(kubectl: Kubectl, serving: str, operator_imag
         f"import httpx; r = httpx.post('http://{service['spec']['clusterIP']}/v1/completions',"
         f" timeout=60, json={body}); print(r.status_code, r.text)"
     )
-    kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "client"},
-            "spec": {
-                "restartPolicy": "Never",
-                "automountServiceAccountToken": False,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": 65532,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [
-                    {
-                        "name": "client",
-                        "image": operator_image,
-                        "imagePullPolicy": "IfNotPresent",
-                        "command": ["python", "-c", script],
-                        "securityContext": {
-                            "allowPrivilegeEscalation": False,
-                            "capabilities": {"drop": ["ALL"]},
-                        },
-                    }
-                ],
-            },
-        }
-    )
+    kubectl.apply(script_pod("client", operator_image, script))
 
     def finished() -> str:
         pod = kubectl.get("pod", "client") or {}

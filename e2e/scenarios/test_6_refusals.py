@@ -56,6 +56,15 @@ INVALID: list[tuple[str, dict[str, Any]]] = [
     ("spec.model", {"model": {}}),
     ("spec.model.revision", {"model": {"source": "hf://org/name", "revision": "main"}}),
     ("spec.workload.requestsPerSecond", {"workload": {"requestsPerSecond": "-1"}}),
+    (
+        "spec.workload.trace",
+        {
+            "workload": {
+                "trace": {"configMapKeyRef": {"name": "traffic"}},
+                "promptTokens": {"mean": 20},
+            }
+        },
+    ),
     ("spec.workload.promptTokens.mean", {"workload": {"promptTokens": {"mean": 0}}}),
     (
         "spec.workload.outputTokens.p95",

@@ -4,9 +4,9 @@ import argparse
 import signal
 import sys
 
-from e2e.soak import drain, fairness, leaving, mixed
+from e2e.soak import drain, fairness, leaving, mixed, openapi
 
-SCENARIOS = ("fairness", "leaving", "drain", "mixed")
+SCENARIOS = ("fairness", "leaving", "drain", "mixed", "openapi")
 
 
 def main(argv: list[str]) -> int:
@@ -17,6 +17,7 @@ def main(argv: list[str]) -> int:
     add("--minutes", type=float, default=30.0, help="of mixed load (%(default)g)")
     add("--clients", type=int, default=500, help="that leave, a round (%(default)s)")
     add("--rounds", type=int, default=5, help="of SIGTERM (%(default)s)")
+    add("--requests", type=int, default=20_000, help="from the OpenAPI (%(default)s)")
     add("--seed", type=int, default=1, help="of what is asked (%(default)s)")
     given = parser.parse_args(argv)
     if unknown := set(given.scenarios) - {*SCENARIOS}:
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
         "leaving": lambda: leaving.run(given.seed, given.clients),
         "drain": lambda: drain.run(given.seed, given.rounds),
         "mixed": lambda: mixed.run(given.seed, given.minutes),
+        "openapi": lambda: openapi.run(given.seed, given.requests),
     }
     # Not at once: the servers are processes of their own and must end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

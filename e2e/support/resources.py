@@ -1,8 +1,11 @@
 """LLMDeployments as the scenarios declare them."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 Object = dict[str, Any]
+NO_VOLUMES: Mapping[str, Object] = MappingProxyType({})
 
 
 def tiny(name: str, **spec: Any) -> Object:
@@ -32,6 +35,44 @@ def tiny(name: str, **spec: Any) -> Object:
 def pods_of(name: str) -> str:
     """The label selector of a deployment's engine pods."""
     return f"app.kubernetes.io/name=plimsoll-engine,app.kubernetes.io/instance={name}"
+
+
+def script_pod(
+    name: str, image: str, script: str, *arguments: str, volumes: Mapping[str, Object] = NO_VOLUMES
+) -> Object:
+    """A pod that Pod Security `restricted` admits and that runs a Python script once. `volumes` are
+    by the path where they are mounted."""
+    named = {path: f"volume-{number}" for number, path in enumerate(volumes)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": name,
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python3", "-c", script, *arguments],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [
+                        {"name": volume, "mountPath": path} for path, volume in named.items()
+                    ],
+                }
+            ],
+            "volumes": [{"name": named[path], **what} for path, what in volumes.items()],
+        },
+    }
 
 
 CHILD_KINDS = (

@@ -31,6 +31,7 @@ TIMEOUT_SECONDS = 15.0
 PAGE = 500
 TOKEN_KEYS_PATH = "/openid/v1/jwks"  # noqa: S105 - a path
 APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TRANSIENT = frozenset({408, 409, 410, 429, 500, 502, 503, 504})
 
@@ -104,6 +105,20 @@ class Cluster:
             if error.status == 404:
                 return None
             raise
+
+    async def version(self, kind: Kind, namespace: str, name: str) -> str | None:
+        """The resource version of an object, without its content; None where there is none.
+
+        Raises ClusterError.
+        """
+        path = kind.path(namespace, quote(name, safe=""))
+        try:
+            found = await self._call("GET", path, media=METADATA_ONLY)
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+        return str(found["metadata"]["resourceVersion"])
 
     async def list(self, kind: Kind, namespace: str | None = None) -> tuple[list[Object], str]:
         """All objects of a kind that its selector selects, and the list's resource version."""
@@ -191,7 +206,9 @@ class Cluster:
 
     async def token_keys(self) -> tuple[Object, ...]:
         """Public keys of ServiceAccount tokens, as JSON Web Keys. Raises ClusterError."""
-        return tuple((await self._call("GET", TOKEN_KEYS_PATH)).get("keys") or ())
+        # Served as its own media type and no other.
+        found = await self._call("GET", TOKEN_KEYS_PATH, media="application/jwk-set+json")
+        return tuple(found.get("keys") or ())
 
     async def run(self, function: Callable[[], T]) -> T:
         """Runs a blocking function in this client's threads."""
@@ -203,9 +220,10 @@ class Cluster:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        patch: str = APPLY_PATCH,
+        media: str = "",
     ) -> Object:
-        return await self.run(lambda: self._request(method, path, query or {}, body, patch))
+        """`media` is the type of a patch, or of what a GET is to be answered with."""
+        return await self.run(lambda: self._request(method, path, query or {}, body, media))
 
     def _request(
         self,
@@ -213,21 +231,20 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         body: Mapping[str, Any] | None,
-        patch: str,
+        media: str,
     ) -> Object:
         configuration = self._client.configuration
         url = configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        # The one path that is served as its own media type and no other.
-        accept = "application/jwk-set+json" if path == TOKEN_KEYS_PATH else "application/json"
+        accept = media if method == "GET" and media else "application/json"
         headers = {"Accept": accept, "User-Agent": "plimsoll-operator"}
         for setting in configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
         payload: object = body
         if method == "PATCH":
-            headers["Content-Type"] = patch
+            headers["Content-Type"] = media or APPLY_PATCH
             # The client encodes what its type calls JSON, and only that.
-            payload = body if patch == MERGE_PATCH else json.dumps(body)
+            payload = body if media == MERGE_PATCH else json.dumps(body)
         elif body is not None:
             headers["Content-Type"] = "application/json"
         try:

@@ -32,6 +32,7 @@ from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
+from plimsoll_operator.trace_reader import TraceReader
 from plimsoll_operator.verdict import first_status
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.models.model import Model
@@ -74,7 +75,13 @@ class Controller:
         self._limits = engines.limits
         self._actuator = Actuator(cluster, store, instance)
         self._revisions = RevisionReader(store, cluster)
-        self._planner = PlannerService(store, self._read_config_map, settings.trial_requests)
+        traces = TraceReader(
+            lambda namespace, name: cluster.version(CONFIG_MAP, namespace, name),
+            self._read_trace,
+        )
+        self._planner = PlannerService(
+            store, self._read_config_map, traces, settings.trial_requests
+        )
         self._memories: dict[str, Memory] = {}
         self._windows: dict[str, Seen] = {}
 
@@ -143,7 +150,9 @@ class Controller:
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
         limits = await self._keep_limits(resource, standing, started, observed)
-        desired = Desired(resource, standing, decision, self._settings.image, found, fit, limits)
+        desired = Desired(
+            resource, standing, decision, self._settings.image, found, fit, limits, started
+        )
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
@@ -280,6 +289,12 @@ class Controller:
         found = await self._cluster.get(CONFIG_MAP, namespace, name)
         text = ((found or {}).get("data") or {}).get(key)
         return None if text is None else str(text)
+
+    async def _read_trace(self, namespace: str, name: str) -> tuple[str, Mapping[str, Any]] | None:
+        found = await self._cluster.get(CONFIG_MAP, namespace, name)
+        if found is None:
+            return None
+        return str(found["metadata"]["resourceVersion"]), found.get("data") or {}
 
     def forget(self, key: Key, uid: str) -> None:
         """Drops what was remembered of a resource that is gone."""

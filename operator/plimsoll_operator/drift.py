@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from plimsoll_operator.api.quantity import format_duration, parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import Condition, ObservedTraffic, PercentileValue, PlanStatus
+from plimsoll_operator.api.workload import DEFAULT_REQUESTS_PER_SECOND
 from plimsoll_operator.conditions import PLAN_DRIFTED, Finding, get_condition
 from plimsoll_operator.measurement import Figures
 from plimsoll_operator.resource import Resource
@@ -85,7 +86,7 @@ def _finding(
         return Finding(PLAN_DRIFTED, status=False, reason=reason, message=message)
     told = [*traffic, *latency]
     minutes = max(1, round(figures.seconds / 60))
-    edits = ", ".join(item.edit for item in traffic)
+    edits = ", ".join(dict.fromkeys(item.edit for item in traffic))
     out = (
         f"To plan for it, edit spec: {edits}"
         if traffic
@@ -123,15 +124,27 @@ def _traffic(
             )
         )
     most = LENGTH_LEAVE if drifted else LENGTH_ENTER
+    declared, trace = spec.workload, plan.trace
     for name, field, planned, mean in (
-        ("prompts", "promptTokens", spec.workload.prompt_tokens.mean, figures.prompt_tokens),
-        ("outputs", "outputTokens", spec.workload.output_tokens.mean, figures.output_tokens),
+        (
+            "prompts",
+            "promptTokens",
+            declared.prompts.mean if trace is None else trace.prompt_tokens,
+            figures.prompt_tokens,
+        ),
+        (
+            "outputs",
+            "outputTokens",
+            declared.outputs.mean if trace is None else trace.output_tokens,
+            figures.output_tokens,
+        ),
     ):
         if _factor(planned, mean) > most:
+            edit = f"workload.{field}.mean: {max(1, round(float(figure(mean, 2))))}"
             found.append(
                 _Departure(
                     f"{name} had {figure(mean, 2)} tokens on average, planned were {planned}",
-                    f"workload.{field}.mean: {max(1, round(float(figure(mean, 2))))}",
+                    edit if trace is None else "workload.trace: a trace of today",
                 )
             )
     return found
@@ -142,7 +155,7 @@ def _latency(
 ) -> list[_Departure]:
     found: list[_Departure] = []
     most = SLOWER_LEAVE if drifted else SLOWER_ENTER
-    declared = float(parse_quantity(spec.workload.requests_per_second))
+    declared = _declared_rate(spec, plan)
     busier = figures.requests_per_second > declared * RATE_ENTER
     for name, predicted, promised, measured in (
         (
@@ -168,6 +181,12 @@ def _latency(
             what = f"{name} p95 was {_duration(measured)}, predicted {predicted.p95}{span}"
             found.append(_Departure(what, ""))
     return found
+
+
+def _declared_rate(spec: LLMDeploymentSpec, plan: PlanStatus) -> float:
+    if plan.trace is not None:
+        return float(parse_quantity(plan.trace.requests_per_second))
+    return float(parse_quantity(spec.workload.requests_per_second or DEFAULT_REQUESTS_PER_SECOND))
 
 
 def _same_verdict(before: Condition | None, reason: str, generation: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from plimsoll_operator.engine_http import bounded_text, http_client, url_of
 from plimsoll_operator.engine_token import bearer
 from plimsoll_operator.excerpt import excerpt
 from plimsoll_operator.live_limits import EngineReport
@@ -29,9 +30,7 @@ class EngineAdmin:
         self._port = port
         self._token = token
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
-        self._client = httpx.AsyncClient(
-            timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False
-        )
+        self._client = http_client(TIMEOUT_SECONDS)
 
     async def close(self) -> None:
         """Drops connections."""
@@ -48,38 +47,30 @@ class EngineAdmin:
     async def _call(
         self, method: str, address: str, body: Mapping[str, int] | None
     ) -> EngineReport:
-        host = f"[{address}]" if ":" in address else address
         headers = bearer(self._token())
         content = None if body is None else json.dumps(body).encode()
         if content is not None:
             headers["Content-Type"] = "application/json"
-        url = f"http://{host}:{self._port}{PATH}"
+        url = url_of(address, self._port, PATH)
         try:
             async with (
                 self._slots,
                 asyncio.timeout(TIMEOUT_SECONDS),
                 self._client.stream(method, url, headers=headers, content=content) as response,
             ):
-                text = await _read(response)
+                text = await bounded_text(response, MAX_BYTES)
         except TimeoutError as error:
             raise AdminError(f"no answer within {TIMEOUT_SECONDS:g} s") from error
         except httpx.HTTPError as error:
             raise AdminError(f"admin port not reachable ({type(error).__name__})") from error
+        if text is None:
+            raise AdminError(f"{PATH} answers with more than {MAX_BYTES} bytes")
         if response.status_code != 200:
             raise AdminError(f"HTTP {response.status_code} {_message(text)}".rstrip())
         try:
             return _report(json.loads(text))
         except (ValueError, TypeError, KeyError) as error:
             raise AdminError(f"{PATH} does not answer with limits") from error
-
-
-async def _read(response: httpx.Response) -> str:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise AdminError(f"{PATH} answers with more than {MAX_BYTES} bytes")
-    return body.decode("utf-8", errors="replace")
 
 
 def _report(answer: Mapping[str, Any]) -> EngineReport:

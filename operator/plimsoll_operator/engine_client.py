@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from plimsoll_operator.autoscale import Sample
 from plimsoll_operator.calibration.steps import PATH as STEPS_PATH
 from plimsoll_operator.calibration.steps import StepsError, parse_steps
+from plimsoll_operator.engine_http import bounded_text, http_client, url_of
 from plimsoll_operator.engine_token import bearer
 from plimsoll_operator.measurement import Counters
 from plimsoll_operator.render.labels import ADMIN_PORT, PORT
@@ -44,9 +45,7 @@ class EngineClient:
         self._port, self._admin_port, self._token = port, admin_port, token
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._steps_slots = asyncio.Semaphore(MAX_STEPS_CONCURRENT)
-        self._client = httpx.AsyncClient(
-            timeout=TIMEOUT_SECONDS, trust_env=False, follow_redirects=False
-        )
+        self._client = http_client(TIMEOUT_SECONDS)
 
     async def close(self) -> None:
         """Drops connections."""
@@ -83,17 +82,14 @@ class EngineClient:
     async def _read(
         self, address: str, port: int, path: str, headers: Mapping[str, str] | None = None
     ) -> str:
-        host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{port}{path}"
+        url = url_of(address, port, path)
         async with self._client.stream("GET", url, headers=headers) as response:
             if response.status_code != 200:
                 raise ValueError(f"{path} answers HTTP {response.status_code}")
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise ValueError(f"{path} is larger than {MAX_BYTES} bytes")
-        return body.decode("utf-8", errors="replace")
+            text = await bounded_text(response, MAX_BYTES)
+        if text is None:
+            raise ValueError(f"{path} is larger than {MAX_BYTES} bytes")
+        return text
 
 
 def parse_sample(replica: str, text: str, at: float) -> Sample:

@@ -17,6 +17,7 @@ from plimsoll_operator import metrics
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import WATCHED, Kind
 from plimsoll_operator.manager import Manager
+from plimsoll_operator.watch_errors import outlast
 from plimsoll_operator.watch_storage import NoDifferences, NoProgress
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def _watch(handlers: kopf.OperatorRegistry, manager: Manager, kind: Kind) -> Non
 async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
     """Watches until the process is told to stop. Returns False where something failed instead."""
     stop = asyncio.Event()
+    outlast()
     watching = asyncio.create_task(
         kopf.operator(
             registry=registry(manager, stop),

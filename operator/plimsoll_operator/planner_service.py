@@ -1,13 +1,12 @@
 """Plans resources: reads model configs and asks the planner, remembering answers."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
 from plimsoll_operator.api.status import MeasuredCalibration
@@ -31,6 +30,7 @@ from plimsoll_operator.planning.model_source import (
 from plimsoll_operator.planning.record import Sources, record, used
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
+from plimsoll_operator.remembered import Remembered
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.setbacks import Setbacks
 from plimsoll_operator.standing import (
@@ -43,13 +43,14 @@ from plimsoll_operator.standing import (
     within_engine,
 )
 from plimsoll_operator.store import Store
+from plimsoll_operator.trace_reader import TraceReader
+from plimsoll_operator.traces.trouble import NamedTraceError
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.result import PlanResult
 from plimsoll_planner.trial import REQUESTS
 
-REMEMBERED = 512
 MOVING_SECONDS = 600.0
 """How long the config of a revision that may move is remembered."""
 UNREADABLE_BASE_SECONDS = 60.0
@@ -57,34 +58,6 @@ UNREADABLE_LIMIT_SECONDS = 600.0
 """How seldom a hub is asked in the end for what it does not have or does not give."""
 _CONFIG = "config.json"
 _DRAFT_CONFIG = "draft model's config.json"
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-class Remembered(Generic[K, V]):
-    """The last answers by question; one that is being worked out is awaited by all who ask."""
-
-    def __init__(self, size: int = REMEMBERED) -> None:
-        self._size = size
-        self._answers: OrderedDict[K, asyncio.Future[V]] = OrderedDict()
-
-    async def get(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
-        """The answer to `key`, from `work` the first time. Failures are not remembered."""
-        future = self._answers.get(key)
-        if future is None:
-            future = asyncio.ensure_future(work())
-            self._answers[key] = future
-            while len(self._answers) > self._size:
-                self._answers.popitem(last=False)
-        self._answers.move_to_end(key)
-        try:
-            return await asyncio.shield(future)
-        except BaseException:
-            if future.done() and self._answers.get(key) is future:
-                del self._answers[key]
-            raise
-
 
 ConfigMapReader = Callable[[str, str, str], Awaitable[str | None]]
 """From namespace, name and key to the text in a ConfigMap, or None where there is none."""
@@ -94,10 +67,15 @@ class PlannerService:
     """Answers which plan is in force for a resource."""
 
     def __init__(
-        self, store: Store, read_config_map: ConfigMapReader, trial_requests: int = REQUESTS
+        self,
+        store: Store,
+        read_config_map: ConfigMapReader,
+        traces: TraceReader,
+        trial_requests: int = REQUESTS,
     ) -> None:
         self._store = store
         self._read_config_map = read_config_map
+        self._traces = traces
         self._planner = PlanProcess(trial_requests)
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
         self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
@@ -116,10 +94,10 @@ class PlannerService:
         if spec is None:
             return Standing(trouble=Trouble("InvalidSpec", resource.invalid))
         pods = pods_hash(spec)
-        known = settled(resource)
+        known = await self._settled(resource, spec)
         if known is not None:
             known = replace(known, pods=pods)
-            if self._recorded(resource, known):
+            if known.unread is not None or self._recorded(resource, known):
                 return known
         asked = await self._question(resource, spec)
         if isinstance(asked, Trouble):
@@ -128,7 +106,7 @@ class PlannerService:
         # Those of the request, whatever comes meanwhile.
         accelerators = self._accelerator_resources
         try:
-            result = await self._plans.get(request, lambda: self._plan(request))
+            result = await self._plans.get(_remembered(request), lambda: self._plan(request))
         except PlanProcessError as error:
             result = Trouble("PlanningFailed", str(error), transient=True)
         if isinstance(result, Trouble):
@@ -152,9 +130,25 @@ class PlannerService:
             accelerators,
             measured,
             _planner_version(),
+            request.workload.trace,
         )
         kept = record(sources, later=answer.plan != plan_status(result))
         return replace(answer, record=kept)
+
+    async def _settled(self, resource: Resource, spec: LLMDeploymentSpec) -> Standing | None:
+        """The plan that stands for this generation and for the trace as it is now; None where none
+        does. One whose trace cannot be read stays."""
+        known, source = settled(resource), spec.workload.trace
+        if known is None or known.plan is None or source is None:
+            return known
+        made_for = known.plan.trace
+        if made_for is None:
+            return None
+        try:
+            digest = await self._traces.digest(resource, source)
+        except NamedTraceError as error:
+            return replace(known, unread=Trouble(error.reason, str(error)))
+        return known if made_for.hash == digest else None
 
     async def _question(
         self, resource: Resource, spec: LLMDeploymentSpec
@@ -164,6 +158,11 @@ class PlannerService:
             found = await self._models_of(resource, spec)
         except ModelSourceError as error:
             return Trouble("ModelConfigUnavailable", str(error), error.transient)
+        source = spec.workload.trace
+        try:
+            trace = None if source is None else await self._traces.read(resource, source)
+        except NamedTraceError as error:
+            return Trouble(error.reason, str(error), transient=True)
         self._look()
         measured = self._measured(spec)
         accelerators = with_measured(self._accelerators, measured)
@@ -174,6 +173,7 @@ class PlannerService:
                 self._inventory.pools_for(spec.template),
                 accelerators,
                 found.draft_model,
+                trace=trace,
             )
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))
@@ -218,6 +218,7 @@ class PlannerService:
     def forget(self, uid: str) -> None:
         """Drops what was noted of a resource that is gone."""
         self._unreadable.forget(uid)
+        self._traces.forget(uid)
 
     async def _models_of(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModels:
         target = await self._model(resource, spec.model, _CONFIG)
@@ -269,6 +270,15 @@ class PlannerService:
             self._accelerators = overrides(verdicts(self._store.all(ACCELERATOR.name)))
             self._accelerator_resources = used(self._store.all(ACCELERATOR.name))
             self._seen = self._store.inventory_version
+
+
+def _remembered(request: PlanRequest) -> PlanRequest:
+    """An equal request that keeps no requests of a trace in memory."""
+    workload = request.workload
+    if workload.trace is None:
+        return request
+    light = replace(workload, trace=workload.trace.without_arrivals())
+    return replace(request, workload=light)
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plimsoll_operator.api.template_rules import DOWNLOADS
 from plimsoll_operator.excerpt import excerpt
 from plimsoll_operator.pruning import MANY_RESTARTS
 from plimsoll_operator.render.labels import PLAN_LABEL
@@ -96,6 +97,22 @@ def no_room(pods: Iterable[Pod], revision: str | None) -> bool:
         for pod in pods
         if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
         for condition in (pod.get("status") or {}).get("conditions") or ()
+    )
+
+
+def downloading(pods: Iterable[Pod], revision: str | None) -> int:
+    """How many pods of the plan `revision` bring a model into their cache, and nothing is wrong."""
+    return sum(
+        any(
+            container.get("name") in DOWNLOADS
+            and not container.get("ready")
+            and not any(
+                (container.get("state") or {}).get(each) for each in ("waiting", "terminated")
+            )
+            for container in (pod.get("status") or {}).get("initContainerStatuses") or ()
+        )
+        for pod in pods
+        if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
     )
 
 

@@ -6,7 +6,14 @@ case, so that tools which know only the conventions (kstatus) read progress and 
 
 from plimsoll_operator.conditions import READY, RECONCILING, STALLED, Finding, get_condition
 from plimsoll_operator.observed import Rollout
-from plimsoll_operator.pod_trouble import PodTrouble, no_room, pod_trouble, refused_pods
+from plimsoll_operator.pod_trouble import (
+    PodTrouble,
+    counted,
+    downloading,
+    no_room,
+    pod_trouble,
+    refused_pods,
+)
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
 from plimsoll_operator.render.revision import KIND as REVISION
@@ -15,6 +22,7 @@ from plimsoll_operator.situation import Situation, describe_infeasible, keeps_pl
 from plimsoll_operator.standing import PAUSED, ROLLED_BACK
 
 _PAUSED = "rollouts are paused (spec.rollout.paused)"
+_DOWNLOADS = "`kubectl logs POD --container download` tells how far it is"
 RETRIED = "It is tried again at least once a minute, and at once after an edit"
 
 
@@ -158,6 +166,10 @@ def _progress(
         if missing is not None:
             way_out = way_to_room(resource, situation, progress)
             return missing.reason, f"{message}; {missing.message}{way_out}"
+        count = downloading(situation.observed.pods, situation.started)
+        if count:
+            downloads = f"the model is being downloaded for {counted(count)}: {_DOWNLOADS}"
+            return "Downloading", f"{message}; {downloads}"
         return "RollingOut", message
     changing = "" if _was_ready(resource) else _limits_lacking(resource, situation)
     return ("ChangingLimits", changing) if changing else None

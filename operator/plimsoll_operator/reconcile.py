@@ -59,7 +59,8 @@ class Outcome:
 class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
-    gave last, `limits` what is to be said of those in force."""
+    gave last, `limits` what is to be said of those in force. `pods` is what `pods_plan`
+    answered, where it was asked before, since it renders the Deployment to find out."""
 
     resource: Resource
     standing: Standing
@@ -68,6 +69,7 @@ class Desired:
     drift: Drift = NO_NEWS
     calibration: MeasuredCalibration | None = None
     limits: LimitsReport = NO_REPORT
+    pods: PlanStatus | None = None
 
 
 def reconcile(
@@ -93,7 +95,9 @@ def reconcile(
         replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            started = pods_plan(resource, resource.spec, standing, desired.image, observed)
+            started = desired.pods or pods_plan(
+                resource, resource.spec, standing, desired.image, observed
+            )
             pods = started or standing.plan
             wanted = children(resource, resource.spec, pods, desired.image, replicas)
             missing = unavailable(resource, resource.spec, pods.revision, observed)

@@ -63,7 +63,8 @@ class Standing:
     `feasibility` says why the SLO cannot be met, `trouble` why nothing can be applied. `inputs` is
     the hash of what `plan` was made from, `pods` that of what else of the spec pods are made from.
     `beyond` is a plan that the engine cannot run. `record` says what a plan was made from, where
-    that is not kept in the cluster yet. `hold` is why all this is of an earlier revision.
+    that is not kept in the cluster yet. `hold` is why all this is of an earlier revision, `unread`
+    why the trace of the workload cannot be read, while the plan that was made for it stands.
     """
 
     plan: PlanStatus | None = None
@@ -74,6 +75,7 @@ class Standing:
     record: Mapping[str, Any] | None = None
     pods: str = ""
     hold: Hold | None = None
+    unread: Trouble | None = None
 
     def revision(self, name: str) -> str | None:
         """Name of the ControllerRevision of the resource `name` that keeps the plan, if any."""
@@ -139,7 +141,8 @@ def inputs_hash(request: PlanRequest) -> str:
     """Hash of all that a plan is made from except the nodes, what is known of accelerators, and
     what the engine can run."""
     facts = repr(replace(request, inventory=(), accelerators=()))
-    for later in (request.draft, request.pin.pipeline_parallel_size):
+    trace = request.workload.trace
+    for later in (request.draft, request.pin.pipeline_parallel_size, trace):
         if later is not None:
             facts += repr(later)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]

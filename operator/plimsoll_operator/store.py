@@ -35,6 +35,7 @@ class Store:
         self._belongs: dict[tuple[str, _Id], Key] = {}
         self._parsed: dict[Key, tuple[Object, Resource]] = {}
         self._calibrated: dict[str, dict[_Id, Object]] = {}
+        self._calibrates: dict[_Id, str] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         self.inventory_version = 0
 
@@ -150,11 +151,15 @@ class Store:
             index.setdefault(key, {})[name] = item
 
     def _index_calibration(self, identity: _Id, item: Object | None) -> None:
-        for known in self._calibrated.values():
-            known.pop(identity, None)
+        before = self._calibrates.pop(identity, None)
+        if before is not None:
+            del self._calibrated[before][identity]
+            if not self._calibrated[before]:
+                del self._calibrated[before]
         found = ((item or {}).get("status") or {}).get("calibration") or {}
         if "model" in found:
-            self._calibrated.setdefault(str(found["model"]), {})[identity] = found
+            model = self._calibrates[identity] = str(found["model"])
+            self._calibrated.setdefault(model, {})[identity] = found
 
 
 def instance_of(item: Object) -> str | None:

@@ -8,6 +8,7 @@ from plimsoll_operator.conditions import (
     RECONCILING,
     SLO_FEASIBLE,
     STALLED,
+    TRACE_RESOLVED,
     Finding,
     set_condition,
 )
@@ -19,6 +20,7 @@ from plimsoll_operator.render.labels import selector_text
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
 from plimsoll_operator.standing import ROLLED_BACK, Standing
+from plimsoll_operator.traces.trouble import TROUBLES
 
 
 def first_status(resource: Resource, now: str) -> LLMDeploymentStatus:
@@ -41,6 +43,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
         _feasible(standing),
         _autoscaling(resource, situation, progress),
         situation.drift.finding,
+        _trace(resource, standing),
     )
     findings = (*readiness(resource, situation, progress), *filter(None, rest))
     taken = standing.plan is not None and not keeps_plan(resource, situation, progress)
@@ -88,7 +91,33 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
         status = status.model_copy(update={"served": served})
     if status.observed is None and status.current_revision == previous.current_revision:
         status = status.model_copy(update={"observed": previous.observed})
+    if resource.spec is not None and resource.spec.workload.trace is None:
+        others = [each for each in status.conditions if each.type != TRACE_RESOLVED]
+        status = status.model_copy(update={"conditions": others})
     return _with(status, resource.generation, findings, now)
+
+
+def _trace(resource: Resource, standing: Standing) -> Finding | None:
+    """Whether the trace that the spec names could be read; None where it names none, or where that
+    is not known."""
+    if resource.spec is None or resource.spec.workload.trace is None:
+        return None
+    failed = standing.unread or standing.trouble
+    if failed is not None:
+        if failed.reason not in TROUBLES:
+            return None
+        kept = "" if standing.unread is None else ". The plan that was made for it before stays"
+        message = failed.message + kept
+        return Finding(TRACE_RESOLVED, status=False, reason=failed.reason, message=message)
+    plan = standing.plan or standing.beyond
+    trace = None if plan is None else plan.trace
+    if trace is None:
+        return None
+    message = (
+        f"{trace.requests} requests of {trace.seconds} s, planned at {trace.requests_per_second} "
+        "requests/s"
+    )
+    return Finding(TRACE_RESOLVED, status=True, reason="Resolved", message=message)
 
 
 def _feasible(standing: Standing) -> Finding | None:

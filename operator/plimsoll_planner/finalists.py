@@ -10,8 +10,9 @@ token budget, another shape.
 from dataclasses import dataclass, replace
 
 from plimsoll_planner.latency import OVERLOADED
-from plimsoll_planner.options import Option, sustained_rate
+from plimsoll_planner.options import Demand, Option, sustained_rate
 from plimsoll_planner.search import Bid, Broken, Market, bid_for, ranking
+from plimsoll_planner.simulation.trace import cached_share
 from plimsoll_planner.text import round_down
 from plimsoll_planner.trial import Measured, Trials
 
@@ -50,7 +51,8 @@ def finals(market: Market, trials: Trials, *, settled: bool = True) -> list[Bid]
     if not trials.requests:
         return ranking(market.bids)
     judge = _Judge(market, trials)
-    hopes = [_hope(market, bid) for bid in market.bids]
+    demand = _at_best(market)
+    hopes = [_hope(market, bid, demand) for bid in market.bids]
     failures = [0] * len(hopes)
     for _ in range(_MOST):
         best = next(iter(ranking(tuple(hopes))), None)
@@ -71,11 +73,26 @@ def finals(market: Market, trials: Trials, *, settled: bool = True) -> list[Bid]
     return _none(judge, [_given_up(bid) for bid in hopes], settled=settled)
 
 
-def _hope(market: Market, bid: Bid) -> Bid:
+def _hope(market: Market, bid: Bid, demand: Demand) -> Bid:
     """The bid as good as it can be at best."""
     option = bid.option
-    most = sustained_rate(option.engine, option.memory, market.demand, SLACK)
+    most = sustained_rate(option.engine, option.memory, demand, SLACK)
     return bid_for(market, bid, most) if most > option.sustained else bid
+
+
+def _at_best(market: Market) -> Demand:
+    """The demand where a prefix cache finds all that ever came before. The closed formulas compute
+    every prompt in full, which for the conversations of a trace is far too much."""
+    demand, trace = market.demand, market.request.workload.trace
+    if trace is None:
+        return demand
+    own, traffic = 1 - cached_share(trace.arrivals), demand.traffic
+    lighter = replace(
+        traffic,
+        prompt=max(1.0, traffic.prompt * own),
+        prompt_p95=max(1.0, traffic.prompt_p95 * own),
+    )
+    return replace(demand, traffic=lighter)
 
 
 def _shown(bid: Bid, found: Measured) -> Bid:

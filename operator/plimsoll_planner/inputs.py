@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.simulation.recorded_trace import RecordedTrace
 from plimsoll_planner.support import EngineSupport
 
 
@@ -17,12 +18,17 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Workload:
-    """Traffic over all replicas. `requests_per_second` is the mean arrival rate."""
+    """Traffic over all replicas. `requests_per_second` is the mean arrival rate.
+
+    With a `trace` that is what is simulated, at that rate, and the lengths are its own. It is not
+    in the representation; see `PlanRequest`.
+    """
 
     requests_per_second: float
     prompt_tokens: Lengths
     output_tokens: Lengths
     shared_prefix_tokens: int = 0
+    trace: RecordedTrace | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from plimsoll_planner.cost import cost_of
 from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
 from plimsoll_planner.finalists import finals
-from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.inputs import PlanRequest, Workload
 from plimsoll_planner.result import (
     Alternative,
     Candidate,
     Figures,
     Plan,
+    PlannedTrace,
     PlanResult,
     Prediction,
     Simulated,
@@ -26,12 +27,16 @@ def plan(request: PlanRequest, trial_requests: int = 0) -> PlanResult:
     """Sizes the request. Pure: equal requests give equal results.
 
     Finalists are simulated with `trial_requests` each, `trial.REQUESTS` to be sure of the result;
-    0 leaves it at the closed formulas, which take milliseconds and err near the limit.
+    0 leaves it at the closed formulas, which take milliseconds and err near the limit. Raises
+    ValueError for a request that makes no sense.
 
     Searches accelerator, tensor, pipeline and expert parallelism (cores on `cpu`), token budget,
     running sequences and replicas, in the formats of `precision`; keeps what is pinned;
     leaves `options.HEADROOM` of every latency.
     """
+    most = request.max_accelerators_per_replica
+    if most < 1:
+        raise ValueError(f"max_accelerators_per_replica is {most}: it must be at least 1")
     market = search(request)
     trials = Trials(trial_requests)
     ranked = finals(market, trials)
@@ -90,6 +95,21 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         resource=shape.accelerator.resource,
         expert_parallel=shape.expert_parallel,
         cost=cost_of(market, bid),
+        trace=_trace(market.request.workload),
+    )
+
+
+def _trace(workload: Workload) -> PlannedTrace | None:
+    trace = workload.trace
+    if trace is None:
+        return None
+    return PlannedTrace(
+        trace.digest,
+        len(trace.arrivals),
+        trace.arrivals[-1].at - trace.arrivals[0].at,
+        workload.requests_per_second,
+        workload.prompt_tokens.mean,
+        workload.output_tokens.mean,
     )
 
 

@@ -36,6 +36,19 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class PlannedTrace:
+    """A recorded trace that a plan was made for: `seconds` as recorded, `rate` as planned, mean
+    lengths in tokens."""
+
+    digest: str
+    requests: int
+    seconds: float
+    rate: float
+    prompt_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """One way to run the model. `kv_cache_bytes` and `memory_bytes` are per accelerator.
 
@@ -62,6 +75,7 @@ class Plan:
     resource: str
     cost: Cost | None = None
     expert_parallel: bool = False
+    trace: PlannedTrace | None = None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from plimsoll_planner.latency import mean_running
 from plimsoll_planner.memory import BLOCK_SIZE
 from plimsoll_planner.options import HEADROOM, Option
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
+from plimsoll_planner.simulation.recorded_trace import RecordedTrace
+from plimsoll_planner.simulation.replay import Bounds, fleet_for, replay
 from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.simulation.simulator import Fleet, Window, simulate
+from plimsoll_planner.simulation.simulator import Fleet, Routing, Run, Window, simulate
 from plimsoll_planner.simulation.summary import Percentiles, summary
 from plimsoll_planner.traffic import Traffic
 from plimsoll_runtime.core.limits import EngineLimits
@@ -24,6 +26,8 @@ WARM_UP = 0.3
 _STEPS = 40_000
 """About as many steps are simulated at most, which bounds the time that a trial takes: about a
 quarter of a second."""
+_TRACE_STEPS = 4 * _STEPS
+"""The same for a recorded trace, so that most are simulated whole."""
 _RUNNING = 0.25
 """Sequences that run at once, as a share of those that may: about as many as at a usual load."""
 _FEWEST = 200
@@ -79,31 +83,45 @@ class Trials:
     ) -> Measured:
         """What a replica of the option does at `rate` requests per second."""
         lengths = (workload.prompt_tokens, workload.output_tokens, workload.shared_prefix_tokens)
-        tokens = option.memory.kv_cache_tokens
-        key = (option.engine, tokens, lengths, max_model_len, rate)
+        tokens, trace = option.memory.kv_cache_tokens, workload.trace
+        load = None if trace is None else (trace, workload.requests_per_second)
+        key = (option.engine, tokens, lengths, max_model_len, rate, load)
         if key not in self._known:
             # Without a shared prefix nothing is found, and looking takes most of the time.
-            caching = workload.shared_prefix_tokens >= BLOCK_SIZE
-            blocks = tokens // BLOCK_SIZE
+            caching = workload.shared_prefix_tokens >= BLOCK_SIZE or _has_prefixes(trace)
+            most = _most_blocks(option, max_model_len, workload, caching=caching)
+            blocks = min(tokens // BLOCK_SIZE, most)
             limits = EngineLimits(
                 max_num_seqs=option.engine.max_num_seqs,
                 max_num_batched_tokens=option.engine.max_num_batched_tokens,
                 max_model_len=max_model_len,
-                num_blocks=blocks if caching else min(blocks, _most_blocks(option, max_model_len)),
+                num_blocks=int(blocks),
                 block_size=BLOCK_SIZE,
                 enable_prefix_caching=caching,
             )
             model = ReplicaModel(option.engine.step, limits)
+            if trace is not None:
+                self._known[key] = _replayed(workload, trace, model, rate, self.requests)
+                return self._known[key]
             traffic = Traffic.of(workload, max_model_len)
             running = round(mean_running(option.engine, traffic, rate))
             self._known[key] = _measured(workload, model, rate, running, self.requests)
         return self._known[key]
 
 
-def _most_blocks(option: Option, max_model_len: int) -> int:
-    """Blocks beyond which none is ever used where no content is kept: a small model on a large GPU
-    has millions more, which would take a hundred megabytes to count."""
-    return option.engine.max_num_seqs * (math.ceil(max_model_len / BLOCK_SIZE) + 1)
+def _most_blocks(option: Option, max_model_len: int, workload: Workload, *, caching: bool) -> float:
+    """Blocks beyond which none is ever used: a small model on a large GPU has millions more, which
+    would take a hundred megabytes to count."""
+    running = option.engine.max_num_seqs * (math.ceil(max_model_len / BLOCK_SIZE) + 1)
+    if not caching:
+        return running
+    if workload.trace is None:
+        return math.inf
+    # What a trace brings in all, with its parts that are played twice, is the most that is kept.
+    return running + 2 * sum(
+        1 + (each.prompt_tokens + each.output_tokens) // BLOCK_SIZE
+        for each in workload.trace.arrivals
+    )
 
 
 def _measured(
@@ -111,9 +129,7 @@ def _measured(
 ) -> Measured:
     """Begins with as many sequences as run in a steady state, which is far off from an idle replica
     where there are hundreds."""
-    at_once = max(1.0, _RUNNING * model.limits.max_num_seqs)
-    affordable = int(_STEPS * at_once / workload.output_tokens.mean)
-    count = min(most, max(_FEWEST, affordable))
+    count = min(most, _affordable(workload, model, _STEPS))
     traffic, longest = (
         RandomTraffic(workload, stratum=max(1, count // 2)),
         model.limits.max_model_len,
@@ -122,6 +138,31 @@ def _measured(
         traffic.underway(running, longest, SEED), traffic.arrivals(rate, longest, SEED)
     )
     run = simulate(Fleet(model), arrivals, Window(running + int(count * WARM_UP), count))
+    return _found(run, rate)
+
+
+def _replayed(
+    workload: Workload, trace: RecordedTrace, model: ReplicaModel, rate: float, enough: int
+) -> Measured:
+    """The trace at as many replicas as the declared load takes at `rate` each."""
+    fleet = fleet_for(workload.requests_per_second, rate)
+    most = _affordable(workload, model, _TRACE_STEPS)
+    part = replay(trace.arrivals, fleet, rate, Bounds(enough, most, SEED))
+    replicas = Fleet(model, part.replicas, Routing.RANDOM, SEED)
+    return _found(simulate(replicas, part.arrivals, Window(part.skip, part.count)), rate)
+
+
+def _affordable(workload: Workload, model: ReplicaModel, steps: int) -> int:
+    """Requests that about so many steps serve."""
+    at_once = max(1.0, _RUNNING * model.limits.max_num_seqs)
+    return max(_FEWEST, int(steps * at_once / workload.output_tokens.mean))
+
+
+def _has_prefixes(trace: RecordedTrace | None) -> bool:
+    return trace is not None and any(each.prefix_ids for each in trace.arrivals)
+
+
+def _found(run: Run, rate: float) -> Measured:
     found = summary(run, Objectives())
     ttft, tpot, queue = found.ttft, found.tpot, found.queue
     return Measured(

@@ -6,14 +6,16 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 GROUP = "plimsoll.commands"
-EXTRA = {"serve": "runtime"}
+EXTRA = {"serve": "runtime", "download": "runtime", "bench": "bench"}
 SUMMARY = {
     "plan": "say what an LLMDeployment needs and whether its SLO can hold, without a cluster",
     "explain": "say why the plan of an LLMDeployment in a cluster is what it is",
     "rollout": "list, undo, pause and resume rollouts of an LLMDeployment in a cluster",
     "simulate": "send traffic, or a trace, through the engine's scheduler on a plan's replicas",
     "trace": "turn access logs and metrics into a trace or a workload",
+    "bench": "drive an OpenAI-compatible server, and compare what was measured",
     "calibrate": "fit an accelerator's efficiencies to steps that an engine measured",
+    "download": "bring a model of the Hugging Face Hub into a folder, verified",
     "serve": "serve a model over an OpenAI-compatible API",
     "operator": "run the operator (inside the cluster)",
     "crd": "print the CustomResourceDefinition",

@@ -124,6 +124,12 @@ CONFIG_MAP_KEY = Format(
     message="must be a key of a ConfigMap: letters, digits, '-', '_' and '.'",
     max_length=253,
 )
+# A pattern of its own, by which its message is found.
+SECRET_KEY = Format(
+    pattern=r"^[a-zA-Z0-9._-]+$",
+    message="must be a key of a Secret: letters, digits, '-', '_' and '.'",
+    max_length=253,
+)
 
 BY_PATTERN = {
     item.pattern: item
@@ -144,5 +150,6 @@ BY_PATTERN = {
         NAMESPACE,
         CIDR,
         CONFIG_MAP_KEY,
+        SECRET_KEY,
     )
 }

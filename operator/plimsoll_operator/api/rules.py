@@ -130,10 +130,26 @@ RULES: tuple[Rule, ...] = (
     Rule(
         path="spec.workload",
         field=".sharedPrefixTokens",
-        cel="self.sharedPrefixTokens <= self.promptTokens.mean",
-        message="sharedPrefixTokens must be at most promptTokens.mean: the prefix is part of the "
-        "prompt",
-        holds=lambda workload: workload.shared_prefix_tokens <= workload.prompt_tokens.mean,
+        cel="self.sharedPrefixTokens <= (has(self.promptTokens) ? self.promptTokens.mean : 512)",
+        message="sharedPrefixTokens must be at most promptTokens.mean, which is 512 where absent: "
+        "the prefix is part of the prompt",
+        holds=lambda workload: workload.shared_prefix_tokens <= workload.prompts.mean,
+    ),
+    Rule(
+        path="spec.workload",
+        field=".trace",
+        cel="!has(self.trace) || !(has(self.promptTokens) || has(self.outputTokens) || "
+        "self.sharedPrefixTokens > 0)",
+        message="a trace has lengths and prefixes of its own: remove promptTokens, outputTokens "
+        "and sharedPrefixTokens, or the trace",
+        holds=lambda workload: (
+            workload.trace is None
+            or (
+                workload.prompt_tokens is None
+                and workload.output_tokens is None
+                and not workload.shared_prefix_tokens
+            )
+        ),
     ),
     *_source_rules("spec.model"),
     _only_for_downloads("tokenFrom", lambda model: model.token_from),
@@ -161,14 +177,17 @@ RULES: tuple[Rule, ...] = (
     Rule(
         path="spec",
         field=".model.maxContextLength",
-        cel="!has(self.model.maxContextLength) || self.model.maxContextLength >= "
-        "self.workload.promptTokens.mean + self.workload.outputTokens.mean",
-        message="maxContextLength must hold the mean prompt and output of spec.workload: raise "
-        "it, or lower promptTokens.mean or outputTokens.mean",
+        cel="!has(self.model.maxContextLength) || has(self.workload.trace) || "
+        "self.model.maxContextLength >= "
+        "(has(self.workload.promptTokens) ? self.workload.promptTokens.mean : 512) + "
+        "(has(self.workload.outputTokens) ? self.workload.outputTokens.mean : 128)",
+        message="maxContextLength must hold the mean prompt and output of spec.workload (512 and "
+        "128 where absent): raise it, or lower promptTokens.mean or outputTokens.mean",
         holds=lambda spec: (
             spec.model.max_context_length is None
+            or spec.workload.trace is not None
             or spec.model.max_context_length
-            >= spec.workload.prompt_tokens.mean + spec.workload.output_tokens.mean
+            >= spec.workload.prompts.mean + spec.workload.outputs.mean
         ),
     ),
     Rule(

@@ -5,16 +5,21 @@ from typing import Annotated
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
-from plimsoll_operator.api.formats import CONFIG_MAP_KEY, OBJECT_NAME
+from plimsoll_operator.api.formats import OBJECT_NAME, SECRET_KEY
 
 ObjectName = Annotated[str, OBJECT_NAME.field()]
-SecretKey = Annotated[str, CONFIG_MAP_KEY.field()]
+SecretKey = Annotated[str, SECRET_KEY.field()]
 
 
-class TokenKeyRef(ApiModel):
-    """A key of a Secret in the same namespace."""
+class SecretRef(ApiModel):
+    """A Secret in the same namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")
+
+
+class TokenKeyRef(SecretRef):
+    """The key of one that holds a token."""
+
     key: SecretKey = Field(default="token", description="Key in the Secret.")
 
 
@@ -24,10 +29,9 @@ class TokenSource(ApiModel):
     secret_key_ref: TokenKeyRef = Field(description="A Secret that holds the token.")
 
 
-class ApiKeysRef(ApiModel):
-    """A key of a Secret in the same namespace."""
+class ApiKeysRef(SecretRef):
+    """The key of one that holds clients' keys."""
 
-    name: ObjectName = Field(description="Name of the Secret.")
     key: SecretKey = Field(default="keys", description="Key in the Secret.")
 
 

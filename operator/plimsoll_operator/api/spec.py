@@ -25,6 +25,7 @@ from plimsoll_operator.api.formats import (
 from plimsoll_operator.api.schedule import Schedule
 from plimsoll_operator.api.secrets import Authentication, Cache, TokenSource
 from plimsoll_operator.api.template import PodTemplate
+from plimsoll_operator.api.workload import Workload
 
 Duration = Annotated[str, DURATION.field()]
 Quantity = Annotated[str, QUANTITY.field()]
@@ -135,35 +136,6 @@ class Model(ModelSource):
         default=None,
         description="Where an hf:// source is kept, so that a pod that starts again does not "
         "download it again. Absent: with the pod.",
-    )
-
-
-class TokenLengths(ApiModel):
-    """A length distribution by its mean and 95th percentile, in tokens."""
-
-    mean: int = Field(description="Mean length in tokens.", ge=1, le=10_000_000)
-    p95: int | None = Field(
-        default=None, description="95th percentile; twice the mean if absent.", ge=1, le=10_000_000
-    )
-
-
-class Workload(ApiModel):
-    """The traffic to plan for."""
-
-    requests_per_second: Quantity = Field(
-        default="1", description="Mean arrival rate over all replicas, such as 2.5 or 2500m."
-    )
-    prompt_tokens: TokenLengths = Field(
-        default=TokenLengths(mean=512, p95=1024), description="Prompt lengths."
-    )
-    output_tokens: TokenLengths = Field(
-        default=TokenLengths(mean=128, p95=256), description="Output lengths."
-    )
-    shared_prefix_tokens: int = Field(
-        default=0,
-        description="Tokens at the start of the prompt that all requests share.",
-        ge=0,
-        le=10_000_000,
     )
 
 

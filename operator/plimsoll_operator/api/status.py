@@ -58,6 +58,17 @@ class PlanPrecision(ApiModel):
     kv_cache: str = Field(description="Format of the KV cache.")
 
 
+class PlannedTrace(ApiModel):
+    """The recorded traffic that a plan was made for."""
+
+    hash: str = Field(description="Hash of its requests; another one is planned for anew.")
+    requests: int = Field(description="How many requests it has.")
+    seconds: int = Field(description="How long it is, as recorded.")
+    requests_per_second: str = Field(description="Rate that it was planned at.")
+    prompt_tokens: int = Field(description="Mean length of prompts.")
+    output_tokens: int = Field(description="Mean length of outputs.")
+
+
 class PlanStatus(ApiModel):
     """What the planner decided for this spec on this inventory."""
 
@@ -89,6 +100,9 @@ class PlanStatus(ApiModel):
     expert_parallel: bool | None = Field(
         default=None,
         description="True where each accelerator holds whole experts instead of parts of all.",
+    )
+    trace: PlannedTrace | None = Field(
+        default=None, description="The trace of spec.workload that it was made for."
     )
 
 
@@ -279,7 +293,8 @@ class LLMDeploymentStatus(ApiModel):
     )
     conditions: list[Condition] = Field(
         default_factory=list,
-        description="Ready, Reconciling, Stalled, SLOFeasible, AutoscalingActive, PlanDrifted.",
+        description="Ready, Reconciling, Stalled, SLOFeasible, AutoscalingActive, PlanDrifted; "
+        "TraceResolved where a trace is named.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],

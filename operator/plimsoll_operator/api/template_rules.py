@@ -10,6 +10,7 @@ from typing import Any
 from plimsoll_operator.api.template import PodTemplate
 
 ENGINE = "engine"
+DOWNLOADS = frozenset({"download", "download-draft"})
 OWN_LABELS = ("plimsoll.dev/", "app.kubernetes.io/")
 OWN_VOLUMES = frozenset({"tmp", "cache", "shm", "model", "draft-model", "api-keys", "admin"})
 NOT_OF_PODS = {
@@ -71,6 +72,8 @@ def _containers(field: str, containers: list[Mapping[str, Any]]) -> Iterator[Fin
     for container in containers:
         where = f"spec.{field}[{container.get('name')}]"
         yield from _unnamed(where, container, ("env", "volumeMounts"))
+        if container.get("name") in DOWNLOADS:
+            yield where, "is the operator's own: what its environment needs, say of the engine's"
         if container.get("name") != ENGINE:
             continue
         if field != "containers":

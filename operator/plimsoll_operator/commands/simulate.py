@@ -97,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--trace",
         metavar="FILE",
-        help="requests to replay, in any format that `plimsoll trace` reads, instead of random "
-        "ones like spec.workload",
+        help="requests to replay, in any format that `plimsoll trace` reads, instead of those of "
+        "spec.workload: its trace, or random ones with its lengths",
     )
     loads = parser.add_mutually_exclusive_group()
     loads.add_argument(
@@ -177,18 +177,22 @@ def _simulated(
     plan, request = report.result.plan, report.request
     if plan is None:
         raise InputError(f"{report.name}: no plan fits: {report.result.binding_constraint}")
+    own = request.workload.trace
     experiment = Experiment(
         model=replica_model(plan, request.model, request.accelerators, request.draft),
         replicas=options.replicas or plan.replicas,
         objectives=request.objectives,
         random=RandomTraffic(request.workload, max(0.0, options.gap_cv)),
-        trace=trace,
+        trace=trace or (() if own is None else own.arrivals),
         requests=options.requests,
         routing=options.routing,
         seed=options.seed,
     )
     try:
-        rate = options.rate or experiment.declared_rate
+        declared = experiment.declared_rate
+        if own is not None and not trace:
+            declared = request.workload.requests_per_second
+        rate = options.rate or declared
         wants_curve = options.rates or options.plot
         return Simulated(
             report.name,

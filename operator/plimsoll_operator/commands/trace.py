@@ -1,15 +1,19 @@
-"""`plimsoll trace`: recorded traffic as a trace to replay, or as a `workload` block to plan for.
+"""`plimsoll trace`: recorded traffic as a trace to replay, as the ConfigMap that a `workload`
+names, or as figures for one.
 
 Exit codes: 0 written, 2 bad input.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 import yaml
 
+from plimsoll_operator.api.formats import CONFIG_MAP_KEY, OBJECT_NAME, Format
 from plimsoll_operator.api.quantity import parse_duration
+from plimsoll_operator.api.workload import TraceKeyRef
 from plimsoll_operator.traces.fields import UNITS
 from plimsoll_operator.traces.metrics_snapshot import (
     Snapshot,
@@ -18,10 +22,13 @@ from plimsoll_operator.traces.metrics_snapshot import (
     parse_snapshot,
     workload_between,
 )
+from plimsoll_operator.traces.named_trace import named_trace
 from plimsoll_operator.traces.trace_file import STDIN, TraceError, read_trace, trace_lines
+from plimsoll_operator.traces.trouble import NamedTraceError
 from plimsoll_operator.traces.workload_block import burstiness, prefix_share, workload_block
 from plimsoll_planner.inputs import Workload
-from plimsoll_planner.simulation.trace import workload_of
+from plimsoll_planner.simulation.arrival import Arrival
+from plimsoll_planner.simulation.trace import fullest, workload_of
 
 WRITTEN, BAD_INPUT = 0, 2
 LARGEST_SNAPSHOT = 64 * 2**20
@@ -36,6 +43,7 @@ reads, told apart by what is in them:
 examples:
   plimsoll trace requests.jsonl -o workload
   plimsoll trace access.log > trace.jsonl
+  plimsoll trace access.log --fullest 5000 -o configmap --name chat-trace | kubectl apply -f -
   plimsoll trace before.txt after.txt --interval 10m -o workload
 
 exit code: 0 written, 2 the input is not valid
@@ -74,7 +82,26 @@ def parser() -> argparse.ArgumentParser:
         "files", nargs="+", metavar="FILE", help="a trace or log, - for stdin; or two snapshots"
     )
     made.add_argument(
-        "-o", "--output", choices=("trace", "workload"), default="trace", help="(default: trace)"
+        "-o",
+        "--output",
+        choices=("trace", "workload", "configmap"),
+        default="trace",
+        help="(default: trace)",
+    )
+    made.add_argument(
+        "--fullest",
+        type=_count,
+        metavar="N",
+        help="only the N requests in a row that came in the least time",
+    )
+    made.add_argument("--name", type=_name, metavar="NAME", help="of the ConfigMap")
+    made.add_argument("-n", "--namespace", type=_name, metavar="NAME", help="of the ConfigMap")
+    made.add_argument(
+        "--key",
+        type=_key,
+        default=TraceKeyRef.model_fields["key"].default,
+        metavar="KEY",
+        help="in the ConfigMap (default: trace.jsonl)",
     )
     made.add_argument(
         "--time-unit",
@@ -88,6 +115,26 @@ def parser() -> argparse.ArgumentParser:
         "such as 10m",
     )
     return made
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 2 on")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    return _of_format(OBJECT_NAME, text)
+
+
+def _key(text: str) -> str:
+    return _of_format(CONFIG_MAP_KEY, text)
+
+
+def _of_format(wanted: Format, text: str) -> str:
+    if len(text) > wanted.max_length or not re.fullmatch(wanted.pattern, text):
+        raise argparse.ArgumentTypeError(f"{text!r}: {wanted.message}")
+    return text
 
 
 def _is_snapshot(source: str) -> bool:
@@ -112,16 +159,22 @@ def _from_trace(options: argparse.Namespace) -> None:
             "skipped",
             file=sys.stderr,
         )
+    requests = trace.requests
+    if options.fullest is not None:
+        requests = fullest(requests, options.fullest)
     if options.output == "trace":
-        for line in trace_lines(trace.requests):
+        for line in trace_lines(requests):
             print(line)
         return
+    if options.output == "configmap":
+        _print_config_map(requests, options)
+        return
     try:
-        workload = workload_of(trace.requests)
+        workload = workload_of(requests)
     except ValueError as error:
         raise InputError(f"{source}: {error}") from error
-    notes = [f"{len(trace.requests)} requests; {burstiness(trace.requests)}"]
-    share = prefix_share(trace.requests)
+    notes = [f"{len(requests)} requests; {burstiness(requests)}"]
+    share = prefix_share(requests)
     if share is not None:
         notes.append(f"{share:.1%} of prompt tokens are in blocks that came before")
     _print_workload(workload, notes)
@@ -162,6 +215,25 @@ def _snapshot(source: str) -> Snapshot:
         return parse_snapshot(text)
     except SnapshotError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _print_config_map(requests: tuple[Arrival, ...], options: argparse.Namespace) -> None:
+    if options.name is None:
+        raise InputError("--name NAME is missing: what the ConfigMap is to be called")
+    text = "".join(f"{line}\n" for line in trace_lines(requests))
+    reference = TraceKeyRef(name=options.name, key=options.key)
+    try:
+        named_trace({options.key: text}, reference, options.namespace or "")
+    except NamedTraceError as error:
+        raise InputError(str(error)) from error
+    metadata = {"name": options.name}
+    if options.namespace is not None:
+        metadata["namespace"] = options.namespace
+    head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    print(yaml.safe_dump(head, sort_keys=False), end="")
+    print(f"data:\n  {options.key}: |")
+    for line in text.splitlines():
+        print(f"    {line}")
 
 
 def _print_workload(workload: Workload, notes: list[str]) -> None:

@@ -61,8 +61,7 @@ def bundle_of(documents: Iterable[Document]) -> Bundle:
         kind = _kind(document)
         if kind == "ConfigMap":
             data = document.content.get("data")
-            if isinstance(data, Mapping):
-                config_maps[_key(document.content)] = data
+            config_maps[_key(document.content)] = data if isinstance(data, Mapping) else {}
         elif kind == ACCELERATOR_KIND and document.content.get("apiVersion") == API_VERSION:
             accelerators.append(document)
         elif kind == KIND:

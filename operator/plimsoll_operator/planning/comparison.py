@@ -271,6 +271,7 @@ def plan_fields(plan: PlanStatus | None) -> dict[str, str]:
         "TPOT p95": plan.predicted.time_per_output_token.p95,
         "req/s per replica": plan.predicted.requests_per_second_per_replica,
         "cost per 1M output": plan.predicted.cost_per_million_tokens,
+        "trace": None if plan.trace is None else plan.trace.hash,
     }
     return {name: str(value) for name, value in fields.items() if value is not None}
 

@@ -6,10 +6,11 @@ from plimsoll_operator.api.quantity import format_bytes, format_duration
 from plimsoll_operator.planning.layout import row, table, wrapped
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.standing import inputs_hash
-from plimsoll_planner.inputs import AcceleratorPool, Lengths, Pin, PlanRequest
+from plimsoll_planner.inputs import AcceleratorPool, Lengths, Pin, PlanRequest, Workload
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.options import HEADROOM
 from plimsoll_planner.result import Candidate, PlanResult
+from plimsoll_planner.simulation.trace import cached_share
 from plimsoll_planner.text import figure, money
 
 _PINS = (
@@ -56,7 +57,7 @@ def _inputs(source: str, request: PlanRequest) -> list[str]:
             "workload",
             f"{figure(workload.requests_per_second)} requests/s, "
             f"prompts {_lengths(workload.prompt_tokens)}, "
-            f"outputs {_lengths(workload.output_tokens)} tokens",
+            f"outputs {_lengths(workload.output_tokens)} tokens{_trace(workload)}",
         ),
         *wrapped(
             "promised", (", ".join(promises) or "nothing") + f"; {HEADROOM:.0%} headroom is kept"
@@ -71,6 +72,19 @@ def _inputs(source: str, request: PlanRequest) -> list[str]:
     ]
     nodes = [_pool(pool) for pool in request.inventory] or ["none"]
     return [*lines, *(row("nodes" if i == 0 else "", text) for i, text in enumerate(nodes))]
+
+
+def _trace(workload: Workload) -> str:
+    trace = workload.trace
+    if trace is None:
+        return ""
+    seconds = trace.arrivals[-1].at - trace.arrivals[0].at
+    found = cached_share(trace.arrivals)
+    repeated = f", {found:.0%} of prompt tokens in blocks that came before" if found else ""
+    return (
+        f"; of a trace of {len(trace.arrivals)} requests in {format_duration(seconds)}, hash "
+        f"{trace.digest}{repeated}"
+    )
 
 
 def _drafts(request: PlanRequest) -> str:

@@ -1,6 +1,6 @@
 """A plan as plain data, for `-o json` and `-o yaml`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from plimsoll_operator.planning.offline import Planned
@@ -8,6 +8,7 @@ from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_operator.standing import inputs_hash
 from plimsoll_planner.cost import Cost, TokenCost
+from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.result import Candidate
 from plimsoll_planner.text import figure, round_up
 
@@ -36,8 +37,18 @@ def as_document(planned: Planned, *, explained: bool = False) -> dict[str, Any]:
         ],
         "inputs": inputs_hash(planned.request),
         "candidates": [_candidate(item) for item in result.candidates],
-        **({"request": _plain(asdict(planned.request))} if explained else {}),
+        **({"request": _request(planned.request)} if explained else {}),
     }
+
+
+def _request(request: PlanRequest) -> dict[str, Any]:
+    """All of it, but of a trace the hash."""
+    trace = request.workload.trace
+    plain: dict[str, Any] = _plain(
+        asdict(replace(request, workload=replace(request.workload, trace=None)))
+    )
+    plain["workload"]["trace"] = None if trace is None else trace.digest
+    return plain
 
 
 def _plain(value: Any) -> Any:

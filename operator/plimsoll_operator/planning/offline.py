@@ -19,9 +19,12 @@ from plimsoll_operator.planning.model_source import (
     read_model_directory,
 )
 from plimsoll_operator.planning.request import plan_request
+from plimsoll_operator.traces.named_trace import named_trace
+from plimsoll_operator.traces.trouble import NOT_FOUND, NamedTraceError
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
+from plimsoll_planner.simulation.recorded_trace import RecordedTrace
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,20 @@ def plan_bundle(
             target = _target(declared, bundle, model_directory)
             where = "spec.speculation.draftModel.source"
             found = SourceModels(target, _draft(declared, bundle))
+            where = "spec.workload.trace"
+            trace = _trace(declared, bundle)
             request = plan_request(
                 declared.spec,
                 target.model,
                 inventory.pools_for(declared.spec.template),
                 with_measured(bundle.accelerators, newest(told, declared.spec)),
                 found.draft_model,
+                trace=trace,
             )
             planned.append(
                 Planned(declared, request, plan(request, trial_requests), found.unserved)
             )
-        except ModelSourceError as error:
+        except (ModelSourceError, NamedTraceError) as error:
             problems.append(f"{declared.document.where(where)}: {where}: {error}")
         except ValueError as error:
             problems.append(f"{declared.document.where('spec')}: cannot be planned: {error}")
@@ -88,6 +94,21 @@ def _target(declared: Declared, bundle: Bundle, directory: Path | None) -> Sourc
 def _draft(declared: Declared, bundle: Bundle) -> SourceModel | None:
     draft = declared.spec.speculation.draft_model
     return None if draft is None else _read(draft, declared, bundle)
+
+
+def _trace(declared: Declared, bundle: Bundle) -> RecordedTrace | None:
+    source = declared.spec.workload.trace
+    if source is None:
+        return None
+    reference, namespace = source.config_map_key_ref, declared.resource.namespace
+    if (namespace, reference.name) not in bundle.config_maps:
+        raise NamedTraceError(
+            NOT_FOUND,
+            f"the ConfigMap {namespace}/{reference.name} with the key {reference.key} is not among "
+            "the documents given: add it to them, as plimsoll trace FILE -o configmap --name "
+            f"{reference.name} prints it",
+        )
+    return named_trace(bundle.config_map(namespace, reference.name), reference, namespace)
 
 
 def _read(

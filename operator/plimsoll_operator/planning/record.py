@@ -18,6 +18,7 @@ from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
 from plimsoll_operator.calibration.measured import with_measured
 from plimsoll_operator.planning.accelerators import overrides, verdicts
+from plimsoll_operator.planning.kept_trace import pack_trace, unpack_trace
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
     SourceModel,
@@ -27,6 +28,7 @@ from plimsoll_operator.planning.model_source import (
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.simulation.recorded_trace import RecordedTrace
 
 MAX_CONFIG_BYTES = 1 << 16
 """Of a config.json that is kept whole; of a larger one only the hash is."""
@@ -41,7 +43,8 @@ class RecordError(Exception):
 @dataclass(frozen=True)
 class Sources:
     """All that a plan is made from, as it was read. `accelerators` are Accelerator resources that
-    were used, `measured` is what engines had measured, `planner` is the version of the planner."""
+    were used, `measured` is what engines had measured, `planner` is the version of the planner,
+    `trace` what spec.workload.trace named."""
 
     spec: LLMDeploymentSpec
     generation: int
@@ -50,6 +53,7 @@ class Sources:
     accelerators: tuple[Mapping[str, Any], ...]
     measured: tuple[MeasuredCalibration, ...]
     planner: str
+    trace: RecordedTrace | None = None
 
 
 def record(sources: Sources, *, later: bool = False) -> Data:
@@ -75,6 +79,8 @@ def record(sources: Sources, *, later: bool = False) -> Data:
         inputs["measured"] = [
             item.model_dump(by_alias=True, exclude_none=True) for item in sources.measured
         ]
+    if sources.trace is not None:
+        inputs["trace"] = pack_trace(sources.trace)
     if later:
         inputs["recordedLater"] = True
     return inputs
@@ -115,7 +121,8 @@ def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"not a record of a plan's inputs: {error!r}") from error
     try:
-        return plan_request(spec, target, pools, accelerators, draft)
+        trace = unpack_trace(inputs["trace"]) if "trace" in inputs else None
+        return plan_request(spec, target, pools, accelerators, draft, trace=trace)
     except ValueError as error:
         raise RecordError(f"this version cannot plan what was recorded: {error}") from error
 

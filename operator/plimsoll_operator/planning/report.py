@@ -164,7 +164,8 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
             )
         )
     seen = predicted.simulated
-    how = "closed formulas" if seen is None else f"{seen.requests} simulated requests"
+    kind = "simulated requests" if plan.trace is None else "replayed requests"
+    how = "closed formulas" if seen is None else f"{seen.requests} {kind}"
     lines.append(
         f"  latencies at {figure(load)} requests/s leave {HEADROOM:.0%} headroom; by {how}"
     )

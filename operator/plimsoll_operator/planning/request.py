@@ -1,14 +1,17 @@
 """From a validated spec, the model's facts and the nodes to what the planner is asked."""
 
+from dataclasses import replace
+
 from plimsoll_operator.api.quantity import parse_bytes, parse_duration, parse_quantity
 from plimsoll_operator.api.spec import (
     LLMDeploymentSpec,
     Percentiles,
     Speculation,
     SpeculationMethod,
-    TokenLengths,
     WhenInfeasible,
 )
+from plimsoll_operator.api.workload import DEFAULT_REQUESTS_PER_SECOND, TokenLengths
+from plimsoll_operator.api.workload import Workload as DeclaredWorkload
 from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import (
@@ -22,36 +25,36 @@ from plimsoll_planner.inputs import (
 )
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.simulation.recorded_trace import RecordedTrace
+from plimsoll_planner.simulation.trace import workload_of
 
 P95_OVER_MEAN = 2
 """Ratio of the 95th percentile to the mean where a spec gives only the mean: between that of fixed
 lengths (1) and of exponentially distributed ones (3)."""
 
 
-def plan_request(
+def plan_request(  # noqa: PLR0913 - the last by name
     spec: LLMDeploymentSpec,
     model: Model,
     inventory: tuple[AcceleratorPool, ...],
     accelerators: tuple[Accelerator, ...] = (),
     draft: Model | None = None,
+    *,
+    trace: RecordedTrace | None = None,
 ) -> PlanRequest:
     """What the planner is asked for `spec`. Expects a spec that `validate.parse_spec` returned.
 
     `accelerators` go before the catalogue. What the engine can run goes first, for
     `plimsoll plan` as for the operator, so that both answer the same. `draft` is the model of
-    `spec.speculation.draftModel`. Raises ValueError where that cannot draft for `model`.
+    `spec.speculation.draftModel`, `trace` what `spec.workload.trace` names. Raises ValueError where
+    the one cannot draft for `model`, or the other is missing.
     """
-    workload, slo, pin = spec.workload, spec.slo, spec.pin
+    slo, pin = spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
     kv_cache = pin.kv_cache_memory
     return PlanRequest(
         model=model,
-        workload=Workload(
-            requests_per_second=float(parse_quantity(workload.requests_per_second)),
-            prompt_tokens=_lengths(workload.prompt_tokens),
-            output_tokens=_lengths(workload.output_tokens),
-            shared_prefix_tokens=workload.shared_prefix_tokens,
-        ),
+        workload=_workload(spec.workload, trace),
         objectives=Objectives(
             ttft_p95=_seconds(slo.time_to_first_token),
             tpot_p95=_seconds(slo.time_per_output_token),
@@ -102,6 +105,27 @@ def _draft(speculation: Speculation, draft: Model, target: Model) -> DraftModel:
             "for, and would only slow it down: take a smaller one, or method NGram"
         )
     return DraftModel(draft, speculation.num_tokens, speculation.max_sequences)
+
+
+def _workload(declared: DeclaredWorkload, trace: RecordedTrace | None) -> Workload:
+    rate = declared.requests_per_second
+    if declared.trace is None:
+        return Workload(
+            requests_per_second=float(parse_quantity(rate or DEFAULT_REQUESTS_PER_SECOND)),
+            prompt_tokens=_lengths(declared.prompts),
+            output_tokens=_lengths(declared.outputs),
+            shared_prefix_tokens=declared.shared_prefix_tokens,
+        )
+    if trace is None:
+        raise ValueError("spec.workload.trace names a trace, and none was given")
+    own = workload_of(trace.arrivals)
+    return replace(
+        own,
+        requests_per_second=own.requests_per_second
+        if rate is None
+        else float(parse_quantity(rate)),
+        trace=trace,
+    )
 
 
 def _lengths(lengths: TokenLengths) -> Lengths:

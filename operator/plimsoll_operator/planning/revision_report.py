@@ -7,6 +7,7 @@ from plimsoll_operator.api.status import (
     PercentileValue,
     PlanStatus,
 )
+from plimsoll_operator.api.workload import DEFAULT_REQUESTS_PER_SECOND, Workload
 from plimsoll_operator.conditions import PLAN_DRIFTED, SLO_FEASIBLE, get_condition
 from plimsoll_operator.planning.comparison import differences, plan_fields, spec_fields
 from plimsoll_operator.planning.comparison_report import rows_of
@@ -83,7 +84,7 @@ def _figures(
     kept: PlanStatus, spec: LLMDeploymentSpec, observed: ObservedTraffic | None
 ) -> list[str]:
     said, slo = kept.predicted, spec.slo
-    traffic = spec.workload
+    traffic, trace = spec.workload, kept.trace
     rows = [
         ("", "declared", "predicted", "observed"),
         (
@@ -100,19 +101,19 @@ def _figures(
         ),
         (
             "requests/s",
-            traffic.requests_per_second,
+            _declared_rate(kept, traffic),
             f"{kept.replicas} × {said.requests_per_second_per_replica} sustained",
             "-" if observed is None else observed.requests_per_second,
         ),
         (
             "mean prompt",
-            str(traffic.prompt_tokens.mean),
+            str(traffic.prompts.mean if trace is None else trace.prompt_tokens),
             "-",
             "-" if observed is None else str(observed.prompt_tokens),
         ),
         (
             "mean output",
-            str(traffic.output_tokens.mean),
+            str(traffic.outputs.mean if trace is None else trace.output_tokens),
             "-",
             "-" if observed is None else str(observed.output_tokens),
         ),
@@ -121,6 +122,12 @@ def _figures(
         promised = slo.max_cost_per_million_tokens or "-"
         rows.append(("cost per 1M", promised, said.cost_per_million_tokens, "-"))
     return table(rows)
+
+
+def _declared_rate(kept: PlanStatus, declared: Workload) -> str:
+    if kept.trace is not None:
+        return kept.trace.requests_per_second
+    return declared.requests_per_second or DEFAULT_REQUESTS_PER_SECOND
 
 
 def _spread(value: PercentileValue) -> str:

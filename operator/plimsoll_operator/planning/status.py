@@ -8,12 +8,14 @@ from plimsoll_operator.api.status import (
     Alternative,
     Feasibility,
     PercentileValue,
+    PlannedTrace,
     PlanPrecision,
     PlanStatus,
     Predicted,
     SimulatedTraffic,
 )
 from plimsoll_operator.resources import GPU
+from plimsoll_planner import result as results
 from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.result import Plan, PlanResult
 from plimsoll_planner.text import figure
@@ -43,6 +45,7 @@ def plan_status(result: PlanResult) -> PlanStatus | None:
         predicted=_predicted(plan),
         binding_constraint=plan.binding_constraint,
         expert_parallel=plan.expert_parallel or None,
+        trace=None if plan.trace is None else _trace(plan.trace),
     )
 
 
@@ -100,6 +103,17 @@ def decimal_string(value: float, digits: int = 3) -> str:
     """`0.5`, `4`, `3.125`: at most `digits` decimals, no exponent, no trailing zeros."""
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _trace(trace: results.PlannedTrace) -> PlannedTrace:
+    return PlannedTrace(
+        hash=trace.digest,
+        requests=trace.requests,
+        seconds=round(trace.seconds),
+        requests_per_second=figure(trace.rate),
+        prompt_tokens=trace.prompt_tokens,
+        output_tokens=trace.output_tokens,
+    )
 
 
 def _predicted(plan: Plan) -> Predicted:

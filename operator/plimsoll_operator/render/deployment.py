@@ -5,7 +5,9 @@ from typing import Any
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template import PodTemplate
+from plimsoll_operator.api.template_rules import ENGINE
 from plimsoll_operator.render import admin_trust
+from plimsoll_operator.render.download import download_containers
 from plimsoll_operator.render.engine import (
     CPU,
     GRACE_SECONDS,
@@ -44,7 +46,7 @@ def deployment(
             # Absent rather than false, as the API server leaves it.
             **({"paused": True} if resource.frozen else {}),
             "revisionHistoryLimit": 3,
-            "progressDeadlineSeconds": deadline or mount.startup_seconds + _ROLLOUT_MARGIN_SECONDS,
+            "progressDeadlineSeconds": deadline or _deadline(mount),
             "selector": {"matchLabels": selector(resource.name)},
             "strategy": {
                 "type": "RollingUpdate",
@@ -62,6 +64,10 @@ def deployment(
     return child(resource, "apps/v1", "Deployment", resource.name, body)
 
 
+def _deadline(mount: ModelMount) -> int:
+    return mount.download_seconds + mount.startup_seconds + _ROLLOUT_MARGIN_SECONDS
+
+
 def in_place(deployment: dict[str, Any], unavailable: int) -> dict[str, Any]:
     """`deployment`, whose change rolls out in the place of so many replicas at a time."""
     strategy = {
@@ -77,6 +83,12 @@ def _overlaid(pod: dict[str, Any], template: PodTemplate | None) -> dict[str, An
         return pod
     metadata = template.metadata.model_dump(exclude_defaults=True)
     merged = overlaid(pod, {"metadata": metadata, "spec": template.spec})
+    # A proxy, a mirror of the Hub or an authority of one's own is said once, of the engine.
+    said = {"env": _environment(template)}
+    own = {each["name"] for each in pod["spec"].get("initContainers", ())}
+    for number, each in enumerate(merged["spec"].get("initContainers", ())):
+        if each["name"] in own:
+            merged["spec"]["initContainers"][number] = overlaid(each, said)
     for field in ("containers", "initContainers"):
         if field in merged["spec"]:
             # What is said of others' containers goes before what they are given.
@@ -84,6 +96,12 @@ def _overlaid(pod: dict[str, Any], template: PodTemplate | None) -> dict[str, An
                 overlaid({"securityContext": RESTRICTED}, each) for each in merged["spec"][field]
             ]
     return merged
+
+
+def _environment(template: PodTemplate) -> list[dict[str, Any]]:
+    """What a template says of the engine's environment."""
+    containers = template.spec.get("containers", ())
+    return next((each.get("env", []) for each in containers if each["name"] == ENGINE), [])
 
 
 def _pod(
@@ -118,6 +136,9 @@ def _pod(
         "nodeSelector": {},
         "tolerations": [],
     }
+    downloads = download_containers(spec, mount, image)
+    if downloads:
+        pod["initContainers"] = downloads
     if plan.accelerator != CPU:
         size = memory_quantity(SHM_BYTES_PER_GPU * gpus_per_replica(plan))
         pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": size}})

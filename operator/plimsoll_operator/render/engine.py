@@ -13,7 +13,7 @@ from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.labels import ADMIN_PORT, PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
-from plimsoll_operator.render.secrets import secret_environment, secret_mounts, secret_options
+from plimsoll_operator.render.secrets import secret_mounts, secret_options
 from plimsoll_operator.resources import GPU
 
 CPU = "cpu"
@@ -58,8 +58,6 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         "kv-cache-memory-bytes": plan.kv_cache_bytes,
         "shutdown-timeout": SHUTDOWN_SECONDS,
     }
-    if mount.downloads and spec.model.revision is not None:
-        options["revision"] = spec.model.revision
     if plan.tensor_parallel_size > 1:
         options["tensor-parallel-size"] = plan.tensor_parallel_size
     if plan.cpu_cores is not None:
@@ -80,8 +78,6 @@ def _speculative_config(speculation: Speculation, mount: ModelMount) -> str:
     draft = speculation.draft_model
     if draft is not None:
         config["model"] = mount.draft_argument
-        if draft.revision is not None:
-            config["revision"] = draft.revision
     return json.dumps(config)
 
 
@@ -104,7 +100,7 @@ def container(
         "imagePullPolicy": image.pull_policy,
         "command": ["plimsoll"],
         "args": arguments(name, spec, plan, mount),
-        "env": [*_environment(plan), *secret_environment(spec)],
+        "env": _environment(plan),
         "ports": [
             {"name": "http", "containerPort": PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
@@ -132,10 +128,7 @@ def resource_of(plan: PlanStatus) -> str:
 
 
 def _environment(plan: PlanStatus) -> list[dict[str, str]]:
-    environment = [
-        {"name": "HOME", "value": CACHE_PATH},
-        {"name": "HF_HOME", "value": f"{CACHE_PATH}/huggingface"},
-    ]
+    environment = [{"name": "HOME", "value": CACHE_PATH}]
     if plan.cpu_cores is not None:
         environment += [
             {"name": "OMP_NUM_THREADS", "value": str(_threads(plan))},

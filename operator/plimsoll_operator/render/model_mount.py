@@ -8,24 +8,39 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource
 MOUNT_PATH = "/models"
 DRAFT_MOUNT_PATH = "/draft-model"
 CACHE_PATH = "/cache"
-_STARTUP_SECONDS = {"builtin": 600, "pvc": 1200, "oci": 1200, "hf": 3600}
+_STARTUP_SECONDS = {"builtin": 600, "pvc": 1200, "oci": 1200, "hf": 1200}
+_DOWNLOAD_SECONDS = 2700
+
+
+@dataclass(frozen=True)
+class Download:
+    """What comes from the Hub before the engine starts, by a container of that name."""
+
+    container: str
+    source: str
+    revision: str | None
+    folder: str
 
 
 @dataclass(frozen=True)
 class ModelMount:
     """`argument` is what the engine is given as MODEL; volumes and mounts make it readable.
 
-    `startup_seconds` is how long the engine may take until it serves, `downloads` whether it
-    fetches a model from the Hub. `draft_argument` is the
-    model that drafts, None without one, which is among the volumes as well.
+    `startup_seconds` is how long the engine may take until it serves, `download_seconds` how long
+    the downloads before it. `draft_argument` is the model that drafts, None without one, which is
+    among volumes and downloads as well.
     """
 
     argument: str
     volumes: tuple[dict[str, Any], ...]
     mounts: tuple[dict[str, Any], ...]
     startup_seconds: int
-    downloads: bool
+    downloads: tuple[Download, ...]
     draft_argument: str | None = None
+
+    @property
+    def download_seconds(self) -> int:
+        return _DOWNLOAD_SECONDS if self.downloads else 0
 
 
 def model_mount(spec: LLMDeploymentSpec) -> ModelMount:
@@ -50,7 +65,7 @@ def model_mount(spec: LLMDeploymentSpec) -> ModelMount:
         volumes=tuple(volumes),
         mounts=tuple(mounts),
         startup_seconds=max(_STARTUP_SECONDS[scheme] for scheme in schemes),
-        downloads="hf" in schemes,
+        downloads=_downloads(model, draft),
         draft_argument=None if draft is None else _argument(draft, draft_path),
     )
 
@@ -70,9 +85,27 @@ def _volume(model: ModelSource) -> dict[str, Any] | None:
     return None
 
 
+def _downloads(model: ModelSource, draft: ModelSource | None) -> tuple[Download, ...]:
+    named = (("download", model), ("download-draft", draft))
+    found = {
+        _folder(each): Download(container, each.source, each.revision, _folder(each))
+        for container, each in reversed(named)
+        if each is not None and _scheme(each) == "hf"
+    }
+    return tuple(reversed(found.values()))
+
+
+def _folder(model: ModelSource) -> str:
+    """Where a model of the Hub is kept. Its name comes last: clients may see it."""
+    name = model.source.partition("://")[2]
+    return f"{CACHE_PATH}/models/{(model.revision or 'main').replace('/', '--')}/{name}"
+
+
 def _argument(model: ModelSource, mount_path: str) -> str:
     """The model as the engine is given it, its volume being at `mount_path`."""
     scheme, _, rest = model.source.partition("://")
+    if scheme == "hf":
+        return _folder(model)
     if scheme == "pvc":
         path = rest.partition("/")[2]
         return f"{mount_path}/{path}" if path else mount_path

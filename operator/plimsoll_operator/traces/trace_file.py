@@ -51,8 +51,11 @@ def read_trace(source: str, stdin: TextIO, unit: str | None = None) -> Trace:
         raise TraceError(f"{source}: cannot be read: {reason}") from error
 
 
-def parse_trace(lines: TextIO, origin: str, unit: str | None = None) -> Trace:
-    """See `read_trace`; `origin` is what the file is called in messages."""
+def parse_trace(
+    lines: TextIO, origin: str, unit: str | None = None, *, strict: bool = False
+) -> Trace:
+    """See `read_trace`; `origin` is what the file is called in messages. Where it is `strict` no
+    record may be skipped."""
     records: list[Record] = []
     skipped = 0
     try:
@@ -62,6 +65,12 @@ def parse_trace(lines: TextIO, origin: str, unit: str | None = None) -> Trace:
             except RecordError as error:
                 raise TraceError(f"{origin}:{number}: {error}") from error
             if record is None:
+                if strict:
+                    raise TraceError(
+                        f"{origin}:{number}: no tokens of a prompt and of an answer, as "
+                        "prompt_tokens and output_tokens above 0: remove the line, as "
+                        "`plimsoll trace` does"
+                    )
                 skipped += 1
             else:
                 records.append(record)

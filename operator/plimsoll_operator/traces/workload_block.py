@@ -7,6 +7,7 @@ from typing import Any
 
 from plimsoll_planner.inputs import Lengths, Workload
 from plimsoll_planner.simulation.arrival import Arrival
+from plimsoll_planner.simulation.trace import cached_share
 from plimsoll_planner.text import figure
 
 _MINUTE = 60.0
@@ -45,17 +46,7 @@ def prefix_share(trace: Sequence[Arrival]) -> float | None:
     """
     if not any(each.prefix_ids for each in trace):
         return None
-    seen: set[int] = set()
-    found = 0
-    for each in trace:
-        known = 0
-        for prefix_id in each.prefix_ids:
-            if prefix_id not in seen:
-                break
-            known += each.prefix_block
-        found += min(known, each.prompt_tokens)
-        seen.update(each.prefix_ids)
-    return found / sum(each.prompt_tokens for each in trace)
+    return cached_share(trace)
 
 
 def _lengths(lengths: Lengths) -> dict[str, int]:

@@ -28,6 +28,23 @@ def at_rate(trace: Sequence[Arrival], rate: float) -> list[Arrival]:
     return [arrival._replace(at=(arrival.at - begin) * factor) for arrival in trace]
 
 
+def fullest(trace: Sequence[Arrival], count: int) -> tuple[Arrival, ...]:
+    """The `count` requests in a row that came in the least time, from time 0 on; the first such."""
+    begin = fullest_from(trace, count)
+    part = trace[begin : begin + count]
+    return tuple(each._replace(at=each.at - part[0].at) for each in part)
+
+
+def fullest_from(trace: Sequence[Arrival], count: int) -> int:
+    """Where that part begins."""
+    if count >= len(trace):
+        return 0
+    return min(
+        range(len(trace) - count + 1),
+        key=lambda index: (trace[index + count - 1].at - trace[index].at, index),
+    )
+
+
 def workload_of(trace: Sequence[Arrival]) -> Workload:
     """Rate, mean and 95th percentile of lengths; the prefix that all requests have in common.
 
@@ -50,6 +67,24 @@ def shared_prefix(trace: Sequence[Arrival]) -> int:
     )
     tokens = len(list(common)) * first.prefix_block
     return min(tokens, *(each.prompt_tokens for each in trace))
+
+
+def cached_share(trace: Sequence[Arrival]) -> float:
+    """Share of prompt tokens that a prefix cache finds which never forgets; 0 without prefix ids.
+
+    That is blocks of a prompt's beginning that came before.
+    """
+    seen: set[int] = set()
+    found = 0
+    for each in trace:
+        known = 0
+        for prefix_id in each.prefix_ids:
+            if prefix_id not in seen:
+                break
+            known += each.prefix_block
+        found += min(known, each.prompt_tokens)
+        seen.update(each.prefix_ids)
+    return found / sum(each.prompt_tokens for each in trace)
 
 
 def _lengths(tokens: list[int]) -> Lengths:

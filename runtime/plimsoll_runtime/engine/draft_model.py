@@ -7,6 +7,7 @@ import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.step import ScheduledRequest, SchedulerOutput
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.runner import ModelRunner
@@ -30,9 +31,15 @@ class DraftModel:
     first: whoever shares that block may get a worse draft, never another answer.
     """
 
-    def __init__(self, model: LlamaForCausalLM, cache: KVCache, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: LlamaForCausalLM,
+        cache: KVCache,
+        device: torch.device,
+        attention_backend: AttentionBackend = AttentionBackend.AUTO,
+    ) -> None:
         cache.pages.zero_()
-        self._runner = ModelRunner(model, cache, device)
+        self._runner = ModelRunner(model, cache, device, attention_backend=attention_backend)
         self._unread: dict[str, _Draft] = {}
 
     @torch.inference_mode()

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.engine.draft_model import DraftModel
@@ -54,7 +55,12 @@ class Drafting:
             )
 
     def proposer(
-        self, num_blocks: int, block_size: int, dtype: torch.dtype, device: torch.device
+        self,
+        num_blocks: int,
+        block_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        attention_backend: AttentionBackend = AttentionBackend.AUTO,
     ) -> Proposer | None:
         """Who drafts, with a KV cache of its own where that takes one."""
         if self._config is None:
@@ -62,4 +68,4 @@ class Drafting:
         if self._model is None:
             return NgramProposer(self._config)
         cache = KVCache.allocate(self._model.config, num_blocks, block_size, dtype, device)
-        return DraftModel(self._model, cache, device)
+        return DraftModel(self._model, cache, device, attention_backend)

@@ -62,6 +62,7 @@ class Engine:
         self.limits = scheduler.limits
         self.model_config = model_config
         self.failed: BaseException | None = None
+        self.attention_path = ""
         self.on_step: Callable[[], None] = _nothing
         self.on_end: Callable[[], None] = _nothing
         self._scheduler = scheduler

@@ -90,12 +90,21 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             tenant_weights=options.tenant_weights,
             speculation=options.speculative_config,
         )
-        proposer = drafting.proposer(limits.num_blocks, limits.block_size, dtype, device)
+        backend = options.attention_backend
+        proposer = drafting.proposer(limits.num_blocks, limits.block_size, dtype, device, backend)
         grammars = GrammarCompiler(
             (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
         )
         if size == 1:
-            runner = ModelRunner(model, cache, device, threads, grammars, proposer=proposer)
+            runner = ModelRunner(
+                model,
+                cache,
+                device,
+                threads,
+                grammars,
+                proposer=proposer,
+                attention_backend=backend,
+            )
         else:
             runner = TensorParallelRunner(
                 model=model,
@@ -105,8 +114,10 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
                 grammars=grammars,
                 ranks=ranks,
                 proposer=proposer,
+                attention_backend=backend,
             )
         engine = Engine(scheduler, runner, config, grammars=grammars, seed=options.seed)
+        engine.attention_path = runner.attention_path
         engine.on_end = ranks.close
         on_error.pop_all()
     ranks.watch(engine.fail)

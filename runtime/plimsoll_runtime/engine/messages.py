@@ -66,11 +66,15 @@ ToEngine = Load | Submit | Abort | SetLimits | Stop
 
 
 class Loaded(Message, frozen=True):
-    """The model is in memory; a step to warm up comes next."""
+    """The model is in memory; a step to warm up comes next.
+
+    `attention_path` says how attention is computed, for people.
+    """
 
     limits: EngineLimits
     model_config: ModelConfig
     stats: EngineStats
+    attention_path: str = ""
 
 
 class Ready(Message, frozen=True):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 from plimsoll_runtime.core.speculation import SpeculativeConfig
@@ -35,6 +36,7 @@ class EngineOptions:
     tensor_parallel_size: int = 1
     seed: int = 0
     threads: int | None = None
+    attention_backend: AttentionBackend = AttentionBackend.AUTO
     scheduling_policy: SchedulingPolicy = SchedulingPolicy.FAIR
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
     speculative_config: SpeculativeConfig | None = None

@@ -109,7 +109,7 @@ def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
         message = _next(channel)
     blocks = _checked(message, Allocate).num_blocks
     cache = KVCache.allocate(shard, blocks, options.block_size, dtype, device)
-    runner = ModelRunner(model, cache, device)
+    runner = ModelRunner(model, cache, device, attention_backend=options.attention_backend)
     garbage.settle()
     channel.send(Allocated())
     while True:

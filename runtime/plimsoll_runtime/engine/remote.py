@@ -53,6 +53,7 @@ class RemoteEngine:
     ) -> None:
         self.limits = loaded.limits
         self.model_config = loaded.model_config
+        self.attention_path = loaded.attention_path
         self._process = process
         self._channel = process.channel
         self._socket = process.channel.socket

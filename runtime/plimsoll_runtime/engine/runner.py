@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from plimsoll_runtime.attention.backend import choose_attention, describe
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
-from plimsoll_runtime.attention.paged import PagedAttention
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig
@@ -24,7 +25,8 @@ class ModelRunner:
     """Holds the model and its KV cache; see `Runner` in `engine.engine`.
 
     `threads` is how many threads compute on CPU; None leaves torch's setting. Without `grammars`
-    a request that brings one ends with an error. Without a `proposer` nobody has drafts.
+    a request that brings one ends with an error. Without a `proposer` nobody has drafts. Raises
+    ValueError when an attention backend is asked for that cannot be had.
     """
 
     def __init__(  # noqa: PLR0913 - the last by name
@@ -36,14 +38,20 @@ class ModelRunner:
         grammars: GrammarCompiler | None = None,
         *,
         proposer: Proposer | None = None,
+        attention_backend: AttentionBackend = AttentionBackend.AUTO,
     ) -> None:
         self.model = model
         self.cache = cache
         self.device = device
         self._threads = threads
-        self._attention = PagedAttention(cache)
+        self._attention = choose_attention(cache, attention_backend)
         self._chooser = TokenChooser(grammars)
         self._drafter = None if proposer is None else Drafter(proposer, self._chooser.num_possible)
+
+    @property
+    def attention_path(self) -> str:
+        """How attention is computed, for people."""
+        return describe(self._attention)
 
     @torch.inference_mode()
     def execute(self, output: SchedulerOutput) -> StepResult:

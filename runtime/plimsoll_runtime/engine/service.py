@@ -161,7 +161,8 @@ def serve(sock: socket.socket, make_engine: Callable[[Load], Engine]) -> int:
     try:
         engine = make_engine(load)
         service = Service(channel, engine)
-        channel.send(Loaded(engine.limits, engine.model_config, engine.stats()))
+        path = engine.attention_path
+        channel.send(Loaded(engine.limits, engine.model_config, engine.stats(), path))
         threading.Thread(
             target=_listen, args=(service,), name="plimsoll-listen", daemon=True
         ).start()

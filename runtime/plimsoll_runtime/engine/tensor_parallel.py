@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.drafts import Proposer
@@ -33,8 +34,17 @@ class TensorParallelRunner(ModelRunner):
         grammars: GrammarCompiler | None,
         ranks: Ranks,
         proposer: Proposer | None = None,
+        attention_backend: AttentionBackend = AttentionBackend.AUTO,
     ) -> None:
-        super().__init__(model, cache, device, threads, grammars, proposer=proposer)
+        super().__init__(
+            model,
+            cache,
+            device,
+            threads,
+            grammars,
+            proposer=proposer,
+            attention_backend=attention_backend,
+        )
         self._ranks = ranks
 
     def execute(self, output: SchedulerOutput) -> StepResult:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NamedTuple, NoReturn
 
 from plimsoll_runtime.core.admission import AdmissionRules
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.engine import garbage
@@ -149,6 +150,13 @@ def parser() -> argparse.ArgumentParser:
         help="how the model writes tool calls (what its chat template shows)",
     )
     add("--threads", type=int, metavar="N", help="CPU threads of the model")
+    add(
+        "--attention-backend",
+        type=AttentionBackend,
+        choices=list(AttentionBackend),
+        default=AttentionBackend.AUTO,
+        help="C++ kernels for CPU, plain torch, or the kernels where there are any (%(default)s)",
+    )
     return result
 
 
@@ -219,6 +227,7 @@ def _serve_engine(
         f"KV cache of {stats.num_blocks * stats.block_size} tokens "
         f"({stats.num_blocks} blocks of {stats.block_size})"
     )
+    _say(f"attention: {engine.attention_path}")
     engine.start()
 
     def ready() -> None:
@@ -272,6 +281,7 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             tensor_parallel_size=arguments.tensor_parallel_size,
             seed=arguments.seed,
             threads=arguments.threads,
+            attention_backend=arguments.attention_backend,
             scheduling_policy=arguments.scheduling_policy,
             tenant_weights=dict(arguments.tenant_weight),
             speculative_config=with_draft_folder(arguments.speculative_config),

@@ -18,6 +18,7 @@ LLAMA = HERE / "llama-3.1-8b"
 SMOLLM = HERE / "smollm2-1.7b"
 CASES = {
     "chat": ("chat.yaml", "inventory-cpu.yaml", None, 0),
+    "traced": ("traced.yaml", "inventory-cpu.yaml", None, 0),
     "infeasible": ("infeasible.yaml", "inventory-cpu.yaml", None, 3),
     "smollm2-1.7b": ("smollm2-1.7b.yaml", "inventory-gpu.yaml", SMOLLM, 0),
     "smollm2-1.7b-slices": (

@@ -14,6 +14,7 @@ from plimsoll_runtime.server.command import parser
 ROOT = Path(__file__).parents[3]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PACKAGES = (
+    "operator/plimsoll_bench",
     "operator/plimsoll_operator",
     "operator/plimsoll_planner",
     "runtime/plimsoll_runtime",

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
+from plimsoll_operator.api.workload import Workload
 from plimsoll_operator.commands.plan import parser
 from plimsoll_operator.planning.checks import EXIT_CODES
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-GITHUB, GITLAB = (yaml.safe_load(block) for kind, block in BLOCKS if kind == "yaml")
+TRACED, GITHUB, GITLAB = (yaml.safe_load(block) for kind, block in BLOCKS if kind == "yaml")
 KEYS_OF_A_GITLAB_JOB = {"image", "rules", "variables", "before_script", "script", "artifacts"}
 CHAT = """
 apiVersion: plimsoll.dev/v1alpha1
@@ -39,6 +40,15 @@ def scripts() -> list[str]:
     fenced = [block for kind, block in BLOCKS if not kind and block.startswith(("plimsoll", "k"))]
     runs = [step["run"] for step in steps() if "run" in step]
     return [*fenced, *runs, *GITLAB["plan"]["before_script"], *GITLAB["plan"]["script"]]
+
+
+def test_the_recorded_workload_is_one() -> None:
+    workload = Workload.model_validate(TRACED["workload"])
+    assert workload.trace is not None
+    assert (workload.trace.config_map_key_ref.name, workload.requests_per_second) == (
+        "chat-trace",
+        "6",
+    )
 
 
 def test_the_workflow_has_githubs_form() -> None:

@@ -81,6 +81,10 @@ class Guarded(MemoryCluster):
         self._need(kind, "get")
         return await super().get(kind, namespace, name)
 
+    async def version(self, kind: Kind, namespace: str, name: str) -> str | None:
+        self._need(kind, "get")
+        return await super().version(kind, namespace, name)
+
     async def list(
         self, kind: Kind, namespace: str | None = None
     ) -> tuple[list[dict[str, Any]], str]:

@@ -40,6 +40,10 @@ class MemoryCluster:
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
 
+    async def version(self, kind: Kind, namespace: str, name: str) -> str | None:
+        found = self.objects.get((kind.name, namespace, name))
+        return None if found is None else str(found["metadata"]["resourceVersion"])
+
     async def list(
         self, kind: Kind, namespace: str | None = None
     ) -> tuple[list[dict[str, Any]], str]:

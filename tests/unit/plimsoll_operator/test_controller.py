@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from plimsoll_operator import live_limits
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.render.deployment import deployment
 from tests.unit.plimsoll_operator.memory_cluster import CrashError, MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, Start, condition, edit, fresh
 from tests.unit.plimsoll_operator.samples import raw_resource
@@ -286,3 +288,22 @@ async def test_a_resource_that_is_gone_is_no_work(start: Start) -> None:
     process = start(MemoryCluster())
     assert not await process.controller.reconcile(KEY)
     assert process.cluster.writes == []
+
+
+async def test_a_live_edit_renders_what_pods_were_started_by_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = fresh({**EASY, "pin": {"maxNumSeqs": 16}})
+    process = start(cluster)
+    await process.settle()
+    edit(cluster, pin={"maxNumSeqs": 8})
+    rendered: list[int] = []
+
+    def render(*arguments: Any, **more: Any) -> dict[str, Any]:
+        rendered.append(arguments[2].max_num_seqs)
+        return deployment(*arguments, **more)
+
+    monkeypatch.setattr(live_limits, "render", render)
+    await process.sync()
+    await process.controller.reconcile(KEY)
+    assert rendered == [16]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_operator.api.status import PercentileValue, PlanStatus, Predicted
+from plimsoll_operator.api.status import PercentileValue, PlannedTrace, PlanStatus, Predicted
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.measurement import Figures
 from plimsoll_operator.resource import Resource
@@ -202,3 +202,26 @@ def test_news_wait_for_their_time() -> None:
 
 def test_a_spec_that_cannot_be_read_is_not_judged() -> None:
     assert drift(resource(spec={"model": {}}), PLAN, AS_DECLARED, settled=True) == NO_NEWS
+
+
+def test_what_a_trace_had_is_what_was_planned_for() -> None:
+    trace = PlannedTrace(
+        hash="0",
+        requests=100,
+        seconds=50,
+        requests_per_second="3",
+        prompt_tokens=500,
+        output_tokens=200,
+    )
+    named = {"trace": {"configMapKeyRef": {"name": "traffic"}}}
+    before = resource(spec={**SPEC, "workload": named})
+    plan = PLAN.model_copy(update={"trace": trace})
+    as_recorded = drift(before, plan, AS_DECLARED, settled=True)
+    assert as_recorded.finding is not None
+    assert as_recorded.finding.reason == "AsPlanned"
+    longer = replace(AS_DECLARED, prompt_tokens=900, output_tokens=20)
+    news = drift(before, plan, longer, settled=True).finding
+    assert news is not None
+    assert (news.status, news.reason) == (True, "TrafficDiffers")
+    assert "prompts had 900 tokens on average, planned were 500" in news.message
+    assert news.message.endswith("edit spec: workload.trace: a trace of today")

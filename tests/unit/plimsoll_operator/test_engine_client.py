@@ -10,6 +10,7 @@ from plimsoll_operator import engine_client
 from plimsoll_operator.autoscale import Sample
 from plimsoll_operator.engine_client import EngineClient, parse_sample
 from plimsoll_operator.scraper import Scraper
+from tests.unit.plimsoll_operator.loopback import answer, answering
 
 TEXT = """# TYPE vllm:num_requests_running gauge
 vllm:num_requests_running{engine="0",model_name="m"} 3.0
@@ -32,33 +33,15 @@ def test_parse_refuses(text: str) -> None:
         parse_sample("pod", text, 0.0)
 
 
-def answer(body: str, status: str = "200 OK") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return (head + body).encode()
-
-
 @asynccontextmanager
 async def engine(respond: Callable[[asyncio.StreamWriter], None]) -> AsyncIterator[EngineClient]:
     """A client for an engine on loopback that answers every request with `respond`."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        respond(writer)
+    async with answering(respond) as (port, _):
+        client = EngineClient(port)
         try:
-            await writer.drain()
-            await reader.read()
-        except ConnectionError:
-            pass
+            yield client
         finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    client = EngineClient(server.sockets[0].getsockname()[1])
-    try:
-        yield client
-    finally:
-        await client.close()
-        server.close()
+            await client.close()
 
 
 async def test_scrape() -> None:

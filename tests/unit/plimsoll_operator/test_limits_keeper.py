@@ -21,12 +21,13 @@ from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.engine.execution import StepResult
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.process import AdminServer
 from plimsoll_runtime.server.settings import ServerSettings
 from plimsoll_runtime.server.tokenizer import load_tokenizer
+from tests.unit.plimsoll_operator.loopback import answer, answering
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import Start, condition, edit, fresh
 from tests.unit.plimsoll_operator.samples import cpu_plan
@@ -297,50 +298,30 @@ async def test_one_that_refuses_is_not_ready_and_asked_again(
     assert "ChangingLimits" not in [event["reason"] for event in cluster.events]
 
 
-def respond(status: str, body: str) -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-
-
 ERROR = json.dumps({"error": {"message": "not let in: no token"}})
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("told", "why"),
     [
-        (respond("401 Unauthorized", ERROR), "HTTP 401 not let in: no token"),
-        (respond("404 Not Found", "<html>"), "HTTP 404"),
-        (respond("200 OK", "{}"), "/admin/limits does not answer with limits"),
-        (respond("200 OK", "[]"), "/admin/limits does not answer with limits"),
-        (respond("200 OK", "x" * 70000), "/admin/limits answers with more than 65536 bytes"),
+        (answer(ERROR, "401 Unauthorized"), "HTTP 401 not let in: no token"),
+        (answer("<html>", "404 Not Found"), "HTTP 404"),
+        (answer("{}"), "/admin/limits does not answer with limits"),
+        (answer("[]"), "/admin/limits does not answer with limits"),
+        (answer("x" * 70000), "/admin/limits answers with more than 65536 bytes"),
         (b"nothing of the kind\r\n\r\n", "admin port not reachable (RemoteProtocolError)"),
         (b"", "no answer within 0.2 s"),
     ],
 )
-async def test_bad_answers_end_soon(
-    answer: bytes, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not answer:
+async def test_bad_answers_end_soon(told: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not told:
         monkeypatch.setattr(engine_admin, "TIMEOUT_SECONDS", 0.2)
-    seen: list[bytes] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(answer)
+    async with answering(lambda writer: writer.write(told)) as (port, seen):
+        client = EngineAdmin(port, lambda: "our-token")
         try:
-            await writer.drain()
-            await reader.read()
-        except ConnectionError:
-            pass
+            with pytest.raises(AdminError) as error:
+                await client.limits("127.0.0.1")
         finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    client = EngineAdmin(server.sockets[0].getsockname()[1], lambda: "our-token")
-    try:
-        with pytest.raises(AdminError) as error:
-            await client.limits("127.0.0.1")
-    finally:
-        await client.close()
-        server.close()
+            await client.close()
     assert str(error.value) == why
     assert b"authorization: bearer our-token" in seen[0].lower()

@@ -11,6 +11,7 @@ from plimsoll_operator.planner_service import PlannerService
 from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel
 from plimsoll_operator.standing import Standing
 from plimsoll_operator.store import Store
+from plimsoll_operator.trace_reader import TraceReader
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
@@ -50,13 +51,20 @@ async def no_config_map(namespace: str, name: str, key: str) -> str | None:
     return None
 
 
+async def nothing(namespace: str, name: str) -> None:
+    return None
+
+
+NO_TRACES = TraceReader(nothing, nothing)
+
+
 async def look(service: PlannerService, generation: int = 1) -> Standing:
     return await service.standing(resource(spec=SPEC, metadata={"generation": generation}))
 
 
 async def test_what_a_hub_does_not_have_is_asked_for_less_and_less(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("HTTP 404: no such model"))
-    service = PlannerService(Store(), no_config_map, 0)
+    service = PlannerService(Store(), no_config_map, NO_TRACES, 0)
     for _ in range(40):
         answer = await look(service)
         assert answer.trouble is not None
@@ -69,7 +77,7 @@ async def test_what_a_hub_does_not_have_is_asked_for_less_and_less(hubs: Hubs) -
 
 async def test_an_edit_asks_at_once(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("HTTP 401: the model is private or gated"))
-    service = PlannerService(Store(), no_config_map, 0)
+    service = PlannerService(Store(), no_config_map, NO_TRACES, 0)
     for generation in (1, 1, 2, 2, 3):
         await look(service, generation)
     assert len(hub.asked) == 3
@@ -80,7 +88,7 @@ async def test_an_edit_asks_at_once(hubs: Hubs) -> None:
 
 async def test_a_network_that_is_down_is_tried_at_every_look(hubs: Hubs) -> None:
     hub = hubs(ModelSourceError("connection refused", transient=True))
-    service = PlannerService(Store(), no_config_map, 0)
+    service = PlannerService(Store(), no_config_map, NO_TRACES, 0)
     for _ in range(3):
         answer = await look(service)
         assert answer.trouble is not None
@@ -98,7 +106,7 @@ async def test_a_failure_to_plan_is_an_answer_that_is_remembered(
         raise ValueError("kvCache FP8 needs attention kernels that are not there")
 
     monkeypatch.setattr(plan_process, "plan", fail)
-    service = PlannerService(Store(), no_config_map, 0)
+    service = PlannerService(Store(), no_config_map, NO_TRACES, 0)
     for _ in range(3):
         answer = await service.standing(resource())
         assert answer.trouble is not None
@@ -115,7 +123,7 @@ async def test_a_process_that_ends_is_asked_again_later(monkeypatch: pytest.Monk
         raise plan_process.PlanProcessError("the process that plans has ended")
 
     monkeypatch.setattr(plan_process.PlanProcess, "plan", broken)
-    service = PlannerService(Store(), no_config_map, 50)
+    service = PlannerService(Store(), no_config_map, NO_TRACES, 50)
     for _ in range(2):
         answer = await service.standing(resource())
         assert answer.trouble is not None
@@ -136,7 +144,7 @@ async def test_equal_questions_are_simulated_once(monkeypatch: pytest.MonkeyPatc
     allocatable = {"cpu": "2", "memory": "8Gi"}
     metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
     store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
-    service = PlannerService(store, no_config_map, 50)
+    service = PlannerService(store, no_config_map, NO_TRACES, 50)
     answers = [await service.standing(resource(metadata={"name": name})) for name in ("a", "b")]
     assert len(asked) == 1
     for answer in answers:
@@ -152,7 +160,7 @@ async def test_a_price_that_comes_later_is_planned_with() -> None:
         "status": {"allocatable": {"cpu": "2", "memory": "8Gi"}},
     }
     store.put("Node", node)
-    service = PlannerService(store, no_config_map, 0)
+    service = PlannerService(store, no_config_map, NO_TRACES, 0)
     first = await service.standing(resource())
     assert first.plan is not None
     assert first.plan.predicted.cost_per_million_tokens is None
@@ -180,7 +188,7 @@ async def test_a_draft_model_is_read_as_the_model_is_and_must_fit_it() -> None:
     allocatable = {"cpu": "2", "memory": "8Gi"}
     metadata = {"name": "n", "uid": "n", "resourceVersion": "1"}
     store.put("Node", {"metadata": metadata, "status": {"allocatable": allocatable}})
-    service = PlannerService(store, config_map, 0)
+    service = PlannerService(store, config_map, NO_TRACES, 0)
     reference = {"configMapKeyRef": {"name": "draft"}}
     draft = {"source": "pvc://claim/draft", "configFrom": reference}
     drafting = resource(spec={"speculation": {"method": "DraftModel", "draftModel": draft}})
@@ -211,7 +219,7 @@ async def test_a_hub_that_lacks_the_draft_model_is_asked_less_and_less(hubs: Hub
         return (builtin.path("tiny") / "config.json").read_text()
 
     hub = hubs(ModelSourceError("HTTP 404: no such model"))
-    service = PlannerService(Store(), config_map, 0)
+    service = PlannerService(Store(), config_map, NO_TRACES, 0)
     model = {"source": "pvc://claim", "configFrom": {"configMapKeyRef": {"name": "facts"}}}
     draft = {"source": "hf://org/draft", "revision": "0" * 40}
     spec = {"model": model, "speculation": {"method": "DraftModel", "draftModel": draft}}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_operator.pod_trouble import pod_trouble, refused_pods
+from plimsoll_operator.pod_trouble import downloading, pod_trouble, refused_pods
 from plimsoll_operator.pruning import prune
 from tests.unit.plimsoll_operator.pods import (
     IMAGE,
@@ -119,6 +119,36 @@ def test_an_init_container_of_somebody_else_counts_and_one_that_is_done_does_not
     blocked = container({"waiting": {"reason": "PodInitializing"}})
     found = pod(initContainerStatuses=[done, loops], containerStatuses=[blocked])
     assert "container mesh ends with exit code 2" in said(found)[1]
+
+
+def loading(state: dict[str, Any], name: str = "download", **fields: Any) -> dict[str, Any]:
+    return pod(initContainerStatuses=[container(state, name=name, **fields)])
+
+
+def test_pods_that_download_a_model_are_counted_while_they_do() -> None:
+    runs = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+    pods = [
+        loading(runs),
+        loading(runs, "download-draft"),
+        loading(runs, "mesh"),
+        loading({"waiting": {"reason": "PodInitializing"}}),
+        loading({"terminated": ended(0, "Completed")}, ready=True),
+        serving("a"),
+    ]
+    assert downloading(pods, REVISION) == 2
+    assert downloading([prune("Pod", each) for each in pods], REVISION) == 2
+    assert downloading(pods, "other") == 0
+    assert pod_trouble(pods) is None
+
+
+def test_a_download_that_fails_is_trouble_with_its_last_words() -> None:
+    last = {**ended(1, "Error"), "message": "a\nplimsoll download: hf://org/model is gated"}
+    fails = loading({"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": last})
+    assert said(fails)[1] == (
+        "1 replica cannot stay up (CrashLoopBackOff): container download ends with exit code 1: "
+        "plimsoll download: hf://org/model is gated"
+    )
+    assert downloading([fails], REVISION) == 0
 
 
 def test_what_is_well_or_on_its_way_is_no_trouble() -> None:

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plimsoll_operator.pods import crashing, pulling, serving, starting, unschedulable
+from tests.unit.plimsoll_operator.pods import (
+    container,
+    crashing,
+    pulling,
+    serving,
+    starting,
+    unschedulable,
+)
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,
     LATER,
@@ -194,3 +201,18 @@ def test_pods_of_an_earlier_plan_are_not_held_against_this_one() -> None:
     cell = rolling(old, starting("new"))
     cell.step(FEASIBLE)
     assert condition(cell, "Ready")["reason"] == "RollingOut"
+
+
+def test_a_download_is_told_as_what_it_is() -> None:
+    loading = starting("new")
+    running = container({"running": {}}, name="download")
+    loading["status"]["initContainerStatuses"] = [running]
+    cell = rolling(loading)
+    cell.step(FEASIBLE)
+    ready = condition(cell, "Ready")
+    assert ready["reason"] == "Downloading"
+    assert (
+        "0 of 1 replicas serve by this plan; the model is being downloaded for 1 replica: "
+        in (ready["message"])
+    )
+    assert condition(cell, "Reconciling")["status"] == "True"

@@ -1,6 +1,6 @@
 """The store believes the newest version, whichever way it came."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,3 +161,17 @@ def test_calibrations_are_found_by_their_model() -> None:
     store.put(RESOURCE.name, raw("b", 5))
     store.remove(RESOURCE.name, raw("a", 6, "qwen"))
     assert (samples("llama"), samples("qwen")) == ([], [])
+    assert store._calibrated == store._calibrates == {}
+
+
+def test_a_change_looks_at_no_other_model() -> None:
+    class Counted(dict[str, Any]):
+        def values(self) -> NoReturn:
+            raise AssertionError("a loop over all models")
+
+    store = Store()
+    store._calibrated = Counted()
+    for number in range(3):
+        store.put(RESOURCE.name, raw(f"a{number}", number + 1, f"model-{number}"))
+    store.put(RESOURCE.name, raw("a1", 9, "model-2"))
+    assert len(store.calibrations("model-2")) == 2

@@ -374,3 +374,10 @@ def test_what_engines_do_not_run_on_is_never_suggested() -> None:
     assert "NVIDIA" in said
     assert "AMD" not in said
     assert "Gaudi" not in said
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_replica_of_nothing_is_refused(most: int) -> None:
+    request = replace(request_for(), max_accelerators_per_replica=most)
+    with pytest.raises(ValueError, match=f"max_accelerators_per_replica is {most}: it must be at"):
+        plan(request)

@@ -8,6 +8,7 @@ from plimsoll_operator.api.validate import InvalidSpecError, parse_document, par
 TINY = {"source": "builtin://tiny"}
 HUB = {"source": "hf://org/model", "revision": "0e9e39f"}
 CONFIG = {"configMapKeyRef": {"name": "config"}}
+TRACE = {"configMapKeyRef": {"name": "traffic"}}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,9 @@ CONFIG = {"configMapKeyRef": {"name": "config"}}
         {"model": {**TINY, "maxContextLength": 640}},
         {"model": TINY, "scaling": {"minReplicas": 3, "maxReplicas": 3}},
         {"model": TINY, "workload": {"promptTokens": {"mean": 10, "p95": 10}}},
+        {"model": TINY, "workload": {"trace": TRACE}},
+        {"model": TINY, "workload": {"trace": TRACE, "requestsPerSecond": "3"}},
+        {"model": {**TINY, "maxContextLength": 64}, "workload": {"trace": TRACE}},
         {"model": TINY, "pin": {"tensorParallelSize": 8}},
         {"model": TINY, "replicas": 2},
         {"model": TINY, "precision": {"weights": "FP32"}},
@@ -53,6 +57,23 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
             {"model": TINY, "workload": {"sharedPrefixTokens": 513}},
             "spec.workload.sharedPrefixTokens",
             "513: ",
+        ),
+        (
+            {"model": {**HUB, "tokenFrom": {"secretKeyRef": {"name": "hub", "key": "a/b"}}}},
+            "spec.model.tokenFrom.secretKeyRef.key",
+            "'a/b': must be a key of a Secret",
+        ),
+        *(
+            (
+                {"model": TINY, "workload": {"trace": TRACE, **figures}},
+                "spec.workload.trace",
+                "a trace has lengths and prefixes of its own: remove promptTokens",
+            )
+            for figures in (
+                {"promptTokens": {"mean": 512}},
+                {"outputTokens": {"mean": 1}},
+                {"sharedPrefixTokens": 1},
+            )
         ),
         ({"model": {**HUB, "revision": "main"}}, "spec.model.revision", "'main': "),
         ({"model": {"source": "hf://org/model"}}, "spec.model.revision", "needs a commit"),

@@ -382,3 +382,56 @@ def test_accelerators_that_cannot_be_used_are_bad_input(
     (folder / "chat.yaml").write_text(f"{ACCELERATOR.replace(*change)}---{CHAT}")
     assert run() == 2
     assert words in capsys.readouterr().err
+
+
+TRACE = "".join(
+    json.dumps({"t": i / 2, "prompt_tokens": 100, "output_tokens": 10}) + "\n" for i in range(100)
+)
+TRACED = CHAT + "  workload: {trace: {configMapKeyRef: {name: traffic}}}\n"
+
+
+def config_map(**more: object) -> str:
+    metadata = {"name": "traffic", **more}
+    content = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    return yaml.safe_dump({**content, "data": {"trace.jsonl": TRACE}})
+
+
+def test_a_trace_is_found_among_the_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "chat.yaml").write_text(TRACED)
+    assert run() == 2
+    assert capsys.readouterr().err == (
+        "plimsoll plan: chat.yaml:8: spec.workload.trace: the ConfigMap default/traffic with the "
+        "key trace.jsonl is not among the documents given: add it to them, as plimsoll trace FILE "
+        "-o configmap --name traffic prints it\n"
+    )
+    (folder / "traffic.yaml").write_text(config_map())
+    assert plan.main(["--requests", "50", "-f", ".", "--inventory", "nodes.yaml", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert "100 replayed requests" in out
+    said = " ".join(out.split())
+    assert "2 requests/s, prompts mean 100 p95 100, outputs mean 10 p95 10 tokens; of a" in said
+    assert "trace of 100 requests in 49.5s, hash" in said
+
+
+def test_a_trace_on_stdin_is_of_its_own_namespace(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = f"{TRACED}---\n{config_map(namespace='other')}"
+    monkeypatch.setattr("sys.stdin", io.StringIO(built))
+    assert main(["-f", "-", "--inventory", "nodes.yaml"]) == 2
+    assert "the ConfigMap default/traffic" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TRACED}---\n{config_map()}"))
+    assert main(["-f", "-", "--inventory", "nodes.yaml", "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["trace"]["requests"], found["trace"]["requestsPerSecond"]) == (100, "2")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TRACED}---\n{config_map()}"))
+    assert main(["-f", "-", "--inventory", "nodes.yaml", "-o", "json", "--explain"]) == 0
+    explained = json.loads(capsys.readouterr().out)
+    assert explained["request"]["workload"]["trace"] == found["trace"]["hash"]
+
+
+def test_a_bad_line_of_a_trace_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "chat.yaml").write_text(f"{TRACED}---\n{config_map()}".replace("49.5", "soon"))
+    assert run() == 2
+    told = capsys.readouterr().err
+    assert "ConfigMap traffic, key trace.jsonl:100: not JSON" in told

@@ -14,6 +14,8 @@ from plimsoll_operator.planning.record import RecordError, Sources, record, requ
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.planner import plan
+from plimsoll_planner.simulation.arrival import Arrival
+from plimsoll_planner.simulation.recorded_trace import RecordedTrace
 
 POOLS = (
     AcceleratorPool("cpu", 4, 2, 16 * 2**30, 0.04, spot=True),
@@ -101,3 +103,15 @@ def test_equal_configs_have_equal_records() -> None:
     model = read_model_config("builtin://tiny")
     shuffled = dict(reversed(json.loads(model.config).items()))
     assert parse_config(json.dumps(shuffled, indent=1), "x").config == model.config
+
+
+def test_a_trace_is_kept_with_it() -> None:
+    trace = RecordedTrace.of([Arrival(i / 2, 100, 10) for i in range(100)])
+    workload = {"trace": {"configMapKeyRef": {"name": "traffic"}}}
+    given = replace(sources(), spec=parse_spec({**SPEC, "workload": workload}), trace=trace)
+    kept = json.loads(json.dumps(record(given)))
+    assert request_of(kept).workload.trace == trace
+    assert request_of(kept).workload.requests_per_second == pytest.approx(2.0)
+    del kept["trace"]["requests"]
+    with pytest.raises(RecordError, match="was not kept"):
+        request_of(kept)

@@ -161,3 +161,19 @@ def test_options_out_of_range_are_refused(
         run(*arguments)
     assert ended.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_trace_that_the_spec_names_is_replayed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"t": i / 2, "prompt_tokens": 100, "output_tokens": 10} for i in range(100)]
+    text = "\n".join(map(json.dumps, rows))
+    traffic = {"metadata": {"name": "traffic"}, "data": {"trace.jsonl": text}}
+    named = {"trace": {"configMapKeyRef": {"name": "traffic"}}, "requestsPerSecond": "4"}
+    chat = yaml.safe_load(CHAT)
+    chat["spec"]["workload"] = named
+    documents = [chat, {"apiVersion": "v1", "kind": "ConfigMap", **traffic}]
+    (folder / "chat.yaml").write_text(yaml.safe_dump_all(documents))
+    assert run() == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "4 requests/s of a trace of 100 requests, its time stretched by 0.5" in said

@@ -13,97 +13,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.api.template_rules import OWN_VOLUMES
 from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.server.speculative_config import read_speculative_config
-from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, gpu_plan, resource
+from tests.unit.plimsoll_operator.render.cases import CASES, CONFIG, engine, pod, rendered
+from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, resource
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "render"
-
-CONFIG = {"configMapKeyRef": {"name": "facts"}}
-CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
-    "cpu-builtin": ({"source": "builtin://tiny"}, cpu_plan()),
-    "cpu-two-ranks": (
-        {"source": "builtin://tiny"},
-        cpu_plan(cpu_cores="2", tensor_parallel_size=2, memory_bytes=3 * 2**30),
-    ),
-    "gpu-hf": (
-        {"source": "hf://org/model", "revision": "0123abc", "servedName": "org/model-8b"},
-        gpu_plan(),
-    ),
-    "gpu-mig": (
-        {"source": "pvc://claim/models/llama", "configFrom": CONFIG},
-        gpu_plan(
-            accelerator="NVIDIA-H100-80GB-HBM3-MIG-1g.10gb",
-            resource_name="nvidia.com/mig-1g.10gb",
-            tensor_parallel_size=1,
-        ),
-    ),
-    "gpu-pvc": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
-    "gpu-oci": (
-        {"source": "oci://registry.example/models/llama:1", "configFrom": CONFIG},
-        gpu_plan(tensor_parallel_size=1),
-    ),
-    "gpu-draft-oci": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
-    "gpu-secrets-template": (
-        {
-            "source": "hf://org/model",
-            "revision": "0123abc",
-            "tokenFrom": {"secretKeyRef": {"name": "hub"}},
-            "cache": {"claimName": "models"},
-        },
-        gpu_plan(),
-    ),
-}
-TEMPLATES: dict[str, dict[str, Any]] = {
-    "gpu-secrets-template": {
-        "authentication": {"apiKeysFrom": {"secretKeyRef": {"name": "clients"}}},
-        "template": {
-            "metadata": {"labels": {"team": "ml"}, "annotations": {"scrape": "no"}},
-            "spec": {
-                "nodeSelector": {"pool": "llm"},
-                "tolerations": [{"key": "dedicated", "value": "llm", "effect": "NoSchedule"}],
-                "imagePullSecrets": [{"name": "registry"}],
-                "priorityClassName": "serving",
-                "containers": [
-                    {"name": "engine", "env": [{"name": "NCCL_DEBUG", "value": "WARN"}]},
-                    {"name": "log", "image": "registry.example/log:1"},
-                ],
-                "volumes": [{"name": "spool", "emptyDir": {}}],
-            },
-        },
-    },
-}
-DRAFTS: dict[str, dict[str, Any]] = {
-    "gpu-draft-oci": {"source": "oci://registry.example/llama-1b:1", "configFrom": CONFIG},
-}
-
-
-def rendered(case: str, replicas: int = 2) -> tuple[dict[str, Any], ...]:
-    model, plan = CASES[case]
-    spec: dict[str, Any] = {"model": model, **TEMPLATES.get(case, {})}
-    if case in DRAFTS:
-        spec["speculation"] = {"method": "DraftModel", "draftModel": DRAFTS[case]}
-    owner = resource(spec=spec)
-    assert owner.spec is not None, owner.invalid
-    return children(owner, owner.spec, plan, IMAGE, replicas)
-
-
-def engine(case: str) -> dict[str, Any]:
-    (container,) = (each for each in pod(case)["containers"] if each["name"] == "engine")
-    assert isinstance(container, dict)
-    return container
-
-
-def pod(case: str) -> dict[str, Any]:
-    (deployment,) = (child for child in rendered(case) if child["kind"] == "Deployment")
-    spec = deployment["spec"]["template"]["spec"]
-    assert isinstance(spec, dict)
-    return spec
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -145,42 +63,6 @@ def test_pod_security_restricted(case: str) -> None:
     allowed = {"emptyDir", "persistentVolumeClaim", "image", "configMap", "secret"}
     for volume in spec["volumes"]:
         assert set(volume) - {"name"} <= allowed
-
-
-def test_a_template_is_laid_over_the_pod() -> None:
-    case = "gpu-secrets-template"
-    plain, spec = pod("gpu-hf"), pod(case)
-    assert spec["nodeSelector"] == {**plain["nodeSelector"], "pool": "llm"}
-    dedicated = {"key": "dedicated", "value": "llm", "effect": "NoSchedule"}
-    assert spec["tolerations"] == [*plain["tolerations"], dedicated]
-    assert spec["priorityClassName"] == "serving"
-    assert [each["name"] for each in spec["containers"]] == ["engine", "log"]
-    log = spec["containers"][1]["securityContext"]
-    assert log == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    (deployed,) = (child for child in rendered(case) if child["kind"] == "Deployment")
-    metadata = deployed["spec"]["template"]["metadata"]
-    assert metadata["annotations"] == {"scrape": "no"}
-    assert metadata["labels"]["team"] == "ml"
-    assert deployed["spec"]["selector"]["matchLabels"].items() <= metadata["labels"].items()
-
-
-def test_a_template_cannot_take_the_place_of_the_operators_volumes() -> None:
-    used = {volume["name"] for case in CASES for volume in pod(case)["volumes"]}
-    assert used - OWN_VOLUMES == {"spool"}
-
-
-def test_secrets_are_named_and_never_read() -> None:
-    spec, container = pod("gpu-secrets-template"), engine("gpu-secrets-template")
-    environment = {each["name"]: each for each in container["env"]}
-    token = {"name": "hub", "key": "token"}
-    assert environment["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": token}
-    volumes = {each["name"]: each for each in spec["volumes"]}
-    assert volumes["cache"]["persistentVolumeClaim"] == {"claimName": "models"}
-    assert volumes["api-keys"]["secret"]["secretName"] == "clients"
-    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "api-keys")
-    (file,) = volumes["api-keys"]["secret"]["items"]
-    assert f"--api-key-file={mount['mountPath']}/{file['path']}" in container["args"]
-    assert not {"HF_TOKEN"} & {each["name"] for each in engine("gpu-hf")["env"]}
 
 
 def test_scaling_is_the_only_difference_that_scaling_makes() -> None:
@@ -262,7 +144,7 @@ BUILTIN = {"source": "builtin://tiny"}
     ("model", "draft", "argument", "volumes", "startup"),
     [
         (BUILTIN, BUILTIN, "builtin://tiny", [], 600),
-        (BUILTIN, ON_HUB, "hf://org/draft", [], 3600),
+        (BUILTIN, ON_HUB, "/cache/models/0123abc/org/draft", [], 1200),
         (BUILTIN, ON_SAME_CLAIM, "/draft-model/models/llama-1b", ["draft-model"], 1200),
         (CLAIM, ON_SAME_CLAIM, "/models/models/llama-1b", ["model"], 1200),
         (CLAIM, ON_OTHER_CLAIM, "/draft-model", ["model", "draft-model"], 1200),
@@ -275,9 +157,7 @@ def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
 ) -> None:
     config, container, pod = drafting_engine(model, draft)
     method = SpeculativeMethod.DRAFT_MODEL
-    assert config == SpeculativeConfig(
-        method, 3, model=argument, disable_by_batch_size=8, revision=draft.get("revision")
-    )
+    assert config == SpeculativeConfig(method, 3, model=argument, disable_by_batch_size=8)
     assert not any(each.startswith("--revision") for each in container["args"])
     declared = [
         volume for volume in pod["volumes"] if volume["name"] not in ("tmp", "cache", "admin")
@@ -291,7 +171,8 @@ def test_a_draft_model_is_where_the_engine_is_told_that_it_is(
     assert [item["name"] for item in mounts] == volumes
     assert all(item["readOnly"] for item in mounts)
     if argument.startswith("/"):
-        assert any(argument.startswith(item["mountPath"]) for item in mounts)
+        mounted = container["volumeMounts"]
+        assert any(argument.startswith(item["mountPath"]) for item in mounted)
     assert container["startupProbe"]["failureThreshold"] * 2 == startup
 
 
@@ -331,7 +212,7 @@ def test_gpu_plan_asks_for_its_accelerators_and_nodes() -> None:
     (shm,) = (item["emptyDir"] for item in spec["volumes"] if item["name"] == "shm")
     assert shm == {"medium": "Memory", "sizeLimit": "2Gi"}
     assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
-    assert "--revision=0123abc" in container["args"]
+    assert container["args"][1] == "/cache/models/0123abc/org/model"
     assert "--served-model-name=org/model-8b" in container["args"]
     assert "--device=cuda" in container["args"]
 
@@ -428,15 +309,3 @@ def test_quantities_are_as_the_server_would_write_them(cores: Any, memory: int) 
     cpu = cpu_quantity(cores)
     assert parse_quantity(cpu) == cores
     assert not (cpu.endswith("m") and int(cpu[:-1]) % 1000 == 0)
-
-
-@pytest.mark.parametrize("added", [{"nodeSelector": {"x": "y"}}, {"tolerations": [{"key": "x"}]}])
-def test_placement_that_somebody_adds_is_a_difference(added: dict[str, Any]) -> None:
-    deployment = rendered("cpu-builtin")[-1]
-    tampered = json.loads(json.dumps(deployment))
-    tampered["spec"]["template"]["spec"].update(added)
-    assert difference(deployment, tampered) == f".spec.template.spec.{next(iter(added))}"
-    for field in ("nodeSelector", "tolerations"):
-        # The API server leaves out what is empty.
-        tampered["spec"]["template"]["spec"].pop(field)
-    assert difference(deployment, tampered) is None

@@ -5,7 +5,9 @@ import pytest
 import yaml
 
 from plimsoll_operator.api.validate import parse_document
+from plimsoll_operator.api.workload import TraceKeyRef
 from plimsoll_operator.commands.trace import main
+from plimsoll_operator.traces.named_trace import named_trace
 from tests.unit.plimsoll_operator.traces.test_metrics_snapshot import snapshot
 
 LINES = [
@@ -100,3 +102,46 @@ def test_requests_of_one_moment_are_no_workload(
     (folder / "one.jsonl").write_text(json.dumps(LINES[0]))
     assert main(["one.jsonl", "-o", "workload"]) == 2
     assert "1 requests at one moment have no rate" in capsys.readouterr().err
+
+
+def test_a_config_map_is_one_that_a_resource_names(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"t": i * 3, "prompt_tokens": 9, "output_tokens": 3, "user": "é: |"} for i in range(200)
+    ]
+    rows += [{"t": 700 + i, "prompt_tokens": i, "output_tokens": 3} for i in range(1, 101)]
+    (folder / "long.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    named = ["--name", "traffic", "-n", "ml", "--fullest", "100"]
+    assert main(["long.jsonl", "-o", "configmap", *named]) == 0
+    made = yaml.safe_load(capsys.readouterr().out)
+    assert made["metadata"] == {"name": "traffic", "namespace": "ml"}
+    found = named_trace(made["data"], TraceKeyRef(name="traffic"), "ml")
+    assert [each.prompt_tokens for each in found.arrivals] == list(range(1, 101))
+    assert found.arrivals[0].at == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "--name NAME is missing"),
+        (["--name", "traffic"], "3 requests, fewer than 100"),
+    ],
+)
+def test_a_config_map_that_cannot_be(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["log.jsonl", "-o", "configmap", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [["--name", "Traffic"], ["--key", "a/b"], ["--fullest", "1"], ["-n", "-x"]]
+)
+def test_options_of_a_config_map_have_formats(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["log.jsonl", *options])
+    assert caught.value.code == 2
+    capsys.readouterr()

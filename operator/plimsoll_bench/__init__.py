@@ -1,0 +1,1 @@
+"""`plimsoll bench`: drives any OpenAI-compatible server and says how it did."""

@@ -1,0 +1,71 @@
+"""The first words with a server: which model it has, and how it wants to be asked."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from plimsoll_bench.dialect import Dialect
+from plimsoll_bench.driver import Asking, drive
+from plimsoll_bench.events import StreamError
+from plimsoll_bench.exchange import Target, exchange
+from plimsoll_bench.load import Load, Piece, Request
+from plimsoll_bench.record import Failure, Record
+
+PATIENCE_SECONDS = 30.0
+_SEED = 99_000_000
+WARM_UP = (
+    Request(0.0, (Piece(_SEED, 64),), 8),
+    Request(0.0, (Piece(_SEED + 1, 256),), 16),
+)
+"""Prompts that no workload has."""
+_WANTS_ANOTHER = frozenset({400, 415, 422, 500, 501})
+"""Statuses of a server that may understand another dialect."""
+
+
+class ApproachError(Exception):
+    """The server cannot be asked; one line with the way out."""
+
+
+async def first_model(target: Target) -> str:
+    """The first model that the server lists. Raises ApproachError."""
+    try:
+        found = await exchange(
+            target, target.request("/v1/models", method="GET"), None, PATIENCE_SECONDS
+        )
+        if found.status == 200:
+            return str(json.loads(found.body)["data"][0]["id"])
+        reason = f"answers {found.status}"
+    except (OSError, StreamError) as error:
+        raise ApproachError(f"no answer from {target.host}:{target.port}: {error}") from error
+    except (ValueError, KeyError, IndexError, TypeError):
+        reason = "answers no list of models"
+    raise ApproachError(f"/v1/models {reason}: name the model with --model")
+
+
+async def warm_up(asking: Asking, dialects: Sequence[Dialect]) -> Asking:
+    """Sends the warm-up in the first dialect that the server understands.
+
+    Returns how to ask. Raises ApproachError.
+    """
+    found: list[Record] = []
+    for dialect in dialects:
+        spoken = replace(asking, dialect=dialect)
+        found.clear()
+        for request in WARM_UP:
+            driven = await drive(Load("warm-up", (request,)), spoken)
+            found += driven.records
+            if driven.records[0].failure:
+                break
+        else:
+            return spoken
+        if not _may_understand_another(found[-1]):
+            break
+    last = found[-1]
+    raise ApproachError(f"the warm-up failed ({last.failure}): {last.reason}")
+
+
+def _may_understand_another(record: Record) -> bool:
+    kind, _, status = record.failure.partition(" ")
+    if record.failure == Failure.LENGTH:
+        return True
+    return kind == Failure.REFUSED and int(status) in _WANTS_ANOTHER

@@ -1,0 +1,84 @@
+// Paged attention: what a step is, and what is computed in one piece.
+#pragma once
+
+#include <cstdint>
+
+namespace plimsoll {
+
+// Keys that are summed up from nothing. What comes of each partition is added to what came of those
+// before it, always in this order. So a row's result depends on its query and on the keys and values
+// that it sees: not on the rows or sequences beside it, on how many threads there are or on how the
+// work is shared among them.
+constexpr int kPartition = 256;
+// Keys that are laid out for the vector units at a time.
+constexpr int kTileKeys = 64;
+// Rows, each a query head of a token, that share what was laid out.
+constexpr int kTileRows = 64;
+constexpr int kMaxHeadDim = 256;
+
+// One layer's KV cache. Strides are in elements, which are of `is_bf16`'s type.
+struct Cache {
+  const void* keys;
+  const void* values;
+  int64_t block_size;
+  int64_t kv_heads;
+  int64_t head_dim;
+  bool is_bf16;
+};
+
+// Query heads of one sequence that share a KV head: rows `row_begin` to `row_end`, token by token
+// and within a token head by head. Query and output begin at the sequence's first token and at the
+// first of these heads.
+struct Tile {
+  const void* query;
+  int64_t query_stride;
+  void* out;
+  int64_t out_stride;
+  const int64_t* block_table;
+  int64_t first_position;
+  int heads_per_kv;
+  int kv_head;
+  int row_begin;
+  int row_end;
+  float scale;
+};
+
+inline int64_t position_of(const Tile& tile, int row) {
+  return tile.first_position + row / tile.heads_per_kv;
+}
+
+inline int64_t padded(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
+
+// What attention over some keys came to, row by row: the largest score, the sum of weights against
+// it, and the weighted sum of values `[rows, padded(head_dim)]`, all before the division.
+struct State {
+  float* largest;
+  float* weight;
+  float* values;
+};
+
+struct Kernels {
+  // Attends to all partitions and writes the output.
+  void (*attend)(const Cache&, const Tile&);
+  // Attends to one partition only.
+  void (*attend_partition)(const Cache&, const Tile&, int partition, const State&);
+  // Adds up the partitions' states, in their order, and writes the output.
+  void (*finish)(const Cache&, const Tile&, int partitions, const State*);
+};
+
+namespace portable {
+Kernels attention_kernels(bool is_bf16);
+}
+#if defined(__x86_64__)
+namespace avx2 {
+Kernels attention_kernels(bool is_bf16);
+}
+namespace avx512 {
+Kernels attention_kernels(bool is_bf16);
+}
+namespace avx512_bf16 {
+Kernels attention_kernels(bool is_bf16);
+}
+#endif
+
+}  // namespace plimsoll

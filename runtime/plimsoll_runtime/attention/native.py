@@ -1,0 +1,165 @@
+"""Paged attention by the C++ kernels: one call a layer for all sequences of a step.
+
+Where `PagedAttention` gathers, pads and masks, the kernels read pages where they lie and compute
+what each token sees. A row's result depends on its query and on the keys and values that it sees,
+and on nothing beside it.
+"""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from plimsoll_runtime.attention.kv_cache import KVCache
+from plimsoll_runtime.attention.metadata import AttentionMetadata
+from plimsoll_runtime.kernels.library import InstructionSet, Kernels
+
+MAX_HEAD_DIM = 256
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+class PagedStep(ctypes.Structure):
+    """`PagedStep` in runtime/csrc/attention.cpp."""
+
+    _fields_ = (
+        ("pages", ctypes.c_void_p),
+        ("layer_bytes", ctypes.c_int64),
+        ("value_bytes", ctypes.c_int64),
+        ("block_size", ctypes.c_int64),
+        ("kv_heads", ctypes.c_int64),
+        ("head_dim", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("num_seqs", ctypes.c_int64),
+        ("table_width", ctypes.c_int64),
+        ("num_tokens", ctypes.c_int64),
+        ("query_start_loc", ctypes.c_void_p),
+        ("seq_lens", ctypes.c_void_p),
+        ("block_tables", ctypes.c_void_p),
+        ("slot_mapping", ctypes.c_void_p),
+        ("scale", ctypes.c_float),
+        ("is_bf16", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("instruction_set", ctypes.c_int32),
+    )
+
+
+def why_not_native(cache: KVCache) -> str | None:
+    """What about a cache is beyond the kernels; None when nothing is."""
+    pages = cache.pages
+    if pages.device.type != "cpu":
+        return f"the KV cache is on {pages.device.type}, and the kernels are for CPU"
+    if pages.dtype not in DTYPES:
+        return f"the KV cache is {pages.dtype}, and the kernels know float32 and bfloat16"
+    head_dim = pages.shape[5]
+    if head_dim > MAX_HEAD_DIM or head_dim % 2:
+        return f"a head of {head_dim} dimensions is odd or above {MAX_HEAD_DIM}"
+    return None
+
+
+class NativeAttention:
+    """The backend for CPU; see `Attention`. Computes in fp32, products in bf16 for a bf16 cache.
+
+    Raises ValueError for a cache or an instruction set that the kernels cannot use.
+    """
+
+    def __init__(
+        self, cache: KVCache, kernels: Kernels, instruction_set: InstructionSet | None = None
+    ) -> None:
+        if (reason := why_not_native(cache)) is not None:
+            raise ValueError(reason)
+        chosen = kernels.best if instruction_set is None else instruction_set
+        if chosen > kernels.best:
+            raise ValueError(f"this processor has {kernels.best.name} at most, not {chosen.name}")
+        pages = cache.pages
+        if not pages.is_contiguous():
+            raise ValueError("the pages of the KV cache must be contiguous")
+        _, layers, _, self._block_size, self._kv_heads, self._head_dim = pages.shape
+        self.cache = cache
+        self.instruction_set = chosen
+        self._num_layers = layers
+        self._dtype = pages.dtype
+        self._call = kernels.paged_attention
+        self._step = PagedStep(
+            pages=pages.data_ptr(),
+            layer_bytes=pages.stride(1) * pages.itemsize,
+            value_bytes=pages.stride(0) * pages.itemsize,
+            block_size=self._block_size,
+            kv_heads=self._kv_heads,
+            head_dim=self._head_dim,
+            scale=self._head_dim**-0.5,
+            is_bf16=pages.dtype == torch.bfloat16,
+            instruction_set=chosen,
+        )
+        self._address = ctypes.addressof(self._step)
+        # Holds what the step points to.
+        self._metadata: AttentionMetadata | None = None
+
+    def plan(self, metadata: AttentionMetadata) -> None:
+        """Notes where the step's sequences lie. Raises ValueError for places beyond the cache."""
+        blocks, slots = metadata.block_tables, metadata.slot_mapping
+        _check("query_start_loc", metadata.query_start_loc, torch.int32)
+        _check("seq_lens", metadata.seq_lens, torch.int32)
+        _check("block_tables", blocks, torch.int64)
+        _check("slot_mapping", slots, torch.int64)
+        if blocks.numel():
+            low, high = blocks.aminmax()
+            if int(low) < 0 or int(high) > self.cache.num_blocks:
+                raise ValueError(f"a block table names a block beyond {self.cache.num_blocks}")
+        if slots.numel():
+            low, high = slots.aminmax()
+            if int(low) < 0 or int(high) >= self.cache.null_slot:
+                raise ValueError(f"a token's slot is beyond the cache's {self.cache.null_slot}")
+        step = self._step
+        step.num_seqs = len(metadata.spans)
+        step.table_width = blocks.shape[1]
+        step.num_tokens = len(slots)
+        step.query_start_loc = metadata.query_start_loc.data_ptr()
+        step.seq_lens = metadata.seq_lens.data_ptr()
+        step.block_tables = blocks.data_ptr()
+        step.slot_mapping = slots.data_ptr()
+        step.threads = torch.get_num_threads()
+        self._metadata = metadata
+
+    def forward(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """See `Attention.forward`. Raises ValueError for tensors that do not fit the step."""
+        tokens, heads, _ = query.shape
+        if not 0 <= layer < self._num_layers:
+            raise ValueError(f"layer {layer} of {self._num_layers}")
+        if heads % self._kv_heads or not heads:
+            raise ValueError(f"{heads} query heads do not divide among {self._kv_heads} KV heads")
+        self._check_rows("query", query, heads)
+        self._check_rows("key", key, self._kv_heads)
+        self._check_rows("value", value, self._kv_heads)
+        out = torch.empty((tokens, heads, self._head_dim), dtype=self._dtype)
+        self._step.heads = heads
+        failed = self._call(
+            self._address,
+            layer,
+            query.data_ptr(),
+            query.stride(0),
+            key.data_ptr(),
+            key.stride(0),
+            value.data_ptr(),
+            value.stride(0),
+            out.data_ptr(),
+        )
+        if failed:
+            raise MemoryError("no memory for the states of a split context")
+        return out
+
+    def _check_rows(self, name: str, x: Tensor, heads: int) -> None:
+        shape = (self._step.num_tokens, heads, self._head_dim)
+        if x.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}, not {shape}")
+        if x.dtype != self._dtype or x.device.type != "cpu":
+            raise ValueError(
+                f"{name} is {x.dtype} on {x.device.type}, and the KV cache {self._dtype} on cpu"
+            )
+        # Tokens may lie apart, as rows of a wider tensor; the heads of one must not.
+        if x.stride(2) != 1 or (heads > 1 and x.stride(1) != self._head_dim):
+            raise ValueError(f"the heads of {name} do not lie one after the other")
+
+
+def _check(name: str, x: Tensor, dtype: torch.dtype) -> None:
+    if x.dtype != dtype or x.device.type != "cpu" or not x.is_contiguous():
+        raise ValueError(f"{name} must be contiguous {dtype} on cpu, not {x.dtype} on {x.device}")

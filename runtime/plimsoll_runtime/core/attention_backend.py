@@ -1,0 +1,11 @@
+"""Names of the ways to compute attention."""
+
+from enum import StrEnum
+
+
+class AttentionBackend(StrEnum):
+    """`NATIVE` are the C++ kernels for CPU, `TORCH` is plain torch; `AUTO` chooses."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    TORCH = "torch"
