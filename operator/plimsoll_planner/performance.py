@@ -51,10 +51,7 @@ CPU_BANDWIDTH_EFFICIENCY = 0.91
 CPU_ATTENTION_EFFICIENCY = 0.63
 CPU_KV_CACHE_EFFICIENCY = 0.91
 """On `cpu`, whose peaks are fitted with these: matrix products, reading weights, attention, and
-gathering the KV cache, which is copied on the way."""
-CPU_CALL_SECONDS = 1.3e-4
-"""Of one call of gathering and attention in a layer, beside what it moves and computes. Measured:
-0.8 to 1.6e-4."""
+reading the KV cache."""
 CPU_PACKING = 1.4
 """Bytes that a product of several tokens moves on `cpu` to lay out its weights for the kernel, by
 byte of weights; that of a single token reads them as they are. Measured: 1.2 to 1.5."""
@@ -252,6 +249,4 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
         head_read=slower * facts.head_bytes(shape.weights) / bandwidth,
         per_context=slower * kv_cache / kv_bandwidth,
         per_pair=slower * facts.attention_flops_per_pair / attention,
-        per_masked=slower * facts.attention_flops_per_pair / attention,
-        call=slower * CPU_CALL_SECONDS * facts.layers,
     )
