@@ -56,7 +56,7 @@ e2e: setup ## end-to-end tests on a real cluster (KUBECONFIG's, or one made here
 	$(BIN)/pytest e2e -s --ignore=e2e/long
 
 .PHONY: e2e-long
-e2e-long: setup ## end-to-end tests that take long: 1,000 resources on 2,000 nodes
+e2e-long: setup ## end-to-end tests that take long: 1,000 resources on 2,000 nodes, a real HPA
 	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
 	$(BIN)/pytest e2e/long -s
 
@@ -73,6 +73,11 @@ soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks a
 measured: setup ## latency predicted against measured on this machine, which must be idle (20 minutes)
 	$(PYTHON) -m e2e.measured
 	PYTHONPATH=operator:runtime:. $(PYTHON) -m docs.plots.measured
+
+.PHONY: bench-peers
+bench-peers: setup ## our engine beside others on this machine, which must be idle (hours); PEERS=ours,vllm
+	PYTHONPATH=operator:runtime:. $(PYTHON) -m e2e.peers $(if $(PEERS),--peers $(PEERS)) \
+		$(if $(MODELS),--models $(MODELS)) $(if $(WORKLOADS),--workloads $(WORKLOADS))
 
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests

@@ -82,7 +82,7 @@ class Api:
             self._url + path,
             data=data,
             headers={"Content-Type": form} if data else {},
-            timeout=aiohttp.ClientTimeout(total=30),
+            timeout=aiohttp.ClientTimeout(total=120),
         ) as answer:
             found: Object = await answer.json(content_type=None)
             if answer.status >= 400:

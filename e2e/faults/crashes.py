@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from e2e.faults.operator_process import complaints
-from e2e.faults.run import LIMIT_SECONDS, QUIET_SECONDS, Bench, Run, State, new_run
+from e2e.faults.run import LIMIT_SECONDS, PATIENCE, QUIET_SECONDS, Bench, Run, State, new_run
 from e2e.faults.scenarios import Scenario
 from e2e.faults.state import differences
 
@@ -15,21 +15,25 @@ from e2e.faults.state import differences
 @dataclass(frozen=True)
 class Report:
     """What came of a scenario: `writes` without a crash, how often the operator was killed, the
-    longest time in seconds to converge, and how often it was above the limit."""
+    longest time in seconds to converge and for how many of them that operator waited for a core,
+    and how often it was above the limit."""
 
     scenario: str
     writes: int
     kills: int
     seconds: float
+    starved: float
     late: int
-    idle_writes: int
+    idle_writes: tuple[str, ...]
     complaints: int
 
     def __str__(self) -> str:
         return (
             f"{self.scenario}: {self.writes} writes, killed {self.kills} times, "
-            f"converged in at most {self.seconds:.1f} s ({self.late} above {LIMIT_SECONDS:.0f} s), "
-            f"{self.idle_writes} writes when idle, {self.complaints} complaints in logs"
+            f"converged in at most {self.seconds:.1f} s, of which {self.starved:.1f} s without a "
+            f"core ({self.late} above {LIMIT_SECONDS:.0f} s), "
+            f"{len(self.idle_writes)} writes when idle, {self.complaints} complaints in logs"
+            f"{''.join(f'; {write}' for write in self.idle_writes)}"
         )
 
 
@@ -45,13 +49,15 @@ async def try_scenario(
     for first in range(0, len(points), width):
         wave, _ = await _wave(bench, scenario, points[first : first + width], wanted, idle)
         runs += wave
+    slowest = max(runs, key=lambda run: run.seconds)
     return Report(
         scenario=scenario.name,
         writes=writes,
         kills=sum(run.crashed for run in runs),
-        seconds=max((run.seconds for run in runs if run.crashed), default=0.0),
+        seconds=slowest.seconds,
+        starved=slowest.starved,
         late=sum(run.crashed and run.seconds > LIMIT_SECONDS for run in runs),
-        idle_writes=sum(run.idle_writes for run in runs),
+        idle_writes=tuple(write for run in runs for write in run.idle_writes),
         complaints=sum(len(complaints(run.log)) for run in runs),
     )
 
@@ -83,11 +89,14 @@ async def _wave(
             await asyncio.sleep(step.pause)
             target = None if wanted is None else wanted[number]
             states += (await asyncio.gather(*(run.reach(target) for run in runs)))[:1]
-        await asyncio.sleep(QUIET_SECONDS)
+        # An event follows the status that tells of the same.
+        await asyncio.sleep(PATIENCE * QUIET_SECONDS)
         since = time.monotonic()
         await asyncio.sleep(idle)
         for run in runs:
-            run.idle_writes = sum(write.at > since for write in run.proxy.writes)
+            run.idle_writes = [
+                f"{write.method} {write.path}" for write in run.proxy.writes if write.at > since
+            ]
             after, _ = await run.state()
             if after != states[-1]:
                 raise AssertionError(f"{run.name}: moved\n{differences(states[-1], after)}")

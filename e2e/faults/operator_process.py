@@ -86,6 +86,11 @@ class OperatorProcess:
     def running(self) -> bool:
         return self._process.is_alive()
 
+    def waited(self) -> float:
+        """Seconds for which it could have gone on, had a core been free (its main thread)."""
+        fields = Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()
+        return int(fields[1]) / 1e9
+
     def kill(self) -> None:
         """SIGKILL, and the wait until it is gone."""
         self._process.kill()

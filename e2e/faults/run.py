@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,9 @@ class Run:
     crashed: bool = False
     seconds: float = 0.0
     """From the start after the crash to convergence."""
-    idle_writes: int = 0
+    starved: float = 0.0
+    """Of these, for how many the operator at least waited for a core."""
+    idle_writes: Sequence[str] = ()
     starts: int = 0
     process: OperatorProcess | None = None
 
@@ -165,7 +168,9 @@ class Run:
                 state, done = await self.state()
                 reached = done and state == before if wanted is None else state == wanted
                 if reached and self.process is not None:
-                    self.seconds = max(self.seconds, max(self.last_write(), since) - began)
+                    seconds = max(self.last_write(), since) - began
+                    if self.crashed and seconds > self.seconds:
+                        self.seconds, self.starved = seconds, self.process.waited()
                     return state
                 if state != before:
                     before, since = state, time.monotonic()

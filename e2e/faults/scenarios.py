@@ -14,7 +14,7 @@ NAME = "chat"
 GPUS = FakeGpus("NVIDIA-H200", 143771, count=32)
 LATER = FakeGpus("NVIDIA-L40S", 46068, count=64)
 """GPUs that no node has until a scenario brings one."""
-UNKNOWN = FakeGpus("NVIDIA-FAULTS-1", 40960, count=64)
+UNKNOWN = FakeGpus("NVIDIA-FAULTS-X", 40960, count=64)
 """GPUs that the catalogue does not know."""
 
 NODE_SECONDS = 6.0
@@ -186,7 +186,7 @@ def _accelerator(bandwidth: str) -> Callable[[Api], Awaitable[None]]:
                 "spec": {
                     "products": [UNKNOWN.product],
                     "memory": "40Gi",
-                    "memoryBandwidth": bandwidth,
+                    "bandwidth": bandwidth,
                     "compute": {"bf16": "100T", "fp32": "20T"},
                 },
             }

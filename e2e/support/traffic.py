@@ -35,6 +35,11 @@ def service_url(proxy: str, namespace: str, name: str) -> str:
     return f"{proxy}/api/v1/namespaces/{namespace}/services/{name}:http/proxy/v1"
 
 
+def pod_url(proxy: str, namespace: str, name: str) -> str:
+    """The same of one engine pod."""
+    return f"{proxy}/api/v1/namespaces/{namespace}/pods/{name}:8000/proxy/v1"
+
+
 def client(base_url: str, retries: int = 0, timeout: float = 60) -> openai.OpenAI:
     """The official SDK, which by default hides no failure by trying again."""
     return openai.OpenAI(base_url=base_url, api_key="none", max_retries=retries, timeout=timeout)

@@ -191,5 +191,6 @@ def _notes(results: Sequence[Result], runs: Sequence[Sequence[Run]]) -> Iterator
         noise = max((run.host.noise for run in each if run.host), default=0.0)
         if noise > NOISY:
             yield f"{result.label}: others took up to {noise:.0%} of the cores"
-        troubles = {run.client.trouble for run in each} - {""}
-        yield from (f"{result.label}: {trouble}" for trouble in sorted(troubles))
+        trouble = next((run.client.trouble for run in each if run.client.trouble), "")
+        if trouble:
+            yield f"{result.label}: {trouble}"

@@ -35,7 +35,7 @@ class NoTokenizerError(ValueError):
 
 @dataclass(frozen=True)
 class Asking:
-    """How a server is asked. `patience` is in seconds, from when a request is due."""
+    """How a server is asked. `patience` is in seconds, from when a request is sent."""
 
     target: Target
     model: str

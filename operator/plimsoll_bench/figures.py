@@ -21,7 +21,10 @@ class Spread:
     """
 
     mean: float
+    p10: float
+    p25: float
     p50: float
+    p75: float
     p90: float
     p95: float
     p99: float
@@ -98,7 +101,8 @@ def spread(values: Iterable[float]) -> Spread | None:
     if not found:
         return None
     cuts = statistics.quantiles(found, n=100, method="inclusive") if len(found) > 1 else found * 99
-    return Spread(statistics.fmean(found), cuts[49], cuts[89], cuts[94], cuts[98], found[-1])
+    p10, p25, p50, p75, p90, p95, p99 = (cuts[each - 1] for each in (10, 25, 50, 75, 90, 95, 99))
+    return Spread(statistics.fmean(found), p10, p25, p50, p75, p90, p95, p99, found[-1])
 
 
 def figures(records: Sequence[Record], objectives: Objectives) -> Figures:

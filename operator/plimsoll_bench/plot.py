@@ -1,6 +1,7 @@
 """A result as SVG: latency against load where there was a ramp, else how latencies spread."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from plimsoll_bench.figures import Spread
 from plimsoll_bench.result import Ramp, Result
@@ -9,7 +10,7 @@ from plimsoll_operator.planning.panels import COLOURS, Curve, Mark, Panel, pictu
 from plimsoll_planner.simulation.summary import Percentiles
 from plimsoll_planner.text import figure
 
-_SHARES = (("p50", 50.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0))
+_SHARES = (10, 25, 50, 75, 90, 95, 99)
 
 
 def plot(result: Result) -> str:
@@ -61,9 +62,14 @@ def _spread_panel(name: str, figure_name: str, result: Result, promised: float |
         found: Spread | None = getattr(run.figures, figure_name)
         if found is not None:
             colour = COLOURS[workloads.index(run.workload) % len(COLOURS)]
-            label = run.workload if run.repetition == 1 else ""
-            points = [(share, getattr(found, each)) for each, share in _SHARES]
-            curves.append(Curve(label, _above_zero(points), colour))
+            points = [(float(each), getattr(found, f"p{each}")) for each in _SHARES]
+            curves.append(Curve(run.workload, _above_zero(points), colour))
+    curves.sort(key=lambda curve: -curve.points[-1][1])
+    named: set[str] = set()
+    for index, curve in enumerate(curves):
+        if curve.name in named:
+            curves[index] = replace(curve, name="")
+        named.add(curve.name)
     values = [seconds for curve in curves for _, seconds in curve.points] or [1.0]
     return Panel(
         name,

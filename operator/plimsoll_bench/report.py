@@ -92,8 +92,7 @@ def _workload(runs: Sequence[Run]) -> Iterator[str]:
         share = _median(runs, lambda found: found.good_share)
         yield row("goodput", f"{rate(goodput)}, {share:.0%} of requests")
     yield row("host", ", ".join(_worst_host(runs)))
-    troubles = sorted({run.client.trouble for run in runs} - {""})
-    yield row("client", "; ".join(f"! {each}" for each in troubles) or "kept up")
+    yield row("client", _client(runs))
 
 
 def _rates(runs: Sequence[Run]) -> str:
@@ -166,8 +165,14 @@ def _ramp(ramp: Ramp) -> Iterator[str]:
         yield row("knee", f"{figure(ramp.knee)} requests/s: from there on latency grows faster")
     if ramp.sustained is not None:
         yield row("sustained", f"{figure(ramp.sustained)} requests/s within every objective")
-    troubles = sorted({run.client.trouble for run in ramp.runs} - {""})
-    yield from (row("client", f"! {each}") for each in troubles)
+    yield row("client", _client(ramp.runs))
+
+
+def _client(runs: Sequence[Run]) -> str:
+    troubles = [run.client.trouble for run in runs if run.client.trouble]
+    if not troubles:
+        return "kept up"
+    return f"! {troubles[0]}" + (f", and {len(troubles) - 1} more runs" if troubles[1:] else "")
 
 
 def _figures_of(compared: Compared, labels: Sequence[str]) -> Iterator[str]:

@@ -77,8 +77,7 @@ async def bench(
         machine=host.machine(),
     )
     server = _server(session)
-    for number, load in enumerate(loads):
-        repetition = number % wanted.repetitions + 1
+    for repetition, load in loads:
         run = await _run(load, repetition, asking, session, server)
         result = replace(result, runs=(*result.runs, run))
         ended(result, run)

@@ -41,13 +41,15 @@ class Wanted:
     concurrency: int | None = None
     requests: int | None = None
     repetitions: int = 3
+    first_repetition: int = 1
 
-    def loads(self) -> Iterator[Load]:
-        """Every repetition of all. Raises WantedError before the first."""
+    def loads(self) -> Iterator[tuple[int, Load]]:
+        """Every repetition of all, numbered. Raises WantedError before the first."""
         self._check()
         for name in self.workloads:
-            for repetition in range(1, self.repetitions + 1):
-                yield self._load(name, repetition)
+            for number in range(self.repetitions):
+                repetition = self.first_repetition + number
+                yield repetition, self._load(name, repetition)
 
     def at_rate(self, rate: float, seconds: float, repetition: int) -> Load:
         """The only work for so long at one point of a ramp, or `requests` of it.

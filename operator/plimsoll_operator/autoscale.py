@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from plimsoll_operator.demand import Capacity, Demand, Traffic, observe, replicas_for, six_digits
 from plimsoll_operator.measurement import Counters
+from plimsoll_operator.pace import Change, Pace, fewest, most
 
 SCALE_UP_WINDOW = 8.0
 """Seconds for which more must have been needed: two samples, so that one blip scales nothing."""
@@ -53,6 +54,7 @@ class Policy:
     max_replicas: int
     scale_down_stabilization: float
     schedule: str = ""
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def floor(self) -> str:
@@ -72,17 +74,23 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Memory:
-    """What earlier decisions left: recommendations, oldest first, complete since `since`."""
+    """What earlier decisions left: recommendations, oldest first, complete since `since`.
+
+    `changes` of the count, whoever made them, led to `asked`, which was asked for last.
+    """
 
     since: float | None = None
     recommendations: tuple[Recommendation, ...] = ()
     traffic: Traffic = field(default_factory=Traffic)
+    changes: tuple[Change, ...] = ()
+    asked: int | None = None
 
 
 @dataclass(frozen=True)
 class Basis:
     """What a decision follows from: the demand needs `wanted`, bounded; `lowest` and `highest` are
-    the bounds from the windows, `current` the replicas that were asked for."""
+    the bounds from the windows, `current` the replicas that were asked for, `fewest` and `most`
+    what the pace allows, None where it has no bound."""
 
     policy: Policy
     demand: Demand
@@ -90,6 +98,8 @@ class Basis:
     wanted: int
     lowest: int
     highest: int
+    fewest: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,7 @@ def decide(
     Without a fresh and sane sample of every ready replica the count is held, within the bounds.
     """
     bounded = clamp(measured.current, policy)
+    memory = _noting(memory, measured.current, policy, now)
     if policy.min_replicas == policy.max_replicas:
         message = f"minReplicas and maxReplicas are both {policy.min_replicas}{policy.floor}"
         return Decision(
@@ -144,14 +155,15 @@ def decide(
     wanted = clamp(replicas_for(demand, bounded), policy)
     memory = _remember(memory, wanted, policy, now)
     lowest, highest = _windows(memory, bounded, policy, now)
+    bounds = pace_bounds(measured.current, policy, memory.changes, now)
     return Decision(
-        replicas=settled(bounded, lowest, highest),
+        replicas=paced(settled(bounded, lowest, highest), bounded, *bounds),
         active=True,
         reason="QueueMeasured",
         message=f"the queue of every ready replica is measured{policy.floor}",
         memory=memory,
         figures=_figures(demand) + policy.floor,
-        basis=Basis(policy, demand, measured.current, wanted, lowest, highest),
+        basis=Basis(policy, demand, measured.current, wanted, lowest, highest, *bounds),
     )
 
 
@@ -178,6 +190,32 @@ def demand_of(samples: Sequence[Sample], capacity: Capacity, traffic: Traffic) -
 def settled(current: int, lowest: int, highest: int) -> int:
     """The count nearest to `current` between the bounds of both windows."""
     return lowest if current < lowest else highest if current > highest else current
+
+
+def pace_bounds(
+    current: int, policy: Policy, changes: Sequence[Change], now: float
+) -> tuple[int | None, int | None]:
+    """The fewest and the most that the pace allows from `current` on."""
+    pace = policy.pace
+    return fewest(pace, current, changes, now), most(pace, current, changes, now)
+
+
+def paced(replicas: int, bounded: int, least: int | None, greatest: int | None) -> int:
+    """`replicas` as far from `bounded` as the pace allows; the policy's bounds go before it."""
+    if greatest is not None and replicas > bounded:
+        return max(bounded, min(replicas, greatest))
+    if least is not None and replicas < bounded:
+        return min(bounded, max(replicas, least))
+    return replicas
+
+
+def _noting(memory: Memory, current: int, policy: Policy, now: float) -> Memory:
+    """The memory with a change of the count since the look before."""
+    horizon = now - policy.pace.horizon
+    changes = tuple(each for each in memory.changes if horizon < each.at <= now)
+    if policy.pace.horizon and memory.asked not in (None, current):
+        changes = (*changes, Change(now, current - (memory.asked or 0)))
+    return replace(memory, changes=changes, asked=current)
 
 
 def _figures(demand: Demand) -> str:

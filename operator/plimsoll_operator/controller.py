@@ -3,21 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from plimsoll_operator import metrics
 from plimsoll_operator.actuator import Actuator
-from plimsoll_operator.api.spec import ScalingMode
 from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.autoscale import Decision, Memory, decide
+from plimsoll_operator.autoscaler import Autoscaler
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.config_maps import ConfigMaps
+from plimsoll_operator.drain_keeper import AGAIN_SECONDS, DrainKeeper
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
-from plimsoll_operator.gather import capacity_of, measured, observe, policy_of, ready_replicas
+from plimsoll_operator.gather import observe, ready_replicas
 from plimsoll_operator.hold import after_rollback, while_paused
-from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
+from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
 from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
 from plimsoll_operator.measurement import Look, Window
@@ -54,11 +55,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Engines:
-    """What is measured of engines, and what keeps them under their limits."""
+    """What is measured of engines, what keeps them under their limits, and what drains them."""
 
     scraper: Scraper
     calibrator: Calibrator
     limits: LimitsKeeper
+    drains: DrainKeeper
 
 
 class Controller:
@@ -75,14 +77,10 @@ class Controller:
         self._limits = engines.limits
         self._actuator = Actuator(cluster, store, instance)
         self._revisions = RevisionReader(store, cluster)
-        traces = TraceReader(
-            lambda namespace, name: cluster.version(CONFIG_MAP, namespace, name),
-            self._read_trace,
-        )
-        self._planner = PlannerService(
-            store, self._read_config_map, traces, settings.trial_requests
-        )
-        self._memories: dict[str, Memory] = {}
+        maps = ConfigMaps(cluster)
+        traces = TraceReader(maps.version, maps.data)
+        self._planner = PlannerService(store, maps.text, traces, settings.trial_requests)
+        self._autoscaler = Autoscaler(store, engines.scraper, engines.drains)
         self._windows: dict[str, Seen] = {}
 
     async def work(self) -> None:
@@ -145,7 +143,7 @@ class Controller:
         started = self._started(resource, standing, observed)
         # Plans are made for what is declared; the minimum of the hour is for the count alone.
         resource, schedule = in_force(resource, datetime.now(UTC))
-        decision = self._decide(resource, standing, observed, schedule)
+        decision = self._autoscaler.decide(resource, standing, observed, schedule)
         found = self._drift(resource, standing, started, observed)
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
@@ -153,6 +151,7 @@ class Controller:
         desired = Desired(
             resource, standing, decision, self._settings.image, found, fit, limits, started
         )
+        desired = replace(desired, step=await self._autoscaler.step(desired, observed))
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
             return False
@@ -162,7 +161,8 @@ class Controller:
         # Children before status: a crash in between is made good by doing all again.
         await self._tell(raw, outcome, done.failure)
         again = RETRY_SECONDS if limits.lacking else None
-        for delay in (outcome.requeue_after, done.retry_after, again):
+        drains = AGAIN_SECONDS if desired.step is not None and desired.step.victims else None
+        for delay in (outcome.requeue_after, done.retry_after, again, drains):
             if delay is not None:
                 self.queue.add_after(key, delay)
         return done.changed
@@ -208,26 +208,6 @@ class Controller:
             await self._actuator.tell(raw, event)
         if failure is not None:
             raise failure
-
-    def _decide(
-        self, resource: Resource, standing: Standing, observed: Observed, schedule: str
-    ) -> Decision | None:
-        spec, plan = resource.spec, standing.plan
-        if spec is None or plan is None or spec.scaling.mode is ScalingMode.EXTERNAL:
-            return None
-        replicas = ready_replicas(self.store, resource.key)
-        seen = measured(resource, observed, replicas, self._scraper.samples(resource.key))
-        if seen is None:
-            return None
-        memory = self._memories.get(resource.uid, Memory())
-        now = asyncio.get_running_loop().time()
-        decision = decide(seen, policy_of(spec, schedule), capacity_of(plan, spec), memory, now)
-        if decision.memory != memory:
-            self._memories[resource.uid] = decision.memory
-        moved = decision.replicas - seen.current
-        verdict = "up" if moved > 0 else "down" if moved < 0 else "keep"
-        metrics.AUTOSCALE_DECISIONS.labels(decision=verdict if decision.active else "held").inc()
-        return decision
 
     def _started(
         self, resource: Resource, standing: Standing, observed: Observed
@@ -285,20 +265,9 @@ class Controller:
         resource = self.store.resource(key)
         return None if resource is None else await self._planner.facts(resource)
 
-    async def _read_config_map(self, namespace: str, name: str, key: str) -> str | None:
-        found = await self._cluster.get(CONFIG_MAP, namespace, name)
-        text = ((found or {}).get("data") or {}).get(key)
-        return None if text is None else str(text)
-
-    async def _read_trace(self, namespace: str, name: str) -> tuple[str, Mapping[str, Any]] | None:
-        found = await self._cluster.get(CONFIG_MAP, namespace, name)
-        if found is None:
-            return None
-        return str(found["metadata"]["resourceVersion"]), found.get("data") or {}
-
     def forget(self, key: Key, uid: str) -> None:
         """Drops what was remembered of a resource that is gone."""
-        self._memories.pop(uid, None)
+        self._autoscaler.forget(uid)
         self._windows.pop(uid, None)
         self._actuator.forget(uid)
         self._planner.forget(uid)

@@ -10,6 +10,7 @@ from plimsoll_operator.conditions import (
     RECONCILING,
     SLO_FEASIBLE,
     STALLED,
+    TRACE_RESOLVED,
     get_condition,
 )
 
@@ -72,7 +73,21 @@ def events_between(
     drifted, was = (get_condition(item.conditions, PLAN_DRIFTED) for item in (after, before))
     if drifted is not None and drifted.status == "True" and (was is None or was.status != "True"):
         events.append(Event("Warning", drifted.reason, "Measure", drifted.message))
+    broken, was = (get_condition(item.conditions, TRACE_RESOLVED) for item in (after, before))
+    if broken is not None and broken.status == "False" and broken != was and not _stalls(after):
+        events.append(Event("Warning", broken.reason, "Plan", broken.message))
+    reserve = after.memory_reserve
+    if reserve is not None and reserve != before.memory_reserve:
+        message = (
+            f"a pod by plan {reserve.plan} ran out of memory: the next plan keeps {reserve.memory} "
+            f"more free on {reserve.accelerator}"
+        )
+        events.append(Event("Warning", "MemoryReserved", "Plan", message))
     return tuple(events)
+
+
+def _stalls(status: LLMDeploymentStatus) -> bool:
+    return _status(status, STALLED) == "True"
 
 
 def scaled(before: int, after: int, reason: str) -> Event:

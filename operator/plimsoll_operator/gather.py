@@ -6,13 +6,16 @@ from typing import Any
 from plimsoll_operator.api.quantity import parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec, Percentiles, ScalingMode
 from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.template_rules import ENGINE
 from plimsoll_operator.autoscale import Measured, Policy, Sample
 from plimsoll_operator.calibration.measured import in_use, measured_on
 from plimsoll_operator.calibrator import Target
 from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.demand import Capacity
+from plimsoll_operator.drain_keeper import EnginePod
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
 from plimsoll_operator.observed import Observed, owned_by, rollout
+from plimsoll_operator.pace import Pace
 from plimsoll_operator.render.children import ChildKey
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.resource import Key, Resource
@@ -51,10 +54,44 @@ def ready_replicas(
         if "deletionTimestamp" not in pod["metadata"]
         and pod["status"].get("podIP")
         and revision in (None, (pod["metadata"].get("labels") or {}).get(PLAN_LABEL))
-        and any(
-            condition.get("type") == "Ready" and condition.get("status") == "True"
-            for condition in pod["status"].get("conditions") or ()
+        and _is_ready(pod)
+    )
+
+
+def engine_pods(observed: Observed) -> tuple[EnginePod, ...]:
+    """The pods that count as replicas: all but those that have ended or are on their way out."""
+    return tuple(
+        EnginePod(
+            name=str(pod["metadata"]["name"]),
+            address=str(pod["status"].get("podIP") or ""),
+            ready=_is_ready(pod),
+            started=any(
+                container.get("name") == ENGINE and container.get("started")
+                for container in pod["status"].get("containerStatuses") or ()
+            ),
+            created=str(pod["metadata"].get("creationTimestamp") or ""),
         )
+        for pod in observed.pods
+        if "deletionTimestamp" not in pod["metadata"]
+        and pod["status"].get("phase") not in ("Failed", "Succeeded")
+    )
+
+
+def of_one_template(observed: Observed, name: str) -> bool:
+    """Whether all pods of the Deployment `name` are by its present template, as far as it says."""
+    deployment = observed.children.get(("Deployment", name))
+    if deployment is None or deployment["spec"].get("paused"):
+        return False
+    progress = rollout(deployment)
+    labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
+    plans = {(pod["metadata"].get("labels") or {}).get(PLAN_LABEL) for pod in observed.pods}
+    return progress.updated == progress.replicas and plans <= {labels.get(PLAN_LABEL)}
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    return any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in pod["status"].get("conditions") or ()
     )
 
 
@@ -85,6 +122,7 @@ def policy_of(spec: LLMDeploymentSpec, schedule: str = "") -> Policy:
         max_replicas=spec.scaling.max_replicas,
         scale_down_stabilization=parse_duration(spec.scaling.scale_down_stabilization),
         schedule=schedule,
+        pace=Pace(spec.scaling.behavior.scale_up, spec.scaling.behavior.scale_down),
     )
 
 
@@ -116,7 +154,8 @@ def measured(
     deployment = observed.children.get(("Deployment", resource.name))
     if deployment is None or not owned_by(deployment, resource.uid):
         return None
-    names = {name for name, _ in replicas}
+    # What drains to go is no capacity, as long as it is still ready too.
+    names = {name for name, _ in replicas} - set(resource.status.draining)
     return Measured(
         samples=tuple(sample for sample in samples if sample.replica in names),
         current=rollout(deployment).desired,

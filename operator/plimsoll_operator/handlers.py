@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import kopf
@@ -17,8 +17,8 @@ from plimsoll_operator import metrics
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import WATCHED, Kind
 from plimsoll_operator.manager import Manager
-from plimsoll_operator.watch_errors import outlast
 from plimsoll_operator.watch_storage import NoDifferences, NoProgress
+from plimsoll_operator.watches import adapt
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,14 @@ def _watch(handlers: kopf.OperatorRegistry, manager: Manager, kind: Kind) -> Non
 async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
     """Watches until the process is told to stop. Returns False where something failed instead."""
     stop = asyncio.Event()
-    outlast()
+
+    def listed(
+        kind: Kind, items: Iterable[Mapping[str, Any]], version: str, namespace: str | None
+    ) -> None:
+        metrics.LAST_EVENT.set(time.time())
+        manager.listed(kind, items, version, namespace)
+
+    adapt(listed)
     watching = asyncio.create_task(
         kopf.operator(
             registry=registry(manager, stop),

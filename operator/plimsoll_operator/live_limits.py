@@ -37,6 +37,7 @@ def pods_plan(
 
     It will do where its pods have served, the plan has no limit above theirs, and rendering the
     plan with theirs gives the very Deployment that was applied last; or where that plan is held.
+    What ran out of memory will not do: only a restart gives back what a cache was given.
     """
     plan = standing.plan
     if plan is None:
@@ -48,6 +49,9 @@ def pods_plan(
         return plan
     started = _started(there, plan)
     if started is None or started.revision == plan.revision or not _within(plan, started):
+        return plan
+    reserve = resource.status.memory_reserve
+    if reserve is not None and reserve.plan == started.revision:
         return plan
     again = render(resource, spec, started, image, replicas=0)
     return started if _rendered(again) == _rendered(there) else plan

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from plimsoll_operator.admin_access import AdminAccess
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.controller import Controller, Engines
+from plimsoll_operator.drain_keeper import DrainKeeper
 from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.gather import calibration_target, ready_replicas, scales_automatically
@@ -59,7 +60,12 @@ class Manager:
             settings,
             cluster,
             self._store,
-            Engines(self._scraper, self._calibrator, LimitsKeeper(self._admin)),
+            Engines(
+                self._scraper,
+                self._calibrator,
+                LimitsKeeper(self._admin),
+                DrainKeeper(self._admin),
+            ),
             socket.gethostname(),
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,6 +128,24 @@ class Manager:
         if news:
             self._concern(kind, item, gone=gone)
 
+    def listed(
+        self,
+        kind: Kind,
+        items: Iterable[Mapping[str, Any]],
+        version: str,
+        namespace: str | None,
+    ) -> list[Mapping[str, Any]]:
+        """Takes all objects of a kind, in a namespace if it names one, as they were at `version`;
+        wakes whom it concerns what has come, changed or gone. Returns that."""
+        changed = self._store.replace(kind.name, items, version, namespace)
+        if self._synced:
+            for item in changed:
+                metadata = item["metadata"]
+                within = str(metadata.get("namespace", ""))
+                gone = self._store.get(kind.name, within, str(metadata["name"])) is None
+                self._concern(kind.name, item, gone=gone)
+        return changed
+
     def _concern(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
         metadata = item["metadata"]
         if kind in (NODE.name, ACCELERATOR.name):
@@ -165,11 +189,9 @@ class Manager:
                 if kind in (RESOURCE, ACCELERATOR) and error.status == 404:
                     raise ClusterError(404, "NotFound", NO_CRD) from error
                 raise
-            changed = self._store.replace(kind.name, items, version, namespace)
+            changed = self.listed(kind, items, version, namespace)
             if self._synced:
-                for item in changed:
-                    metrics.CACHE_REPAIRS.labels(kind=kind.name).inc()
-                    self._concern(kind.name, item, gone=False)
+                metrics.CACHE_REPAIRS.labels(kind=kind.name).inc(len(changed))
 
     async def _list_first(self, kind: Kind) -> None:
         """Lists, and again as long as the API server only says that it cannot now.

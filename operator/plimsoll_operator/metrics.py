@@ -33,6 +33,12 @@ LIMIT_CHANGES = Counter(
     "Limits sent to engines that ran under others.",
     registry=REGISTRY,
 )
+DRAINS = Counter(
+    "plimsoll_operator_drains",
+    "Drains of replicas that should go: begun, taken_back, or refused by the engine.",
+    ["what"],
+    registry=REGISTRY,
+)
 REFUSALS = Counter(
     "plimsoll_operator_refusals",
     "Writes of children that the API server refused, by kind and HTTP status.",

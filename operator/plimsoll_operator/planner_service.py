@@ -17,6 +17,7 @@ from plimsoll_operator.calibration.measured import (
     with_measured,
 )
 from plimsoll_operator.kinds import ACCELERATOR, NODE, REVISION
+from plimsoll_operator.memory_reserve import ran_out, reserves_of
 from plimsoll_operator.plan_process import PlanProcess, PlanProcessError
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import Inventory
@@ -97,7 +98,8 @@ class PlannerService:
         known = await self._settled(resource, spec)
         if known is not None:
             known = replace(known, pods=pods)
-            if known.unread is not None or self._recorded(resource, known):
+            done = self._recorded(resource, known) and not ran_out(resource.status)
+            if done or known.unread is not None:
                 return known
         asked = await self._question(resource, spec)
         if isinstance(asked, Trouble):
@@ -118,8 +120,11 @@ class PlannerService:
             feasibility(result),
             best_effort=spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
         )
-        # A plan that stands is not touched for want of a record of it.
-        answer = known or replace(within_engine(answer, found.unserved), pods=pods)
+        answer = replace(within_engine(answer, found.unserved), pods=pods)
+        # A plan that stands is not touched for want of a record of it, and goes on without memory
+        # where none with more fits.
+        if known is not None and (not ran_out(resource.status) or answer.plan is None):
+            answer = known
         if self._recorded(resource, answer):
             return answer
         sources = Sources(
@@ -131,6 +136,7 @@ class PlannerService:
             measured,
             _planner_version(),
             request.workload.trace,
+            request.reserves,
         )
         kept = record(sources, later=answer.plan != plan_status(result))
         return replace(answer, record=kept)
@@ -177,7 +183,7 @@ class PlannerService:
             )
         except ValueError as error:
             return Trouble("PlanningFailed", str(error))
-        return found, request, measured
+        return found, replace(request, reserves=reserves_of(resource.status, spec)), measured
 
     def _measured(self, spec: LLMDeploymentSpec) -> tuple[MeasuredCalibration, ...]:
         """What engines have measured of its model, its own and those of others."""

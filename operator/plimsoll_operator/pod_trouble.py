@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plimsoll_operator.api.template_rules import DOWNLOADS
+from plimsoll_operator.api.template_rules import DOWNLOADS, ENGINE
 from plimsoll_operator.excerpt import excerpt
 from plimsoll_operator.pruning import MANY_RESTARTS
 from plimsoll_operator.render.labels import PLAN_LABEL
@@ -30,6 +30,8 @@ _PREEMPTION = re.compile(r"[.,]?\s*(no new claims to deallocate, )?preemption: .
 # As the scheduler names a resource that is short. What is missing altogether it says otherwise.
 _TOO_LITTLE = re.compile(r"\b\d+ Insufficient [\w./-]+|\b\d+ Too many pods")
 _NEW_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
+# As PyTorch says it of CUDA, in what a crash printed last.
+_ACCELERATOR_FULL = re.compile(r"\bOutOfMemoryError\b|\bCUDA out of memory\b")
 _KILLED_FOR_MEMORY = "OOMKilled"
 _WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing", CRASH_LOOP})
 
@@ -84,6 +86,16 @@ def crash_loops(pods: Iterable[Pod], revision: str | None) -> bool:
         int(container.get("restartCount", 0)) >= MANY_RESTARTS and not container.get("ready")
         for pod in pods
         if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision and _counts(pod)
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+    )
+
+
+def out_of_memory(pods: Iterable[Pod], revision: str) -> bool:
+    """Whether an engine by the plan `revision` ended for want of memory, even if it is up again."""
+    return any(
+        container.get("name") == ENGINE and _short_of_memory(_ended(container))
+        for pod in pods
+        if (pod["metadata"].get("labels") or {}).get(PLAN_LABEL) == revision
         for container in (pod.get("status") or {}).get("containerStatuses") or ()
     )
 
@@ -163,19 +175,36 @@ def _of_container(container: Mapping[str, Any]) -> _Cause | None:
         return _Cause(IMAGE_PULL, f"cannot pull the image ({IMAGE_PULL})", why)
     if reason and reason not in _WAITING_IS_NORMAL:
         return _Cause(reason, f"cannot start ({reason})", excerpt(message))
-    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+    ended = _ended(container)
     if not ended:
         return None
     cause = ended.get("reason") or "Error"
     if cause == _KILLED_FOR_MEMORY:
         what = f"cannot stay up ({OUT_OF_MEMORY}): container {container.get('name')} takes more "
         return _Cause(OUT_OF_MEMORY, f"{what}memory than its limit ({cause})", "")
+    last = (ended.get("message") or "").strip().splitlines()
+    if _short_of_memory(ended):
+        what = f"cannot stay up ({OUT_OF_MEMORY}): container {container.get('name')} finds no "
+        return _Cause(OUT_OF_MEMORY, f"{what}memory left on its accelerator", excerpt(last[-1]))
     code = f"exit code {ended.get('exitCode', 'unknown')}" + (
         "" if cause == "Error" else f", {cause}"
     )
     what = f"cannot stay up ({CRASH_LOOP}): container {container.get('name')} ends with {code}"
-    last = (ended.get("message") or "").strip().splitlines()
     return _Cause(CRASH_LOOP, what, excerpt(last[-1]) if last else "")
+
+
+def _ended(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How it ended, now or the last time; empty where it has not."""
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    return state.get("terminated") or last.get("terminated") or {}
+
+
+def _short_of_memory(ended: Mapping[str, Any]) -> bool:
+    """Whether the kernel killed it for its memory, or an allocation on the accelerator failed."""
+    if ended.get("reason") == _KILLED_FOR_MEMORY:
+        return True
+    last = (ended.get("message") or "").strip().splitlines()
+    return bool(last) and _ACCELERATOR_FULL.search(last[-1]) is not None
 
 
 def _rank(key: tuple[str, str]) -> tuple[int, str, str]:

@@ -9,7 +9,14 @@ from plimsoll_operator.render.labels import INSTANCE_LABEL, PLAN_LABEL
 
 Object = Mapping[str, Any]
 SHARED_LENGTH = 64
-_POD_METADATA = ("namespace", "name", "uid", "resourceVersion", "deletionTimestamp")
+_POD_METADATA = (
+    "namespace",
+    "name",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+)
 _POD_CONDITIONS = frozenset({"Ready", "PodScheduled"})
 _ENDED = ("reason", "exitCode", "message")
 MANY_RESTARTS = 5
@@ -80,7 +87,7 @@ def _pod(item: Object) -> dict[str, Any]:
 
 def _container(container: Object) -> dict[str, Any]:
     """Without times and counts, which change at every restart: only whether there were many."""
-    pruned = _only(container, "name", "ready", "image")
+    pruned = _only(container, "name", "ready", "started", "image")
     many = int(container.get("restartCount", 0)) >= MANY_RESTARTS
     pruned["restartCount"] = MANY_RESTARTS if many else 0
     state, last = container.get("state") or {}, container.get("lastState") or {}

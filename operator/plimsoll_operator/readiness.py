@@ -199,7 +199,7 @@ def lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
     """What keeps replicas from serving, as far as the cluster says it; None where all serve."""
     if progress.ready_updated >= situation.replicas:
         return None
-    trouble = pod_trouble(situation.observed.pods, situation.started)
+    trouble = pod_trouble(situation.pods, situation.started)
     if not progress.failure:
         return trouble
     refused = refused_pods(situation.replicas - progress.replicas, progress.failure)
@@ -213,7 +213,7 @@ def way_to_room(resource: Resource, situation: Situation, progress: Rollout) -> 
     spec = resource.spec
     if spec is None or spec.rollout.max_unavailable or progress.updated >= progress.replicas:
         return ""
-    if not no_room(situation.observed.pods, situation.started):
+    if not no_room(situation.pods, situation.started):
         return ""
     return ". With spec.rollout.maxUnavailable replicas may end before new ones serve"
 

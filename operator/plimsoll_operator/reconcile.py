@@ -30,6 +30,7 @@ from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
 from plimsoll_operator.strategy import unavailable
 from plimsoll_operator.verdict import new_status
+from plimsoll_operator.victims import Step
 
 RETRY_TRANSIENT_SECONDS = 30.0
 """Trouble of another kind waits for an edit, or for the look that every resource gets at times."""
@@ -60,7 +61,8 @@ class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
     gave last, `limits` what is to be said of those in force. `pods` is what `pods_plan`
-    answered, where it was asked before, since it renders the Deployment to find out."""
+    answered, where it was asked before, since it renders the Deployment to find out; `step` the
+    next one to the replicas that are wanted, or None for all at once."""
 
     resource: Resource
     standing: Standing
@@ -70,6 +72,7 @@ class Desired:
     calibration: MeasuredCalibration | None = None
     limits: LimitsReport = NO_REPORT
     pods: PlanStatus | None = None
+    step: Step | None = None
 
 
 def reconcile(
@@ -88,24 +91,25 @@ def reconcile(
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
     done: tuple[Action, ...] = ()
-    replicas = 0
+    replicas = wanted = 0
     scale: int | None = None
     started = standing.plan
     if resource.spec is not None and standing.plan is not None and trouble is None:
-        replicas = wanted_replicas(desired, resource.spec, standing.plan, observed)
+        wanted = wanted_replicas(desired, resource.spec, standing.plan, observed)
+        replicas = wanted if desired.step is None else desired.step.replicas
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
             started = desired.pods or pods_plan(
                 resource, resource.spec, standing, desired.image, observed
             )
             pods = started or standing.plan
-            wanted = children(resource, resource.spec, pods, desired.image, replicas)
+            ours = children(resource, resource.spec, pods, desired.image, replicas)
             missing = unavailable(resource, resource.spec, pods.revision, observed)
             if missing:
-                wanted = (*wanted[:-1], in_place(wanted[-1], missing))
+                ours = (*ours[:-1], in_place(ours[-1], missing))
             limit = resource.spec.revision_history_limit
             revisions = revision_actions(resource, standing, observed, limit)
-            actions = (*revisions, *_actions(resource, wanted, observed))
+            actions = (*revisions, *_actions(resource, ours, observed))
             refused = {refusal.action.key for refusal in refusals}
             done = tuple(action for action in actions if action.key not in refused)
             events = _scaling(desired.decision, replicas, done, observed)
@@ -121,6 +125,7 @@ def reconcile(
         calibration=told(resource, desired.calibration),
         started=None if started is None else started.revision,
         limits=desired.limits,
+        draining=() if desired.step is None else desired.step.victims,
         pending=tuple(
             " ".join(action.key)
             for action in actions
@@ -133,7 +138,7 @@ def reconcile(
         status = new_status(resource, situation, now)
     else:  # before anything is done about it; the next look does
         status = resource.status.model_copy(update={"rollback": rollback})
-    made = _decided(desired, replicas, done, now)
+    made = _decided(desired, wanted, replicas, done, now)
     if made is not None:
         status = status.model_copy(update={"scaling": kept(status.scaling, made)})
     changed = dump_status(status) != dump_status(resource.status)
@@ -238,12 +243,12 @@ def _scaling(
 
 
 def _decided(
-    desired: Desired, replicas: int, actions: tuple[Action, ...], now: str
+    desired: Desired, wanted: int, replicas: int, actions: tuple[Action, ...], now: str
 ) -> ScalingDecision | None:
     """What to keep of a decision that changes the count of replicas."""
     decision = desired.decision
     if decision is None or decision.basis is None:
         return None
-    if decision.replicas != replicas or not any(action.only_scales for action in actions):
+    if decision.replicas != wanted or not any(action.only_scales for action in actions):
         return None
-    return record(decision.basis, replicas, now)
+    return record(decision.basis, wanted, now, None if replicas == wanted else replicas)

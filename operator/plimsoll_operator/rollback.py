@@ -37,7 +37,7 @@ def failed(situation: Situation, progress: Rollout, served: ServedStatus) -> boo
         return True
     if served.started_plan == situation.started or not progress.updated:
         return False
-    return crash_loops(situation.observed.pods, situation.started)
+    return crash_loops(situation.pods, situation.started)
 
 
 def decide(resource: Resource, situation: Situation) -> RollbackStatus | None:

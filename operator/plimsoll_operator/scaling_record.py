@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from plimsoll_operator.api.status import ScalingDecision
-from plimsoll_operator.autoscale import Basis, Policy, clamp, settled
+from plimsoll_operator.autoscale import Basis, Policy, clamp, paced, settled
 from plimsoll_operator.demand import Demand, replicas_for
 
 MOST_KEPT = 10
 """Each has some 400 bytes; a day of steady traffic makes fewer."""
 
 
-def record(basis: Basis, replicas: int, at: str) -> ScalingDecision:
-    """A decision for `replicas` as it is kept."""
+def record(basis: Basis, replicas: int, at: str, held: int | None = None) -> ScalingDecision:
+    """A decision for `replicas` as it is kept; `held` is asked for instead, for now."""
     demand = basis.demand
     return ScalingDecision(
         at=at,
@@ -20,6 +20,8 @@ def record(basis: Basis, replicas: int, at: str) -> ScalingDecision:
         wanted=basis.wanted,
         lowest=basis.lowest,
         highest=basis.highest,
+        fewest=basis.fewest,
+        most=basis.most,
         min_replicas=basis.policy.min_replicas,
         max_replicas=basis.policy.max_replicas,
         ready=demand.ready,
@@ -31,6 +33,7 @@ def record(basis: Basis, replicas: int, at: str) -> ScalingDecision:
         requests_per_second=None if demand.arrivals is None else f"{demand.arrivals:.6g}",
         capacity=f"{demand.capacity:.6g}",
         correction=f"{demand.correction:.6g}",
+        held=held,
     )
 
 
@@ -63,4 +66,5 @@ def again(decision: ScalingDecision) -> tuple[int, int]:
     policy = Policy(decision.min_replicas, decision.max_replicas, 0.0)
     current = clamp(decision.current, policy)
     wanted = clamp(replicas_for(demand_in(decision), current), policy)
-    return wanted, settled(current, decision.lowest, decision.highest)
+    replicas = settled(current, decision.lowest, decision.highest)
+    return wanted, paced(replicas, current, decision.fewest, decision.most)

@@ -1,6 +1,8 @@
 """What there is to know about one resource when its status is made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from plimsoll_operator.api.status import Feasibility, MeasuredCalibration
 from plimsoll_operator.autoscale import Decision
@@ -17,7 +19,8 @@ class Situation:
     """All that a status is made from. `pending` names the children that are about to change.
 
     Pods run by the plan whose revision is `started`, under the limits that `limits` tells of.
-    `refusals` are the API server's answers where it did not let them.
+    `refusals` are the API server's answers where it did not let them. `draining` are pods that are
+    not ready because they are about to go.
     """
 
     standing: Standing
@@ -31,6 +34,14 @@ class Situation:
     calibration: MeasuredCalibration | None = None
     started: str | None = None
     limits: LimitsReport = NO_REPORT
+    draining: tuple[str, ...] = ()
+
+    @property
+    def pods(self) -> tuple[Mapping[str, Any], ...]:
+        """The pods that should serve: all but those that drain."""
+        return tuple(
+            pod for pod in self.observed.pods if pod["metadata"]["name"] not in self.draining
+        )
 
 
 def describe_infeasible(feasibility: Feasibility) -> str:

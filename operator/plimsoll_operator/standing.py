@@ -142,7 +142,8 @@ def inputs_hash(request: PlanRequest) -> str:
     what the engine can run."""
     facts = repr(replace(request, inventory=(), accelerators=()))
     trace = request.workload.trace
-    for later in (request.draft, request.pin.pipeline_parallel_size, trace):
+    reserves = request.reserves or None
+    for later in (request.draft, request.pin.pipeline_parallel_size, trace, reserves):
         if later is not None:
             facts += repr(later)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]

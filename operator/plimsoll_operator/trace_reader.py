@@ -62,7 +62,8 @@ class TraceReader:
                     )
             if fresh:
                 if known.error is not None:
-                    raise known.error
+                    # A new one, since each raise of the same would lengthen its traceback.
+                    raise NamedTraceError(known.error.reason, str(known.error))
                 return known.digest
         return (await self.read(resource, source)).digest
 

@@ -12,6 +12,7 @@ from plimsoll_operator.conditions import (
     Finding,
     set_condition,
 )
+from plimsoll_operator.memory_reserve import reserve_after
 from plimsoll_operator.observed import Rollout, rollout_of
 from plimsoll_operator.readiness import readiness
 from plimsoll_operator.refusal import REASON as REFUSED
@@ -55,7 +56,9 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "selector": selector_text(resource.name),
             "observed": situation.drift.observed,
             "limits": situation.limits.status,
+            "draining": sorted(situation.draining),
             "calibration": situation.calibration,
+            "memory_reserve": reserve_after(resource, situation),
             "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if progress.exists else None,
@@ -146,16 +149,30 @@ def _autoscaling(resource: Resource, situation: Situation, progress: Rollout) ->
     if progress.exists and refused:
         message = f"the replica count is held at {progress.desired}: {describe(refused)}"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason=REFUSED, message=message)
+    drains = _drains(situation)
     if resource.spec.scaling.mode is ScalingMode.EXTERNAL:
-        message = "spec.replicas decides, within minReplicas and maxReplicas"
+        message = f"spec.replicas decides, within minReplicas and maxReplicas{drains}"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason="External", message=message)
     if situation.decision is None:
         message = "nothing runs that could be scaled"
         return Finding(AUTOSCALING_ACTIVE, status=False, reason="NotRunning", message=message)
     decision = situation.decision
     return Finding(
-        AUTOSCALING_ACTIVE, status=decision.active, reason=decision.reason, message=decision.message
+        AUTOSCALING_ACTIVE,
+        status=decision.active,
+        reason=decision.reason,
+        message=f"{decision.message}{drains}",
     )
+
+
+def _drains(situation: Situation) -> str:
+    """What to say of replicas that are about to go."""
+    count = len(situation.draining)
+    if not count:
+        return ""
+    if count == 1:
+        return "; 1 replica drains, and goes when its requests have ended"
+    return f"; {count} replicas drain, and go when their requests have ended"
 
 
 def _with(

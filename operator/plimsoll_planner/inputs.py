@@ -93,8 +93,9 @@ class PlanRequest:
 
     `accelerators` go before the catalogue: products that it lacks, or has other figures for.
     `engine` is what can be run: plans within it go first; None to plan for the hardware alone.
-    The representation lacks what came later, `draft` and `engine`: plans that stand have its hash
-    and must not lose it.
+    `reserves` are bytes of one accelerator to keep free on a product, beyond the formulas.
+    The representation lacks what came later, from `draft` on: plans that stand have its hash and
+    must not lose it.
     """
 
     model: Model
@@ -113,3 +114,4 @@ class PlanRequest:
     accelerators: tuple[Accelerator, ...] = ()
     draft: DraftModel | None = field(default=None, repr=False)
     engine: EngineSupport | None = field(default=None, repr=False)
+    reserves: tuple[tuple[str, int], ...] = field(default=(), repr=False)

@@ -98,6 +98,14 @@ def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
     )
 
 
+def with_reserves(
+    memory: MemoryPlan, label: str, reserves: tuple[tuple[str, int], ...]
+) -> MemoryPlan:
+    """`memory` with what is to be kept free on the product `label`, as `PlanRequest.reserves`."""
+    more = sum(size for name, size in reserves if name == label)
+    return replace(memory, reserve=memory.reserve + more)
+
+
 def block_bytes(facts: ModelFacts, shape: Shape, context: float = 0.0) -> int:
     """Bytes of one block of KV cache on one accelerator, on average over sequences of `context`
     tokens: layers with a window keep a block more than that of each, if it is longer.

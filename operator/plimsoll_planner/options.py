@@ -22,6 +22,7 @@ from plimsoll_planner.memory import (
     BLOCK_SIZE,
     MemoryPlan,
     with_kv_cache,
+    with_reserves,
 )
 from plimsoll_planner.model_facts import ModelFacts
 from plimsoll_planner.shape import Shape
@@ -73,6 +74,7 @@ class Demand:
     max_model_len: int
     pin: Pin
     draft: Drafter | None = None
+    reserves: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ def _memory(demand: Demand, shape: Shape, available: int, engine: Engine) -> Mem
     facts, draft = demand.facts, demand.draft
     tokens, sequences = engine.max_num_batched_tokens, engine.max_num_seqs
     base = memory_without_kv_cache(facts, shape, draft, tokens, sequences)
+    base = with_reserves(base, shape.label, demand.reserves)
     size = bytes_of_block(facts, shape, draft, demand.traffic.context)
     least = _blocks(demand.max_model_len)
     room = (available - base.total) // size

@@ -119,6 +119,7 @@ def demand_of(request: PlanRequest) -> Demand:
         max_model_len=length,
         pin=request.pin,
         draft=Drafter.of(request.draft),
+        reserves=request.reserves,
     )
 
 

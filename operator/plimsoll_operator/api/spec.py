@@ -12,6 +12,7 @@ from pydantic import Field
 
 from plimsoll_operator.api.access import Access
 from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.behavior import ScalingBehavior
 from plimsoll_operator.api.formats import (
     ACCELERATOR,
     CONFIG_MAP_KEY,
@@ -210,6 +211,10 @@ class Scaling(ApiModel):
     )
     scale_down_stabilization: Duration = Field(
         default="300s", description="How long fewer replicas must have sufficed before one goes."
+    )
+    behavior: ScalingBehavior = Field(
+        default=ScalingBehavior(),
+        description="How fast the operator changes the count, as an HPA's behavior says it.",
     )
     schedules: list[Schedule] = Field(
         default_factory=list,

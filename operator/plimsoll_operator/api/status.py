@@ -6,6 +6,8 @@ from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.formats import SHARE
+from plimsoll_operator.api.memory_reserve import MemoryReserve
+from plimsoll_operator.api.planned_trace import PlannedTrace
 from plimsoll_operator.api.spec import Duration, Quantity
 
 
@@ -56,17 +58,6 @@ class PlanPrecision(ApiModel):
 
     weights: str = Field(description="Format of the weights.")
     kv_cache: str = Field(description="Format of the KV cache.")
-
-
-class PlannedTrace(ApiModel):
-    """The recorded traffic that a plan was made for."""
-
-    hash: str = Field(description="Hash of its requests; another one is planned for anew.")
-    requests: int = Field(description="How many requests it has.")
-    seconds: int = Field(description="How long it is, as recorded.")
-    requests_per_second: str = Field(description="Rate that it was planned at.")
-    prompt_tokens: int = Field(description="Mean length of prompts.")
-    output_tokens: int = Field(description="Mean length of outputs.")
 
 
 class PlanStatus(ApiModel):
@@ -143,6 +134,12 @@ class ScalingDecision(ApiModel):
     wanted: int = Field(description="Replicas that the demand needed, within the bounds.")
     lowest: int = Field(description="Fewest recommended in the short window.")
     highest: int = Field(description="Most recommended in the stabilization window.")
+    fewest: int | None = Field(
+        default=None, description="Fewest that behavior.scaleDown allowed; absent if any."
+    )
+    most: int | None = Field(
+        default=None, description="Most that behavior.scaleUp allowed; absent if any."
+    )
     min_replicas: int = Field(description="Fewest that were allowed.")
     max_replicas: int = Field(description="Most that were allowed.")
     ready: int = Field(description="Replicas that were measured.")
@@ -156,6 +153,10 @@ class ScalingDecision(ApiModel):
     )
     capacity: str = Field(description="Requests per second of one replica, by the plan.")
     correction: str = Field(description="Factor on it, learned from promises kept and missed.")
+    held: int | None = Field(
+        default=None,
+        description="Replicas asked for instead for now, as no more of them drain at once.",
+    )
 
 
 class LimitsStatus(ApiModel):
@@ -285,11 +286,20 @@ class LLMDeploymentStatus(ApiModel):
         max_length=10,
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
+    draining: list[str] = Field(
+        default_factory=list,
+        description="Pods that are out of service, and go as soon as their requests have ended.",
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     limits: LimitsStatus | None = Field(
         default=None, description="Limits in force, as the engines of the plan's pods say."
     )
     calibration: MeasuredCalibration | None = Field(
         default=None, description="Figures of the performance model, fitted to measured steps."
+    )
+    memory_reserve: MemoryReserve | None = Field(
+        default=None, description="Present once pods ran out of memory."
     )
     conditions: list[Condition] = Field(
         default_factory=list,

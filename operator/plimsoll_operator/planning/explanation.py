@@ -70,6 +70,9 @@ def _inputs(source: str, request: PlanRequest) -> list[str]:
             f"pins: {', '.join(_pins(request.pin)) or 'none'}",
         ),
     ]
+    for name, size in request.reserves:
+        learnt = f"{format_bytes(size)} more on {name}, as pods ran out of memory there"
+        lines += wrapped("reserve", learnt)
     nodes = [_pool(pool) for pool in request.inventory] or ["none"]
     return [*lines, *(row("nodes" if i == 0 else "", text) for i, text in enumerate(nodes))]
 

@@ -1,13 +1,14 @@
 """Plans a bundle without a cluster: model facts from the bundle, a folder or the hub."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from plimsoll_operator.api.spec import ModelSource
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.calibration.measured import newest, with_measured
+from plimsoll_operator.memory_reserve import reserves_of
 from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
 from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.model_source import (
@@ -73,6 +74,8 @@ def plan_bundle(
                 found.draft_model,
                 trace=trace,
             )
+            reserves = reserves_of(declared.resource.status, declared.spec)
+            request = replace(request, reserves=reserves)
             planned.append(
                 Planned(declared, request, plan(request, trial_requests), found.unserved)
             )

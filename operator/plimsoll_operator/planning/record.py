@@ -7,7 +7,7 @@ nodes nor the hub of that day.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -44,7 +44,7 @@ class RecordError(Exception):
 class Sources:
     """All that a plan is made from, as it was read. `accelerators` are Accelerator resources that
     were used, `measured` is what engines had measured, `planner` is the version of the planner,
-    `trace` what spec.workload.trace named."""
+    `trace` what spec.workload.trace named, `reserves` those of the request."""
 
     spec: LLMDeploymentSpec
     generation: int
@@ -54,6 +54,7 @@ class Sources:
     measured: tuple[MeasuredCalibration, ...]
     planner: str
     trace: RecordedTrace | None = None
+    reserves: tuple[tuple[str, int], ...] = ()
 
 
 def record(sources: Sources, *, later: bool = False) -> Data:
@@ -81,6 +82,8 @@ def record(sources: Sources, *, later: bool = False) -> Data:
         ]
     if sources.trace is not None:
         inputs["trace"] = pack_trace(sources.trace)
+    if sources.reserves:
+        inputs["reserves"] = [list(each) for each in sources.reserves]
     if later:
         inputs["recordedLater"] = True
     return inputs
@@ -118,13 +121,15 @@ def request_of(inputs: Mapping[str, Any]) -> PlanRequest:
         accelerators = with_measured(
             overrides(verdicts(inputs["accelerators"])), measured_of(inputs)
         )
-    except (KeyError, TypeError, AttributeError) as error:
+        reserves = tuple((str(name), int(size)) for name, size in inputs.get("reserves") or ())
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RecordError(f"not a record of a plan's inputs: {error!r}") from error
     try:
         trace = unpack_trace(inputs["trace"]) if "trace" in inputs else None
-        return plan_request(spec, target, pools, accelerators, draft, trace=trace)
+        asked = plan_request(spec, target, pools, accelerators, draft, trace=trace)
     except ValueError as error:
         raise RecordError(f"this version cannot plan what was recorded: {error}") from error
+    return replace(asked, reserves=reserves)
 
 
 def _identity(model: ModelSource, found: SourceModel) -> Data:

@@ -11,7 +11,7 @@ from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.cost import Cost, TokenCost
 from plimsoll_planner.drafting import Drafter, memory_without_kv_cache
 from plimsoll_planner.inputs import DraftModel, PlanRequest
-from plimsoll_planner.memory import BLOCK_SIZE, MemoryPlan, with_kv_cache
+from plimsoll_planner.memory import BLOCK_SIZE, MemoryPlan, with_kv_cache, with_reserves
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.options import HEADROOM
 from plimsoll_planner.planned_shape import shape_of
@@ -198,6 +198,7 @@ def breakdown(
     facts: ModelFacts,
     overrides: tuple[Accelerator, ...] = (),
     draft: DraftModel | None = None,
+    reserves: tuple[tuple[str, int], ...] = (),
 ) -> MemoryPlan:
     """Where the memory of one rank goes.
 
@@ -210,12 +211,13 @@ def breakdown(
         plan.max_num_batched_tokens,
         plan.max_num_seqs,
     )
+    base = with_reserves(base, plan.accelerator, reserves)
     blocks = plan.kv_cache_tokens // BLOCK_SIZE
     return with_kv_cache(base, plan.kv_cache_bytes // max(1, blocks), blocks)
 
 
 def _memory(plan: Plan, facts: ModelFacts, request: PlanRequest) -> list[str]:
-    parts = breakdown(plan, facts, request.accelerators, request.draft)
+    parts = breakdown(plan, facts, request.accelerators, request.draft, request.reserves)
     sizes = (parts.weights, parts.kv_cache, parts.activations, parts.reserve)
     bar, drawn, so_far = "", 0, 0
     for (_, mark), size in zip(_PARTS, sizes, strict=True):

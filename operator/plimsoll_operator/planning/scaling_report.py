@@ -20,11 +20,13 @@ def _text(decision: ScalingDecision) -> str:
         wanted, replicas = again(decision)
     except (ValueError, ZeroDivisionError):
         return f"{decision.at}: {decision.current} → {decision.replicas}; not readable any more"
+    steps = "" if decision.held is None else f", {decision.held} first, while others drain"
     same = (wanted, replicas) == (decision.wanted, decision.replicas)
     verdict = f"{KEPT} the same again" if same else f"{BROKEN} today {replicas}, for {wanted}"
+    change = f"{decision.current} → {decision.replicas}{steps}"
     return (
-        f"{decision.at}: {decision.current} → {decision.replicas}: {_formula(decision)} needs "
-        f"{decision.wanted}; {_window(decision)} ({verdict})"
+        f"{decision.at}: {change}: {_formula(decision)} needs {decision.wanted}; "
+        f"{_window(decision)} ({verdict})"
     )
 
 
@@ -44,5 +46,7 @@ def _formula(decision: ScalingDecision) -> str:
 
 def _window(decision: ScalingDecision) -> str:
     if decision.replicas > decision.current:
-        return f"at least {decision.lowest} for the last seconds"
-    return f"at most {decision.highest} for the whole stabilization window"
+        pace = "" if decision.most is None else f"; behavior.scaleUp allows {decision.most}"
+        return f"at least {decision.lowest} for the last seconds{pace}"
+    pace = "" if decision.fewest is None else f"; behavior.scaleDown allows {decision.fewest}"
+    return f"at most {decision.highest} for the whole stabilization window{pace}"

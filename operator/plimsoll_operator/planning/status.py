@@ -3,12 +3,12 @@
 import hashlib
 import json
 
+from plimsoll_operator.api.planned_trace import PlannedTrace
 from plimsoll_operator.api.quantity import format_duration
 from plimsoll_operator.api.status import (
     Alternative,
     Feasibility,
     PercentileValue,
-    PlannedTrace,
     PlanPrecision,
     PlanStatus,
     Predicted,

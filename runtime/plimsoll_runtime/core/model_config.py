@@ -4,11 +4,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SUPPORTED_ARCHITECTURES = ("LlamaForCausalLM",)
-
 
 class UnsupportedModelError(ValueError):
     """The config.json describes a model that Plimsoll cannot run or plan."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How an architecture differs from Llama's.
+
+    Biases are of attention's projections, None where `attention_bias` decides; `qk_norm` is whether
+    queries and keys are normalized, head by head, before they are rotated. `head_dim` and
+    `sliding_window` are what holds where config.json says nothing, None for Llama's own.
+    """
+
+    qkv_bias: bool | None = None
+    output_bias: bool | None = None
+    qk_norm: bool = False
+    head_dim: int | None = None
+    sliding_window: int | None = None
+
+
+FAMILIES = {
+    "LlamaForCausalLM": Family(),
+    "MistralForCausalLM": Family(qkv_bias=False, output_bias=False, sliding_window=4096),
+    "Qwen2ForCausalLM": Family(qkv_bias=True, output_bias=False),
+    "Qwen3ForCausalLM": Family(qk_norm=True, head_dim=128),
+}
+SUPPORTED_ARCHITECTURES = tuple(FAMILIES)
 
 
 @dataclass(frozen=True)
@@ -39,7 +62,9 @@ class ModelConfig:
     rope_theta: float
     rope_scaling: RopeScaling | None
     tie_word_embeddings: bool
-    attention_bias: bool
+    qkv_bias: bool
+    output_bias: bool
+    qk_norm: bool
     mlp_bias: bool
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
@@ -52,10 +77,13 @@ class ModelConfig:
         Raises UnsupportedModelError naming the field, its value and what is supported.
         """
         architecture = _architecture(config)
+        family, bias = FAMILIES[architecture], bool(config.get("attention_bias", False))
         heads = _positive(config, "num_attention_heads")
         hidden = _positive(config, "hidden_size")
         kv_heads = _positive(config, "num_key_value_heads", default=heads)
-        head_dim = _positive(config, "head_dim", default=max(1, hidden // heads))
+        usual_dim = family.head_dim or max(1, hidden // heads)
+        head_dim = _positive(config, "head_dim", default=usual_dim)
+        max_positions = _positive(config, "max_position_embeddings", default=2048)
         if heads % kv_heads:
             raise UnsupportedModelError(
                 f"config.json: num_attention_heads {heads} is not a multiple of "
@@ -69,6 +97,7 @@ class ModelConfig:
         activation = config.get("hidden_act", "silu")
         if activation != "silu":
             raise UnsupportedModelError(f"config.json: hidden_act {activation!r}; supported: silu")
+        _refuse_window(config, family, max_positions)
         rope = _mapping(config, "rope_parameters") or _mapping(config, "rope_scaling")
         theta = rope.get("rope_theta", config.get("rope_theta", 10000.0))
         return cls(
@@ -80,12 +109,14 @@ class ModelConfig:
             num_kv_heads=kv_heads,
             head_dim=head_dim,
             vocab_size=_positive(config, "vocab_size"),
-            max_position_embeddings=_positive(config, "max_position_embeddings", default=2048),
+            max_position_embeddings=max_positions,
             rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
             rope_theta=float(theta),
             rope_scaling=_rope_scaling(rope),
             tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-            attention_bias=bool(config.get("attention_bias", False)),
+            qkv_bias=bias if family.qkv_bias is None else family.qkv_bias,
+            output_bias=bias if family.output_bias is None else family.output_bias,
+            qk_norm=family.qk_norm,
             mlp_bias=bool(config.get("mlp_bias", False)),
             bos_token_id=_optional_int(config, "bos_token_id"),
             eos_token_ids=_token_ids(config.get("eos_token_id")),
@@ -103,6 +134,18 @@ def _architecture(config: Mapping[str, Any]) -> str:
     raise UnsupportedModelError(
         f"config.json: architectures {names}; supported: {', '.join(SUPPORTED_ARCHITECTURES)}"
     )
+
+
+def _refuse_window(config: Mapping[str, Any], family: Family, max_positions: int) -> None:
+    """Raises UnsupportedModelError where some layers do not see the whole of a long sequence."""
+    used = family.sliding_window is not None or bool(config.get("use_sliding_window", False))
+    window = config.get("sliding_window", family.sliding_window)
+    if used and isinstance(window, int) and window < max_positions:
+        raise UnsupportedModelError(
+            f"config.json: sliding_window {window} is below max_position_embeddings "
+            f"{max_positions}, and attention in windows is not supported; a copy of the model with "
+            f"max_position_embeddings {window} is"
+        )
 
 
 def _positive(config: Mapping[str, Any], key: str, default: int | None = None) -> int:

@@ -19,6 +19,7 @@ from plimsoll_runtime.engine.pooling import Pooled, pool_prompts
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.scoring import Scores, head_chunks, score_prompts, target_rows
 from plimsoll_runtime.model.llama import LlamaForCausalLM
+from plimsoll_runtime.model.operations import choose_operations
 
 
 class ModelRunner:
@@ -45,6 +46,7 @@ class ModelRunner:
         self.device = device
         self._threads = threads
         self._attention = choose_attention(cache, attention_backend)
+        model.operations = choose_operations(model.norm.weight, attention_backend)
         self._chooser = TokenChooser(grammars)
         self._drafter = None if proposer is None else Drafter(proposer, self._chooser.num_possible)
 

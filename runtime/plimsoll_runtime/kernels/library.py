@@ -6,11 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # The library finds torch's OpenMP runtime, which must be in the process before.
 import torch  # noqa: F401
 
 LIBRARY = Path(__file__).with_name("libplimsoll.so")
+
+# What the functions in runtime/csrc take.
+_P, _N, _I = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_ATTENTION = (_P, _N, _P, _N, _P, _N, _P, _N, _P)
+_RMS_NORM = (_P, _P, _N, _P, _N, _P, ctypes.c_float, _N, _N, _I, _I)
+_ROTATE = (_P, _N, _P, _N, _N, _N, _I, _I)
+_SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
 
 
 class KernelsUnavailableError(RuntimeError):
@@ -26,12 +34,18 @@ class InstructionSet(enum.IntEnum):
     AVX512_BF16 = 3
 
 
+Function = Callable[..., Any]
+
+
 @dataclass(frozen=True)
 class Kernels:
     """The library's functions, and the best instruction set that this processor has."""
 
-    paged_attention: Callable[..., int]
     best: InstructionSet
+    paged_attention: Function
+    rms_norm: Function
+    rotate: Function
+    silu_and_mul: Function
 
 
 @cache
@@ -45,16 +59,21 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
     try:
         library = ctypes.CDLL(str(path))
         best = InstructionSet(library.plimsoll_best_instruction_set())
-        paged_attention = library.plimsoll_paged_attention
+        return Kernels(
+            best,
+            paged_attention=_typed(library.plimsoll_paged_attention, _ATTENTION, ctypes.c_int),
+            rms_norm=_typed(library.plimsoll_rms_norm, _RMS_NORM),
+            rotate=_typed(library.plimsoll_rotate, _ROTATE),
+            silu_and_mul=_typed(library.plimsoll_silu_and_mul, _SILU_AND_MUL),
+        )
     except (OSError, AttributeError, ValueError) as error:
         raise KernelsUnavailableError(
             f"{path} cannot be used: {error}; install Plimsoll again on this machine"
         ) from error
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    paged_attention.argtypes = [
-        *(pointer, number),  # the step, the layer
-        *(pointer, number) * 3,  # query, key and value with their strides
-        pointer,  # out
-    ]
-    paged_attention.restype = ctypes.c_int
-    return Kernels(paged_attention, best)
+
+
+def _typed(function: Any, arguments: tuple[type, ...], result: type | None = None) -> Function:
+    function.argtypes = arguments
+    function.restype = result
+    typed: Function = function
+    return typed

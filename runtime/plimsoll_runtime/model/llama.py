@@ -1,16 +1,18 @@
-"""Llama (arXiv:2302.13971; grouped-query attention and long contexts as in arXiv:2407.21783).
+"""Llama (arXiv:2302.13971; grouped-query attention and long contexts as in arXiv:2407.21783), and
+the families that differ from it by a bias or a norm: Mistral (arXiv:2310.06825), Qwen2
+(arXiv:2407.10671), Qwen3 (arXiv:2505.09388).
 
 T is the number of tokens in the step, all sequences one after the other without padding. Each
 rank of a group holds its heads, MLP columns and part of the vocabulary; a rank alone holds all.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from plimsoll_runtime.attention.paged import Attention
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import first_kv_head, shard_config
+from plimsoll_runtime.model.operations import TORCH_OPERATIONS, Operations
 from plimsoll_runtime.model.parallel import (
     SINGLE,
     ColumnParallelLinear,
@@ -20,21 +22,25 @@ from plimsoll_runtime.model.parallel import (
     RowParallelLinear,
     VocabParallel,
 )
-from plimsoll_runtime.model.rope import inverse_frequencies, rotate, rotation_table
+from plimsoll_runtime.model.rope import inverse_frequencies, rotation_table
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) in fp32, then times the weight in the model's dtype (arXiv:1910.07467)."""
+    """x / rms(x), times the weight; see `Operations.add_rms_norm`."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(size), requires_grad=False)
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[T, size]` to `[T, size]`."""
-        normed = F.rms_norm(x.float(), self.weight.shape, None, self.eps)
-        return self.weight * normed.to(x.dtype)
+    def forward(
+        self,
+        x: Tensor,
+        added: Tensor | None = None,
+        operations: Operations = TORCH_OPERATIONS,
+    ) -> Tensor:
+        """`[T, size]` to `[T, size]`; x becomes x + added before."""
+        return operations.add_rms_norm(x, added, self.weight, self.eps)
 
 
 class SelfAttention(nn.Module):
@@ -50,22 +56,46 @@ class SelfAttention(nn.Module):
         first_kv = first_kv_head(config.num_kv_heads, group.rank, group.size)
         query = self._heads(self.num_heads, group.rank * self.num_heads, config.num_attention_heads)
         key = value = self._heads(self.num_kv_heads, first_kv, config.num_kv_heads)
-        bias = config.attention_bias
-        self.qkv_proj = ColumnParallelLinear(config.hidden_size, (query, key, value), bias)
-        self.o_proj = RowParallelLinear(query.size, config.hidden_size, bias, group)
+        shares = (query, key, value)
+        self.qkv_proj = ColumnParallelLinear(config.hidden_size, shares, config.qkv_bias)
+        self.o_proj = RowParallelLinear(query.size, config.hidden_size, config.output_bias, group)
+        self.q_norm = self.k_norm = None
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+            self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
-    def forward(self, x: Tensor, table: Tensor, attention: Attention) -> Tensor:
+    def forward(
+        self, x: Tensor, table: Tensor, attention: Attention, operations: Operations
+    ) -> Tensor:
         """`x` is `[T, hidden]`, `table` the rotation of each token `[T, 2, head_dim / 2]`."""
         rotated = self.num_heads + self.num_kv_heads
         qkv = self.qkv_proj(x).view(-1, rotated + self.num_kv_heads, self.head_dim)
-        qk = rotate(qkv[:, :rotated], table)  # queries and keys in one go
+        if self.q_norm is not None and self.k_norm is not None:
+            _normalize(qkv[:, : self.num_heads], self.q_norm, operations)
+            _normalize(qkv[:, self.num_heads : rotated], self.k_norm, operations)
+        qk = operations.rotate(qkv, rotated, table)  # queries and keys in one go
         query, key = qk[:, : self.num_heads], qk[:, self.num_heads :]
         attended = attention.forward(self.layer, query, key, qkv[:, rotated:])
         out: Tensor = self.o_proj(attended.flatten(1))  # [T, heads, head_dim] -> [T, hidden]
         return out
 
+    def norm_parts(self, prefix: str) -> dict[str, Part]:
+        """Where the norms of queries and keys go: all ranks have all of them."""
+        norms = {"q_norm": self.q_norm, "k_norm": self.k_norm}
+        return {
+            f"{prefix}{name}.weight": Part.all_of(norm.weight)
+            for name, norm in norms.items()
+            if norm is not None
+        }
+
     def _heads(self, count: int, first: int, of: int) -> Columns:
         return Columns(count * self.head_dim, first * self.head_dim, of * self.head_dim)
+
+
+def _normalize(heads: Tensor, norm: RMSNorm, operations: Operations) -> None:
+    """Each head of each token by itself, `[T, heads, head_dim]`, in place."""
+    rows = heads.reshape(-1, heads.shape[-1])
+    heads.copy_(norm(rows, operations=operations).view_as(heads))
 
 
 class MLP(nn.Module):
@@ -79,10 +109,10 @@ class MLP(nn.Module):
         self.gate_up_proj = ColumnParallelLinear(hidden, (gate, up), config.mlp_bias)
         self.down_proj = RowParallelLinear(inner, hidden, config.mlp_bias, group)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, operations: Operations) -> Tensor:
         """`[T, hidden]` to `[T, hidden]`."""
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        out: Tensor = self.down_proj(F.silu(gate) * up)
+        inner = operations.silu_and_mul(self.gate_up_proj(x))
+        out: Tensor = self.down_proj(inner)
         return out
 
 
@@ -96,10 +126,19 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config, group)
 
-    def forward(self, x: Tensor, table: Tensor, attention: Attention) -> Tensor:
-        """`[T, hidden]` to `[T, hidden]`."""
-        x = x + self.self_attn(self.input_layernorm(x), table, attention)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+    def forward(
+        self,
+        x: Tensor,
+        added: Tensor | None,
+        table: Tensor,
+        attention: Attention,
+        operations: Operations,
+    ) -> Tensor:
+        """What is to be added to the residual stream `x` `[T, hidden]`, to which this adds `added`,
+        what the layer before had to add, and the attention's part."""
+        normed = self.input_layernorm(x, added, operations)
+        attended = self.self_attn(normed, table, attention, operations)
+        out: Tensor = self.mlp(self.post_attention_layernorm(x, attended, operations), operations)
         return out
 
     def checkpoint_parts(self, prefix: str) -> dict[str, Part]:
@@ -112,6 +151,7 @@ class DecoderLayer(nn.Module):
             ),
             **attn.qkv_proj.checkpoint_parts(f"{prefix}self_attn.", ("q_proj", "k_proj", "v_proj")),
             **attn.o_proj.checkpoint_parts(f"{prefix}self_attn.", "o_proj"),
+            **attn.norm_parts(f"{prefix}self_attn."),
             **mlp.gate_up_proj.checkpoint_parts(f"{prefix}mlp.", ("gate_proj", "up_proj")),
             **mlp.down_proj.checkpoint_parts(f"{prefix}mlp.", "down_proj"),
         }
@@ -125,6 +165,7 @@ class LlamaForCausalLM(nn.Module):
     """
 
     rotations: Tensor
+    operations: Operations = TORCH_OPERATIONS
 
     def __init__(self, config: ModelConfig, max_model_len: int, group: Group = SINGLE) -> None:
         super().__init__()
@@ -161,9 +202,10 @@ class LlamaForCausalLM(nn.Module):
         """What the last layer makes of every token, `[T, hidden]`."""
         x = self.embed_tokens.embed(token_ids)  # [T, hidden]
         table = self.rotations.index_select(0, positions)  # [T, 2, head_dim / 2]
+        added = None
         for layer in self.layers:
-            x = layer(x, table, attention)
-        return x
+            added = layer(x, added, table, attention, self.operations)
+        return x if added is None else x + added
 
     def logits(self, x: Tensor) -> Tensor:
         """Hidden states `[rows, hidden]` to logits `[rows, vocab]` fp32.
@@ -171,7 +213,7 @@ class LlamaForCausalLM(nn.Module):
         All ranks must call it for the same rows. Those other than 0 get the logits of their own
         tokens.
         """
-        return self.lm_head.logits(self.norm(x))
+        return self.lm_head.logits(self.norm(x, None, self.operations))
 
     def checkpoint_parts(self) -> dict[str, Part]:
         """Where each tensor of a Hugging Face checkpoint goes, by its name there."""

@@ -1,10 +1,11 @@
-"""The admin port: limits that change while the engine serves, and the latest steps.
+"""The admin port: limits that change while the engine serves, drains, and the latest steps.
 
-It listens on loopback unless told otherwise. Whoever reaches it may read; limits are only changed
+It listens on loopback unless told otherwise. Whoever reaches it may read; things are only changed
 over loopback, which in a pod is where `kubectl port-forward` comes from. Engines in pods are told
 whom they may trust besides, and then nobody else may even read.
 """
 
+import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI
@@ -22,6 +23,9 @@ from plimsoll_runtime.server.origin import over_loopback
 from plimsoll_runtime.server.validation import invalid
 
 MAX_ADMIN_BODY_BYTES = 4096
+MAX_DRAIN_SECONDS = 3600
+
+logger = logging.getLogger(__name__)
 
 TRUSTED = "plimsoll.trusted"
 """In the scope of a request that showed a token which the trust file vouches for."""
@@ -41,6 +45,14 @@ class LimitsChange(BaseModel):
     num_usable_blocks: Count | None = None
 
 
+class DrainRequest(BaseModel):
+    """For how long from now; then the engine is ready again by itself."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    seconds: float = Field(gt=0, le=MAX_DRAIN_SECONDS)
+
+
 @router.get("/admin/limits")
 async def show_limits(request: Request) -> dict[str, Any]:
     """The limits in force, and those that the engine was started with."""
@@ -51,10 +63,7 @@ async def show_limits(request: Request) -> dict[str, Any]:
 async def change_limits(request: Request) -> dict[str, Any]:
     """Changes limits before the next step; no request is dropped. 400 says what cannot be, 403 that
     the client is on another machine."""
-    if not (over_loopback(request.scope) or request.scope.get(TRUSTED)):
-        raise APIError(
-            403, "limits are changed over loopback only: use 127.0.0.1, or kubectl port-forward"
-        )
+    _refuse_others(request)
     engine = context_of(request).engine
     try:
         change = LimitsChange.model_validate(await read_object(request))
@@ -67,6 +76,39 @@ async def change_limits(request: Request) -> dict[str, Any]:
     except EngineFailedError as error:
         raise APIError(503, str(error)) from error
     return _limits(engine)
+
+
+@router.get("/admin/drain")
+async def show_drain(request: Request) -> dict[str, Any]:
+    """Whether the engine drains, for how long already, and what is in flight."""
+    return _drain(context_of(request))
+
+
+@router.put("/admin/drain")
+async def begin_drain(request: Request) -> dict[str, Any]:
+    """Takes the engine out of service: it is not ready, and serves what runs and still arrives.
+
+    That ends by DELETE, or when its time is over; 403 as for limits.
+    """
+    _refuse_others(request)
+    context = context_of(request)
+    try:
+        asked = DrainRequest.model_validate(await read_object(request))
+    except ValidationError as error:
+        raise invalid(error) from error
+    context.lifecycle.drain(asked.seconds)
+    logger.info("taken out of service for at most %g s", asked.seconds)
+    return _drain(context)
+
+
+@router.delete("/admin/drain")
+async def take_drain_back(request: Request) -> dict[str, Any]:
+    """Ready again, unless the server is about to stop."""
+    _refuse_others(request)
+    context = context_of(request)
+    context.lifecycle.take_back()
+    logger.info("back in service")
+    return _drain(context)
 
 
 @router.get("/admin/steps")
@@ -92,6 +134,24 @@ def create_admin_app(context: Context) -> FastAPI:
 
         app.add_middleware(AdminAuthentication, trust_file=context.settings.admin_trust_file)
     return app
+
+
+def _refuse_others(request: Request) -> None:
+    if not (over_loopback(request.scope) or request.scope.get(TRUSTED)):
+        raise APIError(
+            403, "this is changed over loopback only: use 127.0.0.1, or kubectl port-forward"
+        )
+
+
+def _drain(context: Context) -> dict[str, Any]:
+    seconds, stats = context.lifecycle.drained_seconds, context.engine.stats()
+    return {
+        "draining": seconds is not None,
+        "seconds": seconds or 0.0,
+        "running": stats.num_running,
+        "waiting": stats.num_waiting,
+        "kv_cache_usage": stats.kv_cache_usage,
+    }
 
 
 def _limits(engine: EngineHandle) -> dict[str, Any]:

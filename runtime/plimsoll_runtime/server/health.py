@@ -60,8 +60,10 @@ async def metrics(request: Request) -> Response:
 
 
 def _not_ready(context: Context) -> str | None:
-    if context.lifecycle.draining:
+    if context.lifecycle.ending:
         return "draining: the server is about to stop"
+    if context.lifecycle.draining:
+        return "draining: taken out of service over the admin port"
     return None if context.engine.ready else "the engine is not ready"
 
 

@@ -144,7 +144,7 @@ class ServerProcess(uvicorn.Server):
             return
         timeout = self._context.settings.shutdown_timeout
         logger.warning("draining: running requests have %g s", timeout)
-        self._context.lifecycle.draining = True
+        self._context.lifecycle.ending = True
         self._deadline = self._context.lifecycle.deadline = time.monotonic() + timeout
         self._drain_task = asyncio.ensure_future(self._drain(self._deadline))
 

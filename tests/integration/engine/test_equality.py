@@ -1,10 +1,10 @@
 """Token for token what transformers says in fp32, with everything at once.
 
-Random Llamas (query, key and value heads, tied or not, biases, rope scaling) serve requests that
-are batched, cut into chunks, preempted, found in the cache and drafted for, greedy and seeded, with
-penalties and biases. Every answer is then computed by transformers in one go, and each of its
-tokens chosen from those logits by the same sampler: 0 may differ. `make equality` does it with
-thousands of requests.
+Random Llamas and their relatives (Mistral, Qwen2, Qwen3; query, key and value heads, tied or not,
+biases, rope scaling) serve requests that are batched, cut into chunks, preempted, found in the
+cache and drafted for, greedy and seeded, with penalties and biases. Every answer is then computed
+by transformers in one go, and each of its tokens chosen from those logits by the same sampler: 0
+may differ. `make equality` does it with thousands of requests.
 """
 
 import os
@@ -16,8 +16,18 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from transformers import LlamaConfig
-from transformers import LlamaForCausalLM as Oracle
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
@@ -49,6 +59,13 @@ ROPES: list[dict[str, Any]] = [
     },
     {"rope_type": "default", "rope_theta": 1e6},
 ]
+FAMILIES: list[tuple[type[PreTrainedConfig], type[PreTrainedModel]]] = [
+    (LlamaConfig, LlamaForCausalLM),
+    (Qwen3Config, Qwen3ForCausalLM),
+    (Qwen2Config, Qwen2ForCausalLM),
+    (LlamaConfig, LlamaForCausalLM),
+    (MistralConfig, MistralForCausalLM),
+]
 
 pytestmark = pytest.mark.timeout(3600 if REQUESTS > 100 else 120)
 
@@ -56,7 +73,7 @@ pytestmark = pytest.mark.timeout(3600 if REQUESTS > 100 else 120)
 class Model(NamedTuple):
     """A random model, where it was saved, and one of the same vocabulary that may draft for it."""
 
-    oracle: Oracle
+    oracle: PreTrainedModel
     folder: Path
     draft: Path
 
@@ -89,17 +106,20 @@ def shape(rng: random.Random, kv_heads: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=range(MODELS))
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """The n-th takes the n-th sort of heads and of rope, and chance decides the rest."""
+    """The n-th takes the n-th family, sort of heads and rope, and chance decides the rest."""
     number: int = request.param
     rng = random.Random(number)
     torch.manual_seed(number)
     fields = shape(rng, kv_heads=(2, 4, 1)[number % 3])
-    config = LlamaConfig(**fields, rope_parameters=ROPES[(number + 1) % len(ROPES)])
-    oracle = Oracle(config).eval()
+    make_config, make_model = FAMILIES[number % len(FAMILIES)]
+    if make_config is MistralConfig:
+        fields["sliding_window"] = None
+    config = make_config(**fields, rope_parameters=ROPES[(number + 1) % len(ROPES)])
+    oracle = make_model(config).eval()
     small = {**fields, "num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 16}
     folder = tmp_path_factory.mktemp(f"model{number}")
     oracle.save_pretrained(folder / "target")
-    Oracle(LlamaConfig(**small)).eval().save_pretrained(folder / "draft")
+    LlamaForCausalLM(LlamaConfig(**small)).eval().save_pretrained(folder / "draft")
     return Model(oracle, folder / "target", folder / "draft")
 
 
@@ -185,7 +205,7 @@ def answers(engine: Engine, asked: list[Question]) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def expected(oracle: Oracle, question: Question, answer: list[int]) -> list[int]:
+def expected(oracle: PreTrainedModel, question: Question, answer: list[int]) -> list[int]:
     """What is chosen after the prompt and each beginning of the answer, but its end's.
 
     If all of it is the answer, then so is what transformers generates, token by token.

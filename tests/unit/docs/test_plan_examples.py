@@ -18,7 +18,9 @@ from plimsoll_operator.planning.checks import EXIT_CODES
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-TRACED, GITHUB, GITLAB = (yaml.safe_load(block) for kind, block in BLOCKS if kind == "yaml")
+TRACED, KUSTOMIZE, GITHUB, GITLAB = (
+    yaml.safe_load(block) for kind, block in BLOCKS if kind == "yaml"
+)
 KEYS_OF_A_GITLAB_JOB = {"image", "rules", "variables", "before_script", "script", "artifacts"}
 CHAT = """
 apiVersion: plimsoll.dev/v1alpha1
@@ -49,6 +51,17 @@ def test_the_recorded_workload_is_one() -> None:
         "chat-trace",
         "6",
     )
+
+
+def test_kustomize_is_told_where_the_trace_is_named() -> None:
+    (reference,) = KUSTOMIZE["nameReference"]
+    (field,) = reference["fieldSpecs"]
+    path = field["path"].split("/")
+    assert (reference["kind"], field["kind"], path[0]) == ("ConfigMap", "LLMDeployment", "spec")
+    found: Any = {"workload": TRACED["workload"]}
+    for name in path[1:]:
+        found = found[name]
+    assert found == "chat-trace"
 
 
 def test_the_workflow_has_githubs_form() -> None:

@@ -72,6 +72,9 @@ def _mounted(value: str, path: str) -> set[str]:
     if scheme == "pvc":
         claim, _, within = rest.partition("/")
         return {claim, f"{path}/{within}" if within else path}
+    if scheme == "hf":  # also the folder that it is downloaded into
+        folder = f"/cache/models/main/{rest}"
+        return {value, folder, f"--into={folder}"}
     return {rest, path} if scheme == "oci" else {value}
 
 
@@ -122,6 +125,12 @@ PLACES: dict[str, Place] = {
         for field in ("name", "key")
     },
     "workload.requestsPerSecond": Place(lambda value: {"workload": {"requestsPerSecond": value}}),
+    **{
+        f"workload.trace.configMapKeyRef.{field}": Place(
+            lambda value, field=field: {"workload": {"trace": _reference(field, value)}}  # type: ignore[misc]
+        )
+        for field in ("name", "key")
+    },
     "slo.timeToFirstToken.p95": Place(lambda value: {"slo": {"timeToFirstToken": {"p95": value}}}),
     "slo.timePerOutputToken.p95": Place(
         lambda value: {"slo": {"timePerOutputToken": {"p95": value}}}

@@ -207,6 +207,7 @@ RAW = {"metadata": {"name": "a", "namespace": "ml", "uid": "u", "resourceVersion
 CHILD = {"kind": "Service", "metadata": {"name": "a", "namespace": "ml"}}
 HTTP: dict[str, tuple[Call, str, str]] = {
     "get": (lambda it: it.get(RESOURCE, "ml", "a"), "GET", "/llmdeployments/a"),
+    "version": (lambda it: it.version(RESOURCE, "ml", "a"), "GET", "/llmdeployments/a"),
     "list": (lambda it: it.list(RESOURCE), "GET", "/llmdeployments"),
     "apply": (lambda it: it.apply(CHILD), "PATCH", "/services/a"),
     "apply_status": (lambda it: it.apply_status(RESOURCE, RAW, {}), "PATCH", "/a/status"),
@@ -228,7 +229,7 @@ async def test_calls_are_the_requests_that_they_are_taken_for(
     def record(method: str, path: str, *rest: Any) -> dict[str, Any]:
         assert method != "PATCH" or name != "renumber" or rest[-1] == MERGE_PATCH
         sent.append((method, path))
-        return {}
+        return {"metadata": {"resourceVersion": "1"}}
 
     cluster = Cluster(cast("Any", None))
     monkeypatch.setattr(cluster, "_request", record)

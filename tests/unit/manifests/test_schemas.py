@@ -11,7 +11,13 @@ from tests.unit.manifests.shipped import MANIFESTS, ROOT, documents
 OLDEST = "1.30.0"  # with ValidatingAdmissionPolicy and preStop's sleep
 VERSIONS = (OLDEST, kubernetes_validate.latest_version())
 # Ours, which tests of the API judge, and those of other projects.
-FOREIGN = ("plimsoll.dev", "monitoring.coreos.com", "argoproj.io", "kustomize.toolkit.fluxcd.io")
+FOREIGN = (
+    "plimsoll.dev",
+    "monitoring.coreos.com",
+    "argoproj.io",
+    "kustomize.toolkit.fluxcd.io",
+    "keda.sh",
+)
 SHIPPED = [
     path
     for path in sorted(MANIFESTS.rglob("*.yaml"))

@@ -22,7 +22,7 @@ TRACE = Trace(
 
 
 def test_a_traces_own_times_and_shared_prefixes() -> None:
-    (load,) = Wanted(("recorded",), TRACE, repetitions=1).loads()
+    ((_, load),) = Wanted(("recorded",), TRACE, repetitions=1).loads()
     assert [each.at for each in load.requests] == [0.0, 1.0, 4.0]
     assert [each.prompt_tokens for each in load.requests] == [700, 1200, 100]
     first, second, third = (each.token_ids(TokenRange()) for each in load.requests)
@@ -33,37 +33,40 @@ def test_a_traces_own_times_and_shared_prefixes() -> None:
 
 
 def test_rate_and_scale_stretch_a_trace() -> None:
-    (stretched,) = Wanted(("recorded",), TRACE, rate=2.0, repetitions=1).loads()
+    ((_, stretched),) = Wanted(("recorded",), TRACE, rate=2.0, repetitions=1).loads()
     assert [each.at for each in stretched.requests] == [0.0, 0.25, 1.0]
     assert stretched.name == "recorded at 2/s"
-    (scaled,) = Wanted(("recorded",), TRACE, scale=2.0, repetitions=1).loads()
+    ((_, scaled),) = Wanted(("recorded",), TRACE, scale=2.0, repetitions=1).loads()
     assert [each.at for each in scaled.requests] == [0.0, 0.5, 2.0]
 
 
 def test_a_closed_loop_has_places_and_no_times() -> None:
     wanted = Wanted(("W3",), arrivals=Arrivals.CLOSED, concurrency=4, repetitions=1)
-    (load,) = wanted.loads()
+    ((_, load),) = wanted.loads()
     assert load.concurrency == 4
     assert load.name == "W3 4 at once"
     assert {each.at for each in load.requests} == {0.0}
-    (mixed,) = Wanted(
+    ((_, mixed),) = Wanted(
         ("W5",), arrivals=Arrivals.CLOSED, concurrency=2, requests=9, repetitions=1
     ).loads()
     assert len(mixed.requests) == 9
 
 
 def test_poisson_over_a_traces_lengths() -> None:
-    (load,) = Wanted(("recorded",), TRACE, Arrivals.POISSON, rate=5.0, repetitions=1).loads()
+    ((_, load),) = Wanted(("recorded",), TRACE, Arrivals.POISSON, rate=5.0, repetitions=1).loads()
     assert load.arrivals is Arrivals.POISSON
     assert [each.prompt_tokens for each in load.requests] == [700, 1200, 100]
     assert load.requests[2].at != pytest.approx(4.0)
-    (own,) = Wanted(("recorded",), TRACE, Arrivals.POISSON, repetitions=1).loads()
+    ((_, own),) = Wanted(("recorded",), TRACE, Arrivals.POISSON, repetitions=1).loads()
     assert own.rate == pytest.approx(0.5)
 
 
 def test_workloads_and_repetitions() -> None:
-    names = [load.name for load in Wanted(("W1", "W4"), repetitions=2).loads()]
-    assert names == ["W1", "W1", "W4", "W4"]
+    wanted = Wanted(("W1", "W4"), repetitions=2, first_repetition=4)
+    found = [(load.name, number) for number, load in wanted.loads()]
+    assert found == [("W1", 4), ("W1", 5), ("W4", 4), ("W4", 5)]
+    (_, load), *_ = wanted.loads()
+    assert load.requests[0].prompt[0].seed == 1_040_000
 
 
 def test_points_of_a_ramp_have_new_tokens() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.controller import Controller, Engines
+from plimsoll_operator.drain_keeper import DrainKeeper
 from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.kinds import RESOURCE, WATCHED
@@ -55,7 +56,7 @@ class Process:
             Settings(image=IMAGE, trial_requests=0),
             cluster,  # type: ignore[arg-type]
             self.store,
-            Engines(scraper, self.calibrator, LimitsKeeper(self.admin)),
+            Engines(scraper, self.calibrator, LimitsKeeper(self.admin), DrainKeeper(self.admin)),
             "test",
         )
 

@@ -235,7 +235,7 @@ def test_absurd_metrics_never_scale_down(
 def test_fixed_bounds_need_no_metrics() -> None:
     decision = decide(Measured((), 7, 7), Policy(3, 3, 300), CAPACITY, Memory(), 0)
     assert (decision.replicas, decision.active, decision.reason) == (3, False, "FixedReplicas")
-    assert decision.memory == Memory()
+    assert decision.memory == Memory(asked=7)
 
 
 def test_a_clock_that_steps_back_does_no_harm() -> None:

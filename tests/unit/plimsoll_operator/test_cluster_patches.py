@@ -10,8 +10,8 @@ import pytest
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 
-from plimsoll_operator.cluster import Cluster
-from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.cluster import METADATA_ONLY, Cluster, ClusterError
+from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE, REVISION
 
 Sent = list[tuple[str, str, Any]]
 
@@ -30,6 +30,13 @@ def server() -> Iterator[tuple[str, Sent]]:
             self.wfile.write(b"{}")
 
         def do_GET(self) -> None:
+            if self.path == "/api/v1/namespaces/ml/configmaps/traffic":
+                # Of what is asked for as metadata alone the API server leaves out the content.
+                alone = self.headers["Accept"] == METADATA_ONLY
+                self.send_response(200 if alone else 500)
+                self.end_headers()
+                self.wfile.write(b'{"metadata": {"resourceVersion": "7"}}')
+                return
             # As the API server: this path is served as one media type, and no other will do.
             right = self.headers["Accept"] == "application/jwk-set+json"
             self.send_response(200 if right and self.path == "/openid/v1/jwks" else 406)
@@ -92,4 +99,14 @@ async def test_keys_are_asked_for_as_what_they_are_served_as(server: tuple[str, 
     configuration.host = server[0]
     cluster = Cluster(ApiClient(configuration), 1)
     assert await cluster.token_keys() == ({"kid": "one"},)
+    cluster.close()
+
+
+async def test_a_version_is_asked_for_without_the_content(server: tuple[str, Sent]) -> None:
+    configuration = Configuration()
+    configuration.host = server[0]
+    cluster = Cluster(ApiClient(configuration), 1)
+    assert await cluster.version(CONFIG_MAP, "ml", "traffic") == "7"
+    with pytest.raises(ClusterError):
+        await cluster.version(CONFIG_MAP, "ml", "other")
     cluster.close()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_operator.api.status import PercentileValue, PlannedTrace, PlanStatus, Predicted
+from plimsoll_operator.api.planned_trace import PlannedTrace
+from plimsoll_operator.api.status import PercentileValue, PlanStatus, Predicted
 from plimsoll_operator.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.measurement import Figures
 from plimsoll_operator.resource import Resource

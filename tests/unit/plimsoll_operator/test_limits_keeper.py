@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Iterator
 from time import monotonic
 from typing import Any, cast
@@ -16,17 +15,8 @@ from plimsoll_operator.limits_keeper import RECHECK_SECONDS, RETRY_SECONDS, Limi
 from plimsoll_operator.live_limits import NO_REPORT, EngineReport
 from plimsoll_operator.render.labels import pod_labels
 from plimsoll_operator.resource import Key
-from plimsoll_runtime import builtin
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
-from plimsoll_runtime.core.model_config import ModelConfig
-from plimsoll_runtime.core.scheduler import Scheduler
-from plimsoll_runtime.core.step import SchedulerOutput
-from plimsoll_runtime.core.step_result import StepResult
-from plimsoll_runtime.engine.engine import Engine
-from plimsoll_runtime.server.context import Context
-from plimsoll_runtime.server.process import AdminServer
-from plimsoll_runtime.server.settings import ServerSettings
-from plimsoll_runtime.server.tokenizer import load_tokenizer
+from tests.unit.plimsoll_operator.engines import Watched, admin_ports
 from tests.unit.plimsoll_operator.loopback import answer, answering
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import Start, condition, edit, fresh
@@ -36,38 +26,6 @@ KEY = ("ml", "chat")
 PODS = (("chat-1", "127.0.0.1"),)
 STARTED = cpu_plan(max_num_batched_tokens=256)
 FEWER = cpu_plan(revision="fewer", max_num_seqs=4, max_num_batched_tokens=128)
-
-
-class Idle:
-    """A model that nobody asks."""
-
-    def warm_up(self) -> None:
-        """Nothing to warm."""
-
-    def execute(self, output: SchedulerOutput) -> StepResult:
-        raise NotImplementedError
-
-
-class Watched(Engine):
-    """An engine that notes which limits it was sent."""
-
-    def __init__(self, limits: EngineLimits) -> None:
-        shape = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8}
-        facts = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 1, "vocab_size": 2048}
-        super().__init__(Scheduler(limits), Idle(), ModelConfig.from_hf({**shape, **facts}))
-        self.changes: list[LiveLimits] = []
-
-    def set_limits(self, live: LiveLimits) -> None:
-        super().set_limits(live)
-        self.changes.append(live)
-
-    @property
-    def live(self) -> LiveLimits:
-        return self.stats().limits
-
-    def by_hand(self, live: LiveLimits) -> None:
-        """Changes limits without taking note."""
-        super().set_limits(live)
 
 
 @pytest.fixture
@@ -81,15 +39,8 @@ def engine() -> Iterator[Watched]:
 @pytest.fixture
 async def port(engine: Watched) -> AsyncIterator[int]:
     """The engine's admin port, on loopback."""
-    settings = ServerSettings(served_names=("tiny",), root="builtin://tiny")
-    context = Context(engine, load_tokenizer(builtin.path("tiny")), settings)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = AdminServer(context)
-    task = asyncio.create_task(server.serve([listener]))
-    yield int(listener.getsockname()[1])
-    server.should_exit = True
-    await task
-    context.close()
+    async with admin_ports([engine]) as (port, _):
+        yield port
 
 
 class Clock:
@@ -306,8 +257,8 @@ ERROR = json.dumps({"error": {"message": "not let in: no token"}})
     [
         (answer(ERROR, "401 Unauthorized"), "HTTP 401 not let in: no token"),
         (answer("<html>", "404 Not Found"), "HTTP 404"),
-        (answer("{}"), "/admin/limits does not answer with limits"),
-        (answer("[]"), "/admin/limits does not answer with limits"),
+        (answer("{}"), "/admin/limits does not answer with what it should"),
+        (answer("[]"), "/admin/limits does not answer with what it should"),
         (answer("x" * 70000), "/admin/limits answers with more than 65536 bytes"),
         (b"nothing of the kind\r\n\r\n", "admin port not reachable (RemoteProtocolError)"),
         (b"", "no answer within 0.2 s"),

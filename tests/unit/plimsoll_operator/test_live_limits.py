@@ -115,6 +115,15 @@ def test_on_gpus_too_and_there_a_little_less_memory_for_the_cache_will_do() -> N
     assert restarts(cell, gpu_plan(**fewer, kv_cache_bytes=43 * 2**30))
 
 
+def test_what_ran_out_of_memory_is_restarted() -> None:
+    cell, plan = serving(gpu_plan()), gpu_plan(revision="less", kv_cache_bytes=39 * 2**30)
+    assert not restarts(cell, plan)
+    reserve = {"accelerator": "NVIDIA-H200", "model": "builtin://tiny", "memory": "1Gi"}
+    for ran_out, expected in (("0123456789", True), ("another", False)):
+        cell.raw["status"]["memoryReserve"] = {**reserve, "plan": ran_out, "raises": 1}
+        assert restarts(cell, plan) is expected
+
+
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -7,8 +7,9 @@ import pytest
 
 from plimsoll_operator import manager as module
 from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.kinds import RESOURCE, Kind
+from plimsoll_operator.kinds import POD, RESOURCE, Kind
 from plimsoll_operator.manager import NO_CRD, Manager
+from plimsoll_operator.render.labels import INSTANCE_LABEL
 from plimsoll_operator.settings import Settings
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, fresh
@@ -78,3 +79,48 @@ async def test_a_start_ends_where_time_mends_nothing(kind: str, status: int, why
     with pytest.raises(ClusterError, match=why[:20]):
         await manager.start()
     await manager.stop()
+
+
+async def test_what_goes_between_our_list_and_the_watchs_is_noticed() -> None:
+    """The watch begins with a list that lacks it, and no event tells of it."""
+    cluster = Unwell(fresh().objects, {})
+    manager = manager_of(cluster)
+    await manager.start()
+    try:
+        known = list(manager._store.all(RESOURCE.name))
+        assert known
+        changed = manager.listed(RESOURCE, [], "999999999", None)
+        assert changed == known
+        assert manager._store.resource_keys() == []
+    finally:
+        await manager.stop()
+
+
+async def test_a_child_that_a_list_lacks_wakes_its_resource(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Unwell(fresh().objects, {})
+    manager = manager_of(cluster)
+    await manager.start()
+    try:
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "a",
+                "namespace": KEY[0],
+                "uid": "p",
+                "resourceVersion": "7",
+                "labels": {INSTANCE_LABEL: KEY[1]},
+            },
+        }
+        woken: list[Any] = []
+        monkeypatch.setattr(manager, "_wake", woken.append)
+        assert manager.listed(POD, [pod], "7", KEY[0])
+        assert not manager.listed(POD, [], "6", KEY[0])  # an older list undoes nothing
+        assert not manager.listed(POD, [], "8", "elsewhere")
+        assert woken == [KEY]
+        assert manager.listed(POD, [], "8", KEY[0])
+        assert woken == [KEY, KEY]
+    finally:
+        await manager.stop()

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.accelerators import find
+from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.memory import (
     BLOCK_SIZE,
     COMMUNICATION_BYTES,
@@ -21,8 +22,10 @@ from plimsoll_planner.memory import (
     without_kv_cache,
 )
 from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.planner import plan
 from plimsoll_planner.shape import Shape
 from tests.unit.plimsoll_planner import models, published
+from tests.unit.plimsoll_planner.models import CPU_NODE, H200_NODE, request_for
 
 FACTS = model_facts(models.LLAMA_31_8B)
 
@@ -155,3 +158,23 @@ def test_a_replica_holds_what_the_formula_says(
     assert found.activations == pytest.approx(tokens * stream * width + logits, abs=1)
     assert found.reserve == reserve
     assert block_bytes(facts, on) == 16 * 2 * layers * held * dim * width
+
+
+@pytest.mark.parametrize(
+    ("pool", "label"), [(CPU_NODE, "cpu"), (H200_NODE, "NVIDIA-H200")], ids=["cpu", "gpu"]
+)
+def test_what_is_to_be_kept_free_is_the_pods_or_leaves_less_kv_cache(
+    pool: AcceleratorPool, label: str
+) -> None:
+    request = request_for(models.TINY, pool, rate=1, context=1024)
+    more = 2**30
+    plain, kept = plan(request).plan, plan(replace(request, reserves=((label, more),))).plan
+    other = plan(replace(request, reserves=(("NVIDIA-L4", more),))).plan
+    assert plain is not None
+    assert kept is not None
+    assert other == plain
+    if label == "cpu":
+        assert kept.memory_bytes == plain.memory_bytes + more
+        assert kept.kv_cache_bytes == plain.kv_cache_bytes
+    else:
+        assert abs(plain.kv_cache_bytes - kept.kv_cache_bytes - more) < 2**20

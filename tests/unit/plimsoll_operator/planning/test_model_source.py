@@ -152,6 +152,6 @@ def test_what_cannot_be_planned_is_explained(text: str, said: str) -> None:
 
 
 def test_a_model_that_the_engine_does_not_serve_is_planned_and_told() -> None:
-    found = parse_config(json.dumps({**CONFIG, "architectures": ["Qwen2ForCausalLM"]}), "here")
-    assert found.model.architecture == "Qwen2ForCausalLM"
+    found = parse_config(json.dumps({**CONFIG, "architectures": ["Phi3ForCausalLM"]}), "here")
+    assert found.model.architecture == "Phi3ForCausalLM"
     assert "supported: LlamaForCausalLM" in found.unserved

@@ -132,7 +132,7 @@ def test_a_model_that_cannot_draft_is_told_in_one_line(
 def test_a_draft_model_that_the_engine_cannot_run_is_told(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    foreign = config_map(architectures=["Qwen2ForCausalLM"], num_hidden_layers=3)
+    foreign = config_map(architectures=["Phi3ForCausalLM"], num_hidden_layers=3)
     assert planned(folder, document(HUB), foreign) == 0
     assert "the draft model: " in json.loads(capsys.readouterr().out)["engineLimit"]
 

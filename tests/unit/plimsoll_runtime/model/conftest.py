@@ -1,4 +1,4 @@
-"""Small random Llamas on disk, as transformers saves them."""
+"""Small random Llamas and their relatives on disk, as transformers saves them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 BASE = {
     "hidden_size": 32,
@@ -38,12 +49,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "wide-heads": {"head_dim": 24},
     "high-theta": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
+    "mistral": {"sliding_window": None, "head_dim": 12},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"head_dim": 16},
+    "qwen3-biases": {"head_dim": 8, "attention_bias": True},
+}
+FAMILIES: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedModel]]] = {
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
 }
 
 # These models are too small to share among threads.
 torch.set_num_threads(1)
 
-Saved = tuple[LlamaForCausalLM, Path]
+Saved = tuple[PreTrainedModel, Path]
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +75,10 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
         if variant not in made:
             torch.manual_seed(sorted(VARIANTS).index(variant))
             # Initial weights far from zero make tokens differ and mistakes show.
-            config = LlamaConfig(**{**BASE, **VARIANTS[variant]}, initializer_range=0.3)
-            model = LlamaForCausalLM(config).eval()
+            family = variant.partition("-")[0]
+            make_config, make_model = FAMILIES.get(family, (LlamaConfig, LlamaForCausalLM))
+            config = make_config(**{**BASE, **VARIANTS[variant]}, initializer_range=0.3)
+            model = make_model(config).eval()
             for name, parameter in model.named_parameters():
                 if name.endswith(("bias", "norm.weight")):
                     torch.nn.init.normal_(parameter, mean=1.0, std=0.3)

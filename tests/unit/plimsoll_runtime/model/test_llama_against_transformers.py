@@ -27,6 +27,10 @@ VARIANTS = (
     "linear-rope",
     "wide-heads",
     "high-theta",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3-biases",
 )
 
 Saved = Callable[[str], tuple[Oracle, Path]]

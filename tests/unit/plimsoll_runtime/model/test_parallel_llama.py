@@ -21,7 +21,7 @@ from tests.unit.plimsoll_runtime.model.rank_threads import Table, ThreadGroup, o
 
 CPU = torch.device("cpu")
 Saved = Callable[[str], tuple[torch.nn.Module, Path]]
-VARIANTS = ["gqa", "mha", "mqa", "tied", "biases", "wide-heads"]
+VARIANTS = ["gqa", "mha", "mqa", "tied", "biases", "wide-heads", "qwen2", "qwen3-biases"]
 
 
 def load(folder: Path, group: Group) -> LlamaForCausalLM:

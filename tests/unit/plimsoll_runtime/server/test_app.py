@@ -160,7 +160,7 @@ async def test_probes_say_what_the_engine_does(
     assert (await http.post("/ping")).status_code == 200
     allowed = (await http.delete("/ping")).headers["allow"]
     assert sorted(allowed.split(", ")) == ["GET", "POST"]
-    app.state.context.lifecycle.draining = True
+    app.state.context.lifecycle.ending = True
     for path, status in (("/readyz", 503), ("/health", 503), ("/livez", 200), ("/startupz", 200)):
         response = await http.get(path)
         assert response.status_code == status

@@ -77,7 +77,7 @@ async def test_a_request_that_lies_unread_is_answered_before_its_connection_ends
         client.sendall(REQUEST)
         assert (await answer(client)).startswith(b"HTTP/1.1 200 ")
         (connection,) = serving.process.server_state.connections
-        serving.process._context.lifecycle.draining = True
+        serving.process._context.lifecycle.ending = True
         client.sendall(REQUEST)
         connection.shutdown()
         assert (await answer(client)).startswith(b"HTTP/1.1 200 ")
@@ -89,7 +89,7 @@ async def test_a_head_that_has_begun_is_waited_for(serving: Serving) -> None:
         client.sendall(REQUEST + REQUEST[:9])
         assert (await answer(client)).startswith(b"HTTP/1.1 200 ")
         (connection,) = serving.process.server_state.connections
-        serving.process._context.lifecycle.draining = True
+        serving.process._context.lifecycle.ending = True
         connection.shutdown()
         client.sendall(REQUEST[9:])
         assert (await answer(client)).startswith(b"HTTP/1.1 200 ")

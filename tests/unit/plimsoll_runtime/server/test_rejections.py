@@ -158,7 +158,7 @@ async def test_a_draining_server_refuses_only_what_it_could_not_begin(
     http: httpx.AsyncClient, app: FastAPI, spoken: SpokenModel
 ) -> None:
     lifecycle = app.state.context.lifecycle
-    lifecycle.draining = True
+    lifecycle.ending = True
     lifecycle.deadline = time.monotonic() + 60
     async with busy(http, app, spoken, 10):
         served = asyncio.ensure_future(ask(http))

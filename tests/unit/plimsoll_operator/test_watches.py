@@ -1,4 +1,4 @@
-"""A watch that ends with an error begins anew; kopf's own code runs around ours."""
+"""A watch outlasts errors and hands its lists on; kopf's own code runs around ours."""
 
 import asyncio
 import json
@@ -7,20 +7,23 @@ from contextlib import aclosing
 from typing import Any
 
 import aiohttp
-import kopf
 import pytest
-from kopf._cogs.clients import errors, watching
+from kopf._cogs.clients import errors, fetching, watching
 from kopf._cogs.structs.references import Resource
 
-from plimsoll_operator import handlers, watch_errors
+from plimsoll_operator import handlers, watches
+from plimsoll_operator.kinds import POD
 
 PODS = Resource("", "v1", "pods", namespaced=True)
+SECRETS = Resource("", "v1", "secrets", namespaced=True)
 ADDED = {"type": "ADDED", "object": {"metadata": {"name": "a", "resourceVersion": "7"}}}
 
 
 def refused(kind: type[errors.APIError], status: int) -> errors.APIError:
     return kind({"message": "no", "code": status}, status=status, headers={})  # type: ignore[typeddict-item]
 
+
+PAGES = ({"metadata": {"name": "b"}}, {"metadata": {"name": "c"}})
 
 ENDS = [
     {
@@ -40,18 +43,22 @@ class Server:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, list_ends: Any, watch_ends: Any) -> None:
         self.lists = 0
+        self.told: list[Any] = []
         self._list_ends, self._watch_ends = list(list_ends), list(watch_ends)
-        monkeypatch.setattr("kopf._cogs.clients.fetching.fetch_objs", self._list)
+        # What adapt puts there is taken back at the end of the test.
+        monkeypatch.setattr(fetching, "fetch_objs", fetching.fetch_objs)
+        monkeypatch.setattr(watching, "continuous_watch", watching.continuous_watch)
         monkeypatch.setattr(watching, "watch_objs", self._events)
-        monkeypatch.setattr(watching, "continuous_watch", watch_errors._watch)
-        monkeypatch.setattr(watch_errors, "AGAIN_SECONDS", 0.0)
-        watch_errors.outlast()
+        monkeypatch.setattr(watches, "_fetch", self._list)
+        monkeypatch.setattr(watches, "AGAIN_SECONDS", 0.0)
+        watches.adapt(lambda *listed: self.told.append(listed))
 
     async def _list(self, **_: Any) -> AsyncIterator[Any]:
         self.lists += 1
         if self._list_ends:
             raise self._list_ends.pop(0)
-        yield [], "1"
+        yield [PAGES[0]], "5"
+        yield [PAGES[1]], "5"
 
     async def _events(self, **_: Any) -> AsyncIterator[Any]:
         if self._watch_ends:
@@ -62,9 +69,9 @@ class Server:
         yield ADDED
         await asyncio.Event().wait()
 
-    async def first_event(self) -> Any:
+    async def first_event(self, resource: Resource = PODS, namespace: Any = None) -> Any:
         settings = handlers.kopf_settings()
-        stream = watching.infinite_watch(settings=settings, resource=PODS, namespace=None)
+        stream = watching.infinite_watch(settings=settings, resource=resource, namespace=namespace)
         async with aclosing(stream), asyncio.timeout(5):  # type: ignore[type-var]
             async for event in stream:
                 if not isinstance(event, watching.Bookmark):
@@ -98,12 +105,20 @@ async def test_a_kind_that_is_not_there_ends_it(monkeypatch: pytest.MonkeyPatch)
         await server.first_event()
 
 
-def test_it_is_what_kopf_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """kopf's own function is taken from it once, however often a process serves."""
-    own = watch_errors._watch
-    monkeypatch.setattr(watching, "continuous_watch", own)
-    watch_errors.outlast()
-    watch_errors.outlast()
-    assert watch_errors._watch is own
-    assert watching.continuous_watch is watch_errors._outlasting
-    assert kopf.OperatorSettings().watching.chunk_size is None  # else pages of lists expire
+async def test_a_list_is_handed_on_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(monkeypatch, [refused(errors.APIClientError, 410)], [])
+    assert await server.first_event(namespace="apps") == ADDED  # and no event of the list's
+    assert server.told == [(POD, list(PAGES), "5", "apps")]
+
+
+async def test_lists_of_other_kinds_are_kopfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(monkeypatch, [], [])
+    assert await server.first_event(SECRETS) == {"type": None, "object": PAGES[0]}
+    assert server.told == []
+
+
+def test_it_is_what_kopf_calls() -> None:
+    """kopf's own functions are taken from it once, however often a process serves."""
+    assert watches._watch.__module__ == watching.__name__
+    assert watches._fetch.__module__ == fetching.__name__
+    assert handlers.kopf_settings().watching.initial_streaming is False  # else nothing is listed

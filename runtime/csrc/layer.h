@@ -1,0 +1,41 @@
+// What is between matrix products and attention: norms, rotation and activation. One row in, one row
+// out: no row knows of the others.
+#pragma once
+
+#include <cstdint>
+
+namespace plimsoll {
+
+// Rows of `width` elements, `stride` elements apart.
+struct Rows {
+  void* data;
+  int64_t stride;
+};
+
+struct LayerKernels {
+  // out = x / rms(x) * weight. With `added`, x += added first, and x keeps the sum.
+  void (*rms_norm)(const Rows& out, const Rows& x, const Rows* added, const void* weight, float eps,
+                   int64_t width, int64_t begin, int64_t end);
+  // Rotates the first `heads` heads of each row by its cosines and sines [2, head_dim / 2].
+  void (*rotate)(const Rows& x, const float* table, int64_t heads, int64_t head_dim, int64_t begin,
+                 int64_t end);
+  // out = silu(first half of a row) * second half, which is `width` elements each.
+  void (*silu_and_mul)(const Rows& out, const Rows& x, int64_t width, int64_t begin, int64_t end);
+};
+
+namespace portable {
+LayerKernels layer_kernels(bool is_bf16);
+}
+#if defined(__x86_64__)
+namespace avx2 {
+LayerKernels layer_kernels(bool is_bf16);
+}
+namespace avx512 {
+LayerKernels layer_kernels(bool is_bf16);
+}
+namespace avx512_bf16 {
+LayerKernels layer_kernels(bool is_bf16);
+}
+#endif
+
+}  // namespace plimsoll

