@@ -24,7 +24,7 @@ from e2e.measured.calibrated import calibrate_on
 from e2e.measured.comparison import measured, predicted
 from e2e.measured.engine import Engine
 from e2e.measured.probes import plain_samples, probe
-from e2e.measured.rehearsal import LOAD, rehearse
+from e2e.measured.rehearsal import parts, rehearse
 from e2e.measured.subjects import SUBJECTS, Subject
 from e2e.measured.traffic import TRACES, sendings
 from plimsoll_planner.simulation.arrival import Arrival
@@ -78,9 +78,9 @@ def measure(subject: Subject, folder: Path, result: Measured, save: Callable[[],
         for trace in TRACES:
             longest = limits["max_model_len"]
             arrivals = trace.arrivals(subject.requests, longest)
-            later = trace.arrivals(subject.requests // 2, longest, skip=subject.requests)
+            later = trace.arrivals(subject.rehearsed, longest, skip=subject.requests)
             knee = expected_knee(probes_only.replica, arrivals)
-            rehearsed = rehearse(engine, at_rate(later, LOAD * knee), facts.vocab_size)
+            rehearsed = rehearse(engine, parts(later, knee), facts.vocab_size)
             known = calibrate_on(probed, facts, limits, rehearsed)
             knee = expected_knee(known.replica, arrivals)
             _say(f"{known.fit}\n{trace.name}: knee predicted at {knee:.3g} requests/s")

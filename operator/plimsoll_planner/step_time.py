@@ -34,9 +34,9 @@ class StepTime:
     * activations and communication: `per_token`;
     * what comes in any case: `fixed`, and `per_sequence` for scheduling, sampling and streaming.
 
-    On `cpu` a product of more than one token takes `packed` longer, to lay out its weights. Experts:
-    a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them. `per_request`
-    are the seconds that a request spends outside of steps before its first token.
+    On `cpu` a product of more than one token takes `packed` longer, to lay out its weights. With
+    experts, a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them.
+    `per_request` are the seconds that a request spends outside of steps before its first token.
     """
 
     per_request: float

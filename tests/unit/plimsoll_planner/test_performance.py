@@ -126,12 +126,8 @@ def test_on_cpu_products_of_several_tokens_pack_their_weights(
     seconds = math.hypot(2 * facts.linear_parameters * new / flops, moved / bandwidth)
     seconds += math.hypot(2 * 192 * 2048 * emitted / flops, 192 * 2048 * 4 / bandwidth)
     seconds += 2 * 6 * 4 * 32 * 4 * context / bandwidth
-    beyond, alone = max(0.0, pairs - context), max(0, new - emitted)
-    seconds += 4 * 6 * 8 * 32 * (beyond + min(beyond, alone**2 / 2)) / flops
-    prompts = max(1.0, alone**2 / 2 / beyond) if beyond else 0.0
-    others = min(1.0, max(0.0, emitted - prompts)) - 1 if beyond else 0.0
-    calls = 6 * 1.3e-4 * (prompts + others)
-    seconds = slower * (5e-4 + 6e-4 + 3.2e-4 * emitted + calls) + slower / faster * seconds
+    seconds += 4 * 6 * 8 * 32 * max(0.0, pairs - context) / flops
+    seconds = slower * (5e-4 + 6e-4 + 3.2e-4 * emitted) + slower / faster * seconds
     found = step_time(facts, shape("cpu", 1, cores))(new, emitted, context, pairs)
     assert found == pytest.approx(seconds, rel=1e-9)
 
