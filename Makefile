@@ -79,6 +79,12 @@ bench-peers: setup ## our engine beside others on this machine, which must be id
 	PYTHONPATH=operator:runtime:. $(PYTHON) -m e2e.peers $(if $(PEERS),--peers $(PEERS)) \
 		$(if $(MODELS),--models $(MODELS)) $(if $(WORKLOADS),--workloads $(WORKLOADS))
 
+.PHONY: gpu-check
+gpu-check: setup ## on a machine with a GPU: equality on CUDA, then figures of models served in bf16
+	PLIMSOLL_EQUALITY_DEVICE=cuda PLIMSOLL_EQUALITY_REQUESTS=60 $(BIN)/pytest \
+		tests/integration/engine/test_equality.py
+	$(PYTHON) -m e2e.gpu
+
 .PHONY: test
 test: check e2e ## everything: check, unit tests, end-to-end tests
 

@@ -1,8 +1,12 @@
 """An edit rolls out under traffic without a failed request; an edit back restores the children."""
 
 from e2e.support.kubectl import Kubectl, Object, eventually, is_true
-from e2e.support.resources import CHILD_KINDS, bare, pods_of
+from e2e.support.resources import CHILD_KINDS, bare, pods_of, tiny
 from e2e.support.traffic import Traffic, service_url
+
+NAME = "edited"
+PIN = {"maxNumSeqs": 32, "maxNumBatchedTokens": 512, "kvCacheMemory": "128Mi"}
+"""What engines measure meanwhile may allow more at once, and an edit is planned with that."""
 
 
 def children(kubectl: Kubectl, name: str) -> dict[str, Object]:
@@ -27,26 +31,26 @@ def sized(resource: Object) -> Object:
     return {key: value for key, value in resource["status"]["plan"].items() if key != "predicted"}
 
 
-def test_edit_and_edit_back(kubectl: Kubectl, proxy: str, serving: str) -> None:
-    before = children(kubectl, serving)
+def test_edit_and_edit_back(kubectl: Kubectl, proxy: str) -> None:
+    kubectl.apply(tiny(NAME, pin=PIN))
+    first = eventually("it serves", lambda: rolled_out(kubectl, NAME), timeout=180)
+    before = children(kubectl, NAME)
     assert len(before) == 6, sorted(before)
-    first = rolled_out(kubectl, serving)
-    assert first is not None
 
-    with Traffic(service_url(proxy, kubectl.namespace, serving), serving) as traffic:
-        kubectl.merge("llmdeployment", serving, {"spec": {"model": {"maxContextLength": 1024}}})
+    with Traffic(service_url(proxy, kubectl.namespace, NAME), NAME) as traffic:
+        kubectl.merge("llmdeployment", NAME, {"spec": {"model": {"maxContextLength": 1024}}})
         eventually(
             "the edited plan serves",
             lambda: (
-                (resource := rolled_out(kubectl, serving))
+                (resource := rolled_out(kubectl, NAME))
                 and resource["status"]["plan"]["maxModelLen"] == 1024
             ),
         )
-        kubectl.merge("llmdeployment", serving, {"spec": {"model": {"maxContextLength": 2048}}})
+        kubectl.merge("llmdeployment", NAME, {"spec": {"model": {"maxContextLength": 2048}}})
         last = eventually(
             "the first plan serves again",
             lambda: (
-                (resource := rolled_out(kubectl, serving))
+                (resource := rolled_out(kubectl, NAME))
                 and resource["status"]["plan"]["revision"] == first["status"]["plan"]["revision"]
                 and resource
             ),
@@ -54,5 +58,6 @@ def test_edit_and_edit_back(kubectl: Kubectl, proxy: str, serving: str) -> None:
     print(f"{len(traffic.answers)} requests during two rollouts")
     assert traffic.failures == []
     assert len(traffic.answers) > 10
-    assert children(kubectl, serving) == before
+    assert children(kubectl, NAME) == before
     assert sized(last) == sized(first)
+    kubectl.run("delete", "llmdeployment", NAME)

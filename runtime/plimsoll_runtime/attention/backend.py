@@ -14,12 +14,15 @@ COST = "attention in torch is several times slower on CPU, the longer the contex
 
 
 def choose_attention(cache: KVCache, backend: AttentionBackend) -> Attention:
-    """Attention over `cache`: `AUTO` is the kernels where there are any, and says so if not.
+    """Attention over `cache`: `AUTO` is the CPU kernels where there are any, and says so if not.
 
-    Raises ValueError when `NATIVE` is asked for in vain.
+    On GPUs `AUTO` is torch until the Triton kernel has been measured on one. Raises ValueError
+    when `NATIVE` or `TRITON` is asked for in vain.
     """
     if backend is AttentionBackend.TORCH:
         return PagedAttention(cache)
+    if backend is AttentionBackend.TRITON:
+        return _triton(cache)
     reason = why_not_native(cache)
     if reason is None:
         try:
@@ -33,8 +36,20 @@ def choose_attention(cache: KVCache, backend: AttentionBackend) -> Attention:
     return PagedAttention(cache)
 
 
+def _triton(cache: KVCache) -> Attention:
+    device = cache.pages.device.type
+    if device != "cuda":
+        raise ValueError(f"the triton attention backend is for GPUs, and the cache is on {device}")
+    try:
+        # Here, since there is no Triton for every platform.
+        from plimsoll_runtime.attention.triton_paged import TritonAttention
+    except ModuleNotFoundError as error:
+        raise ValueError(f"the triton attention backend needs {error.name}: install it") from error
+    return TritonAttention(cache)
+
+
 def describe(attention: Attention) -> str:
     """The path that runs, for people."""
     if isinstance(attention, NativeAttention):
         return f"native ({attention.instruction_set.name})"
-    return "torch"
+    return "torch" if isinstance(attention, PagedAttention) else "triton"

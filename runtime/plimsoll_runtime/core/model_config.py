@@ -13,13 +13,15 @@ class UnsupportedModelError(ValueError):
 class Family:
     """How an architecture differs from Llama's.
 
-    Biases are of attention's projections, None where `attention_bias` decides; `qk_norm` is whether
-    queries and keys are normalized, head by head, before they are rotated. `head_dim` and
-    `sliding_window` are what holds where config.json says nothing, None for Llama's own.
+    Biases are of attention's projections, None where `attention_bias` decides, and of the MLP's,
+    None where `mlp_bias` does; `qk_norm` is whether queries and keys are normalized, head by head,
+    before they are rotated. `head_dim` and `sliding_window` are what holds where config.json says
+    nothing, None for Llama's own.
     """
 
     qkv_bias: bool | None = None
     output_bias: bool | None = None
+    mlp_bias: bool | None = None
     qk_norm: bool = False
     head_dim: int | None = None
     sliding_window: int | None = None
@@ -27,9 +29,11 @@ class Family:
 
 FAMILIES = {
     "LlamaForCausalLM": Family(),
-    "MistralForCausalLM": Family(qkv_bias=False, output_bias=False, sliding_window=4096),
-    "Qwen2ForCausalLM": Family(qkv_bias=True, output_bias=False),
-    "Qwen3ForCausalLM": Family(qk_norm=True, head_dim=128),
+    "MistralForCausalLM": Family(
+        qkv_bias=False, output_bias=False, mlp_bias=False, sliding_window=4096
+    ),
+    "Qwen2ForCausalLM": Family(qkv_bias=True, output_bias=False, mlp_bias=False),
+    "Qwen3ForCausalLM": Family(mlp_bias=False, qk_norm=True, head_dim=128),
 }
 SUPPORTED_ARCHITECTURES = tuple(FAMILIES)
 
@@ -117,7 +121,9 @@ class ModelConfig:
             qkv_bias=bias if family.qkv_bias is None else family.qkv_bias,
             output_bias=bias if family.output_bias is None else family.output_bias,
             qk_norm=family.qk_norm,
-            mlp_bias=bool(config.get("mlp_bias", False)),
+            mlp_bias=bool(config.get("mlp_bias", False))
+            if family.mlp_bias is None
+            else family.mlp_bias,
             bos_token_id=_optional_int(config, "bos_token_id"),
             eos_token_ids=_token_ids(config.get("eos_token_id")),
             dtype=str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),

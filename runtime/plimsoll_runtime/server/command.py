@@ -155,7 +155,8 @@ def parser() -> argparse.ArgumentParser:
         type=AttentionBackend,
         choices=list(AttentionBackend),
         default=AttentionBackend.AUTO,
-        help="C++ kernels for CPU, plain torch, or the kernels where there are any (%(default)s)",
+        help="C++ kernels for CPU, a Triton kernel for GPUs, plain torch, or what is best known to "
+        "work (%(default)s)",
     )
     return result
 

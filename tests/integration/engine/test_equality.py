@@ -42,6 +42,8 @@ from plimsoll_runtime.model.loader import read_model_config
 REQUESTS = int(os.environ.get("PLIMSOLL_EQUALITY_REQUESTS", "40"))
 """For each model and way to draft."""
 MODELS = int(os.environ.get("PLIMSOLL_EQUALITY_MODELS", "3"))
+DEVICE = os.environ.get("PLIMSOLL_EQUALITY_DEVICE", "cpu")
+"""Of our engine; transformers computes on the CPU."""
 MAX_LEN = 96
 # These models are too small to share among threads.
 torch.set_num_threads(1)
@@ -172,8 +174,8 @@ def engine(request: pytest.FixtureRequest, model: Model) -> Iterator[Engine]:
         block += bytes_per_block(read_model_config(draft), size, torch.float32)
     options = EngineOptions(
         dtype="float32",
-        device="cpu",
-        threads=1,
+        device=DEVICE,
+        threads=1 if DEVICE == "cpu" else None,
         block_size=size,
         max_model_len=MAX_LEN,
         max_num_seqs=8,

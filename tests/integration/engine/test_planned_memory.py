@@ -86,7 +86,7 @@ def engine_of(folder: Path, found: Plan) -> Iterator[Engine]:
     status = plan_status(PlanResult(feasible=True, plan=found, binding_constraint=""))
     assert status is not None
     spec = LLMDeploymentSpec.model_validate({"model": {"source": "pvc://models/random"}})
-    mount = ModelMount(str(folder), (), (), 60, downloads=False)
+    mount = ModelMount(str(folder), (), (), 60, downloads=())
     words = arguments("random", spec, status, mount)
     engine = load_engine(folder, _engine_options(parser().parse_args(words[1:])))
     try:

@@ -55,3 +55,8 @@ def test_other_devices_use_torch_without_a_word(caplog: pytest.LogCaptureFixture
 def test_a_dtype_without_kernels_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert describe(choose_attention(cache(torch.float16), AttentionBackend.AUTO)) == "torch"
     assert "torch.float16" in caplog.text
+
+
+def test_triton_is_for_gpus() -> None:
+    with pytest.raises(ValueError, match="is for GPUs, and the cache is on cpu"):
+        choose_attention(cache(), AttentionBackend.TRITON)

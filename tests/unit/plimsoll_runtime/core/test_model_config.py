@@ -48,6 +48,12 @@ def test_how_families_differ(
     assert (found.qk_norm, found.head_dim) == (qk_norm, head_dim)
 
 
+@pytest.mark.parametrize("architecture", SUPPORTED_ARCHITECTURES)
+def test_only_llamas_mlp_may_have_biases(architecture: str) -> None:
+    found = read(architecture, mlp_bias=True, sliding_window=None)
+    assert found.mlp_bias == (architecture == "LlamaForCausalLM")
+
+
 @pytest.mark.parametrize(
     ("architecture", "fields"),
     [
