@@ -74,10 +74,26 @@ measured: setup ## latency predicted against measured on this machine, which mus
 	$(PYTHON) -m e2e.measured
 	PYTHONPATH=operator:runtime:. $(PYTHON) -m docs.plots.measured
 
+PEERS_OPTIONS = $(if $(PEERS),--peers $(PEERS)) $(if $(MODELS),--models $(MODELS)) \
+	$(if $(SITTING),--sitting $(SITTING)) $(if $(TRACE),--trace $(TRACE))
+PEERS_PYTHON = PYTHONPATH=operator:runtime:. $(PYTHON) -m
+
+.PHONY: bench-prepare
+bench-prepare: setup ## what bench-peers needs: other engines, models; each answers once (40 minutes)
+	$(PEERS_PYTHON) e2e.peers.prepare $(PEERS_OPTIONS)
+
 .PHONY: bench-peers
-bench-peers: setup ## our engine beside others on this machine, which must be idle (hours); PEERS=ours,vllm
-	PYTHONPATH=operator:runtime:. $(PYTHON) -m e2e.peers $(if $(PEERS),--peers $(PEERS)) \
-		$(if $(MODELS),--models $(MODELS)) $(if $(WORKLOADS),--workloads $(WORKLOADS))
+bench-peers: setup ## our engine beside others on this machine, which must be idle; PEERS=ours,vllm MINUTES=40
+	$(PEERS_PYTHON) e2e.peers $(PEERS_OPTIONS) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.PHONY: bench-knee
+bench-knee: setup ## how much of a trace the best other engine serves, for WORKLOADS=trace
+	$(PEERS_PYTHON) e2e.peers.knee $(PEERS_OPTIONS)
+
+.PHONY: bench-growth
+bench-growth: setup ## how our costs grow with sequences, context and load (40 minutes for both models)
+	$(PEERS_PYTHON) e2e.peers.growing $(PEERS_OPTIONS) $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: gpu-check
 gpu-check: setup ## on a machine with a GPU: equality on CUDA, then figures of models served in bf16

@@ -1,195 +1,164 @@
 """`make bench-peers`: our engine and others on this machine, in turns, to docs/benchmarks.
 
-Takes hours with all engines and both models, and a machine that has nothing else to do.
+What was measured is kept under the sitting's name: started again, it goes on where it ended.
 """
 
 import argparse
-import asyncio
 import json
 import sys
-from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
-import httpx
 from pydantic import TypeAdapter
 
-from e2e.peers.correctness import Agreement, Answered, agreement
-from e2e.peers.engines import ENGINES, ROOT, THREADS, Engine, Start
-from e2e.peers.environments import run, say
-from e2e.peers.models import MODELS, RandomModel
-from e2e.peers.page import OURS, Limits, Measured, Started, page
-from e2e.peers.roofline import Roofline, best_of
-from e2e.peers.serving import Server, free_port
+from e2e.peers import trace
+from e2e.peers.engine import ROOT, Engine, Precision
+from e2e.peers.engines import ENGINES
+from e2e.peers.environments import say
+from e2e.peers.knee import Knees
+from e2e.peers.measurement import Measurement, Sitting, Turn
+from e2e.peers.options import common
+from e2e.peers.options import engines as available
+from e2e.peers.ours import OURS
+from e2e.peers.page import page
+from e2e.peers.runner import Runner, Work, commit
+from e2e.peers.serving import end_on_sigterm
+from e2e.peers.turns import next_turn, turns
 from plimsoll_bench import host
-from plimsoll_bench.approach import ApproachError
-from plimsoll_bench.dialect import dialects
-from plimsoll_bench.exchange import Target
-from plimsoll_bench.figures import Objectives
-from plimsoll_bench.report import progress
-from plimsoll_bench.result import Result, Run
-from plimsoll_bench.session import Session, bench
-from plimsoll_bench.token_ids import TokenRange
-from plimsoll_bench.wanted import Wanted
-from plimsoll_bench.workloads import workload
+from plimsoll_bench.wanted import Trace
+from plimsoll_operator.traces.trace_file import read_trace
 
 RESULT = ROOT / "docs" / "benchmarks" / "peers"
-PATIENCE_SECONDS = 900.0
-_DOCUMENT = TypeAdapter(list[Measured])
-
-
-class Comparison:
-    """One model on several engines, round after round."""
-
-    def __init__(
-        self, model: RandomModel, engines: list[Engine], workloads: tuple[str, ...], idle: float
-    ) -> None:
-        self._model, self._engines = model, engines
-        self._workloads, self._idle = workloads, idle
-        self._results: dict[str, Result] = {}
-        self._started: dict[str, Started] = {}
-        self._rooflines: list[Roofline] = []
-        self._failed: dict[str, str] = {}
-        self._agreement: Agreement | None = None
-
-    def round(self, number: int) -> None:
-        """Every engine once, then what the machine can do. An engine that fails is left out of the
-        rounds that follow."""
-        for engine in self._engines:
-            wanted = tuple(name for name in self._workloads if engine.runs(name))
-            if wanted and engine.name not in self._failed:
-                say(f"round {number}: {engine.name} on {self._model.name}")
-                try:
-                    self._one(engine, Wanted(wanted, repetitions=1, first_repetition=number))
-                except (RuntimeError, ApproachError) as error:
-                    say(f"  failed: {error}")
-                    self._failed[engine.name] = str(error)
-        told = json.loads(
-            run(sys.executable, "-m", "e2e.peers.roofline", str(THREADS), folder=ROOT)
-        )
-        self._rooflines.append(Roofline(**told))
-        say(f"  {self._rooflines[-1]}")
-
-    def measured(self) -> Measured:
-        """All of it, so far."""
-        facts, roofline = self._model.facts, best_of(self._rooflines)
-        return Measured(
-            self._model.name,
-            facts.linear_parameters + facts.head_parameters,
-            tuple(self._results.values()),
-            tuple(self._started.values()),
-            Limits(roofline, roofline.tpot(facts), roofline.prefill(facts, 1024)),
-            self._agreement,
-            self._failed,
-        )
-
-    def _one(self, engine: Engine, wanted: Wanted) -> None:
-        if engine.environment is not None:
-            engine.environment.make()
-        port = free_port()
-        start = engine.start(self._model, port)
-        server = Server(start, port)
-        answered = None
-        with server:
-            session = self._session(engine, server)
-            result = asyncio.run(bench(session, wanted, is_ramp=False, ended=_told))
-            if engine.name == OURS and self._agreement is None:
-                answered = self._answered(server)
-        if answered is not None:
-            self._agreement = agreement(self._model.folder, answered)
-            say(f"  {self._agreement}")
-        self._keep(engine, start, server, result)
-
-    def _session(self, engine: Engine, server: Server) -> Session:
-        return Session(
-            server.url,
-            Target.of(server.url),
-            engine.name,
-            None,
-            dialects(chat=False, text=False),
-            TokenRange(),
-            Objectives(),
-            PATIENCE_SECONDS,
-            self._idle,
-            server.process,
-        )
-
-    def _answered(self, server: Server) -> Answered:
-        """What it says to W1's first prompt, with log-probabilities."""
-        request = workload("W1", 1).requests[0]
-        prompt = request.token_ids(TokenRange())
-        body = {
-            "model": "model",
-            "prompt": prompt,
-            "max_tokens": request.output_tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-            "return_token_ids": True,
-            "logprobs": 0,
-            "prompt_logprobs": 0,
-        }
-        found = httpx.post(f"{server.url}/v1/completions", json=body, timeout=PATIENCE_SECONDS)
-        choice = found.raise_for_status().json()["choices"][0]
-        told = zip(prompt[1:], choice["prompt_logprobs"][1:], strict=True)
-        logprobs = [each[str(token)]["logprob"] for token, each in told]
-        logprobs += choice["logprobs"]["token_logprobs"]
-        return Answered(prompt, choice["token_ids"], logprobs)
-
-    def _keep(self, engine: Engine, start: Start, server: Server, result: Result) -> None:
-        earlier = self._results.get(engine.name)
-        runs = (earlier.runs if earlier else ()) + result.runs
-        self._results[engine.name] = replace(result, runs=runs)
-        before = self._started.get(engine.name)
-        self._started[engine.name] = Started(
-            engine.name,
-            engine.version or version("plimsoll"),
-            start.note,
-            start.command[1:],
-            (*(before.ready_seconds if before else ()), server.ready_seconds),
-            max(server.peak_bytes, before.peak_bytes if before else 0),
-        )
-
-
-def _told(_: Result, run: Run) -> None:
-    say(f"  {progress(run)}")
+_DOCUMENT = TypeAdapter(list[Measurement])
 
 
 def main() -> None:
-    """Measures, and writes what was found after each model."""
+    """Measures until all is there or the time is over, and writes the page after every turn."""
     options = _parser().parse_args()
-    engines = [ENGINES[name] for name in options.peers.split(",")]
-    found: list[Measured] = []
-    for name in options.models.split(","):
-        comparison = Comparison(
-            MODELS[name], engines, tuple(options.workloads.split(",")), options.wait_idle
-        )
-        for number in range(1, options.rounds + 1):
-            comparison.round(number)
-        found.append(comparison.measured())
-        write(found, options.output)
-    if any(each.agreement is not None and not each.agreement.holds for each in found):
-        sys.exit("our answers are wrong: see the page")
+    end_on_sigterm()
+    sitting = Sitting(options.sitting)
+    engines = available(options.peers)
+    models = options.models.split(",")
+    names = tuple(name for name in options.workloads.split(",") if name)
+    fixed = tuple(name for name in names if name != trace.NAME)
+    traces = _traces(options, models, sitting) if trace.NAME in names else {}
+    work = Work(fixed, traces, options.wait_idle)
+    if not options.page:
+        wanted = list(turns(options.rounds, models, list(engines)))
+        _measure(options, sitting, engines, work, wanted)
+    found = _current(sitting.kept())
+    if not found:
+        sys.exit(f"nothing was measured: {sitting.folder}")
+    write(found, options.output)
+    if any(_is_wrong(each) for each in found):
+        sys.exit("answers of ours are wrong: see the page")
 
 
-def write(found: list[Measured], output: Path) -> None:
+def _measure(
+    options: argparse.Namespace,
+    sitting: Sitting,
+    engines: Mapping[str, Engine],
+    work: Work,
+    wanted: Sequence[Turn],
+) -> None:
+    deadline = time.monotonic() + 60 * options.minutes
+    kept = {each.turn: each for each in sitting.kept()}
+    now = commit()
+    left = [
+        turn
+        for turn in wanted
+        if not _counts(found := kept.get(turn), turn, now)
+        or not found.has(work.names(engines[turn.engine], turn.model))
+    ]
+    took = {(turn.model, turn.engine): found.seconds for turn, found in kept.items()}
+    checked = {
+        (turn.engine, turn.model): found.agreement
+        for turn, found in kept.items()
+        if found.agreement is not None and (found.commit == now or turn.engine in _others())
+    }
+    with Runner(engines, work, checked) as runner:
+        while left:
+            turn = next_turn(left, took, deadline - time.monotonic())
+            if turn is None:
+                say(f"the time is over; {len(left)} turns are left: run it again to go on")
+                return
+            say(f"round {turn.round}: {turn.engine} on {turn.model}")
+            before = kept.get(turn)
+            found = runner.take(turn, before if _counts(before, turn, now) else None)
+            sitting.keep(found)
+            starting = found.first_token_seconds if engines[turn.engine].slow else None
+            took[turn.model, turn.engine] = found.seconds - (starting or 0.0)
+            left.remove(turn)
+            if found.error:
+                left = [
+                    each for each in left if (each.model, each.engine) != (turn.model, turn.engine)
+                ]
+            write(_current(sitting.kept()), options.output)
+
+
+def _counts(found: Measurement | None, turn: Turn, now: str) -> TypeGuard[Measurement]:
+    """Whether what was kept is of what we would measure: our sources may have changed since."""
+    if found is None or found.error:
+        return False
+    return turn.engine in _others() or found.commit == now
+
+
+def _current(found: Sequence[Measurement]) -> list[Measurement]:
+    """Without those of ours that are of other sources than the last one."""
+    ours = [each for each in found if each.turn.engine not in _others()]
+    last = max(ours, key=lambda each: each.ended).commit if ours else ""
+    return [each for each in found if each.turn.engine in _others() or each.commit == last]
+
+
+def _others() -> set[str]:
+    return {name for name in ENGINES if not name.startswith(OURS)}
+
+
+def _traces(
+    options: argparse.Namespace, models: Sequence[str], sitting: Sitting
+) -> Mapping[str, Trace]:
+    """Each model's at its rate, or just below the knee of the best other engine."""
+    told = dict(each.split("=") for each in options.trace_rate.split(",") if each)
+    requests = read_trace(str(options.trace), sys.stdin).requests
+    knees = Knees(sitting.folder)
+    found = {}
+    for model in models:
+        rate = float(told[model]) if model in told else knees.rate(model)
+        if rate is None:
+            sys.exit(f"{model}: no knee is known: `make bench-knee` first, or give --trace-rate")
+        found[model] = trace.at_rate(requests, rate, options.trace_seconds)
+    return found
+
+
+def _is_wrong(found: Measurement) -> bool:
+    each = found.agreement
+    ours = found.turn.engine == OURS and found.precision is Precision.BF16
+    return ours and each is not None and not each.holds
+
+
+def write(found: Sequence[Measurement], output: Path) -> None:
     """The page, and the same as JSON beside it."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    document = _DOCUMENT.dump_json(found, indent=1).decode() + "\n"
-    output.with_suffix(".json").write_text(document, encoding="utf-8")
-    made = datetime.now(UTC).strftime("%Y-%m-%d")
-    text = page(found, made, host.machine())
-    output.with_suffix(".md").write_text(text, encoding="utf-8")
+    document = json.loads(_DOCUMENT.dump_json(list(found)))
+    for each in document:
+        # Digests of answers are for `compare`, and most of the file.
+        for run in (each["result"] or {}).get("runs", []):
+            run["answers"] = []
+    output.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    output.with_suffix(".md").write_text(page(found, host.machine()), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.peers", description=__doc__)
+    common(parser, ",".join(ENGINES))
     add = parser.add_argument
-    add("--peers", default=",".join(ENGINES), help=f"of {', '.join(ENGINES)}")
-    add("--models", default=",".join(MODELS), help=f"of {', '.join(MODELS)}")
-    add("--workloads", default="W1,W2,W3,W4,W5r1,W5r2")
+    add("--workloads", default="W1,W2,W3,W4", help=f"of W1 to W4, W5rN and {trace.NAME}")
     add("--rounds", type=int, default=3)
-    add("--wait-idle", type=float, default=30.0, help="most seconds to wait for idle cores")
+    add("--minutes", type=float, default=float("inf"), help="no turn is begun that would end later")
+    add("--page", action="store_true", help="only write the page of what was measured")
+    add("--trace-rate", default="", metavar="MODEL=R,…", help="requests/s (just below the knee)")
     add("--output", type=Path, default=RESULT)
     return parser
 

@@ -20,7 +20,7 @@ sums. The second likeliest of 50,000 random tokens is 0.2 behind the likeliest o
 @dataclass(frozen=True)
 class Answered:
     """Tokens of a prompt and of the greedy answer, and the log-probability that the engine gave to
-    each but the first of them."""
+    each but the first of them; empty where it tells none."""
 
     prompt: Sequence[int]
     answer: Sequence[int]
@@ -63,8 +63,8 @@ def of_logits(logits: torch.Tensor, answered: Answered) -> Agreement:
     deviation = logits.std(dim=1)
     chosen = logits.gather(1, tokens[:, None])[:, 0]
     short = ((logits.max(dim=1).values - chosen) / deviation)[len(answered.prompt) - 1 :]
-    told = torch.tensor(answered.logprobs, dtype=logits.dtype)
-    off = (chosen - logits.logsumexp(dim=1) - told).abs() / deviation
-    return Agreement(
-        len(answered.answer), int((short == 0).sum()), float(short.max()), float(off.max())
-    )
+    off = 0.0
+    if answered.logprobs:
+        told = torch.tensor(answered.logprobs, dtype=logits.dtype)
+        off = float(((chosen - logits.logsumexp(dim=1) - told).abs() / deviation).max())
+    return Agreement(len(answered.answer), int((short == 0).sum()), float(short.max()), off)

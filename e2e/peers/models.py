@@ -1,6 +1,7 @@
 """Random weights in the shapes of SmolLM2 135M and Qwen2.5 0.5B: as fast as trained ones."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +58,10 @@ class RandomModel:
         """Where it is: config.json, bfloat16 safetensors, tokenizer."""
         return CACHE / "models" / f"{self.name}-v{_VERSION}"
 
+    def beside(self, suffix: str) -> Path:
+        """Where it is in another format."""
+        return self.folder.with_name(f"{self.folder.name}.{suffix}")
+
     @cached_property
     def facts(self) -> ModelFacts:
         """What the planner knows of it."""
@@ -65,7 +70,8 @@ class RandomModel:
     def make(self) -> Path:
         """Writes it, unless it is there."""
         if not self.folder.exists():
-            new = self.folder.with_suffix(".new")
+            new = self.beside("new")
+            shutil.rmtree(new, ignore_errors=True)
             random_llama.write(self.config, new)
             if self._has_biases:
                 _add(new, self._biases())

@@ -1,6 +1,9 @@
-"""`python -m e2e.peers.openvino_server FOLDER PORT THREADS`: OpenVINO GenAI over HTTP.
+"""`python -m e2e.peers.openvino_server KIND FOLDER PORT THREADS SEQUENCES STEP_TOKENS GIGABYTES`:
+OpenVINO GenAI over HTTP. The gigabytes are those of its KV cache.
 
-Its steps keep Python's global lock, so the pipeline is in a process of its own.
+KIND is `many`, its continuous batching with paged attention, or `one`, its pipeline for one request
+at a time, whose attention is not paged. Their steps keep Python's global lock, so the pipeline is
+in a process of its own.
 """
 
 import asyncio
@@ -10,40 +13,79 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from e2e.peers.token_server import serve
 
-CACHE_GIGABYTES = 3
-MOST_SEQUENCES, STEP_TOKENS = 64, 1024
+
+class Limits(NamedTuple):
+    """Of the pipeline."""
+
+    threads: int
+    sequences: int
+    step_tokens: int
+    gigabytes: int
 
 
-def engine(folder: str, threads: int, connection: Connection) -> None:
+def many(folder: str, limits: Limits, connection: Connection) -> None:
     """The pipeline's process: (number, prompt, count) in; lists of (number, tokens, over) out."""
-    import numpy as np
-    import openvino
     import openvino_genai
 
     scheduling = openvino_genai.SchedulerConfig()
-    scheduling.cache_size = CACHE_GIGABYTES
-    scheduling.max_num_seqs = MOST_SEQUENCES
-    scheduling.max_num_batched_tokens = STEP_TOKENS
+    scheduling.cache_size = limits.gigabytes
+    scheduling.max_num_seqs = limits.sequences
+    scheduling.max_num_batched_tokens = limits.step_tokens
     scheduling.dynamic_split_fuse = True
     scheduling.enable_prefix_caching = True
-    properties = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    pipeline: Any = openvino_genai.ContinuousBatchingPipeline(folder, scheduling, "CPU", properties)
+    pipeline: Any = openvino_genai.ContinuousBatchingPipeline(
+        folder, scheduling, "CPU", _properties(limits)
+    )
     connection.send("ready")
     running: dict[int, Any] = {}
     while True:
         while not running or connection.poll(0):
             number, prompt, count = connection.recv()
-            wanted = openvino_genai.GenerationConfig()
-            wanted.max_new_tokens = wanted.min_new_tokens = count
-            wanted.ignore_eos, wanted.do_sample = True, False
-            ids = openvino.Tensor(np.array([prompt], np.int64))
-            running[number] = pipeline.add_request(number, ids, wanted)
+            running[number] = pipeline.add_request(number, *_request(prompt, count))
         pipeline.step()
         connection.send(_news(running))
+
+
+def one(folder: str, limits: Limits, connection: Connection) -> None:
+    """As `many`, one after the other."""
+    import openvino_genai
+
+    properties = {**_properties(limits), "ATTENTION_BACKEND": "SDPA"}
+    pipeline: Any = openvino_genai.LLMPipeline(folder, "CPU", properties)
+    connection.send("ready")
+
+    class Streamer(openvino_genai.StreamerBase):  # type: ignore[misc]
+        def write(self, token: int | list[int]) -> Any:
+            tokens = [token] if isinstance(token, int) else list(token)
+            connection.send([(number, tokens, False)])
+            return openvino_genai.StreamingStatus.RUNNING
+
+        def end(self) -> None:
+            connection.send([(number, [], True)])
+
+    while True:
+        number, prompt, count = connection.recv()
+        pipeline.generate(*_request(prompt, count), Streamer())
+
+
+def _properties(limits: Limits) -> dict[str, Any]:
+    return {"INFERENCE_NUM_THREADS": limits.threads, "NUM_STREAMS": 1}
+
+
+def _request(prompt: list[int], count: int) -> tuple[Any, Any]:
+    """Token ids, and that so many are wanted, greedy."""
+    import numpy as np
+    import openvino
+    import openvino_genai
+
+    wanted = openvino_genai.GenerationConfig()
+    wanted.max_new_tokens = wanted.min_new_tokens = count
+    wanted.ignore_eos, wanted.do_sample = True, False
+    return openvino.Tensor(np.array([prompt], np.int64)), wanted
 
 
 def _news(running: dict[int, Any]) -> list[tuple[int, list[int], bool]]:
@@ -65,10 +107,11 @@ def _news(running: dict[int, Any]) -> list[tuple[int, list[int], bool]]:
 class Pipeline:
     """This process' end of the other."""
 
-    def __init__(self, folder: str, threads: int) -> None:
+    def __init__(self, kind: str, folder: str, limits: Limits) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        context.Process(target=engine, args=(folder, threads, theirs), daemon=True).start()
+        engine = {"many": many, "one": one}[kind]
+        context.Process(target=engine, args=(folder, limits, theirs), daemon=True).start()
         theirs.close()
         self._connection.recv()
         self._numbers = itertools.count()
@@ -102,8 +145,9 @@ class Pipeline:
 
 def main() -> None:
     """Serves until the process ends."""
-    folder, port, threads = sys.argv[1:4]
-    asyncio.run(serve("model", Pipeline(folder, int(threads)).generate, int(port)))
+    kind, folder, port, *limits = sys.argv[1:]
+    pipeline = Pipeline(kind, folder, Limits(*map(int, limits)))
+    asyncio.run(serve("model", pipeline.generate, int(port)))
 
 
 if __name__ == "__main__":

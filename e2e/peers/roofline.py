@@ -1,58 +1,63 @@
-"""What this machine can do at most in this minute: memory bandwidth and bfloat16 products.
+"""What this machine can do at most in this minute: memory bandwidth and matrix products."""
 
-`python -m e2e.peers.roofline THREADS` prints both as JSON, in a process that nothing else runs in.
-"""
-
-import json
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from e2e.peers.engine import Precision
 from plimsoll_planner.model_facts import ModelFacts
 
 FLOATS = 64 * 2**20
 """256 MiB, more than any cache."""
 SIDE = 2048
-REPEATS, SECONDS = 5, 0.3
+REPEATS, SECONDS = 4, 0.1
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """Bytes per second that are read, FLOP per second of a product of bfloat16 matrices."""
+    """Bytes per second that are read, operations per second of products of bfloat16 matrices and of
+    8-bit ones."""
 
     bandwidth: float
     flops: float
+    int8_ops: float
 
-    def tpot(self, facts: ModelFacts) -> float:
-        """Seconds of a token alone: every weight is read once. bfloat16."""
-        return 2 * (facts.linear_parameters + facts.head_parameters) / self.bandwidth
+    def tpot(self, facts: ModelFacts, precision: Precision) -> float:
+        """Seconds of a token alone: every weight is read once."""
+        size = 2 if precision is Precision.BF16 else 1
+        return size * (facts.linear_parameters + facts.head_parameters) / self.bandwidth
 
-    def prefill(self, facts: ModelFacts, tokens: int) -> float:
+    def prefill(self, facts: ModelFacts, tokens: int, precision: Precision) -> float:
         """Tokens per second of a prompt: two operations for each weight and token; the head is
         needed once. Attention is left out, which is a few percent here."""
         work = 2 * (facts.linear_parameters * tokens + facts.head_parameters)
-        return tokens * self.flops / work
+        return tokens * (self.flops if precision is Precision.BF16 else self.int8_ops) / work
 
 
-def best_of(found: list[Roofline]) -> Roofline:
+def median_of(found: Sequence[Roofline]) -> Roofline:
     """The medians."""
     return Roofline(
         statistics.median(each.bandwidth for each in found),
         statistics.median(each.flops for each in found),
+        statistics.median(each.int8_ops for each in found),
     )
 
 
 def measure(threads: int) -> Roofline:
-    """Now."""
+    """Now, in some two seconds."""
     torch.set_num_threads(threads)
     numbers = torch.rand(FLOATS)
     left, right = (torch.randn(SIDE, SIDE).to(torch.bfloat16) for _ in range(2))
-    bandwidth = _rate(numbers.sum, 4.0 * FLOATS)
-    return Roofline(bandwidth, _rate(lambda: left @ right, 2.0 * SIDE**3))
+    left8, right8 = (torch.randint(-99, 99, (SIDE, SIDE), dtype=torch.int8) for _ in range(2))
+    product = 2.0 * SIDE**3
+    return Roofline(
+        _rate(numbers.sum, 4.0 * FLOATS),
+        _rate(lambda: left @ right, product),
+        _rate(lambda: torch._int_mm(left8, right8), product),
+    )
 
 
 def _rate(compute: Callable[[], object], work: float) -> float:
@@ -66,8 +71,3 @@ def _rate(compute: Callable[[], object], work: float) -> float:
             count += 1
         found.append(work * count / seconds)
     return max(found)
-
-
-if __name__ == "__main__":
-    made = measure(int(sys.argv[1]))
-    sys.stdout.write(json.dumps({"bandwidth": made.bandwidth, "flops": made.flops}))

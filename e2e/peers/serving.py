@@ -1,70 +1,107 @@
 """An engine's server as a process: started, waited for, ended, its memory told."""
 
 import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from e2e.peers.engines import ROOT, Start
+from e2e.peers.engine import ROOT, Start
 
-START_SECONDS = 600.0
+START_SECONDS = 900.0
 END_SECONDS = 20.0
+POLL_SECONDS = 0.02
+_FIRST = json.dumps(
+    {"model": "model", "prompt": [300, 301, 302, 303], "max_tokens": 1, "temperature": 0}
+)
 
 
 class Server:
-    """From `with` to its end. `ready_seconds` is how long it took from the start of the process to
-    the first answer of /v1/models; a first request is part of the warm-up.
-
-    Raises RuntimeError with the end of its log if it does not start.
+    """From `start` to `end`. `ready_seconds` is how long it took from the start of the process to
+    the end of its first answer, which is of one token.
     """
 
     def __init__(self, start: Start, port: int) -> None:
-        self._start, self.port = start, port
+        self._command, self.port = start, port
         self.url = f"http://127.0.0.1:{port}"
         self.ready_seconds = 0.0
         self.peak_bytes = 0
 
     def __enter__(self) -> Self:
-        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")
-        variables = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", **self._start.variables}
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def start(self) -> None:
+        """Returns when it has answered. Raises RuntimeError with the end of its log if it does not
+        get that far."""
+        log, name = tempfile.mkstemp(suffix=".log")
+        self._log = Path(name)
+        variables = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", **self._command.variables}
         begun = time.monotonic()
         self._process = subprocess.Popen(
-            self._start.command,
+            self._command.command,
             cwd=ROOT,
-            stdout=self._log,
+            stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **variables},
             start_new_session=True,
         )
+        os.close(log)
         while time.monotonic() - begun < START_SECONDS and self._process.poll() is None:
             if _answers(self.port):
                 self.ready_seconds = time.monotonic() - begun
-                return self
-            time.sleep(0.05)
-        self.__exit__()
-        raise RuntimeError(f"{self._start.command[:4]} does not serve:\n{self._said}")
+                return
+            time.sleep(POLL_SECONDS)
+        self.end()
+        raise RuntimeError(f"{self._command.command[:4]} does not serve:\n{self._said}")
 
-    def __exit__(self, *_: object) -> None:
+    def pause(self) -> None:
+        """Takes it from the cores (SIGSTOP) until `resume`."""
         self.peak_bytes = _peak(self._process.pid)
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Raises RuntimeError where it has ended meanwhile."""
+        if self._process.poll() is not None:
+            raise RuntimeError(f"{self._command.command[:4]} has ended by itself")
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def end(self) -> None:
+        """Ends it, paused or not."""
+        self.peak_bytes = max(self.peak_bytes, _peak(self._process.pid))
+        self._signal(signal.SIGCONT)
         self._process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Its own session, so nobody else is in that group.
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self._said = Path(self._log.name).read_text(encoding="utf-8", errors="replace")[-3000:]
-        self._log.close()
+        # Its own session, so nobody else is in that group; children may have outlived it.
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        self._said = self._log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        self._log.unlink()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     @property
     def process(self) -> int:
         """Its id."""
         return self._process.pid
+
+
+def end_on_sigterm() -> None:
+    """Lets `with` end the servers, as Ctrl-C does; else those that sleep would be left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 def free_port() -> int:
@@ -75,10 +112,12 @@ def free_port() -> int:
 
 
 def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    """Whether a prompt of a few tokens gets one more."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
     try:
-        connection.request("GET", "/v1/models")
-        return connection.getresponse().status == http.client.OK
+        connection.request("POST", "/v1/completions", _FIRST, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status == http.client.OK and bool(response.read())
     except (OSError, http.client.HTTPException):
         return False
     finally:

@@ -71,12 +71,12 @@ def test_who_names_an_object_must_be_allowed_to_read_it(kubectl: Kubectl) -> Non
     token = {"secretKeyRef": {"name": "hub"}}
     gated = tiny("named", model={**HUB, "tokenFrom": token, "cache": {"claimName": "models"}})
     locked = tiny("named", authentication={"apiKeysFrom": {"secretKeyRef": {"name": "clients"}}})
-    for resource, name in ((gated, "hub"), (locked, "clients")):
+    shown = tiny("named", tls={"certificateFrom": {"secretRef": {"name": "chat-tls"}}})
+    for resource, name in ((gated, "hub"), (locked, "clients"), (shown, "chat-tls")):
         assert not answer(kubectl, resource)
         told = answer(kubectl, resource, f"--as={TENANT}")
-        assert (
-            f"{TENANT} may not get the Secret that tokenFrom or apiKeysFrom names: {name}" in told
-        )
+        named = "the Secret that tokenFrom, apiKeysFrom or tls names"
+        assert f"{TENANT} may not get {named}: {name}" in told
     laid_over = tiny("named", template={"spec": {"priorityClassName": "high"}})
     assert not answer(kubectl, laid_over)
     told = answer(kubectl, laid_over, f"--as={TENANT}")
@@ -84,7 +84,7 @@ def test_who_names_an_object_must_be_allowed_to_read_it(kubectl: Kubectl) -> Non
     kubectl.apply(*rights("configmaps", "persistentvolumeclaims", "secrets", pods=True))
     eventually(
         "the rights to all",
-        lambda: all(allowed(kubectl, each) for each in (gated, locked, laid_over)),
+        lambda: all(allowed(kubectl, each) for each in (gated, locked, shown, laid_over)),
     )
     kubectl.run("delete", "role,rolebinding", TENANT)
 

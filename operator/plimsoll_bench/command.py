@@ -24,6 +24,7 @@ from plimsoll_bench.result import Result, ResultError, Run, load, to_json
 from plimsoll_bench.session import Session, bench
 from plimsoll_bench.traffic import cut
 from plimsoll_bench.wanted import Trace, Wanted, WantedError
+from plimsoll_operator.planning.picture_file import write_picture
 from plimsoll_operator.traces.trace_file import TraceError, read_trace
 
 ANSWERED, FAILED, BAD_INPUT, OTHER_WORK, OTHER_ANSWERS = 0, 1, 2, 3, 4
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
     try:
         result = _bench(options)
         if options.plot:
-            _write(options.plot, plot(result))
+            _draw(options.plot, result)
     except (InputError, TraceError, TargetError, WantedError, ApproachError, ValueError) as error:
         print(f"plimsoll bench: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -125,6 +126,13 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _draw(path: Path, result: Result) -> None:
+    try:
+        write_picture(path, plot(result))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -11,6 +11,7 @@ from plimsoll_bench.load import Arrivals
 from plimsoll_bench.token_ids import TokenRange
 from plimsoll_bench.workloads import DESCRIPTION
 from plimsoll_operator.api.quantity import parse_duration
+from plimsoll_operator.planning.picture_file import picture_path
 
 _WORKLOADS = "\n".join(f"  {name}   {text}" for name, text in DESCRIPTION.items())
 _EXAMPLES = f"""\
@@ -146,7 +147,7 @@ def _add_output(made: argparse.ArgumentParser) -> None:
     group.add_argument("--label", help="what the server is called (default: the model)")
     group.add_argument("-o", "--output", choices=("table", "json"), default="table")
     group.add_argument("--save", type=Path, metavar="FILE", help="JSON, written after each run")
-    group.add_argument("--plot", type=Path, metavar="FILE.svg")
+    group.add_argument("--plot", type=picture_path, metavar="FILE.svg|FILE.png")
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

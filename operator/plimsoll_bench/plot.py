@@ -1,10 +1,11 @@
-"""A result as SVG: latency against load where there was a ramp, else how latencies spread."""
+"""A result, drawn: latency against load where there was a ramp, else how latencies spread."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from plimsoll_bench.figures import Spread
 from plimsoll_bench.result import Ramp, Result
+from plimsoll_operator.planning.drawing import Drawing
 from plimsoll_operator.planning.latency_plot import KNEE, percentile_panel
 from plimsoll_operator.planning.panels import COLOURS, Curve, Mark, Panel, picture
 from plimsoll_planner.simulation.summary import Percentiles
@@ -13,7 +14,7 @@ from plimsoll_planner.text import figure
 _SHARES = (10, 25, 50, 75, 90, 95, 99)
 
 
-def plot(result: Result) -> str:
+def plot(result: Result) -> Drawing:
     """TTFT and TPOT."""
     if result.ramp is not None:
         return _against_load(result, result.ramp)
@@ -24,7 +25,7 @@ def plot(result: Result) -> str:
     return picture(f"{result.label}: {result.model}", "each line is one repetition", panels)
 
 
-def _against_load(result: Result, ramp: Ramp) -> str:
+def _against_load(result: Result, ramp: Ramp) -> Drawing:
     marks = () if ramp.knee is None else (Mark("knee", ramp.knee, KNEE),)
     panels = [
         percentile_panel(

@@ -1,6 +1,7 @@
 """Decides on replica counts from what is measured, and has those that should go drained first."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from plimsoll_operator import metrics
@@ -19,7 +20,7 @@ from plimsoll_operator.gather import (
 from plimsoll_operator.observed import Observed, rollout_of
 from plimsoll_operator.reconcile import Desired, foreign_children, wanted_replicas
 from plimsoll_operator.refusal import REASON as REFUSED
-from plimsoll_operator.resource import Resource
+from plimsoll_operator.resource import Key, Resource
 from plimsoll_operator.scaling_changes import changes_in
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.standing import Standing
@@ -30,10 +31,17 @@ from plimsoll_operator.victims import Step
 class Autoscaler:
     """Remembers of each resource what earlier decisions left."""
 
-    def __init__(self, store: Store, scraper: Scraper, drains: DrainKeeper) -> None:
+    def __init__(
+        self,
+        store: Store,
+        scraper: Scraper,
+        drains: DrainKeeper,
+        on_late: Callable[[Key], None],
+    ) -> None:
+        """`on_late` is called with each resource whose engines answered after their look."""
         self._store = store
         self._scraper = scraper
-        self._drains = drains
+        self._drains, self._on_late = drains, on_late
         self._memories: dict[str, Memory] = {}
 
     def forget(self, uid: str) -> None:
@@ -80,5 +88,10 @@ class Autoscaler:
         refused = active is not None and active.reason == REFUSED
         may_drain = not refused and of_one_template(observed, resource.name)
         return await self._drains.look(
-            resource.key, engine_pods(observed), progress.desired, wanted, may_drain=may_drain
+            resource.key,
+            engine_pods(observed),
+            progress.desired,
+            wanted,
+            self._on_late,
+            may_drain=may_drain,
         )

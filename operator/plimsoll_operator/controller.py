@@ -74,13 +74,15 @@ class Controller:
         self._settings = settings
         self._cluster = cluster
         self._scraper, self._calibrator = engines.scraper, engines.calibrator
-        self._limits = engines.limits
+        self._limits, self._drains = engines.limits, engines.drains
         self._actuator = Actuator(cluster, store, instance)
         self._revisions = RevisionReader(store, cluster)
         maps = ConfigMaps(cluster)
         traces = TraceReader(maps.version, maps.data)
-        self._planner = PlannerService(store, maps.text, traces, settings.trial_requests)
-        self._autoscaler = Autoscaler(store, engines.scraper, engines.drains)
+        self._planner = PlannerService(
+            store, maps.text, traces, settings.trial_requests, self._revisions.of_inputs
+        )
+        self._autoscaler = Autoscaler(store, engines.scraper, engines.drains, self.queue.add)
         self._windows: dict[str, Seen] = {}
 
     async def work(self) -> None:
@@ -127,6 +129,7 @@ class Controller:
         if raw is None:
             self._scraper.forget(key)
             self._limits.forget(key)
+            self._drains.forget(key)
             return False
         resource = self.store.resource(key) or parse_resource(raw)
         if resource.deleting:
@@ -275,11 +278,13 @@ class Controller:
         self._calibrator.forget(uid)
         self._scraper.forget(key)
         self._limits.forget(key)
+        self._drains.forget(key)
 
     def close(self) -> None:
         """Ends what is being planned and asked."""
         self._planner.close()
         self._limits.close()
+        self._drains.close()
 
 
 def _now() -> str:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plimsoll_operator import metrics
+from plimsoll_operator.drain_reports import DrainReports
 from plimsoll_operator.engine_admin import AdminError, EngineAdmin
 from plimsoll_operator.resource import Key
-from plimsoll_operator.victims import LEASE_SECONDS, DrainReport, Replica, Step, next_step
+from plimsoll_operator.victims import LEASE_SECONDS, Replica, Step, next_step
 
 logger = logging.getLogger(__name__)
 
@@ -28,35 +29,41 @@ class EnginePod:
 
 
 class DrainKeeper:
-    """Remembers nothing: engines say whether they drain, and stop by themselves in time."""
+    """Decides nothing by memory: engines say whether they drain, and stop by themselves in time."""
 
     def __init__(self, admin: EngineAdmin) -> None:
         self._admin = admin
+        self._reports = DrainReports(admin)
 
-    async def look(
-        self, key: Key, pods: Sequence[EnginePod], current: int, wanted: int, *, may_drain: bool
+    async def look(  # noqa: PLR0913 - the last by name
+        self,
+        key: Key,
+        pods: Sequence[EnginePod],
+        current: int,
+        wanted: int,
+        on_late: Callable[[Key], None],
+        *,
+        may_drain: bool,
     ) -> Step:
         """Takes the next step from `current` to `wanted` replicas, which `pods` are all of.
 
         Only engines that may drain, or be asked to, are asked. One that does not answer, or cannot
         be drained as it is older than that, goes as it is. Where it may not drain, as in the midst
-        of a rollout, drains are taken back.
+        of a rollout, drains are taken back. No look waits for a hung engine: the count stays until
+        all have answered or run out of time, when `on_late` is called.
         """
         fewer = may_drain and wanted < max(current, len(pods))
         asked = [pod for pod in pods if pod.started and pod.address and (fewer or not pod.ready)]
         if not asked:
+            self._reports.forget(key)
             return Step(wanted)
-        reports = dict(
-            zip(
-                (pod.name for pod in asked),
-                await asyncio.gather(*(self._report(pod) for pod in asked)),
-                strict=True,
-            )
-        )
+        addresses = {pod.name: pod.address for pod in asked}
+        reports = await self._reports.read(key, addresses, on_late)
+        if fewer and len(reports) < len(asked):
+            return Step(max(current, wanted), self._reports.draining(key))
         replicas = [Replica(p.name, p.ready, p.created, reports.get(p.name)) for p in pods]
         goal = wanted if may_drain else max(wanted, len(pods))
         step = next_step(replicas, current, goal)
-        addresses = {pod.name: pod.address for pod in asked}
         begun = [each.name for each in replicas if each.name in step.victims and not each.drains]
         if not await self._begin(key, begun, addresses):
             # Whom this engine refuses, the others of its kind refuse as well.
@@ -65,12 +72,13 @@ class DrainKeeper:
         await self._take_back(key, step.back, addresses)
         return step if may_drain else Step(wanted)
 
-    async def _report(self, pod: EnginePod) -> DrainReport | None:
-        try:
-            return await self._admin.drain_report(pod.address)
-        except AdminError as error:
-            logger.debug("drain not known", extra={"child": pod.name, "error": str(error)})
-            return None
+    def forget(self, key: Key) -> None:
+        """Drops what is known of a resource."""
+        self._reports.forget(key)
+
+    def close(self) -> None:
+        """Asks no more."""
+        self._reports.close()
 
     async def _begin(self, key: Key, names: Sequence[str], addresses: Mapping[str, str]) -> bool:
         """Whether all of them drain now."""

@@ -46,13 +46,16 @@ class EngineClient:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._steps_slots = asyncio.Semaphore(MAX_STEPS_CONCURRENT)
         self._client = http_client(TIMEOUT_SECONDS)
+        self._metrics = http_client(TIMEOUT_SECONDS, any_certificate=True)
 
     async def close(self) -> None:
         """Drops connections."""
         await self._client.aclose()
+        await self._metrics.aclose()
 
     async def scrape(self, replicas: Sequence[tuple[str, str]]) -> tuple[Sample, ...]:
-        """A sample for each (pod name, address), in that order; never raises."""
+        """A sample for each pod name and address, as `url_of` takes it, in that order; never
+        raises."""
         return tuple(await asyncio.gather(*(self._scrape(*replica) for replica in replicas)))
 
     async def steps(self, address: str) -> tuple[int, tuple[Step, ...]] | None:
@@ -60,7 +63,8 @@ class EngineClient:
         try:
             async with self._steps_slots, asyncio.timeout(TIMEOUT_SECONDS):
                 headers = bearer(self._token())
-                text = await self._read(address, self._admin_port, STEPS_PATH, headers)
+                url = url_of(address, self._admin_port, STEPS_PATH)
+                text = await _read(self._client, url, headers)
             return parse_steps(text, address)
         except (TimeoutError, httpx.HTTPError, ValueError, StepsError):
             return None
@@ -69,7 +73,7 @@ class EngineClient:
         loop = asyncio.get_running_loop()
         try:
             async with self._slots, asyncio.timeout(TIMEOUT_SECONDS):
-                text = await self._read(address, self._port, "/metrics")
+                text = await _read(self._metrics, url_of(address, self._port, "/metrics"))
             return parse_sample(replica, text, loop.time())
         except TimeoutError:
             error = f"no answer within {TIMEOUT_SECONDS:g} s"
@@ -79,17 +83,18 @@ class EngineClient:
             error = str(failure)
         return Sample(replica=replica, at=loop.time(), error=error)
 
-    async def _read(
-        self, address: str, port: int, path: str, headers: Mapping[str, str] | None = None
-    ) -> str:
-        url = url_of(address, port, path)
-        async with self._client.stream("GET", url, headers=headers) as response:
-            if response.status_code != 200:
-                raise ValueError(f"{path} answers HTTP {response.status_code}")
-            text = await bounded_text(response, MAX_BYTES)
-        if text is None:
-            raise ValueError(f"{path} is larger than {MAX_BYTES} bytes")
-        return text
+
+async def _read(
+    client: httpx.AsyncClient, url: str, headers: Mapping[str, str] | None = None
+) -> str:
+    async with client.stream("GET", url, headers=headers) as response:
+        path = response.url.path
+        if response.status_code != 200:
+            raise ValueError(f"{path} answers HTTP {response.status_code}")
+        text = await bounded_text(response, MAX_BYTES)
+    if text is None:
+        raise ValueError(f"{path} is larger than {MAX_BYTES} bytes")
+    return text
 
 
 def parse_sample(replica: str, text: str, at: float) -> Sample:

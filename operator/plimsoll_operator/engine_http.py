@@ -5,24 +5,30 @@ import ssl
 import httpx
 
 
-def http_client(timeout: float) -> httpx.AsyncClient:
+def http_client(timeout: float, *, any_certificate: bool = False) -> httpx.AsyncClient:
     """One that goes to pods and nowhere else: past no proxy, and wherever no answer sends it.
 
-    It speaks plain HTTP, so it trusts no certificate: to read the roots of trust, which httpx else
-    does for every client, took half of what an operator's start computes.
+    It trusts no certificate: to read the roots of trust, which httpx else does for every client,
+    took half of what an operator's start computes. With `any_certificate` it takes every one, as
+    the kubelet's probes do: the operator reads no Secret, so it knows no authority of engines, and
+    calls them by address. That is for what may be read by everybody, and nothing secret is sent.
     """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if any_certificate:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return httpx.AsyncClient(
         timeout=timeout,
-        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        verify=context,
         trust_env=False,
         follow_redirects=False,
     )
 
 
 def url_of(address: str, port: int, path: str) -> str:
-    """The URL on a pod; `address` may be of IPv6."""
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{port}{path}"
+    """The URL on a pod; `address` may be of IPv6, and begin with `https://` where it speaks TLS."""
+    scheme, _, host = address.rpartition("://")
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme or 'http'}://{host}:{port}{path}"
 
 
 async def bounded_text(response: httpx.Response, most: int) -> str | None:

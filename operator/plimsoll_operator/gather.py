@@ -16,8 +16,9 @@ from plimsoll_operator.drain_keeper import EnginePod
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
 from plimsoll_operator.observed import Observed, owned_by, rollout
 from plimsoll_operator.pace import Pace
+from plimsoll_operator.pruning import SPEAKS_TLS
 from plimsoll_operator.render.children import ChildKey
-from plimsoll_operator.render.labels import PLAN_LABEL
+from plimsoll_operator.render.labels import HTTPS, PLAN_LABEL
 from plimsoll_operator.resource import Key, Resource
 from plimsoll_operator.store import Store
 
@@ -55,6 +56,15 @@ def ready_replicas(
         and pod["status"].get("podIP")
         and revision in (None, (pod["metadata"].get("labels") or {}).get(PLAN_LABEL))
         and _is_ready(pod)
+    )
+
+
+def api_addresses(store: Store, key: Key) -> tuple[tuple[str, str], ...]:
+    """The same, as `url_of` takes them to reach the API: some may speak TLS."""
+    pods = {pod["metadata"]["name"]: pod for pod in store.of_instance(POD.name, key)}
+    return tuple(
+        (name, f"{HTTPS}://{address}" if pods[name].get(SPEAKS_TLS) else address)
+        for name, address in ready_replicas(store, key)
     )
 
 

@@ -17,7 +17,7 @@ from plimsoll_operator.controller import Controller, Engines
 from plimsoll_operator.drain_keeper import DrainKeeper
 from plimsoll_operator.engine_admin import EngineAdmin
 from plimsoll_operator.engine_client import EngineClient
-from plimsoll_operator.gather import calibration_target, ready_replicas, scales_automatically
+from plimsoll_operator.gather import api_addresses, calibration_target, scales_automatically
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.limits_keeper import LimitsKeeper
@@ -241,7 +241,7 @@ class Manager:
                 resource = self._store.resource(key)
                 if resource is not None:
                     scales = scales_automatically(resource.spec)
-                    targets.append((key, ready_replicas(self._store, key), scales))
+                    targets.append((key, api_addresses(self._store, key), scales))
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
 

@@ -1,14 +1,12 @@
-"""Plans resources: reads model configs and asks the planner, remembering answers."""
+"""Plans resources: asks the planner, remembering answers."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
-from time import monotonic
 from typing import Any
 
-from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
+from plimsoll_operator.api.spec import LLMDeploymentSpec, WhenInfeasible
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.calibration.measured import (
     model_of,
@@ -18,22 +16,21 @@ from plimsoll_operator.calibration.measured import (
 )
 from plimsoll_operator.kinds import ACCELERATOR, NODE, REVISION
 from plimsoll_operator.memory_reserve import ran_out, reserves_of
+from plimsoll_operator.model_reader import ConfigMapReader, ModelReader
 from plimsoll_operator.plan_process import PlanProcess, PlanProcessError
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.inventory import Inventory
+from plimsoll_operator.planning.kept_plan import KeptPlan
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
-    SourceModel,
     SourceModels,
-    parse_config,
-    read_model_config,
 )
 from plimsoll_operator.planning.record import Sources, record, used
+from plimsoll_operator.planning.reinstated import reinstated
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import feasibility, plan_status
 from plimsoll_operator.remembered import Remembered
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.setbacks import Setbacks
 from plimsoll_operator.standing import (
     Standing,
     Trouble,
@@ -52,16 +49,12 @@ from plimsoll_planner.models.model import Model
 from plimsoll_planner.result import PlanResult
 from plimsoll_planner.trial import REQUESTS
 
-MOVING_SECONDS = 600.0
-"""How long the config of a revision that may move is remembered."""
-UNREADABLE_BASE_SECONDS = 60.0
-UNREADABLE_LIMIT_SECONDS = 600.0
-"""How seldom a hub is asked in the end for what it does not have or does not give."""
-_CONFIG = "config.json"
-_DRAFT_CONFIG = "draft model's config.json"
+EarlierPlan = Callable[[Resource, str], Awaitable[KeptPlan | None]]
+"""From a resource and the hash of inputs to the plan that it had for such before, if any."""
 
-ConfigMapReader = Callable[[str, str, str], Awaitable[str | None]]
-"""From namespace, name and key to the text in a ConfigMap, or None where there is none."""
+
+async def _none_earlier(resource: Resource, inputs: str) -> KeptPlan | None:  # noqa: ARG001
+    return None
 
 
 class PlannerService:
@@ -73,16 +66,14 @@ class PlannerService:
         read_config_map: ConfigMapReader,
         traces: TraceReader,
         trial_requests: int = REQUESTS,
+        earlier: EarlierPlan = _none_earlier,
     ) -> None:
         self._store = store
-        self._read_config_map = read_config_map
+        self._reader = ModelReader(read_config_map)
         self._traces = traces
+        self._earlier = earlier
         self._planner = PlanProcess(trial_requests)
         self._plans: Remembered[PlanRequest, PlanResult | Trouble] = Remembered()
-        self._models: Remembered[tuple[str, str | None, int], SourceModel] = Remembered()
-        self._unreadable: Setbacks[str] = Setbacks(
-            UNREADABLE_BASE_SECONDS, UNREADABLE_LIMIT_SECONDS
-        )
         self._seen = -1
         self._inventory = Inventory()
         self._accelerators: tuple[Accelerator, ...] = ()
@@ -90,7 +81,7 @@ class PlannerService:
 
     async def standing(self, resource: Resource) -> Standing:
         """The plan in force, or the trouble that keeps it from being made. Does not raise for
-        anything that a person could have written into the resource."""
+        anything that a person could have written into the resource. Raises ClusterError."""
         spec = resource.spec
         if spec is None:
             return Standing(trouble=Trouble("InvalidSpec", resource.invalid))
@@ -105,8 +96,24 @@ class PlannerService:
         if isinstance(asked, Trouble):
             return known or Standing(trouble=asked)
         found, request, measured = asked
-        # Those of the request, whatever comes meanwhile.
-        accelerators = self._accelerator_resources
+        inputs = inputs_hash(request)
+        sources = Sources(
+            spec,
+            resource.generation,
+            found,
+            request.inventory,
+            self._accelerator_resources,  # those of the request, whatever comes meanwhile
+            measured,
+            _planner_version(),
+            request.workload.trace,
+            request.reserves,
+        )
+        if known is None and resource.status.plan_inputs != inputs:
+            kept = await self._earlier(resource, inputs)
+            before = None if kept is None else reinstated(kept, sources)
+            answer = within_engine(Standing(plan=before, inputs=inputs), found.unserved)
+            if answer.plan is not None:
+                return self._with_record(resource, replace(answer, pods=pods), sources, later=True)
         try:
             result = await self._plans.get(_remembered(request), lambda: self._plan(request))
         except PlanProcessError as error:
@@ -115,7 +122,7 @@ class PlannerService:
             return known or Standing(trouble=result)
         answer = standing(
             resource,
-            inputs_hash(request),
+            inputs,
             plan_status(result),
             feasibility(result),
             best_effort=spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT,
@@ -125,21 +132,17 @@ class PlannerService:
         # where none with more fits.
         if known is not None and (not ran_out(resource.status) or answer.plan is None):
             answer = known
+        later = answer.plan != plan_status(result)
+        return self._with_record(resource, answer, sources, later=later)
+
+    def _with_record(
+        self, resource: Resource, answer: Standing, sources: Sources, *, later: bool
+    ) -> Standing:
+        """`answer` with what its plan was made from, where that is not kept yet."""
         if self._recorded(resource, answer):
             return answer
-        sources = Sources(
-            spec,
-            resource.generation,
-            found,
-            request.inventory,
-            accelerators,
-            measured,
-            _planner_version(),
-            request.workload.trace,
-            request.reserves,
-        )
-        kept = record(sources, later=answer.plan != plan_status(result))
-        return replace(answer, record=kept)
+        feasible = answer.feasibility is None
+        return replace(answer, record=record(sources, later=later, feasible=feasible))
 
     async def _settled(self, resource: Resource, spec: LLMDeploymentSpec) -> Standing | None:
         """The plan that stands for this generation and for the trace as it is now; None where none
@@ -161,7 +164,7 @@ class PlannerService:
     ) -> tuple[SourceModels, PlanRequest, tuple[MeasuredCalibration, ...]] | Trouble:
         """What the planner is to be asked, and the models and calibrations that it is about."""
         try:
-            found = await self._models_of(resource, spec)
+            found = await self._reader.models_of(resource, spec)
         except ModelSourceError as error:
             return Trouble("ModelConfigUnavailable", str(error), error.transient)
         source = spec.workload.trace
@@ -196,7 +199,7 @@ class PlannerService:
         if resource.spec is None:
             return None
         try:
-            found = await self._models_of(resource, resource.spec)
+            found = await self._reader.models_of(resource, resource.spec)
         except ModelSourceError:
             return None
         self._look()
@@ -223,51 +226,8 @@ class PlannerService:
 
     def forget(self, uid: str) -> None:
         """Drops what was noted of a resource that is gone."""
-        self._unreadable.forget(uid)
+        self._reader.forget(uid)
         self._traces.forget(uid)
-
-    async def _models_of(self, resource: Resource, spec: LLMDeploymentSpec) -> SourceModels:
-        target = await self._model(resource, spec.model, _CONFIG)
-        draft = spec.speculation.draft_model
-        if draft is None:
-            return SourceModels(target)
-        try:
-            return SourceModels(target, await self._model(resource, draft, _DRAFT_CONFIG))
-        except ModelSourceError as error:
-            raise ModelSourceError(f"draft model: {error}", transient=error.transient) from error
-
-    async def _model(self, resource: Resource, model: ModelSource, subject: str) -> SourceModel:
-        if model.config_from is not None:
-            reference = model.config_from.config_map_key_ref
-            origin = f"ConfigMap {reference.name}, key {reference.key}"
-            text = await self._read_config_map(resource.namespace, reference.name, reference.key)
-            if text is None:
-                raise ModelSourceError(
-                    f"{origin}: there is none in namespace {resource.namespace}: "
-                    "create it with the model's config.json",
-                    transient=True,
-                )
-            return parse_config(text, origin)
-        return await self._published_model(resource, model, subject)
-
-    async def _published_model(
-        self, resource: Resource, model: ModelSource, subject: str
-    ) -> SourceModel:
-        source, revision = model.source, model.revision
-        now = monotonic()
-        known = self._unreadable.get(resource.uid, subject, resource.generation)
-        if known is not None and known.due > now:
-            raise ModelSourceError(known.answer)
-        age = int(now / MOVING_SECONDS) if model.allow_moving_revision else 0
-        try:
-            return await self._models.get(
-                (source, revision, age),
-                lambda: asyncio.to_thread(read_model_config, source, revision),
-            )
-        except ModelSourceError as error:
-            if not error.transient:
-                self._unreadable.record(resource.uid, subject, resource.generation, str(error), now)
-            raise
 
     def _look(self) -> None:
         """Reads nodes and accelerators where any has changed."""

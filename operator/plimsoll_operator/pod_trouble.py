@@ -13,14 +13,16 @@ from plimsoll_operator.api.template_rules import DOWNLOADS, ENGINE
 from plimsoll_operator.excerpt import excerpt
 from plimsoll_operator.pruning import MANY_RESTARTS
 from plimsoll_operator.render.labels import PLAN_LABEL
+from plimsoll_operator.render.secrets import TLS_PATH
 
 UNSCHEDULABLE = "Unschedulable"
 IMAGE_PULL = "ImagePullBackOff"
 CRASH_LOOP = "CrashLoopBackOff"
 OUT_OF_MEMORY = "OutOfMemory"
 PODS_REFUSED = "PodsRefused"
+CERTIFICATE = "CertificateUnusable"
 _MAX_CAUSES = 3
-_ORDER = (UNSCHEDULABLE, IMAGE_PULL, OUT_OF_MEMORY, CRASH_LOOP)
+_ORDER = (UNSCHEDULABLE, IMAGE_PULL, OUT_OF_MEMORY, CERTIFICATE, CRASH_LOOP)
 _PULLING = frozenset(
     {"ErrImagePull", IMAGE_PULL, "RegistryUnavailable", "SignatureValidationFailed"}
 )
@@ -32,6 +34,8 @@ _TOO_LITTLE = re.compile(r"\b\d+ Insufficient [\w./-]+|\b\d+ Too many pods")
 _NEW_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
 # As PyTorch says it of CUDA, in what a crash printed last.
 _ACCELERATOR_FULL = re.compile(r"\bOutOfMemoryError\b|\bCUDA out of memory\b")
+# As the engine says it of its certificate, whose folder has the name of the Secret.
+_CERTIFICATE = re.compile(rf" --ssl-(?:cert|key)file {TLS_PATH}/([^/ ]+)/")
 _KILLED_FOR_MEMORY = "OOMKilled"
 _WAITING_IS_NORMAL = frozenset({"ContainerCreating", "PodInitializing", CRASH_LOOP})
 
@@ -176,20 +180,28 @@ def _of_container(container: Mapping[str, Any]) -> _Cause | None:
     if reason and reason not in _WAITING_IS_NORMAL:
         return _Cause(reason, f"cannot start ({reason})", excerpt(message))
     ended = _ended(container)
-    if not ended:
-        return None
+    return _crash(str(container.get("name")), ended) if ended else None
+
+
+def _crash(name: str, ended: Mapping[str, Any]) -> _Cause:
+    """Why the container `name` does not stay up."""
     cause = ended.get("reason") or "Error"
     if cause == _KILLED_FOR_MEMORY:
-        what = f"cannot stay up ({OUT_OF_MEMORY}): container {container.get('name')} takes more "
+        what = f"cannot stay up ({OUT_OF_MEMORY}): container {name} takes more "
         return _Cause(OUT_OF_MEMORY, f"{what}memory than its limit ({cause})", "")
     last = (ended.get("message") or "").strip().splitlines()
     if _short_of_memory(ended):
-        what = f"cannot stay up ({OUT_OF_MEMORY}): container {container.get('name')} finds no "
+        what = f"cannot stay up ({OUT_OF_MEMORY}): container {name} finds no "
         return _Cause(OUT_OF_MEMORY, f"{what}memory left on its accelerator", excerpt(last[-1]))
+    secret = _CERTIFICATE.search(last[-1]) if last else None
+    if secret is not None:
+        what = f"cannot speak TLS ({CERTIFICATE}): Secret {secret[1]} must be of the type "
+        what += "kubernetes.io/tls, with a chain in tls.crt and its key in tls.key; create or mend "
+        return _Cause(CERTIFICATE, f"{what}it, or name another in spec.tls", excerpt(last[-1]))
     code = f"exit code {ended.get('exitCode', 'unknown')}" + (
         "" if cause == "Error" else f", {cause}"
     )
-    what = f"cannot stay up ({CRASH_LOOP}): container {container.get('name')} ends with {code}"
+    what = f"cannot stay up ({CRASH_LOOP}): container {name} ends with {code}"
     return _Cause(CRASH_LOOP, what, excerpt(last[-1]) if last else "")
 
 

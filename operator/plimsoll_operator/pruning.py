@@ -4,8 +4,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from plimsoll_operator.api.template_rules import ENGINE
 from plimsoll_operator.kinds import NODE, POD, REVISION
-from plimsoll_operator.render.labels import INSTANCE_LABEL, PLAN_LABEL
+from plimsoll_operator.render.labels import HTTPS, INSTANCE_LABEL, PLAN_LABEL
 
 Object = Mapping[str, Any]
 SHARED_LENGTH = 64
@@ -19,6 +20,8 @@ _POD_METADATA = (
 )
 _POD_CONDITIONS = frozenset({"Ready", "PodScheduled"})
 _ENDED = ("reason", "exitCode", "message")
+SPEAKS_TLS = "speaksTls"
+"""Of a pod as it is kept: true where its engine's API is HTTPS, else absent."""
 MANY_RESTARTS = 5
 """So many take some five minutes by the kubelet's delays."""
 
@@ -82,7 +85,16 @@ def _pod(item: Object) -> dict[str, Any]:
     for key in ("initContainerStatuses", "containerStatuses"):
         if status.get(key):
             pruned[key] = [_container(container) for container in status[key]]
-    return {"metadata": metadata, "status": pruned}
+    kept = {"metadata": metadata, "status": pruned}
+    return {**kept, SPEAKS_TLS: True} if _speaks_tls(item) else kept
+
+
+def _speaks_tls(pod: Object) -> bool:
+    return any(
+        container.get("name") == ENGINE
+        and any(port.get("name") == HTTPS for port in container.get("ports") or ())
+        for container in (pod.get("spec") or {}).get("containers") or ()
+    )
 
 
 def _container(container: Object) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from plimsoll_operator.hold import held
 from plimsoll_operator.kinds import REVISION
 from plimsoll_operator.observed import owned_by
 from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
-from plimsoll_operator.render.labels import PLAN_LABEL
+from plimsoll_operator.render.labels import INPUTS_LABEL, PLAN_LABEL
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.standing import Hold, Standing
 from plimsoll_operator.store import Store
@@ -30,6 +30,14 @@ class RevisionReader:
             started = await self._of_plan(resource, served.started_plan)
         return held(resource, hold, kept, started)
 
+    async def of_inputs(self, resource: Resource, inputs: str) -> KeptPlan | None:
+        """The newest revision of a plan for inputs with that hash, unless it turned out slower than
+        predicted. Raises ClusterError."""
+        name = self._newest(resource, INPUTS_LABEL, inputs)
+        if name is None or name in resource.status.drifted:
+            return None
+        return await self._named(resource, name)
+
     async def _named(self, resource: Resource, name: str) -> KeptPlan | None:
         """The revision of that name, None where the resource has none. Raises ClusterError."""
         known = self._known.setdefault(resource.uid, {})
@@ -42,14 +50,18 @@ class RevisionReader:
 
     async def _of_plan(self, resource: Resource, plan: str) -> KeptPlan | None:
         """The newest revision of the plan with that hash. Raises ClusterError."""
+        name = self._newest(resource, PLAN_LABEL, plan)
+        return None if name is None else await self._named(resource, name)
+
+    def _newest(self, resource: Resource, label: str, value: str) -> str | None:
         found = [
             item
             for item in self._store.of_instance(REVISION.name, resource.key)
             if owned_by(item, resource.uid)
-            and (item["metadata"].get("labels") or {}).get(PLAN_LABEL) == plan
+            and (item["metadata"].get("labels") or {}).get(label) == value
         ]
         newest = max(found, key=lambda item: int(item["revision"]), default=None)
-        return None if newest is None else await self._named(resource, newest["metadata"]["name"])
+        return None if newest is None else str(newest["metadata"]["name"])
 
     def forget(self, uid: str) -> None:
         """Drops what was read of a resource that is gone, or holds no earlier revision."""

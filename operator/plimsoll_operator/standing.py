@@ -123,8 +123,8 @@ def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
             Lack.WEIGHTS: f"has weights in {precision.weights}, and the engine runs {formats} "
             "only: take a checkpoint in one of them, and leave spec.precision.weights Auto",
             Lack.KV_CACHE: f"has its KV cache in {precision.kv_cache} and its weights in "
-            f"{precision.weights}, and the engine keeps both in one format: "
-            "leave spec.precision.kvCache Auto",
+            f"{precision.weights}, and the engine keeps both in one format, or on cpu the cache in "
+            f"{' or '.join(ENGINE.kv_cache)}: leave spec.precision.kvCache Auto",
             Lack.TENSOR_PARALLEL: f"needs tensorParallelSize {size}, and the engine runs a replica "
             f"on at most {most} accelerators: take a smaller model, accelerators with more "
             f"memory, or set spec.pin.tensorParallelSize to {most}",

@@ -4,20 +4,25 @@ from plimsoll_operator.api.spec import ScalingMode
 from plimsoll_operator.api.status import LLMDeploymentStatus, ServedStatus
 from plimsoll_operator.conditions import (
     AUTOSCALING_ACTIVE,
+    PLAN_DRIFTED,
     READY,
     RECONCILING,
     SLO_FEASIBLE,
     STALLED,
     TRACE_RESOLVED,
     Finding,
+    get_condition,
     set_condition,
 )
+from plimsoll_operator.drifted import drifted
 from plimsoll_operator.memory_reserve import reserve_after
 from plimsoll_operator.observed import Rollout, rollout_of
 from plimsoll_operator.readiness import readiness
 from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.refusal import describe, lasting
 from plimsoll_operator.render.labels import selector_text
+from plimsoll_operator.render.revision import KIND as REVISION
+from plimsoll_operator.render.services import endpoint
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.situation import Situation, describe_infeasible, keeps_plan
 from plimsoll_operator.standing import ROLLED_BACK, Standing
@@ -59,7 +64,7 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
             "draining": sorted(situation.draining),
             "calibration": situation.calibration,
             "memory_reserve": reserve_after(resource, situation),
-            "endpoint": f"http://{resource.name}.{resource.namespace}.svc/v1",
+            "endpoint": endpoint(resource),
             "feasibility": previous.feasibility if unanswered else standing.feasibility,
             "plan": standing.plan if taken else previous.plan if progress.exists else None,
             "rollback": previous.rollback
@@ -97,7 +102,13 @@ def new_status(resource: Resource, situation: Situation, now: str) -> LLMDeploym
     if resource.spec is not None and resource.spec.workload.trace is None:
         others = [each for each in status.conditions if each.type != TRACE_RESOLVED]
         status = status.model_copy(update={"conditions": others})
-    return _with(status, resource.generation, findings, now)
+    status = _with(status, resource.generation, findings, now)
+    current = status.current_revision
+    if current is None or current != previous.current_revision:
+        return status  # what PlanDrifted says is of another
+    drift = get_condition(status.conditions, PLAN_DRIFTED)
+    kept = {name for kind, name in situation.observed.children if kind == REVISION}
+    return status.model_copy(update={"drifted": drifted(previous.drifted, current, drift, kept)})
 
 
 def _trace(resource: Resource, standing: Standing) -> Finding | None:

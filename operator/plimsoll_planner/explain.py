@@ -99,8 +99,8 @@ def what_is_missing(market: Market, ranked: list[Bid]) -> str:
     request = market.request
     if market.unknown:
         return (
-            f"no figures are known for {', '.join(market.unknown)}; the catalogue has "
-            f"{known_names()}"
+            f"no figures are known for {', '.join(market.unknown)}: describe it in an Accelerator, "
+            f"or use what the catalogue has: {known_names()}"
         )
     if market.disallowed:
         return (
@@ -115,7 +115,7 @@ def what_is_missing(market: Market, ranked: list[Bid]) -> str:
 
 def _too_slow(market: Market, bid: Bid) -> str:
     """No load is small enough: the latency of an idle replica is too high."""
-    idle = idle_latency(bid.option, market.demand)
+    idle = idle_latency(bid.option, market.demand, market.remembered)
     promised = market.demand.objectives
     slow = []
     for name, needs, limit in (

@@ -10,7 +10,7 @@ token budget, another shape.
 from dataclasses import dataclass, replace
 
 from plimsoll_planner.latency import OVERLOADED
-from plimsoll_planner.options import Demand, Option, sustained_rate
+from plimsoll_planner.options import Demand, Option
 from plimsoll_planner.search import Bid, Broken, Market, bid_for, ranking
 from plimsoll_planner.simulation.trace import cached_share
 from plimsoll_planner.text import round_down
@@ -76,7 +76,7 @@ def finals(market: Market, trials: Trials, *, settled: bool = True) -> list[Bid]
 def _hope(market: Market, bid: Bid, demand: Demand) -> Bid:
     """The bid as good as it can be at best."""
     option = bid.option
-    most = sustained_rate(option.engine, option.memory, demand, SLACK)
+    most = market.remembered.sustained(option, demand, SLACK)
     return bid_for(market, bid, most) if most > option.sustained else bid
 
 

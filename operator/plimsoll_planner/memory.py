@@ -9,7 +9,7 @@ is what the pod requests.
 import math
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.model_facts import BYTES, ModelFacts
+from plimsoll_planner.model_facts import BYTES, ModelFacts, cached_bytes
 from plimsoll_planner.shape import Shape
 
 BLOCK_SIZE = 16
@@ -115,7 +115,7 @@ def block_bytes(facts: ModelFacts, shape: Shape, context: float = 0.0) -> int:
     """
     token = 0
     for kind in facts.attention:
-        cached = kind.attention.cached_values(shape.tensor_parallel_size) * BYTES[shape.kv_cache]
+        cached = cached_bytes(kind.attention, shape.kv_cache, shape.tensor_parallel_size)
         window = kind.attention.window
         if window is not None and context > window + BLOCK_SIZE:
             cached = math.ceil(cached * (window + BLOCK_SIZE) / context)

@@ -16,14 +16,24 @@ from plimsoll_planner.models.gguf import MIXTURES, sized_tensors
 from plimsoll_planner.models.mlp import Experts
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.models.weights import Matrix, Part
+from plimsoll_runtime.core.kv_cache_dtype import SCALE_BYTES
 
 BYTES = {"BF16": 2, "FP16": 2, "FP32": 4, "FP8": 1, "INT8": 1}
 """Bytes per value of a number format that activations and KV caches are kept in."""
 
 CHECKPOINT = "Checkpoint"
 """As a precision: the number format in which a model's weights are published."""
+INT8 = "INT8"
 _LINEAR = (Part.ATTENTION, Part.MLP, Part.ROUTER)
 _EXPERTS = (Part.EXPERT, Part.EXPERT_BIAS)
+
+
+def cached_bytes(attention: AnyAttention, precision: str, tensor_parallel_size: int = 1) -> int:
+    """Bytes that a layer caches of a token on one accelerator; in INT8 with the scales."""
+    size = attention.cached_values(tensor_parallel_size) * BYTES[precision]
+    if precision == INT8:
+        size += attention.cached_vectors(tensor_parallel_size) * SCALE_BYTES
+    return size
 
 
 @dataclass(frozen=True)
@@ -221,11 +231,10 @@ class ModelFacts:
         Where there are more accelerators than KV heads, each holds a copy of one head; latent
         attention's cache is whole on each.
         """
-        values = sum(
-            kind.count * kind.attention.cached_values(tensor_parallel_size)
+        return sum(
+            kind.count * cached_bytes(kind.attention, precision, tensor_parallel_size)
             for kind in self.attention
         )
-        return values * BYTES[precision]
 
     def kv_bytes(self, tokens: int, precision: str, tensor_parallel_size: int = 1) -> int:
         """Bytes that a sequence of `tokens` needs cached on one accelerator: windows forget what
@@ -234,9 +243,9 @@ class ModelFacts:
         for kind in self.attention:
             window, attention = kind.attention.window, kind.attention
             kept = tokens if window is None else min(tokens, window)
-            values = attention.cached_values(tensor_parallel_size)
+            size = cached_bytes(attention, precision, tensor_parallel_size)
             state = attention.state_values // tensor_parallel_size * BYTES["FP32"]
-            total += kind.count * (kept * values * BYTES[precision] + state)
+            total += kind.count * (kept * size + state)
         return total
 
     def divides_into(self, tensor_parallel_size: int) -> bool:

@@ -41,6 +41,8 @@ SEQUENCES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 GPU_BUDGETS = (512, 1024, 2048, 4096, 8192)
 CPU_BUDGETS = (64, 128, 256, 512, 1024)
 _BISECTIONS = 16
+_HARDLY_ANY = 1e-4
+"""Load of an idle replica, as a share of what one sequence at a time would be."""
 
 
 class Limit(Enum):
@@ -137,7 +139,7 @@ def sustained_rate(engine: Engine, memory: MemoryPlan, demand: Demand, slack: fl
     """
     slots = engine.max_num_seqs / (demand.traffic.output * engine.step.decode(1, 1))
     high, low = slots, 0.0
-    if _limit(engine, memory, demand, high * 1e-4, slack) is not None:
+    if _limit(engine, memory, demand, high * _HARDLY_ANY, slack) is not None:
         return 0.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
@@ -145,6 +147,8 @@ def sustained_rate(engine: Engine, memory: MemoryPlan, demand: Demand, slack: fl
             low = middle
         else:
             high = middle
+        if round_down(low) == round_down(high):
+            break
     return round_down(low)
 
 
@@ -170,14 +174,27 @@ def _limit(
     return None
 
 
+def _batch_goal(demand: Demand, alone: Engine) -> float:
+    """The TPOT that a full batch may have, by the engine with one sequence. A promise that not even
+    that one keeps bounds nothing: a smaller batch would only make requests wait as well."""
+    traffic, promised = demand.traffic, demand.objectives
+    least = full_batch_tpot(alone, traffic, 1)
+    unbound = max(DEFAULT_TPOT, 2 * least)
+    idle = latency(alone, traffic, _HARDLY_ANY / (traffic.output * least))
+    kept = 1 - HEADROOM
+    if promised.tpot_p95 is None or idle.tpot_p95 > promised.tpot_p95 * kept:
+        return unbound
+    if promised.ttft_p95 is not None and idle.ttft_p95 > promised.ttft_p95 * kept:
+        return unbound
+    return promised.tpot_p95 * kept
+
+
 def _option(demand: Demand, shape: Shape, memory_bytes: int, budget: int) -> Option:
     traffic = demand.traffic
     step = step_seconds(demand.facts, shape, demand.draft)
     pinned = demand.pin.max_num_seqs
     ladder = (pinned,) if pinned else tuple(n for n in SEQUENCES if n < budget)
-    alone = full_batch_tpot(Engine(step, 1, budget), traffic, 1)
-    promised = demand.objectives.tpot_p95
-    goal = max(DEFAULT_TPOT, 2 * alone) if promised is None else promised * (1 - HEADROOM)
+    goal = _batch_goal(demand, Engine(step, 1, budget))
     chosen: tuple[Engine, MemoryPlan] | None = None
     for sequences in ladder:
         engine = Engine(step, sequences, budget)

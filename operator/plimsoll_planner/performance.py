@@ -29,7 +29,7 @@ from plimsoll_planner.communication import (
     all_to_all,
     hop,
 )
-from plimsoll_planner.model_facts import BYTES, ModelFacts
+from plimsoll_planner.model_facts import ModelFacts, cached_bytes
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepTime
 
@@ -173,7 +173,7 @@ def _attention(
     window = math.inf
     for kind in facts.attention:
         one = kind.attention
-        cached = one.cached_values(shape.tensor_parallel_size) * BYTES[shape.kv_cache]
+        cached = cached_bytes(one, shape.kv_cache, shape.tensor_parallel_size)
         read = kind.count * max(cached / bandwidth, one.decode_flops_per_pair / flops)
         pair = kind.count * one.flops_per_pair / flops
         into = full if one.window is None else windowed

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from plimsoll_planner.accelerators import CPU, Accelerator
 from plimsoll_planner.inputs import PlanRequest
+from plimsoll_planner.model_facts import INT8
 from plimsoll_planner.performance import computes
 
 AUTO = "Auto"
@@ -28,15 +29,21 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
 
     Auto weights are what the checkpoint is published in, if that is quantized; else what the KV
     cache is asked in, or what the accelerator computes best in. An Auto KV cache has the format of
-    unquantized weights; beside quantized ones it is in 16 bits where the accelerator has any.
+    unquantized weights; beside quantized ones it is in 16 bits where the accelerator has any. INT8
+    is for KV caches on `cpu`, whatever the weights are.
     """
     weights, kv_cache = request.weights_precision, request.kv_cache_precision
     published = request.model.checkpoint.name
     computed = accelerator.precisions
+    if kv_cache == INT8 and accelerator.name != CPU:
+        raise PrecisionError(
+            f"the engine keeps a KV cache in INT8 on {CPU} only, not on {label}: leave "
+            "precision.kvCache Auto"
+        )
     if weights == AUTO and published not in UNQUANTIZED:
         weights = published
     elif weights == AUTO:
-        weights = computed[0] if kv_cache == AUTO else kv_cache
+        weights = computed[0] if kv_cache in (AUTO, INT8) else kv_cache
     if weights in UNQUANTIZED:
         return _unquantized(weights, kv_cache, accelerator, label)
     if accelerator.name == CPU or not computes(accelerator, weights):
@@ -52,13 +59,14 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
 
 
 def _unquantized(weights: str, kv_cache: str, accelerator: Accelerator, label: str) -> Precision:
-    if kv_cache not in (AUTO, weights):
+    if kv_cache not in (AUTO, INT8, weights):
         raise PrecisionError(
             f"precision.kvCache {kv_cache} with precision.weights {weights}: the engine keeps its "
-            "KV cache in the format of the weights, so give both the same, or one of them Auto"
+            f"KV cache in the format of the weights or in {INT8}, so give both the same, or one of "
+            "them Auto"
         )
     computed = accelerator.precisions
     halves = weights == "FP16" and accelerator.peaks.fp16 is not None
     if weights not in computed and not halves:
         raise PrecisionError(f"{label} does not compute in {weights}: use {' or '.join(computed)}")
-    return Precision(weights, weights)
+    return Precision(weights, INT8 if kv_cache == INT8 else weights)

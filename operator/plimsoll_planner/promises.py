@@ -98,7 +98,7 @@ def _nearest(
     request = scene.promising(dropped)
     demand, load = demand_of(request), request.workload.requests_per_second
     found: list[tuple[_Reached, Bid]] = []
-    for bid in search(request).bids:
+    for bid in search(request, scene.market.remembered).bids:
         rate = load / max(1, bid.bound)
         if bid.feasible and limit_at(bid.option, demand, rate) is None:
             at = bid.option.latency(demand, rate)

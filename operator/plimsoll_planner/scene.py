@@ -34,5 +34,5 @@ class Scene:
 
     def best(self, request: PlanRequest) -> Bid | None:
         """The cheapest feasible bid for another request; None where there is none."""
-        bids = finals(search(request), self.trials, settled=False)
+        bids = finals(search(request, self.market.remembered), self.trials, settled=False)
         return bids[0] if bids and bids[0].feasible else None

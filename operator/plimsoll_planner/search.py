@@ -1,12 +1,12 @@
 """Every way to meet a request with an inventory, judged."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain
 
 from plimsoll_planner.drafting import Drafter
-from plimsoll_planner.inputs import Objectives, Pin, PlanRequest
+from plimsoll_planner.inputs import Pin, PlanRequest
 from plimsoll_planner.latency import OVERLOADED, Latency
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.options import (
@@ -16,11 +16,10 @@ from plimsoll_planner.options import (
     Limit,
     Option,
     limit_at,
-    options,
-    sustained_rate,
 )
 from plimsoll_planner.precision import PrecisionError, precision
 from plimsoll_planner.products import Product, offer
+from plimsoll_planner.remembered import Remembered
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.shapes import shapes, staged_shapes, why_none
 from plimsoll_planner.support import Lack, Needs
@@ -106,6 +105,7 @@ class Market:
     refusals: tuple[Refusal, ...]
     disallowed: tuple[str, ...]
     unknown: tuple[str, ...]
+    remembered: Remembered = field(default_factory=Remembered, repr=False, compare=False)
 
 
 def demand_of(request: PlanRequest) -> Demand:
@@ -123,19 +123,26 @@ def demand_of(request: PlanRequest) -> Demand:
     )
 
 
-def search(request: PlanRequest) -> Market:
-    """Judges every shape that the inventory offers, with every token budget."""
-    demand = demand_of(request)
+def search(request: PlanRequest, known: Remembered | None = None) -> Market:
+    """Judges every shape that the inventory offers, with every token budget; `known` is what was
+    found by earlier searches for the same model."""
+    demand, remembered = demand_of(request), known or Remembered()
     offered = offer(request)
     bids: list[Bid] = []
     refusals = [_shared(request, product) for product in offered.shared]
     refusals += [_foreign(request, product) for product in offered.foreign]
     for product in offered.products:
-        found, refused = _judged(request, demand, product)
+        found, refused = _judged(request, demand, product, remembered)
         bids += found
         refusals += refused
     return Market(
-        request, demand, tuple(bids), tuple(refusals), offered.disallowed, offered.unknown
+        request,
+        demand,
+        tuple(bids),
+        tuple(refusals),
+        offered.disallowed,
+        offered.unknown,
+        remembered,
     )
 
 
@@ -179,7 +186,7 @@ def best_bid(market: Market) -> Bid | None:
 
 
 def _judged(
-    request: PlanRequest, demand: Demand, product: Product
+    request: PlanRequest, demand: Demand, product: Product, remembered: Remembered
 ) -> tuple[list[Bid], list[Refusal]]:
     """Replicas within one node; only where none holds the model, over several."""
     accelerator = product.accelerator
@@ -198,12 +205,12 @@ def _judged(
             break
         stages = shape.pipeline_parallel_size
         try:
-            found = options(demand, shape, product.memory_bytes(shape))
+            found = remembered.options(demand, shape, product.memory_bytes(shape))
         except DoesNotFitError as error:
             if not shape.expert_parallel:
                 refusals.append(Refusal(shape, str(error), error.shortfall))
             continue
-        bids += [_bid(request, demand, product, option) for option in found]
+        bids += [_bid(request, demand, product, option, remembered) for option in found]
     return bids, refusals
 
 
@@ -251,11 +258,17 @@ def _lack(request: PlanRequest, shape: Shape) -> Lack | None:
 def bid_for(market: Market, bid: Bid, sustained: float) -> Bid:
     """The bid if its replicas sustain another rate."""
     option = replace(bid.option, sustained=sustained)
-    found = _bid(market.request, market.demand, bid.product, option)
+    found = _bid(market.request, market.demand, bid.product, option, market.remembered)
     return replace(found, refuted=bid.refuted)
 
 
-def _bid(request: PlanRequest, demand: Demand, product: Product, option: Option) -> Bid:
+def _bid(
+    request: PlanRequest,
+    demand: Demand,
+    product: Product,
+    option: Option,
+    remembered: Remembered,
+) -> Bid:
     load = request.workload.requests_per_second
     capacity = product.replicas(option.shape, option.memory.total)
     bound = min(request.max_replicas, capacity)
@@ -265,7 +278,7 @@ def _bid(request: PlanRequest, demand: Demand, product: Product, option: Option)
     limit = None if needed <= replicas else limit_at(option, demand, rate)
     predicted = option.latency(demand, rate)
     if predicted is OVERLOADED:
-        rate = _highest(option, demand)
+        rate = remembered.highest(option, demand)
         predicted = option.latency(demand, rate)
     price = product.price_per_hour
     per_hour = None if price is None else price * option.shape.accelerators * replicas
@@ -287,14 +300,16 @@ def _bid(request: PlanRequest, demand: Demand, product: Product, option: Option)
         shortage=0.0,
         lack=_lack(request, option.shape),
     )
-    broken, shortage = _broken(request, demand, bid)
+    broken, shortage = _broken(request, demand, bid, remembered)
     return replace(bid, broken=broken, shortage=shortage)
 
 
-def _broken(request: PlanRequest, demand: Demand, bid: Bid) -> tuple[Broken | None, float]:
+def _broken(
+    request: PlanRequest, demand: Demand, bid: Bid, remembered: Remembered
+) -> tuple[Broken | None, float]:
     """What breaks and by what factor; latency that no rate keeps weighs most."""
     if math.isinf(bid.needed):
-        return Broken.LATENCY, 1000 * _latency_shortage(demand, bid)
+        return Broken.LATENCY, 1000 * _latency_shortage(demand, bid, remembered)
     wanted = max(bid.needed, request.min_replicas)
     if wanted > bid.bound:
         from_nodes = bid.capacity < wanted <= request.max_replicas
@@ -305,10 +320,10 @@ def _broken(request: PlanRequest, demand: Demand, bid: Bid) -> tuple[Broken | No
     return (Broken.PRICE, 1.0) if cost is None else (Broken.COST, cost / highest)
 
 
-def _latency_shortage(demand: Demand, bid: Bid) -> float:
+def _latency_shortage(demand: Demand, bid: Bid, remembered: Remembered) -> float:
     """How many times too slow the option is even for hardly any load; at least 1."""
     promised = demand.objectives
-    idle = idle_latency(bid.option, demand)
+    idle = idle_latency(bid.option, demand, remembered)
     ratios = [1.0]
     if promised.ttft_p95:
         ratios.append(idle.ttft_p95 / promised.ttft_p95 / (1 - HEADROOM))
@@ -317,14 +332,6 @@ def _latency_shortage(demand: Demand, bid: Bid) -> float:
     return max(ratios)
 
 
-def idle_latency(option: Option, demand: Demand) -> Latency:
+def idle_latency(option: Option, demand: Demand, remembered: Remembered) -> Latency:
     """Latency where a request hardly ever meets another."""
-    return option.latency(demand, _highest(option, demand) * 1e-3)
-
-
-def _highest(option: Option, demand: Demand) -> float:
-    """The highest rate that does not overload the option, whatever its latency."""
-    unpromised = replace(demand, objectives=Objectives())
-    found = sustained_rate(option.engine, option.memory, unpromised)
-    alone = demand.traffic.output * option.engine.step.decode(1, demand.traffic.context)
-    return found or 1e-4 / alone
+    return option.latency(demand, remembered.highest(option, demand) * 1e-3)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from plimsoll_planner.accelerators import CPU
+
 
 class Lack(Enum):
     """What the engine would need for a plan and does not have, the first that counts."""
@@ -30,11 +32,12 @@ class Needs:
 @dataclass(frozen=True)
 class EngineSupport:
     """`resources` are prefixes of what its pods can ask for; `weights` the formats it loads, with
-    the KV cache in the same one."""
+    the KV cache in the same one, or on `cpu` in one of `kv_cache`."""
 
     resources: tuple[str, ...]
     weights: tuple[str, ...]
     max_tensor_parallel_size: int
+    kv_cache: tuple[str, ...] = ()
 
     def runs_on(self, resource: str) -> bool:
         """Whether it runs on accelerators that pods get by that name."""
@@ -45,7 +48,7 @@ class EngineSupport:
         for lack, missing in (
             (Lack.HARDWARE, not self.runs_on(needs.resource)),
             (Lack.WEIGHTS, needs.weights not in self.weights),
-            (Lack.KV_CACHE, needs.kv_cache != needs.weights),
+            (Lack.KV_CACHE, not self._keeps(needs)),
             (Lack.TENSOR_PARALLEL, needs.tensor_parallel_size > self.max_tensor_parallel_size),
             (Lack.PIPELINE_PARALLEL, needs.pipeline_parallel_size > 1),
             (Lack.EXPERT_PARALLEL, needs.expert_parallel),
@@ -53,3 +56,7 @@ class EngineSupport:
             if missing:
                 return lack
         return None
+
+    def _keeps(self, needs: Needs) -> bool:
+        quantized = needs.resource == CPU and needs.kv_cache in self.kv_cache
+        return needs.kv_cache == needs.weights or quantized

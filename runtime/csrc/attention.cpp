@@ -10,32 +10,11 @@
 
 #include "cpu.h"
 #include "kv_store.h"
+#include "paged_step.h"
 #include "threads.h"
 
 namespace plimsoll {
 namespace {
-
-// All that stays the same from layer to layer of a step; `PagedStep` in native.py.
-struct PagedStep {
-  char* pages;
-  int64_t layer_bytes;  // from one layer's keys to the next one's
-  int64_t value_bytes;  // from a layer's keys to its values
-  int64_t block_size;
-  int64_t kv_heads;
-  int64_t head_dim;
-  int64_t heads;
-  int64_t num_seqs;
-  int64_t table_width;
-  int64_t num_tokens;
-  const int32_t* query_start_loc;
-  const int32_t* seq_lens;
-  const int64_t* block_tables;
-  const int64_t* slot_mapping;
-  float scale;
-  int32_t is_bf16;
-  int32_t threads;
-  int32_t instruction_set;
-};
 
 // Pieces of work for each thread: enough to even out what differs between them.
 constexpr int kPiecesPerThread = 4;
@@ -64,14 +43,14 @@ struct Plan {
   std::vector<float> numbers;
 };
 
-Kernels kernels_for(int instruction_set, bool is_bf16) {
+Kernels kernels_for(int instruction_set, bool is_bf16, PageFormat format) {
   switch (instruction_set) {
 #if defined(__x86_64__)
-    case kAvx512Bf16: return avx512_bf16::attention_kernels(is_bf16);
-    case kAvx512: return avx512::attention_kernels(is_bf16);
-    case kAvx2: return avx2::attention_kernels(is_bf16);
+    case kAvx512Bf16: return avx512_bf16::attention_kernels(is_bf16, format);
+    case kAvx512: return avx512::attention_kernels(is_bf16, format);
+    case kAvx2: return avx2::attention_kernels(is_bf16, format);
 #endif
-    default: return portable::attention_kernels(is_bf16);
+    default: return portable::attention_kernels(is_bf16, format);
   }
 }
 
@@ -165,18 +144,29 @@ void run(const Kernels& kernels, const Cache& cache, Plan& plan, const Piece& pi
   }
 }
 
-void attend(const PagedStep& step, int64_t layer, const char* query, int64_t query_stride,
-            const char* key, int64_t key_stride, const char* value, int64_t value_stride,
-            char* out) {
-  thread_local Plan plan;
-  const int64_t element = step.is_bf16 ? 2 : 4;
+// A layer of the cache, with the step's new keys and values in it.
+Cache stored(const PagedStep& step, int64_t layer, const NewRows& key, const NewRows& value) {
   char* keys = step.pages + layer * step.layer_bytes;
   char* values = keys + step.value_bytes;
-  store_kv(keys, values, key, key_stride * element, value, value_stride * element,
-           step.slot_mapping, step.num_tokens, step.kv_heads * step.head_dim * element,
-           step.threads);
-  const Cache cache{keys, values, step.block_size, step.kv_heads, step.head_dim, step.is_bf16 != 0};
-  const Kernels kernels = kernels_for(step.instruction_set, cache.is_bf16);
+  const Slots slots{step.slot_mapping, step.num_tokens, step.kv_heads, step.head_dim,
+                    step.is_bf16 != 0, step.threads};
+  if (step.format != kInt8Pages) {
+    const auto to = step.format == kBlockedPages ? store_blocked : store;
+    to(slots, key, keys, value, values);
+    return {keys, values, nullptr, nullptr, step.block_size, step.kv_heads, step.head_dim};
+  }
+  float* key_scales = step.scales + layer * step.layer_scales;
+  float* value_scales = key_scales + step.value_scales;
+  store_int8(slots, key, {keys, key_scales}, value, {values, value_scales});
+  return {keys, values, key_scales, value_scales, step.block_size, step.kv_heads, step.head_dim};
+}
+
+void attend(const PagedStep& step, int64_t layer, const char* query, int64_t query_stride,
+            const NewRows& key, const NewRows& value, char* out) {
+  thread_local Plan plan;
+  const Cache cache = stored(step, layer, key, value);
+  const Kernels kernels =
+      kernels_for(step.instruction_set, step.is_bf16 != 0, static_cast<PageFormat>(step.format));
   cut(step, query, query_stride, out, plan);
   deal(step, plan);
   // Threads have a plan of their own by that name.
@@ -189,14 +179,12 @@ void attend(const PagedStep& step, int64_t layer, const char* query, int64_t que
 }  // namespace
 }  // namespace plimsoll
 
-// Stores a layer's new keys and values and attends to all up to each query's own. Strides are
-// between tokens, in elements; within a token heads lie one after the other. Returns 0, or 1 when
-// there is not enough memory.
 extern "C" __attribute__((visibility("default"))) int plimsoll_paged_attention(
     const plimsoll::PagedStep* step, int64_t layer, const char* query, int64_t query_stride,
     const char* key, int64_t key_stride, const char* value, int64_t value_stride, char* out) {
   try {
-    plimsoll::attend(*step, layer, query, query_stride, key, key_stride, value, value_stride, out);
+    plimsoll::attend(*step, layer, query, query_stride, {key, key_stride}, {value, value_stride},
+                     out);
   } catch (const std::bad_alloc&) {
     return 1;
   }

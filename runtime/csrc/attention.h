@@ -16,14 +16,20 @@ constexpr int kTileKeys = 64;
 constexpr int kTileRows = 64;
 constexpr int kMaxHeadDim = 256;
 
-// One layer's KV cache. Strides are in elements, which are of `is_bf16`'s type.
+// How a cache's pages are; see kv_store.h. The numbers are part of the C interface.
+enum PageFormat : int { kRowPages = 0, kBlockedPages = 1, kInt8Pages = 2 };
+
+// One layer's KV cache: slots of KV heads of `head_dim` elements. With scales, `[slots, kv_heads]`,
+// elements are int8 and each head's are to be multiplied by its scale; else they are of the type
+// of queries and output.
 struct Cache {
   const void* keys;
   const void* values;
+  const float* key_scales;
+  const float* value_scales;
   int64_t block_size;
   int64_t kv_heads;
   int64_t head_dim;
-  bool is_bf16;
 };
 
 // Query heads of one sequence that share a KV head: rows `row_begin` to `row_end`, token by token
@@ -67,17 +73,17 @@ struct Kernels {
 };
 
 namespace portable {
-Kernels attention_kernels(bool is_bf16);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 #if defined(__x86_64__)
 namespace avx2 {
-Kernels attention_kernels(bool is_bf16);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 namespace avx512 {
-Kernels attention_kernels(bool is_bf16);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 namespace avx512_bf16 {
-Kernels attention_kernels(bool is_bf16);
+Kernels attention_kernels(bool is_bf16, PageFormat);
 }
 #endif
 

@@ -10,6 +10,9 @@
 #include <cstddef>
 
 #include "attention.h"
+#include "blocked.h"
+#include "laid_out.h"
+#include "laid_out_int8.h"
 #include "simd.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
@@ -20,60 +23,17 @@ constexpr float kLog2E = 1.44269504f;
 constexpr float kNothing = -__builtin_inff();
 constexpr int kBlockRows = 4;
 
-int smaller(int64_t a, int64_t b) { return static_cast<int>(a < b ? a : b); }
 int larger(int64_t a, int64_t b) { return static_cast<int>(a > b ? a : b); }
-
-// How products are computed: `Word` holds `kPack` neighbouring elements of a row, of which one
-// instruction multiplies and adds up all.
-struct Fp32 {
-  typedef float Element;
-  static constexpr int kPack = 1;
-  static Floats multiply_add(Floats sum, const uint32_t* word, const uint32_t* words) {
-    float x;
-    __builtin_memcpy(&x, word, sizeof x);
-    Floats y;
-    __builtin_memcpy(&y, words, sizeof y);
-    return broadcast(x) * y + sum;
-  }
-  // Weights of kLanes keys.
-  static void put_weights(Element* to, Floats x) { store(to, x); }
-};
-
-#if defined(__AVX512BF16__)
-// fp32 sums of products of bf16.
-struct Bf16Dot {
-  typedef uint16_t Element;
-  static constexpr int kPack = 2;
-  static Floats multiply_add(Floats sum, const uint32_t* word, const uint32_t* words) {
-    const __m512i x = _mm512_set1_epi32(static_cast<int>(*word));
-    const __m512i y = _mm512_loadu_si512(words);
-    return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
-  }
-  static void put_weights(Element* to, Floats x) {
-    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)x);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
-  }
-};
-#endif
-
-// A row of `head_dim` elements, followed by zeros up to its padding.
-template <class Element, class Stored>
-void copy_row(Element* to, const Stored* from, int head_dim, int width) {
-  copy(to, from, head_dim);
-  for (int d = head_dim; d < width; ++d) to[d] = Element{};
-}
 
 // All that a thread needs at its work, for heads of the largest dimension.
 template <class Compute>
 struct Scratch {
-  static constexpr int kWords = kMaxHeadDim / Compute::kPack;
   typedef typename Compute::Element Element;
   alignas(64) Element queries[kTileRows * kMaxHeadDim];
-  alignas(64) Element rows[kTileKeys * kMaxHeadDim];
-  alignas(64) uint32_t keys[kWords * kTileKeys];  // [words of a row, keys]
-  alignas(64) uint32_t values[kTileKeys / Compute::kPack * kMaxHeadDim];
+  float query_scales[kTileRows];
   alignas(64) float scores[kBlockRows * kTileKeys];
   alignas(64) Element weights[kBlockRows * kTileKeys];
+  float weight_scales[kBlockRows];
   alignas(64) float sums[kTileRows * kLanes];
   alignas(64) float part_values[kTileRows * kMaxHeadDim];
   alignas(64) float all_values[kTileRows * kMaxHeadDim];
@@ -81,23 +41,10 @@ struct Scratch {
   float all_largest[kTileRows], all_weight[kTileRows];
 };
 
-// sums[r][v] += row r of `rows` times column vector v of `columns`, over `count` words.
-template <class Compute, int kRows, int kVectors>
-void multiply(Floats (&sums)[kRows][kVectors], const uint32_t* rows, int64_t row_stride,
-              const uint32_t* columns, int64_t column_stride, int count) {
-  for (int i = 0; i < count; ++i) {
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = Compute::multiply_add(sums[r][v], rows + r * row_stride + i,
-                                           columns + i * column_stride + v * kLanes);
-      }
-    }
-  }
-}
-
-template <class Compute, class Stored>
+// `Row` is the type of queries and output, `Layout` how keys and values are laid out.
+template <class Row, class Layout>
 class Attention {
-  typedef typename Compute::Element Element;
+  typedef typename Layout::Compute Compute;
 
  public:
   Attention(const Cache& cache, const Tile& tile)
@@ -105,13 +52,14 @@ class Attention {
         tile_(tile),
         head_dim_(static_cast<int>(cache.head_dim)),
         width_(static_cast<int>(padded(cache.head_dim))),
-        num_rows_(tile.row_end - tile.row_begin) {
-    const auto* query = static_cast<const Stored*>(tile.query);
+        num_rows_(tile.row_end - tile.row_begin),
+        laid_out_(cache, tile) {
+    const auto* query = static_cast<const Row*>(tile.query);
     for (int r = 0; r < num_rows_; ++r) {
       const int row = tile.row_begin + r;
       const auto* from = query + row / tile.heads_per_kv * tile.query_stride +
                          row % tile.heads_per_kv * cache.head_dim;
-      copy_row(scratch_.queries + r * width_, from, head_dim_, width_);
+      put_query(r, from);
     }
   }
 
@@ -136,8 +84,8 @@ class Attention {
     const int64_t end = smaller(stop, begin + kPartition);
     for (int64_t key = begin; key < end; key += kTileKeys) {
       const int keys = smaller(end - key, kTileKeys);
-      lay_out(key, keys);
-      prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
+      laid_out_.read(key, keys);
+      laid_out_.prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
       const int first = larger(tokens * tile_.heads_per_kv - tile_.row_begin, 0);
@@ -172,7 +120,7 @@ class Attention {
   }
 
   void write(const State& state) {
-    auto* out = static_cast<Stored*>(tile_.out);
+    auto* out = static_cast<Row*>(tile_.out);
     for (int r = 0; r < num_rows_; ++r) {
       const int row = tile_.row_begin + r;
       auto* to = out + row / tile_.heads_per_kv * tile_.out_stride +
@@ -185,88 +133,15 @@ class Attention {
   }
 
  private:
-  // Calls body(k, row) for the rows of keys or values from `first` on, block by block.
-  template <class Body>
-  void each_row(const void* pages, int64_t first, int keys, const Body& body) const {
-    const int64_t token = cache_.kv_heads * cache_.head_dim;
-    const auto* head = static_cast<const Stored*>(pages) + tile_.kv_head * cache_.head_dim;
-    int64_t block = first / cache_.block_size;
-    int64_t offset = first % cache_.block_size;
-    for (int k = 0; k < keys; ++block, offset = 0) {
-      const Stored* row =
-          head + (tile_.block_table[block] * cache_.block_size + offset) * token;
-      const int end = smaller(keys, k + cache_.block_size - offset);
-      for (; k < end; ++k, row += token) body(k, row);
-    }
-  }
+  static constexpr bool kScaled = Layout::kScaled;
 
-  // Where each row is: in the pages themselves if it can be used as it is there. Beyond the last
-  // are zeros, since other requests may have left NaN in the pages.
-  void find_rows(const void* pages, int64_t first, int keys) {
-    constexpr bool kSameType = sizeof(Stored) == sizeof(Element);
-    if (kSameType && head_dim_ == width_) {
-      each_row(pages, first, keys,
-               [&](int k, const Stored* row) { rows_[k] = reinterpret_cast<const Element*>(row); });
+  void put_query(int r, const Row* from) {
+    auto* to = scratch_.queries + r * width_;
+    if constexpr (kScaled) {
+      scratch_.query_scales[r] = Layout::put_query(to, from, head_dim_, width_);
     } else {
-      each_row(pages, first, keys, [&](int k, const Stored* row) {
-        copy_row(scratch_.rows + k * width_, row, head_dim_, width_);
-        rows_[k] = scratch_.rows + k * width_;
-      });
+      Layout::put_query(to, from, head_dim_, width_);
     }
-    for (int k = keys; k < kTileKeys; ++k) rows_[k] = zeros_;
-  }
-
-  // A processor's own prefetching does not see where the next block is.
-  void prefetch(int64_t first, int keys) const {
-    const void* const both[] = {cache_.keys, cache_.values};
-    for (const void* pages : both) {
-      each_row(pages, first, keys, [&](int, const Stored* row) {
-        for (int d = 0; d < head_dim_; d += 64 / sizeof(Stored)) __builtin_prefetch(row + d);
-      });
-    }
-  }
-
-  void lay_out(int64_t first, int keys) {
-    find_rows(cache_.keys, first, keys);
-    const auto* words = reinterpret_cast<const uint32_t* const*>(rows_);
-    const int row_words = width_ / Compute::kPack;
-    for (int k = 0; k < keys; k += kLanes) {
-      int d = 0;
-      for (; d + kLanes <= row_words; d += kLanes) {
-        transpose(words + k, d, scratch_.keys + d * kTileKeys + k, kTileKeys);
-      }
-      for (; d < row_words; ++d) {
-        for (int i = 0; i < kLanes; ++i) scratch_.keys[d * kTileKeys + k + i] = words[k + i][d];
-      }
-    }
-    find_rows(cache_.values, first, keys);
-    lay_out_values(keys);
-  }
-
-  // Words of kPack keys' elements of the same dimension: [keys / kPack, head_dim].
-  void lay_out_values(int keys) {
-    if constexpr (Compute::kPack == 1) {
-      for (int k = 0; k < (keys + 1) / 2 * 2; ++k) {
-        copy(reinterpret_cast<float*>(scratch_.values) + k * width_, rows_[k], width_);
-      }
-    }
-#if defined(__AVX512BF16__)
-    if constexpr (Compute::kPack == 2) {
-      const __m512i order = _mm512_set_epi16(
-          31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
-          19, 3, 18, 2, 17, 1, 16, 0);
-      for (int k = 0; k < keys; k += 2) {
-        for (int d = 0; d < width_; d += 16) {
-          const auto* even = reinterpret_cast<const __m256i*>(rows_[k] + d);
-          const auto* odd = reinterpret_cast<const __m256i*>(rows_[k + 1] + d);
-          const __m512i both = _mm512_inserti64x4(
-              _mm512_castsi256_si512(_mm256_loadu_si256(even)), _mm256_loadu_si256(odd), 1);
-          _mm512_storeu_si512(scratch_.values + k / 2 * width_ + d,
-                              _mm512_permutexvar_epi16(order, both));
-        }
-      }
-    }
-#endif
   }
 
   // Rows `row` to `row + kRows` against the keys that are laid out, the first of which is `key`.
@@ -293,17 +168,17 @@ class Attention {
     }
     float faded[kRows];
     for (int r = 0; r < kRows; ++r) faded[r] = weigh(row, r, most, visible[r], state);
-    const int pairs = (most + 1) / 2 * 2 / Compute::kPack;
+    const int words = (most + Compute::kPack - 1) / Compute::kPack;
     for (int d = 0; d < width_;) {
       const int left = (width_ - d) / kLanes;
       if (kMaxVectors == 4 && left >= 4) {
-        add_values<kRows, kMaxVectors>(row, d, pairs, faded, state);
+        add_values<kRows, kMaxVectors>(row, d, words, faded, state);
         d += kMaxVectors * kLanes;
       } else if (left >= 2) {
-        add_values<kRows, 2>(row, d, pairs, faded, state);
+        add_values<kRows, 2>(row, d, words, faded, state);
         d += 2 * kLanes;
       } else {
-        add_values<kRows, 1>(row, d, pairs, faded, state);
+        add_values<kRows, 1>(row, d, words, faded, state);
         d += kLanes;
       }
     }
@@ -312,12 +187,21 @@ class Attention {
   template <int kRows, int kVectors>
   void score(int row, int key) {
     const int words = width_ / Compute::kPack;
-    Floats sums[kRows][kVectors] = {};
+    typename Compute::Sums sums[kRows][kVectors] = {};
     const auto* queries = reinterpret_cast<const uint32_t*>(scratch_.queries + row * width_);
-    multiply<Compute>(sums, queries, words, scratch_.keys + key, kTileKeys, words);
+    const uint32_t* columns[kVectors];
+    for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.keys(key + v * kLanes);
+    multiply<Compute>(sums, queries, words, columns, Layout::kKeyStride, words);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        store(scratch_.scores + r * kTileKeys + key + v * kLanes, sums[r][v]);
+        const int k = key + v * kLanes;
+        float* scores = scratch_.scores + r * kTileKeys + k;
+        if constexpr (kScaled) {
+          const Floats scales = load(laid_out_.key_scales() + k) * scratch_.query_scales[row + r];
+          store(scores, to_floats(sums[r][v]) * scales);
+        } else {
+          store(scores, sums[r][v]);
+        }
       }
     }
   }
@@ -344,7 +228,16 @@ class Attention {
     for (int k = 0; k < most; k += kLanes) {
       const Floats weights = exp2_of_negative(load(scores + k) - against);
       total += weights;
-      Compute::put_weights(scratch_.weights + r * kTileKeys + k, weights);
+      if constexpr (kScaled) {
+        store(scores + k, weights * load(laid_out_.value_scales() + k));
+      } else {
+        Compute::put_weights(scratch_.weights + r * kTileKeys + k, weights);
+      }
+    }
+    if constexpr (kScaled) {
+      const int count = (most + kLanes - 1) / kLanes * kLanes;
+      auto* to = scratch_.weights + r * kTileKeys;
+      scratch_.weight_scales[r] = Compute::quantize(to, scores, count);
     }
     store(scratch_.sums + (row + r) * kLanes, total);
     return fade[0];
@@ -352,18 +245,30 @@ class Attention {
 
   template <int kRows, int kVectors>
   void add_values(int row, int dim, int words, const float* faded, const State& state) {
-    Floats sums[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = load(state.values + (row + r) * width_ + dim + v * kLanes) * faded[r];
+    typename Compute::Sums sums[kRows][kVectors] = {};
+    if constexpr (!kScaled) {
+      for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r][v] = load(state.values + (row + r) * width_ + dim + v * kLanes) * faded[r];
+        }
       }
     }
     const auto* weights = reinterpret_cast<const uint32_t*>(scratch_.weights);
-    multiply<Compute>(sums, weights, kTileKeys / Compute::kPack, scratch_.values + dim, width_,
-                      words);
+    for (int word = 0; word < words; word += Layout::kRun) {
+      const uint32_t* columns[kVectors];
+      for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.values(word) + dim + v * kLanes;
+      multiply<Compute>(sums, weights + word, kTileKeys / Compute::kPack, columns, width_,
+                        smaller(words - word, Layout::kRun));
+    }
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        store(state.values + (row + r) * width_ + dim + v * kLanes, sums[r][v]);
+        float* values = state.values + (row + r) * width_ + dim + v * kLanes;
+        if constexpr (kScaled) {
+          const Floats more = to_floats(sums[r][v]) * scratch_.weight_scales[r];
+          store(values, load(values) * faded[r] + more);
+        } else {
+          store(values, sums[r][v]);
+        }
       }
     }
   }
@@ -373,14 +278,13 @@ class Attention {
   const int head_dim_;
   const int width_;
   const int num_rows_;
-  alignas(64) static constexpr Element zeros_[kMaxHeadDim] = {};
-  const Element* rows_[kTileKeys];
+  Layout laid_out_;
   Scratch<Compute> scratch_;
 };
 
-template <class Compute, class Stored>
+template <class Row, class Layout>
 void attend(const Cache& cache, const Tile& tile) {
-  Attention<Compute, Stored> attention(cache, tile);
+  Attention<Row, Layout> attention(cache, tile);
   const State all = attention.all();
   attention.clear(all);
   for (int p = 0; p < attention.num_partitions(); ++p) {
@@ -390,33 +294,42 @@ void attend(const Cache& cache, const Tile& tile) {
   attention.write(all);
 }
 
-template <class Compute, class Stored>
+template <class Row, class Layout>
 void attend_partition(const Cache& cache, const Tile& tile, int partition, const State& state) {
-  Attention<Compute, Stored>(cache, tile).attend(partition, state);
+  Attention<Row, Layout>(cache, tile).attend(partition, state);
 }
 
-template <class Compute, class Stored>
+template <class Row, class Layout>
 void finish(const Cache& cache, const Tile& tile, int partitions, const State* states) {
-  Attention<Compute, Stored> attention(cache, tile);
+  Attention<Row, Layout> attention(cache, tile);
   const State all = attention.all();
   attention.clear(all);
   for (int p = 0; p < partitions; ++p) attention.merge(all, states[p]);
   attention.write(all);
 }
 
-template <class Compute, class Stored>
+template <class Row, class Layout>
 constexpr Kernels kernels() {
-  return {attend<Compute, Stored>, attend_partition<Compute, Stored>, finish<Compute, Stored>};
+  return {attend<Row, Layout>, attend_partition<Row, Layout>, finish<Row, Layout>};
 }
 
 }  // namespace
 
-Kernels attention_kernels(bool is_bf16) {
+Kernels attention_kernels(bool is_bf16, PageFormat format) {
 #if defined(__AVX512BF16__)
-  return is_bf16 ? kernels<Bf16Dot, uint16_t>() : kernels<Fp32, float>();
+  typedef Bf16Dot OfBf16;
+  if (format == kBlockedPages && is_bf16) return kernels<uint16_t, Blocked<Bf16Dot>>();
 #else
-  return is_bf16 ? kernels<Fp32, uint16_t>() : kernels<Fp32, float>();
+  typedef Fp32 OfBf16;
 #endif
+  switch (format) {
+    case kBlockedPages: return kernels<float, Blocked<Fp32>>();
+    case kInt8Pages:
+      return is_bf16 ? kernels<uint16_t, Int8LaidOut>() : kernels<float, Int8LaidOut>();
+    default:
+      return is_bf16 ? kernels<uint16_t, LaidOut<OfBf16, uint16_t>>()
+                     : kernels<float, LaidOut<Fp32, float>>();
+  }
 }
 
 }  // namespace plimsoll::PLIMSOLL_ISA

@@ -1,7 +1,7 @@
 """Compiles the engine's CPU kernels to one shared library: `python runtime/csrc/build.py`.
 
-Plain C++ and no headers but the compiler's own, so that any compiler will do and Python's and
-torch's versions do not matter. The library calls torch's OpenMP runtime and is linked to none.
+Plain C++ and no headers but the compiler's and the system's, so that any compiler will do and
+Python's and torch's versions do not matter.
 """
 
 import argparse
@@ -20,21 +20,21 @@ TARGET = SOURCES.parent / "plimsoll_runtime" / "kernels" / "libplimsoll.so"
 COMPILERS = ("c++", "g++", "clang++")
 SYSTEMS = ("Linux",)
 FLAGS = (
-    *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden"),
+    *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-pthread"),
     # Fused multiply-add, where there is one, by all compilers alike.
     "-ffp-contract=fast",
     *("-Wall", "-Wextra"),
     # GCC warns of its own AVX-512 headers (its bug 105593).
     "-Wno-uninitialized",
 )
-LINK_FLAGS = ("-shared", "-static-libgcc", "-static-libstdc++")
+LINK_FLAGS = ("-shared", "-pthread", "-static-libgcc", "-static-libstdc++")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")
 INSTRUCTION_SETS: dict[str, tuple[str, ...]] = {"portable": ()}
 if platform.machine() in ("x86_64", "AMD64"):
     INSTRUCTION_SETS |= {
         "avx2": ("-mavx2", "-mfma"),
         "avx512": AVX512,
-        "avx512_bf16": (*AVX512, "-mavx512bf16"),
+        "avx512_bf16": (*AVX512, "-mavx512bf16", "-mavx512vnni"),
     }
 
 

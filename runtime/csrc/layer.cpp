@@ -37,8 +37,6 @@ void each_piece(int64_t count, int64_t width, int threads, const Body& body) {
 
 #define PLIMSOLL_API extern "C" __attribute__((visibility("default")))
 
-// Strides are in elements; `how` is the instruction set, times two, plus one for bf16.
-
 PLIMSOLL_API void plimsoll_rms_norm(void* out, void* x, int64_t x_stride, void* added,
                                     int64_t added_stride, const void* weight, float eps,
                                     int64_t rows, int64_t width, int how, int threads) {
@@ -48,6 +46,20 @@ PLIMSOLL_API void plimsoll_rms_norm(void* out, void* x, int64_t x_stride, void* 
   each_piece(rows, width, threads, [&](int64_t begin, int64_t end) {
     kernels.rms_norm({out, width}, {x, x_stride}, added == nullptr ? nullptr : &more, weight, eps,
                      width, begin, end);
+  });
+}
+
+PLIMSOLL_API void plimsoll_norm_heads(void* x, int64_t x_stride, const void* weight, float eps,
+                                      int64_t rows, int64_t heads, int64_t head_dim, int how,
+                                      int threads) {
+  using namespace plimsoll;
+  const LayerKernels kernels = kernels_for(how / 2, how % 2 != 0);
+  const int64_t element = how % 2 != 0 ? 2 : 4;
+  each_piece(rows, heads * head_dim, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Rows row{static_cast<char*>(x) + i * x_stride * element, head_dim};
+      kernels.rms_norm(row, row, nullptr, weight, eps, head_dim, 0, heads);
+    }
   });
 }
 

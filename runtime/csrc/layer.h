@@ -39,3 +39,18 @@ LayerKernels layer_kernels(bool is_bf16);
 #endif
 
 }  // namespace plimsoll
+
+// The same for all rows, dealt out to threads. Strides are in elements; `how` is the instruction set,
+// times two, plus one for bf16.
+extern "C" {
+void plimsoll_rms_norm(void* out, void* x, int64_t x_stride, void* added, int64_t added_stride,
+                       const void* weight, float eps, int64_t rows, int64_t width, int how,
+                       int threads);
+// Each of the first `heads` heads of each row by itself, in place.
+void plimsoll_norm_heads(void* x, int64_t x_stride, const void* weight, float eps, int64_t rows,
+                         int64_t heads, int64_t head_dim, int how, int threads);
+void plimsoll_rotate(void* x, int64_t x_stride, const float* table, int64_t rows, int64_t heads,
+                     int64_t head_dim, int how, int threads);
+void plimsoll_silu_and_mul(void* out, void* x, int64_t x_stride, int64_t rows, int64_t width,
+                           int how, int threads);
+}

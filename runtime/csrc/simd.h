@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -30,6 +30,7 @@ typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Bf16s __attribute__((vector_size(2 * kLanes)));
+typedef int16_t Shorts __attribute__((vector_size(4 * kLanes)));
 
 inline Floats load(const float* from) {
   Floats result;
@@ -94,6 +95,21 @@ inline void store(uint16_t* to, Floats x) {
   const Words chosen = x != x ? (bits >> 16) | 0x40 : rounded;
   const Bf16s result = __builtin_convertvector(chosen, Bf16s);
   __builtin_memcpy(to, &result, sizeof result);
+}
+
+inline Floats to_floats(Ints x) { return __builtin_convertvector(x, Floats); }
+
+// kLanes of them.
+inline Ints load_int8(const int8_t* from) {
+#if defined(__AVX512F__)
+  return (Ints)_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#elif defined(__AVX2__)
+  return (Ints)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+#else
+  Ints result;
+  for (int i = 0; i < kLanes; ++i) result[i] = from[i];
+  return result;
+#endif
 }
 
 // The first `count` of a row's elements, in the type that they are computed in.

@@ -218,12 +218,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         path="spec.precision",
         field=".kvCache",
-        cel="self.kvCache == 'Auto' || self.kvCache == self.weights || "
+        cel="self.kvCache in ['Auto', 'INT8'] || self.kvCache == self.weights || "
         "!(self.weights in ['BF16', 'FP32'])",
-        message="kvCache must be Auto or the same as weights, since the engine keeps its KV cache "
-        "in the format of the weights: set kvCache to Auto, or weights to what kvCache is",
+        message="kvCache must be Auto, INT8 or the same as weights, since the engine keeps its KV "
+        "cache in INT8 or the format of the weights: set kvCache to Auto, or weights to what "
+        "kvCache is",
         holds=lambda precision: (
-            precision.kv_cache in ("Auto", precision.weights)
+            precision.kv_cache in ("Auto", "INT8", precision.weights)
             or precision.weights not in ("BF16", "FP32")
         ),
     ),

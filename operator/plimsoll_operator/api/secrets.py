@@ -53,6 +53,23 @@ class Authentication(ApiModel):
     )
 
 
+class CertificateSource(ApiModel):
+    """Where a certificate and its key are."""
+
+    secret_ref: SecretRef = Field(
+        description="A Secret of the type kubernetes.io/tls. Engines read it again when it changes."
+    )
+
+
+class Tls(ApiModel):
+    """How the engines' API speaks TLS."""
+
+    certificate_from: CertificateSource = Field(
+        description="The certificate that clients are shown, for NAME.NAMESPACE.svc and whatever "
+        "else they call the engines by."
+    )
+
+
 class Cache(ApiModel):
     """Where downloads are kept."""
 

@@ -24,7 +24,7 @@ from plimsoll_operator.api.formats import (
     SOURCE,
 )
 from plimsoll_operator.api.schedule import Schedule
-from plimsoll_operator.api.secrets import Authentication, Cache, TokenSource
+from plimsoll_operator.api.secrets import Authentication, Cache, Tls, TokenSource
 from plimsoll_operator.api.template import PodTemplate
 from plimsoll_operator.api.workload import Workload
 
@@ -42,6 +42,7 @@ class Precision(StrEnum):
     AUTO = "Auto"
     BF16 = "BF16"
     FP32 = "FP32"
+    INT8 = "INT8"
 
 
 class WeightsPrecision(StrEnum):
@@ -182,20 +183,20 @@ class Accelerators(ApiModel):
 
 
 class PrecisionSpec(ApiModel):
-    """Number formats. The engine has one for weights and KV cache together, BF16 or FP32; all
-    others are planned only."""
+    """Number formats. The engine has one for weights and KV cache together, BF16 or FP32, and on
+    cpu INT8 for the KV cache; all others are planned only."""
 
     weights: WeightsPrecision = Field(
         default=WeightsPrecision.AUTO,
         description="Format of the weights. Auto is what a quantized checkpoint is published in; "
-        "of others it is what kvCache names; where that is Auto too, BF16 on GPUs that compute "
+        "of others it is what kvCache names; where that is Auto or INT8, BF16 on GPUs that compute "
         "with it, FP32 on other GPUs and on cpu, which is faster so.",
     )
     kv_cache: Precision = Field(
         default=Precision.AUTO,
         description="Format of the KV cache: Auto, or the same as weights unless these are "
-        "quantized. Auto follows weights; beside quantized ones it is BF16, or FP16 or FP32 on "
-        "GPUs without it.",
+        "quantized, or INT8, which is for cpu. Auto follows weights; beside quantized ones it is "
+        "BF16, or FP16 or FP32 on GPUs without it.",
     )
 
 
@@ -332,6 +333,9 @@ class LLMDeploymentSpec(ApiModel):
     )
     authentication: Authentication | None = Field(
         default=None, description="What clients of the engines' API must show. Absent: nothing."
+    )
+    tls: Tls | None = Field(
+        default=None, description="How the engines' API speaks TLS. Absent: it is plain HTTP."
     )
     revision_history_limit: int = Field(
         default=10,

@@ -280,6 +280,12 @@ class LLMDeploymentStatus(ApiModel):
     observed: ObservedTraffic | None = Field(
         default=None, description="What was measured under the plan in force."
     )
+    drifted: list[str] = Field(
+        default_factory=list,
+        description="Revisions that were slower than predicted: an edit back to one plans anew.",
+        max_length=10,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     scaling: list[ScalingDecision] = Field(
         default_factory=list,
         description="The last changes of the replica count by the operator, newest last.",

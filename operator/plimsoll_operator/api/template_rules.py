@@ -12,7 +12,7 @@ from plimsoll_operator.api.template import PodTemplate
 ENGINE = "engine"
 DOWNLOADS = frozenset({"download", "download-draft"})
 OWN_LABELS = ("plimsoll.dev/", "app.kubernetes.io/")
-OWN_VOLUMES = frozenset({"tmp", "cache", "shm", "model", "draft-model", "api-keys", "admin"})
+OWN_VOLUMES = frozenset({"tmp", "cache", "shm", "model", "draft-model", "api-keys", "admin", "tls"})
 NOT_OF_PODS = {
     "serviceAccountName": "engines run as an account of their own, which may do nothing",
     "serviceAccount": "engines run as an account of their own, which may do nothing",

@@ -23,6 +23,7 @@ _HINTS = {
     "extra_forbidden": "unknown field; remove it or check its spelling",
     "missing": "is required",
 }
+_NOT_TEXT = 'must be text: put it in quotes, "{}", with its unit if it has one, such as 800ms'
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,9 @@ def _schema_problems(error: ValidationError) -> Iterator[Problem]:
         if message is None:
             value = item["input"]
             shown = repr(value) if isinstance(value, str | int | float | bool) else ""
+            if item["type"] == "string_type" and shown:
+                yield Problem(path, f"{shown}: {_NOT_TEXT.format(value)}")
+                continue
             known = BY_PATTERN.get(str(item.get("ctx", {}).get("pattern", "")))
             text = known.message if known else item["msg"][:1].lower() + item["msg"][1:]
             message = f"{shown}: {text}" if shown else text

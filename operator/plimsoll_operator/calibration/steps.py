@@ -73,7 +73,10 @@ def _fetched(client: httpx.Client, url: str) -> tuple[int, tuple[Sample, ...]]:
             "port, as --admin-port says"
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise StepsError(f"{where}: {error}") from error
+        raise StepsError(
+            f"{where}: {error}: is the engine's admin port reached there? For a pod: "
+            "kubectl port-forward pod/NAME 9090"
+        ) from error
     return parse_steps(response.text, where)
 
 

@@ -133,6 +133,8 @@ async def _undo(cluster: Cluster, raw: Raw, items: list[Raw], options: argparse.
     else:
         if resource.spec.authentication is not None and after.spec.authentication is None:
             print("warning: clients need no API key by that revision", file=sys.stderr)
+        if resource.spec.tls is not None and after.spec.tls is None:
+            print("warning: clients are served without TLS by that revision", file=sys.stderr)
         changed = rows_of("spec", list(differences(*map(spec_fields, (resource.spec, after.spec)))))
     head = f"{title}: back to revision {target.number}, {target.name}, plan {target.plan.summary}"
     done = (

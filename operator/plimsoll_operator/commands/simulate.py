@@ -14,6 +14,7 @@ import yaml
 
 from plimsoll_operator.commands.inputs import InputError, check_stdin, read_planned
 from plimsoll_operator.planning.latency_plot import latency_plot
+from plimsoll_operator.planning.picture_file import picture_path, write_picture
 from plimsoll_operator.planning.report import Report
 from plimsoll_operator.planning.simulation_report import Simulated, document, table
 from plimsoll_operator.traces.trace_file import TraceError, read_trace
@@ -30,7 +31,7 @@ MOST_REQUESTS = 1_000_000
 _EXAMPLES = """\
 examples:
   plimsoll simulate -f chat.yaml --inventory inventory.yaml
-  plimsoll simulate -f chat.yaml --inventory inventory.yaml --plot load.svg
+  plimsoll simulate -f chat.yaml --inventory inventory.yaml --plot load.png
   kustomize build overlays/prod | plimsoll simulate -f - --inventory nodes.yaml
   plimsoll simulate -f chat.yaml --inventory inventory.yaml --trace requests.jsonl --rate 2.5
 
@@ -141,9 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=_whole(0, 2**63), default=0, metavar="N", help="of chance (default: 0)")
     add(
         "--plot",
-        type=Path,
-        metavar="FILE.svg",
-        help="draw latency against load, with the objectives and the knee",
+        type=picture_path,
+        metavar="FILE",
+        help="draw latency against load, with the objectives and the knee, as FILE.svg or FILE.png",
     )
     add("-o", "--output", choices=("table", "json", "yaml"), default="table")
     return parser
@@ -213,7 +214,7 @@ def _plot(simulated: list[Simulated], path: Path) -> None:
     if curve is None:
         return
     try:
-        path.write_text(latency_plot(simulated[0], curve), encoding="utf-8")
+        write_picture(path, latency_plot(simulated[0], curve))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 

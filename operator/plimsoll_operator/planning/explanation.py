@@ -1,14 +1,17 @@
 """Why a plan is what it is: what it was made from, and every candidate with why it lost."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from plimsoll_operator.api.quantity import format_bytes, format_duration
 from plimsoll_operator.planning.layout import row, table, wrapped
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.standing import inputs_hash
+from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool, Lengths, Pin, PlanRequest, Workload
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.options import HEADROOM
+from plimsoll_planner.products import price_per_hour
 from plimsoll_planner.result import Candidate, PlanResult
 from plimsoll_planner.simulation.trace import cached_share
 from plimsoll_planner.text import figure, money
@@ -73,7 +76,7 @@ def _inputs(source: str, request: PlanRequest) -> list[str]:
     for name, size in request.reserves:
         learnt = f"{format_bytes(size)} more on {name}, as pods ran out of memory there"
         lines += wrapped("reserve", learnt)
-    nodes = [_pool(pool) for pool in request.inventory] or ["none"]
+    nodes = [_pool(pool, request.accelerators) for pool in request.inventory] or ["none"]
     return [*lines, *(row("nodes" if i == 0 else "", text) for i, text in enumerate(nodes))]
 
 
@@ -110,11 +113,13 @@ def _lengths(lengths: Lengths) -> str:
     return f"mean {lengths.mean} p95 {lengths.p95}"
 
 
-def _pool(pool: AcceleratorPool) -> str:
+def _pool(pool: AcceleratorPool, accelerators: tuple[Accelerator, ...]) -> str:
     memory = "" if pool.memory_bytes is None else f", {format_bytes(pool.memory_bytes)}"
-    price = "no price" if pool.price_per_hour is None else f"{money(pool.price_per_hour)} an hour"
+    counted = price_per_hour(pool.accelerator, (replace(pool, shared=False),), accelerators)
+    price = ", no price" if counted is None else f", {money(counted)} an hour each"
+    spot = ", spot" if pool.spot else ""
     shared = ", shared by pods" if pool.shared else ""
-    return f"{pool.nodes} with {pool.count} × {pool.accelerator}{memory}, {price} each{shared}"
+    return f"{pool.nodes} with {pool.count} × {pool.accelerator}{memory}{price}{spot}{shared}"
 
 
 def _seconds(seconds: float | None) -> str:

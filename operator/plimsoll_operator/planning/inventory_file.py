@@ -1,9 +1,10 @@
 """Reads an inventory that a person wrote or `kubectl get nodes -o yaml` printed."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
-from plimsoll_operator.api.quantity import parse_bytes, parse_quantity
+from plimsoll_operator.api.quantity import parse_quantity
 from plimsoll_operator.planning.inventory import SHARED_SUFFIX, Inventory
 from plimsoll_planner.inputs import AcceleratorPool
 
@@ -53,20 +54,23 @@ def _pool(path: str, entry: object) -> AcceleratorPool:
     name = entry.get("accelerator")
     if not isinstance(name, str) or not name:
         raise InventoryError(f"{path}.accelerator: {name!r}: give a product such as NVIDIA-L4")
-    memory, price = entry.get("memory"), entry.get("pricePerHour")
+    memory, price = (_quantity(path, entry, key) for key in ("memory", "pricePerHour"))
+    return AcceleratorPool(
+        accelerator=name,
+        count=_whole(f"{path}.count", entry.get("count", 1)),
+        nodes=_whole(f"{path}.nodes", entry.get("nodes", 1)),
+        memory_bytes=None if memory is None else int(memory),
+        price_per_hour=None if price is None else float(price),
+        shared=name.endswith(SHARED_SUFFIX),
+    )
+
+
+def _quantity(path: str, entry: Mapping[object, Any], key: str) -> Decimal | None:
+    value = entry.get(key)
     try:
-        return AcceleratorPool(
-            accelerator=name,
-            count=_whole(f"{path}.count", entry.get("count", 1)),
-            nodes=_whole(f"{path}.nodes", entry.get("nodes", 1)),
-            memory_bytes=None if memory is None else parse_bytes(memory),
-            price_per_hour=None if price is None else float(parse_quantity(price)),
-            shared=name.endswith(SHARED_SUFFIX),
-        )
+        return None if value is None else parse_quantity(value)
     except ValueError as error:
-        if isinstance(error, InventoryError):
-            raise
-        raise InventoryError(f"{path}: {error}") from error
+        raise InventoryError(f"{path}.{key}: {error}") from error
 
 
 def _whole(path: str, value: object) -> int:

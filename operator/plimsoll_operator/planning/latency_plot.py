@@ -1,7 +1,8 @@
-"""Latency against load as SVG."""
+"""Latency against load, drawn."""
 
 from collections.abc import Sequence
 
+from plimsoll_operator.planning.drawing import Drawing
 from plimsoll_operator.planning.panels import COLOURS, Curve, Mark, Panel, picture
 from plimsoll_operator.planning.simulation_report import Simulated
 from plimsoll_planner.simulation.load_curve import LoadCurve
@@ -15,7 +16,7 @@ _CEILING = 8.0
 """How far above the promise, or above the least p95, the axis goes: beyond, queues only grow."""
 
 
-def latency_plot(simulated: Simulated, curve: LoadCurve) -> str:
+def latency_plot(simulated: Simulated, curve: LoadCurve) -> Drawing:
     """TTFT and TPOT, p50 and p95 with its 95 % confidence interval, against the load.
 
     Dashed are what is promised, the knee and the declared load.

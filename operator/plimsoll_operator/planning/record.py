@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel, to_snake
 
-from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource
+from plimsoll_operator.api.spec import LLMDeploymentSpec, ModelSource, WhenInfeasible
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
 from plimsoll_operator.calibration.measured import with_measured
@@ -57,10 +57,11 @@ class Sources:
     reserves: tuple[tuple[str, int], ...] = ()
 
 
-def record(sources: Sources, *, later: bool = False) -> Data:
+def record(sources: Sources, *, later: bool = False, feasible: bool = True) -> Data:
     """What a plan was made from.
 
-    `later` marks one that was made for a plan that stood already: its nodes are those of now.
+    `later` marks one that was made for a plan that stood already: its nodes are those of now. Where
+    plans may miss the SLO, it says whether this one is `feasible`.
     """
     spec, models = sources.spec, sources.models
     inputs: Data = {
@@ -84,6 +85,8 @@ def record(sources: Sources, *, later: bool = False) -> Data:
         inputs["trace"] = pack_trace(sources.trace)
     if sources.reserves:
         inputs["reserves"] = [list(each) for each in sources.reserves]
+    if spec.slo.when_infeasible is WhenInfeasible.BEST_EFFORT:
+        inputs["feasible"] = feasible
     if later:
         inputs["recordedLater"] = True
     return inputs

@@ -189,8 +189,10 @@ def _costs(cost: Cost) -> list[str]:
 
 
 def _money(cost: TokenCost) -> tuple[str, str, str]:
-    prompt, output = ("-" if part is None else money(part) for part in (cost.prompt, cost.output))
-    return prompt, output, money(cost.output_alone)
+    """A dash where more arrives than is served: tokens that nobody gets have no price."""
+    if cost.prompt is None or cost.output is None:
+        return "-", "-", "-"
+    return money(cost.prompt), money(cost.output), money(cost.output_alone)
 
 
 def breakdown(

@@ -28,8 +28,8 @@ def children(
     return (
         service_account(resource),
         network_policy(resource, spec),
-        service(resource),
-        metrics_service(resource),
+        service(resource, spec),
+        metrics_service(resource, spec),
         disruption_budget(resource),
         deployment(resource, spec, plan, image, replicas),
     )

@@ -10,11 +10,12 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec, Speculation, Speculati
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template_rules import ENGINE
 from plimsoll_operator.render import admin_trust
-from plimsoll_operator.render.labels import ADMIN_PORT, PORT
+from plimsoll_operator.render.labels import ADMIN_PORT, HTTP, HTTPS, PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
 from plimsoll_operator.render.secrets import secret_mounts, secret_options
 from plimsoll_operator.resources import GPU
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 
 CPU = "cpu"
 SHUTDOWN_SECONDS = 45
@@ -29,6 +30,8 @@ RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"
 _HOST_CORES_PER_GPU = 1
 _HOST_MEMORY_PER_GPU = 4 * 2**30
 _DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
+_KV_CACHE_DTYPES = {"INT8": KVCacheDtype.INT8}
+"""Those that are not the weights'."""
 _METHODS = {SpeculationMethod.N_GRAM: "ngram", SpeculationMethod.DRAFT_MODEL: "draft_model"}
 
 
@@ -58,6 +61,8 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         "kv-cache-memory-bytes": plan.kv_cache_bytes,
         "shutdown-timeout": SHUTDOWN_SECONDS,
     }
+    if plan.precision.kv_cache in _KV_CACHE_DTYPES:
+        options["kv-cache-dtype"] = _KV_CACHE_DTYPES[plan.precision.kv_cache]
     if plan.tensor_parallel_size > 1:
         options["tensor-parallel-size"] = plan.tensor_parallel_size
     if plan.cpu_cores is not None:
@@ -92,6 +97,7 @@ def container(
         *mount.mounts,
         *secret_mounts(spec),
     ]
+    port = HTTP if spec.tls is None else HTTPS
     if plan.accelerator != CPU:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - of the pod
     return {
@@ -102,13 +108,13 @@ def container(
         "args": arguments(name, spec, plan, mount),
         "env": _environment(plan),
         "ports": [
-            {"name": "http", "containerPort": PORT, "protocol": "TCP"},
+            {"name": port, "containerPort": PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
         "resources": _resources(plan),
-        "startupProbe": _probe("/startupz", math.ceil(mount.startup_seconds / PROBE_SECONDS)),
-        "livenessProbe": _probe("/livez", 30),
-        "readinessProbe": _probe("/readyz", 3),
+        "startupProbe": _probe(port, "/startupz", math.ceil(mount.startup_seconds / PROBE_SECONDS)),
+        "livenessProbe": _probe(port, "/livez", 30),
+        "readinessProbe": _probe(port, "/readyz", 3),
         # What a crash printed last is in the pod's status, and so in the resource's.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
@@ -161,9 +167,9 @@ def _resources(plan: PlanStatus) -> dict[str, dict[str, str]]:
     }
 
 
-def _probe(path: str, failures: int) -> dict[str, Any]:
+def _probe(port: str, path: str, failures: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "httpGet": {"path": path, "port": port, "scheme": port.upper()},
         "periodSeconds": PROBE_SECONDS,
         # Above the period, because an engine that is short of cores answers late and yet serves.
         "timeoutSeconds": 5,

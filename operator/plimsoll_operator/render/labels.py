@@ -12,11 +12,14 @@ NAME_LABEL = "app.kubernetes.io/name"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 PLAN_LABEL = "plimsoll.dev/plan"
+INPUTS_LABEL = "plimsoll.dev/inputs"
 RENDERED_ANNOTATION = "plimsoll.dev/rendered"
 MANAGER = "plimsoll"
 _UNHASHED = frozenset({"replicas", "progressDeadlineSeconds", "strategy"})
 PORT = 8000
 ADMIN_PORT = 9090
+HTTP, HTTPS = "http", "https"
+"""Names of the API port by what it speaks: a Service's targetPort finds those pods alone."""
 
 
 def selector(name: str) -> dict[str, str]:

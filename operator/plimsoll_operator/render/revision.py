@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.render.labels import PLAN_LABEL, child
+from plimsoll_operator.render.labels import INPUTS_LABEL, PLAN_LABEL, child
 from plimsoll_operator.resource import Resource
 
 KIND = "ControllerRevision"
@@ -30,11 +30,12 @@ def revision_name(name: str, plan: PlanStatus, inputs: str, pods: str = "") -> s
 def revision(
     resource: Resource, name: str, plan: PlanStatus, inputs: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
-    """The object, prediction included. Its label says which pods run by it."""
+    """The object, prediction included. Its labels say which pods run by it, and for which inputs
+    it was made."""
     data = {
         "plan": plan.model_dump(mode="json", by_alias=True, exclude_none=True),
         "inputs": dict(inputs),
     }
     made = child(resource, "apps/v1", KIND, name, {"data": data, "revision": number})
-    made["metadata"]["labels"][PLAN_LABEL] = plan.revision
+    made["metadata"]["labels"] |= {PLAN_LABEL: plan.revision, INPUTS_LABEL: str(inputs["hash"])}
     return made

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +18,9 @@ STDIN = "-"
 MOST_REQUESTS = 5_000_000
 LONGEST_LINE = 8 * 2**20
 _GZIP = b"\x1f\x8b"
+_JSON = ("{", "[")
+_AHEAD = 1000
+"""Lines of something else that a log in JSON may begin with."""
 
 
 class TraceError(ValueError):
@@ -59,7 +62,7 @@ def parse_trace(
     records: list[Record] = []
     skipped = 0
     try:
-        for number, row in _rows(_bounded(lines, origin), origin):
+        for number, row in _rows(_bounded(lines, origin), origin, strict=strict):
             try:
                 record = record_of(row, unit)
             except RecordError as error:
@@ -114,18 +117,30 @@ def _bounded(lines: TextIO, origin: str) -> Iterator[str]:
         yield line
 
 
-def _rows(lines: Iterator[str], origin: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(
+    lines: Iterator[str], origin: str, *, strict: bool
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Records with the number of their line."""
     first = next(lines, "").lstrip("\ufeff")
     if not first.strip():
         raise TraceError(f"{origin}:1: the file is empty, or its first line is")
-    rows = _json_rows if first.lstrip().startswith(("{", "[")) else _csv_rows
-    yield from rows(chain([first], lines), origin)
+    ahead = [first]
+    if not first.lstrip().startswith(_JSON):
+        ahead += islice(lines, _AHEAD)
+    # A log may begin with what a server says at its start; a header of CSV is followed by no JSON.
+    is_json = any(line.lstrip().startswith(_JSON) for line in ahead)
+    everything = chain(ahead, lines)
+    yield from _json_rows(everything, origin, strict) if is_json else _csv_rows(everything, origin)
 
 
-def _json_rows(lines: Iterable[str], origin: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(
+    lines: Iterable[str], origin: str, strict: bool
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
+            continue
+        if not strict and not line.lstrip().startswith(_JSON):
+            yield number, {}
             continue
         try:
             row = json.loads(line)

@@ -46,6 +46,10 @@ class Attention:
         """Numbers cached for a token on one accelerator; one holds at least one KV head."""
         return max(1, self.kv_heads // tensor_parallel_size) * (self.head_dim + self.value_dim)
 
+    def cached_vectors(self, tensor_parallel_size: int = 1) -> int:
+        """Keys and values that these are: each has its own scale where the cache is quantized."""
+        return 2 * max(1, self.kv_heads // tensor_parallel_size)
+
     def divides_into(self, size: int) -> bool:
         """Whether each of so many accelerators has as many heads, and KV heads or copies of one."""
         return self.heads % size == 0 and (self.kv_heads % size == 0 or size % self.kv_heads == 0)
@@ -120,6 +124,10 @@ class LatentAttention:
         """Numbers cached for a token, as many on every accelerator."""
         return self.latent_rank + self.position_dim + self.index_dim
 
+    def cached_vectors(self, tensor_parallel_size: int = 1) -> int:  # noqa: ARG002 - see class
+        """The latent, the key part with its position, and the index's key."""
+        return 3 if self.index_dim else 2
+
     def divides_into(self, size: int) -> bool:
         """Whether each of so many accelerators has as many heads."""
         return self.heads % size == 0
@@ -184,6 +192,10 @@ class LinearAttention:
         return self.heads * self.head_dim * self.value_dim + self._channels * (self.convolution - 1)
 
     def cached_values(self, tensor_parallel_size: int = 1) -> int:  # noqa: ARG002 - see class
+        """None."""
+        return 0
+
+    def cached_vectors(self, tensor_parallel_size: int = 1) -> int:  # noqa: ARG002 - see class
         """None."""
         return 0
 

@@ -5,65 +5,102 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from plimsoll_runtime.attention.int8 import dequantize, quantize
+from plimsoll_runtime.core.kv_cache_dtype import SCALE_BYTES, KVCacheDtype
 from plimsoll_runtime.core.model_config import ModelConfig
 
 
-def bytes_per_block(config: ModelConfig, block_size: int, dtype: torch.dtype) -> int:
-    """Memory of one block over all layers: 2 · layers · block_size · kv_heads · head_dim · bytes.
+def bytes_per_block(
+    config: ModelConfig,
+    block_size: int,
+    dtype: torch.dtype,
+    kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
+) -> int:
+    """Memory of one block over all layers: 2 · layers · block_size · kv_heads · bytes of a head.
 
-    The 2 is for keys and values.
+    The 2 is for keys and values. A head is head_dim numbers of `dtype`, or in int8 with a scale.
     """
-    per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim
-    return per_token * block_size * dtype.itemsize
+    head = config.head_dim * dtype.itemsize
+    if kv_cache_dtype is KVCacheDtype.INT8:
+        head = config.head_dim + SCALE_BYTES
+    return 2 * config.num_layers * block_size * config.num_kv_heads * head
 
 
 class KVCache:
     """Keys and values, `[2, layers, num_blocks + 1, block_size, kv_heads, head_dim]`.
 
+    Pages in int8 have fp32 `scales` `[2, layers, num_blocks + 1, block_size, kv_heads]`. `dtype` is
+    what keys and values come in and go out as: without scales the pages' own.
+
     The last block is the null block: zeros that belong to nobody. Padding reads from it, so what
     one request left behind, even NaN, never reaches another.
     """
 
-    def __init__(self, pages: Tensor) -> None:
+    def __init__(
+        self, pages: Tensor, scales: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         self.pages = pages
+        self.scales = scales
+        self.dtype = pages.dtype if dtype is None else dtype
         self.num_blocks = pages.shape[2] - 1
         self.block_size = pages.shape[3]
         self.null_slot = self.num_blocks * self.block_size
         # A slot is one token's place: [2, layers, slots, kv_heads * head_dim].
         self._slots = pages.flatten(2, 3).flatten(3, 4)
+        self._scale_slots = None if scales is None else scales.flatten(2, 3)
 
     @classmethod
-    def allocate(
+    def allocate(  # noqa: PLR0913, PLR0917 - a cache's shape
         cls,
         config: ModelConfig,
         num_blocks: int,
         block_size: int,
         dtype: torch.dtype,
         device: torch.device,
+        kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
     ) -> Self:
         """Takes the memory of `num_blocks` blocks and the null block.
 
         On CPU too it is taken now: an engine for which there is not enough ends at its start, and
         not when the cache fills under load.
         """
-        heads = (config.num_kv_heads, config.head_dim)
-        shape = (2, config.num_layers, num_blocks + 1, block_size, *heads)
+        shape = (2, config.num_layers, num_blocks + 1, block_size, config.num_kv_heads)
+        pages = (*shape, config.head_dim)
         # Written to: on CPU the kernel lends pages only then.
-        return cls(torch.zeros(shape, dtype=dtype, device=device))
+        if kv_cache_dtype is KVCacheDtype.INT8:
+            scales = torch.zeros(shape, dtype=torch.float32, device=device)
+            return cls(torch.zeros(pages, dtype=torch.int8, device=device), scales, dtype)
+        return cls(torch.zeros(pages, dtype=dtype, device=device))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all blocks, the null block too."""
+        return self.pages.nbytes + (0 if self.scales is None else self.scales.nbytes)
 
     def store(self, layer: int, key: Tensor, value: Tensor, slots: Tensor) -> None:
         """Writes the keys and values `[tokens, kv_heads, head_dim]` of a layer to `slots`."""
-        self._slots[0, layer].index_copy_(0, slots, key.flatten(1))
-        self._slots[1, layer].index_copy_(0, slots, value.flatten(1))
+        for which, rows in enumerate((key, value)):
+            if self._scale_slots is None:
+                self._slots[which, layer].index_copy_(0, slots, rows.flatten(1))
+            else:
+                numbers, scales = quantize(rows)
+                self._slots[which, layer].index_copy_(0, slots, numbers.flatten(1))
+                self._scale_slots[which, layer].index_copy_(0, slots, scales)
 
     def load(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values at `slots` `[sequences, length]`.
 
         Each is `[sequences, kv_heads, length, head_dim]`.
         """
-        shape = (*slots.shape, *self.pages.shape[4:])
-        # index_select of whole rows is ten times as fast on CPU as indexing with a tensor.
         flat = slots.flatten()
-        key = self._slots[0, layer].index_select(0, flat).view(shape)
-        value = self._slots[1, layer].index_select(0, flat).view(shape)
-        return key.transpose(1, 2), value.transpose(1, 2)
+        key, value = (self._load(which, layer, flat) for which in (0, 1))
+        shape = (*slots.shape, *self.pages.shape[4:])
+        return key.view(shape).transpose(1, 2), value.view(shape).transpose(1, 2)
+
+    def _load(self, which: int, layer: int, slots: Tensor) -> Tensor:
+        # index_select of whole rows is ten times as fast on CPU as indexing with a tensor.
+        rows = self._slots[which, layer].index_select(0, slots)
+        if self._scale_slots is None:
+            return rows
+        scales = self._scale_slots[which, layer].index_select(0, slots)
+        return dequantize(rows.view(*scales.shape, -1), scales, self.dtype)

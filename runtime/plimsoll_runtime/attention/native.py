@@ -6,6 +6,7 @@ and on nothing beside it.
 """
 
 import ctypes
+import enum
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from plimsoll_runtime.attention.metadata import AttentionMetadata
 from plimsoll_runtime.kernels.library import InstructionSet, Kernels
 
 MAX_HEAD_DIM = 256
+BLOCK_TOKENS = 16
+"""`kBlockTokens` in runtime/csrc/kv_store.h."""
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -25,6 +28,9 @@ class PagedStep(ctypes.Structure):
         ("pages", ctypes.c_void_p),
         ("layer_bytes", ctypes.c_int64),
         ("value_bytes", ctypes.c_int64),
+        ("scales", ctypes.c_void_p),
+        ("layer_scales", ctypes.c_int64),
+        ("value_scales", ctypes.c_int64),
         ("block_size", ctypes.c_int64),
         ("kv_heads", ctypes.c_int64),
         ("head_dim", ctypes.c_int64),
@@ -40,6 +46,7 @@ class PagedStep(ctypes.Structure):
         ("is_bf16", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("instruction_set", ctypes.c_int32),
+        ("format", ctypes.c_int32),
     )
 
 
@@ -48,16 +55,36 @@ def why_not_native(cache: KVCache) -> str | None:
     pages = cache.pages
     if pages.device.type != "cpu":
         return f"the KV cache is on {pages.device.type}, and the kernels are for CPU"
-    if pages.dtype not in DTYPES:
-        return f"the KV cache is {pages.dtype}, and the kernels know float32 and bfloat16"
+    if cache.dtype not in DTYPES:
+        return f"the KV cache is {cache.dtype}, and the kernels know float32 and bfloat16"
     head_dim = pages.shape[5]
     if head_dim > MAX_HEAD_DIM or head_dim % 2:
         return f"a head of {head_dim} dimensions is odd or above {MAX_HEAD_DIM}"
     return None
 
 
+class PageFormat(enum.IntEnum):
+    """How the kernels lay out a cache's pages; `PageFormat` in runtime/csrc/attention.h."""
+
+    ROWS = 0
+    BLOCKED = 1
+    INT8 = 2
+
+
+def page_format(cache: KVCache, instruction_set: InstructionSet) -> PageFormat:
+    """`BLOCKED` is read as it lies by the vector units, and asks for blocks and heads of 16s."""
+    if cache.scales is not None:
+        return PageFormat.INT8
+    whole = cache.block_size % BLOCK_TOKENS == 0 and cache.pages.shape[5] % BLOCK_TOKENS == 0
+    fits = cache.dtype == torch.float32 or instruction_set is InstructionSet.AVX512_BF16
+    return PageFormat.BLOCKED if whole and fits else PageFormat.ROWS
+
+
 class NativeAttention:
-    """The backend for CPU; see `Attention`. Computes in fp32, products in bf16 for a bf16 cache.
+    """The backend for CPU; see `Attention`. Computes in fp32, products in bf16 for a bf16 model.
+
+    From a cache in int8 numbers go into the products as they are; scores and weights are multiplied
+    by the scales.
 
     Raises ValueError for a cache or an instruction set that the kernels cannot use.
     """
@@ -71,24 +98,29 @@ class NativeAttention:
         if chosen > kernels.best:
             raise ValueError(f"this processor has {kernels.best.name} at most, not {chosen.name}")
         pages = cache.pages
-        if not pages.is_contiguous():
-            raise ValueError("the pages of the KV cache must be contiguous")
+        scales = cache.scales
+        if not pages.is_contiguous() or (scales is not None and not scales.is_contiguous()):
+            raise ValueError("the pages of the KV cache and their scales must be contiguous")
         _, layers, _, self._block_size, self._kv_heads, self._head_dim = pages.shape
         self.cache = cache
         self.instruction_set = chosen
         self._num_layers = layers
-        self._dtype = pages.dtype
+        self._dtype = cache.dtype
         self._call = kernels.paged_attention
         self._step = PagedStep(
             pages=pages.data_ptr(),
             layer_bytes=pages.stride(1) * pages.itemsize,
             value_bytes=pages.stride(0) * pages.itemsize,
+            scales=None if scales is None else scales.data_ptr(),
+            layer_scales=0 if scales is None else scales.stride(1),
+            value_scales=0 if scales is None else scales.stride(0),
             block_size=self._block_size,
             kv_heads=self._kv_heads,
             head_dim=self._head_dim,
             scale=self._head_dim**-0.5,
-            is_bf16=pages.dtype == torch.bfloat16,
+            is_bf16=cache.dtype == torch.bfloat16,
             instruction_set=chosen,
+            format=page_format(cache, chosen),
         )
         self._address = ctypes.addressof(self._step)
         # Holds what the step points to.
@@ -120,13 +152,23 @@ class NativeAttention:
         step.threads = torch.get_num_threads()
         self._metadata = metadata
 
+    def step_address(self, tokens: int, heads: int) -> int:
+        """Where the planned step is, for kernels that call attention themselves.
+
+        Raises ValueError when it has not as many tokens, or for heads that do not divide.
+        """
+        if tokens != self._step.num_tokens:
+            raise ValueError(f"{tokens} tokens, and the step has {self._step.num_tokens}")
+        self._check_heads(heads)
+        self._step.heads = heads
+        return self._address
+
     def forward(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `Attention.forward`. Raises ValueError for tensors that do not fit the step."""
         tokens, heads, _ = query.shape
         if not 0 <= layer < self._num_layers:
             raise ValueError(f"layer {layer} of {self._num_layers}")
-        if heads % self._kv_heads or not heads:
-            raise ValueError(f"{heads} query heads do not divide among {self._kv_heads} KV heads")
+        self._check_heads(heads)
         self._check_rows("query", query, heads)
         self._check_rows("key", key, self._kv_heads)
         self._check_rows("value", value, self._kv_heads)
@@ -146,6 +188,10 @@ class NativeAttention:
         if failed:
             raise MemoryError("no memory for the states of a split context")
         return out
+
+    def _check_heads(self, heads: int) -> None:
+        if heads % self._kv_heads or not heads:
+            raise ValueError(f"{heads} query heads do not divide among {self._kv_heads} KV heads")
 
     def _check_rows(self, name: str, x: Tensor, heads: int) -> None:
         shape = (self._step.num_tokens, heads, self._head_dim)

@@ -14,6 +14,8 @@ _LEAST_DIM = 16
 
 def why_not_triton(cache: KVCache) -> str | None:
     """What about a cache is beyond the kernel; None when nothing is."""
+    if cache.scales is not None:
+        return "the kernel does not read a KV cache in int8"
     size = cache.block_size
     if size < _LEAST_DIM or size & (size - 1):
         return f"blocks of {size} tokens are no power of two from {_LEAST_DIM} on"

@@ -32,6 +32,17 @@ class EngineInputError(ValueError):
     """The engine cannot be made from what it was given; the message is for the user."""
 
 
+def engine_environment() -> dict[str, str]:
+    """This process' environment, for one that computes.
+
+    torch's threads must not spin after each of its operations: the kernels have threads of their
+    own, which want the cores. Whoever sets OMP_WAIT_POLICY keeps their setting.
+    """
+    # With -P: the modules that we have, and none that lie in the current folder.
+    path = os.pathsep.join(filter(None, sys.path))
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": path}
+
+
 class EngineProcess:
     """A process that runs `service.serve`; the last argument of `command` is its socket.
 
@@ -49,8 +60,7 @@ class EngineProcess:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                # With -P: the modules that we have, and none that lie in the current folder.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=engine_environment(),
             )
         self.channel = Channel(ours)
         with suppress(OSError):  # `receive` tells what became of it

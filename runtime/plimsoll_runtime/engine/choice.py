@@ -13,7 +13,7 @@ from plimsoll_runtime.engine.drafts import num_accepted, rows_of
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.logprobs import token_logprobs
 from plimsoll_runtime.engine.processors import LogitProcessors
-from plimsoll_runtime.engine.sampler import SampleRow, finite_rows, sample
+from plimsoll_runtime.engine.sampler import TORCH_SAMPLER, Sampler, SampleRow, Scan, sample
 
 NOT_FINITE = "the model's logits are not finite for this request"
 
@@ -32,7 +32,10 @@ class Choices(NamedTuple):
 class TokenChooser:
     """Chooses the tokens of one step after the other. Only where the logits are."""
 
-    def __init__(self, grammars: GrammarCompiler | None = None) -> None:
+    def __init__(
+        self, grammars: GrammarCompiler | None = None, sampler: Sampler = TORCH_SAMPLER
+    ) -> None:
+        self._sampler = sampler
         self._processors = LogitProcessors(grammars)
 
     def num_possible(self, item: ScheduledRequest, drafts: list[int]) -> int:
@@ -43,11 +46,13 @@ class TokenChooser:
         """`logits` `[rows, vocab]` fp32 are one row for each of `items`, and for each of its
         drafts; they stay as they are."""
         rows = [row for item in items for row in rows_of(item)]
-        finite = finite_rows(logits)
+        largest, finite = self._sampler.scan(logits)
         processed, failed = self._processors.apply(logits, rows)
+        if processed is not logits:
+            largest = self._sampler.scan(processed).largest
         usable = [ok and i not in failed for i, ok in enumerate(finite)]
         samples = [SampleRow(row.sampling, row.output_index) for row in rows]
-        chosen = sample(processed, samples, usable)
+        chosen = sample(processed, samples, Scan(largest, usable), self._sampler)
         errors: dict[str, str] = {}
         refused: dict[str, str] = {}
         answers: list[_Answer] = []

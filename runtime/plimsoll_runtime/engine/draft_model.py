@@ -52,7 +52,8 @@ class DraftModel:
         step: Step | None = _read(output.scheduled, unread)
         while step is not None:
             _, logits = self._runner.forward(step)
-            for item, token_id in zip(drafting, logits.argmax(dim=-1).tolist(), strict=True):
+            largest = self._runner.sampler.scan(logits).largest
+            for item, token_id in zip(drafting, largest, strict=True):
                 drafts[item.request_id].append(token_id)
             drafting = [item for item in drafting if len(drafts[item.request_id]) < item.max_drafts]
             step = _go_on(drafting, drafts)

@@ -6,6 +6,7 @@ import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
 from plimsoll_runtime.core.attention_backend import AttentionBackend
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.engine.draft_model import DraftModel
@@ -37,11 +38,16 @@ class Drafting:
                     f"model one of {other}: drafts must be in the model's own tokens"
                 )
 
-    def block_bytes(self, block_size: int, dtype: torch.dtype) -> int:
+    def block_bytes(
+        self,
+        block_size: int,
+        dtype: torch.dtype,
+        kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
+    ) -> int:
         """What a block of KV cache takes beyond the large model's."""
         if self._model_config is None:
             return 0
-        return bytes_per_block(self._model_config, block_size, dtype)
+        return bytes_per_block(self._model_config, block_size, dtype, kv_cache_dtype)
 
     def load(self, dtype: torch.dtype, device: torch.device, max_model_len: int) -> None:
         """Reads the draft model's weights. Raises WeightsError when they do not match."""
@@ -54,18 +60,21 @@ class Drafting:
                 max_model_len=max_model_len,
             )
 
-    def proposer(
+    def proposer(  # noqa: PLR0913, PLR0917 - as of the large model's cache
         self,
         num_blocks: int,
         block_size: int,
         dtype: torch.dtype,
         device: torch.device,
         attention_backend: AttentionBackend = AttentionBackend.AUTO,
+        kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
     ) -> Proposer | None:
         """Who drafts, with a KV cache of its own where that takes one."""
         if self._config is None:
             return None
         if self._model is None:
             return NgramProposer(self._config)
-        cache = KVCache.allocate(self._model.config, num_blocks, block_size, dtype, device)
+        cache = KVCache.allocate(
+            self._model.config, num_blocks, block_size, dtype, device, kv_cache_dtype
+        )
         return DraftModel(self._model, cache, device, attention_backend)

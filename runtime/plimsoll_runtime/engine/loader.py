@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import shard_config
@@ -52,11 +53,12 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
     shard = shard_config(config, size)
     device = rank_device(choose_device(options.device), 0, size)
     dtype = choose_dtype(options.dtype, config, device)
+    kv_cache_dtype = choose_kv_cache_dtype(options, device)
     shape = choose_limits(options, config, device)
     threads = rank_threads(options, device)
     drafting = Drafting(options.speculative_config, config)
-    block_bytes = bytes_per_block(shard, options.block_size, dtype)
-    own_block_bytes = block_bytes + drafting.block_bytes(options.block_size, dtype)
+    block_bytes = bytes_per_block(shard, options.block_size, dtype, kv_cache_dtype)
+    own_block_bytes = block_bytes + drafting.block_bytes(options.block_size, dtype, kv_cache_dtype)
     num_blocks = None
     if options.kv_cache_memory_bytes is not None:
         num_blocks = options.kv_cache_memory_bytes // own_block_bytes
@@ -82,7 +84,9 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             num_blocks = min([own // own_block_bytes, *others])
         limits = fit_limits(shape, options, num_blocks)
         ranks.send(Allocate(limits.num_blocks))
-        cache = KVCache.allocate(shard, limits.num_blocks, limits.block_size, dtype, device)
+        cache = KVCache.allocate(
+            shard, limits.num_blocks, limits.block_size, dtype, device, kv_cache_dtype
+        )
         ranks.collect(Allocated)
         scheduler = Scheduler(
             limits,
@@ -91,7 +95,9 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             speculation=options.speculative_config,
         )
         backend = options.attention_backend
-        proposer = drafting.proposer(limits.num_blocks, limits.block_size, dtype, device, backend)
+        proposer = drafting.proposer(
+            limits.num_blocks, limits.block_size, dtype, device, backend, kv_cache_dtype
+        )
         grammars = GrammarCompiler(
             (model_dir / "tokenizer.json").read_text, config.vocab_size, config.eos_token_ids
         )
@@ -178,6 +184,15 @@ def choose_dtype(name: str, config: ModelConfig, device: torch.device) -> torch.
     return torch.float32 if config.dtype == "float32" else torch.bfloat16
 
 
+def choose_kv_cache_dtype(options: EngineOptions, device: torch.device) -> KVCacheDtype:
+    """Raises ValueError for int8 on GPUs, whose attention does not read it."""
+    if options.kv_cache_dtype is KVCacheDtype.INT8 and device.type != "cpu":
+        raise ValueError(
+            f"kv_cache_dtype int8 is for CPU, and the device is {device.type}: leave it auto"
+        )
+    return options.kv_cache_dtype
+
+
 def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> EngineLimits:
     """Limits for a cache that may have `num_blocks` blocks.
 
@@ -247,7 +262,7 @@ def available_bytes(
     cache = KVCache.allocate(shard, blocks, options.block_size, dtype, device)
     ModelRunner(model, cache, device).profile(limits, options.speculative_config)
     torch.cuda.synchronize(device)
-    cache_bytes = cache.pages.nbytes
+    cache_bytes = cache.nbytes
     peak = torch.cuda.max_memory_reserved(device) - cache_bytes
     del cache
     torch.cuda.empty_cache()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 
@@ -31,6 +32,7 @@ class EngineOptions:
     long_prefill_token_threshold: int | None = None
     enable_prefix_caching: bool = True
     kv_cache_memory_bytes: int | None = None
+    kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO
     block_size: int = 16
     gpu_memory_utilization: float = 0.9
     tensor_parallel_size: int = 1

@@ -108,7 +108,9 @@ def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
         channel.send(Budget(budget))
         message = _next(channel)
     blocks = _checked(message, Allocate).num_blocks
-    cache = KVCache.allocate(shard, blocks, options.block_size, dtype, device)
+    cache = KVCache.allocate(
+        shard, blocks, options.block_size, dtype, device, options.kv_cache_dtype
+    )
     runner = ModelRunner(model, cache, device, attention_backend=options.attention_backend)
     garbage.settle()
     channel.send(Allocated())

@@ -1,7 +1,6 @@
 """The processes of the other ranks of a tensor-parallel engine, as rank 0 sees them."""
 
 import logging
-import os
 import select
 import shutil
 import signal
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 import torch
 
+from plimsoll_runtime.engine.child import engine_environment
 from plimsoll_runtime.engine.collectives import CollectiveError, DistributedGroup, connect
 from plimsoll_runtime.engine.execution import RunnerLostError
 from plimsoll_runtime.engine.options import EngineOptions
@@ -50,7 +50,7 @@ class Rank:
     def __init__(self, rank: int, threads: int | None, meeting: Path) -> None:
         self.rank = rank
         self.channel, theirs = pair()
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = engine_environment()
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         with theirs:

@@ -15,6 +15,7 @@ from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.choice import NOT_FINITE, TokenChooser
 from plimsoll_runtime.engine.drafts import Drafter, Proposer
 from plimsoll_runtime.engine.grammar import GrammarCompiler
+from plimsoll_runtime.engine.native_sampler import choose_sampler
 from plimsoll_runtime.engine.pooling import Pooled, pool_prompts
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.scoring import Scores, head_chunks, score_prompts, target_rows
@@ -46,8 +47,9 @@ class ModelRunner:
         self.device = device
         self._threads = threads
         self._attention = choose_attention(cache, attention_backend)
-        model.operations = choose_operations(model.norm.weight, attention_backend)
-        self._chooser = TokenChooser(grammars)
+        model.use(choose_operations(model.norm.weight, attention_backend))
+        self.sampler = choose_sampler(device, attention_backend)
+        self._chooser = TokenChooser(grammars, self.sampler)
         self._drafter = None if proposer is None else Drafter(proposer, self._chooser.num_possible)
 
     @property
@@ -94,7 +96,8 @@ class ModelRunner:
         hidden, logits = self.forward(step)
         model = self.model
         items = output.scheduled
-        scores = score_prompts(hidden, items, model.logits, model.config.vocab_size)
+        vocab_size = model.config.vocab_size
+        scores = score_prompts(hidden, items, model.logits, vocab_size, self.sampler)
         return logits, scores, pool_prompts(hidden, items, model.norm)
 
     def forward(self, step: Step) -> tuple[Tensor, Tensor]:

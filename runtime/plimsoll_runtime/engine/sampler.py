@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -29,56 +30,90 @@ def uniform(seed: int, index: int) -> float:
     return (_mix((_mix(seed & _MASK) + index) & _MASK) >> 11) * 2.0**-53
 
 
-def finite_rows(logits: Tensor) -> list[bool]:
-    """Which rows of `logits` `[rows, vocab]` have neither NaN nor infinities."""
-    # Any of them makes the sum of the row non-finite.
-    finite: list[bool] = logits.sum(dim=-1, dtype=torch.float64).isfinite().tolist()
-    return finite
+class Scan(NamedTuple):
+    """Of each row of logits: the lowest index of the largest, and whether all are finite."""
+
+    largest: list[int]
+    finite: list[bool]
+
+
+class Sampler(Protocol):
+    """What is done with all of a row's logits. They are `[rows, vocab]` fp32."""
+
+    def scan(self, logits: Tensor) -> Scan:
+        """Where logits are NaN, the largest is any."""
+
+    def draw(
+        self, logits: Tensor, members: Sequence[int], rows: Sequence[SampleRow], scan: Scan
+    ) -> list[int]:
+        """A token for each of the rows `members`, whose temperature is above 0.
+
+        The inverse of the cumulative distribution, in the order of the vocabulary, of what
+        `truncated` leaves. Their logits may be -inf, but for the largest; these tokens are never
+        drawn.
+        """
+
+
+class TorchSampler:
+    """See `Sampler`. On every device; only rows with top-k or top-p are sorted."""
+
+    def scan(self, logits: Tensor) -> Scan:
+        """See `Sampler`."""
+        # Any that is not finite makes the sum of the row so.
+        finite = logits.sum(dim=-1, dtype=torch.float64).isfinite()
+        return Scan(logits.argmax(dim=-1).tolist(), finite.tolist())
+
+    def draw(
+        self,
+        logits: Tensor,
+        members: Sequence[int],
+        rows: Sequence[SampleRow],
+        scan: Scan,  # noqa: ARG002 - the kernels want it
+    ) -> list[int]:
+        """See `Sampler`."""
+        tokens = dict.fromkeys(members, 0)
+        vocab = logits.shape[-1]
+        cut = [i for i in members if _is_truncated(rows[i].sampling, vocab)]
+        whole = [i for i in members if not _is_truncated(rows[i].sampling, vocab)]
+        for some, weigh in ((whole, _probabilities), (cut, truncated)):
+            if some:
+                of = [rows[i] for i in some]
+                at = torch.tensor(some, device=logits.device)
+                found = _search(weigh(logits.index_select(0, at), of).cumsum(dim=-1), of)
+                tokens |= zip(some, found.tolist(), strict=True)
+        return list(tokens.values())
+
+
+TORCH_SAMPLER = TorchSampler()
 
 
 def sample(
-    logits: Tensor, rows: Sequence[SampleRow], usable: Sequence[bool] | None = None
+    logits: Tensor,
+    rows: Sequence[SampleRow],
+    scan: Scan | None = None,
+    sampler: Sampler = TORCH_SAMPLER,
 ) -> list[int | None]:
-    """A token for each row of `logits` `[rows, vocab]` fp32; None where it is not `usable`.
+    """A token for each row of `logits` `[rows, vocab]` fp32; None where `scan` has no finite one.
 
-    Without `usable` that is where the logits are not all finite; with it, some may be -inf: these
-    tokens are never chosen. Greedy rows cost one argmax. Random ones take the inverse of the
-    cumulative distribution; only those with top-k or top-p are sorted.
+    Without a `scan` all logits of a row must be finite; in a given one they may be -inf where the
+    largest is not.
     """
     if not rows:
         return []
-    if usable is None:
-        usable = finite_rows(logits)
-    tokens = logits.argmax(dim=-1)
-    random = [i for i, row in enumerate(rows) if row.sampling.temperature > 0 and usable[i]]
-    truncated = [i for i in random if _is_truncated(rows[i].sampling, logits.shape[-1])]
-    plain = [i for i in random if i not in set(truncated)]
-    for members, draw in ((plain, _draw), (truncated, _draw_truncated)):
-        if members:
-            at = torch.tensor(members, device=logits.device)
-            chosen = draw(logits.index_select(0, at), [rows[i] for i in members])
-            tokens.index_copy_(0, at, chosen)
-    return [token if ok else None for token, ok in zip(tokens.tolist(), usable, strict=True)]
+    if scan is None:
+        scan = sampler.scan(logits)
+    tokens: list[int | None] = [
+        token if ok else None for token, ok in zip(scan.largest, scan.finite, strict=True)
+    ]
+    random = [i for i, row in enumerate(rows) if row.sampling.temperature > 0 and scan.finite[i]]
+    if random:
+        for i, token in zip(random, sampler.draw(logits, random, rows, scan), strict=True):
+            tokens[i] = token
+    return tokens
 
 
 def _is_truncated(sampling: SamplingParams, vocab_size: int) -> bool:
     return sampling.top_p < 1.0 or 0 < sampling.top_k < vocab_size
-
-
-def _draw(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """Tokens `[rows]` from the whole distribution."""
-    cumulative = _probabilities(logits, rows).cumsum(dim=-1)
-    return _search(cumulative, cumulative[:, -1:], rows).squeeze(1)
-
-
-def _draw_truncated(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """Tokens `[rows]` from what is left of the distribution.
-
-    They are drawn in the order of the vocabulary, not of their probabilities: the last bits of
-    two logits that are nearly equal must not decide between two other tokens.
-    """
-    cumulative = truncated(logits, rows).cumsum(dim=-1)
-    return _search(cumulative, cumulative[:, -1:], rows).squeeze(1)
 
 
 def truncated(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
@@ -119,12 +154,16 @@ def _probabilities(logits: Tensor, rows: Sequence[SampleRow]) -> Tensor:
     return scaled.softmax(dim=-1)
 
 
-def _search(cumulative: Tensor, total: Tensor, rows: Sequence[SampleRow]) -> Tensor:
-    """The first position where the running sum exceeds the row's random share of `total`."""
+def _search(cumulative: Tensor, rows: Sequence[SampleRow]) -> Tensor:
+    """The first positions `[rows]` where the running sum exceeds the row's random share of all.
+
+    In the order of the vocabulary, not of the probabilities: the last bits of two logits that are
+    nearly equal must not decide between two other tokens.
+    """
     shares = [uniform(row.sampling.seed or 0, row.output_index) for row in rows]
-    targets = cumulative.new_tensor(shares).unsqueeze(1) * total
+    targets = cumulative.new_tensor(shares).unsqueeze(1) * cumulative[:, -1:]
     found = torch.searchsorted(cumulative, targets, right=True)
-    return found.clamp_(max=cumulative.shape[-1] - 1)
+    return found.clamp_(max=cumulative.shape[-1] - 1).squeeze(1)
 
 
 def _mix(state: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from plimsoll_runtime.core.request import TokenLogprobs
 from plimsoll_runtime.core.step import ScheduledRequest
 from plimsoll_runtime.engine.logprobs import token_logprobs
-from plimsoll_runtime.engine.sampler import finite_rows
+from plimsoll_runtime.engine.sampler import TORCH_SAMPLER, Sampler
 
 CHUNK_BYTES = 64 * 2**20
 """Bytes of fp32 logits at a time: a prompt's at once would be its length times the vocabulary."""
@@ -46,6 +46,7 @@ def score_prompts(
     items: Sequence[ScheduledRequest],
     logits_of: Callable[[Tensor], Tensor],
     vocab_size: int,
+    sampler: Sampler = TORCH_SAMPLER,
 ) -> Scores:
     """The logprobs of each item's `targets`.
 
@@ -66,7 +67,7 @@ def score_prompts(
         logits = logits_of(hidden[torch.tensor(rows, device=hidden.device)])
         ids, token_ids, counts = zip(*(next(wanted) for _ in rows), strict=True)
         told = token_logprobs(logits, token_ids, counts)
-        for request_id, each, finite in zip(ids, told, finite_rows(logits), strict=True):
+        for request_id, each, finite in zip(ids, told, sampler.scan(logits).finite, strict=True):
             scores.setdefault(request_id, []).append(each)
             if not finite:
                 not_finite.add(request_id)

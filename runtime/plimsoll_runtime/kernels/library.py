@@ -8,9 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# The library finds torch's OpenMP runtime, which must be in the process before.
-import torch  # noqa: F401
-
 LIBRARY = Path(__file__).with_name("libplimsoll.so")
 
 # What the functions in runtime/csrc take.
@@ -19,6 +16,13 @@ _ATTENTION = (_P, _N, _P, _N, _P, _N, _P, _N, _P)
 _RMS_NORM = (_P, _P, _N, _P, _N, _P, ctypes.c_float, _N, _N, _I, _I)
 _ROTATE = (_P, _N, _P, _N, _N, _N, _I, _I)
 _SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
+_PACK = (_P, _P, _N, _N, _N, _I)
+_UNPACK = (_P, _P, _P, _N, _N, _I)
+_NORM_HEADS = (_P, _N, _P, ctypes.c_float, _N, _N, _N, _I, _I)
+_DECODE = (_P, _P, _P, _P, _P, _N, _I)
+_MULTIPLY = (_P, _P, _N, _N, _P, _P, _P, _N, _I, _I)
+_SCAN = (_P, _N, _N, _N, _P, _P, _I, _I)
+_DRAW = (_P, _N, _N, _P, _N, _P, _I, _I)
 
 
 class KernelsUnavailableError(RuntimeError):
@@ -46,6 +50,13 @@ class Kernels:
     rms_norm: Function
     rotate: Function
     silu_and_mul: Function
+    pack: Function
+    unpack: Function
+    multiply: Function
+    norm_heads: Function
+    decode: Function
+    scan: Function
+    draw: Function
 
 
 @cache
@@ -65,6 +76,13 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             rms_norm=_typed(library.plimsoll_rms_norm, _RMS_NORM),
             rotate=_typed(library.plimsoll_rotate, _ROTATE),
             silu_and_mul=_typed(library.plimsoll_silu_and_mul, _SILU_AND_MUL),
+            pack=_typed(library.plimsoll_pack, _PACK),
+            unpack=_typed(library.plimsoll_unpack, _UNPACK),
+            multiply=_typed(library.plimsoll_multiply, _MULTIPLY),
+            norm_heads=_typed(library.plimsoll_norm_heads, _NORM_HEADS),
+            decode=_typed(library.plimsoll_decode, _DECODE, ctypes.c_int),
+            scan=_typed(library.plimsoll_scan, _SCAN),
+            draw=_typed(library.plimsoll_draw, _DRAW, ctypes.c_int),
         )
     except (OSError, AttributeError, ValueError) as error:
         raise KernelsUnavailableError(

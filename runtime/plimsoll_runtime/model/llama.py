@@ -9,10 +9,13 @@ rank of a group holds its heads, MLP columns and part of the vocabulary; a rank 
 import torch
 from torch import Tensor, nn
 
+from plimsoll_runtime.attention.native import NativeAttention
 from plimsoll_runtime.attention.paged import Attention
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import first_kv_head, shard_config
-from plimsoll_runtime.model.operations import TORCH_OPERATIONS, Operations
+from plimsoll_runtime.model.decoder import LayerWeights, NativeDecoder, PackedLinear
+from plimsoll_runtime.model.matrix import PackedMatrix
+from plimsoll_runtime.model.operations import TORCH_OPERATIONS, NativeOperations, Operations
 from plimsoll_runtime.model.parallel import (
     SINGLE,
     ColumnParallelLinear,
@@ -21,6 +24,7 @@ from plimsoll_runtime.model.parallel import (
     Part,
     RowParallelLinear,
     VocabParallel,
+    Weighted,
 )
 from plimsoll_runtime.model.rope import inverse_frequencies, rotation_table
 
@@ -141,6 +145,22 @@ class DecoderLayer(nn.Module):
         out: Tensor = self.mlp(self.post_attention_layernorm(x, attended, operations), operations)
         return out
 
+    def packed_weights(self) -> LayerWeights | None:
+        """What this layer computes with, if all of it is packed."""
+        attn, mlp = self.self_attn, self.mlp
+        linears = []
+        for linear in (attn.qkv_proj, attn.o_proj, mlp.gate_up_proj, mlp.down_proj):
+            if not isinstance(linear.matrix, PackedMatrix):
+                return None
+            linears.append(PackedLinear(linear.matrix, linear.bias))
+        return LayerWeights(
+            self.input_layernorm.weight,
+            self.post_attention_layernorm.weight,
+            None if attn.q_norm is None else attn.q_norm.weight,
+            None if attn.k_norm is None else attn.k_norm.weight,
+            *linears,
+        )
+
     def checkpoint_parts(self, prefix: str) -> dict[str, Part]:
         """Where this layer's tensors of a checkpoint go."""
         attn, mlp = self.self_attn, self.mlp
@@ -165,12 +185,13 @@ class LlamaForCausalLM(nn.Module):
     """
 
     rotations: Tensor
-    operations: Operations = TORCH_OPERATIONS
 
     def __init__(self, config: ModelConfig, max_model_len: int, group: Group = SINGLE) -> None:
         super().__init__()
         self.config = config
         self.group = group
+        self.operations: Operations = TORCH_OPERATIONS
+        self._decoder: NativeDecoder | None = None
         self.embed_tokens = VocabParallel(config.vocab_size, config.hidden_size, group)
         self.layers = nn.ModuleList(
             DecoderLayer(config, i, group) for i in range(config.num_layers)
@@ -187,6 +208,21 @@ class LlamaForCausalLM(nn.Module):
             rotations = rotation_table(inv_freq, max_model_len)
         self.register_buffer("rotations", rotations.to(device), persistent=False)
 
+    def use(self, operations: Operations) -> None:
+        """Computes by these from now on, with the weights in their form; after loading."""
+        self.operations = operations
+        for layer in list(self.modules()):
+            if isinstance(layer, Weighted):
+                layer.matrix = operations.matrix(layer.matrix.weight())
+        packed = [
+            layer.packed_weights() for layer in self.layers if isinstance(layer, DecoderLayer)
+        ]
+        whole = [weights for weights in packed if weights is not None]
+        self._decoder = None
+        alone = self.group.size == 1 and len(whole) == len(packed)
+        if alone and isinstance(operations, NativeOperations):
+            self._decoder = operations.decoder(self.config, whole)
+
     def forward(
         self, token_ids: Tensor, positions: Tensor, attention: Attention, sample_rows: Tensor
     ) -> Tensor:
@@ -202,6 +238,8 @@ class LlamaForCausalLM(nn.Module):
         """What the last layer makes of every token, `[T, hidden]`."""
         x = self.embed_tokens.embed(token_ids)  # [T, hidden]
         table = self.rotations.index_select(0, positions)  # [T, 2, head_dim / 2]
+        if self._decoder is not None and isinstance(attention, NativeAttention):
+            return self._decoder.run(x, table, attention)
         added = None
         for layer in self.layers:
             added = layer(x, added, table, attention, self.operations)

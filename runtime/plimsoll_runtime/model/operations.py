@@ -3,6 +3,7 @@
 Both give the same numbers but for the order of sums and, in bf16, for a last rounding.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -11,12 +12,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from plimsoll_runtime.core.attention_backend import AttentionBackend
+from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.kernels.library import (
     InstructionSet,
     Kernels,
     KernelsUnavailableError,
     load_kernels,
 )
+from plimsoll_runtime.model.decoder import LayerWeights, NativeDecoder
+from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix, why_not_packed
 from plimsoll_runtime.model.rope import rotate
 
 
@@ -35,6 +39,9 @@ class Operations(Protocol):
 
     def silu_and_mul(self, x: Tensor) -> Tensor:
         """SiLU of the first half of each row times the second: `[T, 2 * size]` to `[T, size]`."""
+
+    def matrix(self, weight: Tensor) -> Matrix:
+        """A weight `[outputs, inputs]` in the form in which it is multiplied with."""
 
 
 class TorchOperations:
@@ -55,6 +62,10 @@ class TorchOperations:
         gate, up = x.chunk(2, dim=-1)
         return F.silu(gate) * up
 
+    def matrix(self, weight: Tensor) -> Matrix:
+        """See `Operations`."""
+        return TorchMatrix(weight)
+
 
 TORCH_OPERATIONS = TorchOperations()
 
@@ -72,6 +83,7 @@ class NativeOperations:
             raise ValueError(f"the kernels know float32 and bfloat16, not {dtype}")
         self._kernels = kernels
         self._dtype = dtype
+        self._instruction_set = chosen
         self._how = 2 * chosen + (dtype == torch.bfloat16)
 
     def add_rms_norm(self, x: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
@@ -135,6 +147,16 @@ class NativeOperations:
             torch.get_num_threads(),
         )
         return out
+
+    def matrix(self, weight: Tensor) -> Matrix:
+        """See `Operations`. Without wide vectors torch's own products are faster."""
+        if why_not_packed(weight) or self._instruction_set is InstructionSet.PORTABLE:
+            return TorchMatrix(weight)
+        return PackedMatrix(weight, self._kernels, self._instruction_set)
+
+    def decoder(self, config: ModelConfig, layers: Sequence[LayerWeights]) -> NativeDecoder:
+        """All layers of a model without other ranks, in one call."""
+        return NativeDecoder(self._kernels, self._how, config, layers, self._dtype)
 
     def _check(self, name: str, x: Tensor, shape: tuple[int, ...], *, whole: bool = False) -> None:
         if x.shape != shape or x.dtype != self._dtype or x.device.type != "cpu":

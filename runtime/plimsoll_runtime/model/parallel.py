@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from plimsoll_runtime.core.partition import vocab_range, vocab_share
+from plimsoll_runtime.model.matrix import Matrix, TorchMatrix
 
 
 class Group(Protocol):
@@ -96,22 +96,34 @@ class Columns(NamedTuple):
     whole: int
 
 
-class ColumnParallelLinear(nn.Module):
-    """Several projections of the same input as one, each with this rank's share of its outputs.
+class Weighted(nn.Module):
+    """A layer with a weight `[outputs, inputs]`, uninitialised until it is loaded.
 
-    Weights stay uninitialised until they are loaded.
+    Once it is, its matrix may be put into another form.
     """
 
-    def __init__(self, inputs: int, outputs: tuple[Columns, ...], bias: bool) -> None:
+    def __init__(self, outputs: int, inputs: int) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.matrix: Matrix = TorchMatrix(torch.empty(outputs, inputs))
+
+    @property
+    def weight(self) -> Tensor:
+        """What is to be loaded; a copy where the matrix has another form already."""
+        return self.matrix.weight()
+
+
+class ColumnParallelLinear(Weighted):
+    """Several projections of the same input as one, each with this rank's share of its outputs."""
+
+    def __init__(self, inputs: int, outputs: tuple[Columns, ...], bias: bool) -> None:
         size = sum(columns.size for columns in outputs)
-        self.weight = nn.Parameter(torch.empty(size, inputs), requires_grad=False)
+        super().__init__(size, inputs)
+        self.outputs = outputs
         self.bias = nn.Parameter(torch.empty(size), requires_grad=False) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """`[T, inputs]` to `[T, outputs of this rank]`."""
-        return F.linear(x, self.weight, self.bias)
+        return self.matrix.multiply(x, self.bias)
 
     def checkpoint_parts(self, prefix: str, names: tuple[str, ...]) -> dict[str, Part]:
         """Where each projection's own tensors go: rows of the fused ones."""
@@ -126,23 +138,22 @@ class ColumnParallelLinear(nn.Module):
         }
 
 
-class RowParallelLinear(nn.Module):
+class RowParallelLinear(Weighted):
     """A projection of an input of which this rank has `inputs` columns; all ranks get the sum.
 
     Every rank holds the whole bias and adds it once, to the sum.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool, group: Group) -> None:
-        super().__init__()
+        super().__init__(outputs, inputs)
         self.group = group
-        self.weight = nn.Parameter(torch.empty(outputs, inputs), requires_grad=False)
         self.bias = nn.Parameter(torch.empty(outputs), requires_grad=False) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """`[T, inputs of this rank]` to `[T, outputs]`."""
         if self.group.size == 1:
-            return F.linear(x, self.weight, self.bias)
-        out = self.group.all_reduce(F.linear(x, self.weight))
+            return self.matrix.multiply(x, self.bias)
+        out = self.group.all_reduce(self.matrix.multiply(x))
         return out if self.bias is None else out + self.bias
 
     def checkpoint_parts(self, prefix: str, name: str) -> dict[str, Part]:
@@ -155,33 +166,32 @@ class RowParallelLinear(nn.Module):
         return parts
 
 
-class VocabParallel(nn.Module):
+class VocabParallel(Weighted):
     """The vectors of this rank's share of the vocabulary, as an embedding, an output head or both.
 
     All ranks have equally many rows; those beyond the vocabulary are zeros that nothing reads.
     """
 
     def __init__(self, vocab_size: int, hidden_size: int, group: Group) -> None:
-        super().__init__()
+        super().__init__(vocab_share(vocab_size, group.size), hidden_size)
         self.vocab_size = vocab_size
         self.group = group
         self.ids = vocab_range(vocab_size, group.rank, group.size)
-        rows = vocab_share(vocab_size, group.size)
-        self.weight = nn.Parameter(torch.empty(rows, hidden_size), requires_grad=False)
         self.weight[len(self.ids) :].zero_()
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """`[T]` to `[T, hidden]`."""
         if self.group.size == 1:
-            return F.embedding(token_ids, self.weight)
+            return self.matrix.rows(token_ids)
         local = token_ids - self.ids.start
         elsewhere = (local < 0) | (local >= len(self.ids))
-        rows = F.embedding(local.masked_fill(elsewhere, 0), self.weight)
+        rows = self.matrix.rows(local.masked_fill(elsewhere, 0))
         return self.group.all_reduce(rows.masked_fill_(elsewhere.unsqueeze(1), 0.0))
 
     def logits(self, x: Tensor) -> Tensor:
         """`[rows, hidden]` to fp32 `[rows, vocab]`; on ranks other than 0 only their share."""
-        return self.group.gather(F.linear(x, self.weight))[:, : self.vocab_size].float()
+        own = self.matrix.multiply(x, dtype=torch.float32)
+        return self.group.gather(own)[:, : self.vocab_size]
 
     def checkpoint_parts(self, name: str) -> dict[str, Part]:
         """Where the checkpoint's tensor goes."""

@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
@@ -24,6 +25,7 @@ from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine
 from plimsoll_runtime.server.api_keys import ApiKeys
+from plimsoll_runtime.server.certificate import Certificate
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.pooling_config import read_pooling
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
@@ -38,10 +40,11 @@ API_KEY_VARIABLE = "PLIMSOLL_API_KEY"
 
 
 class Listeners(NamedTuple):
-    """The port of the API, and the admin port if there is one."""
+    """The port of the API, with its certificate where it speaks TLS, and the admin port if any."""
 
     api: socket.socket
     admin: socket.socket | None = None
+    certificate: Certificate | None = None
 
 
 class BadInputError(Exception):
@@ -63,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=8000, help="port to listen on, 0 for any (%(default)s)")
     add("--api-key", help=f"key that clients must send (or {API_KEY_VARIABLE} in the environment)")
     add("--api-key-file", type=Path, metavar="FILE", help="keys of tenants, a line NAME:KEY each")
+    add("--ssl-certfile", type=Path, metavar="FILE", help="certificate chain in PEM, for HTTPS")
+    add("--ssl-keyfile", type=Path, metavar="FILE", help="its key, if in another file")
     add(
         "--admin-host",
         default="127.0.0.1",
@@ -76,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
         help="JSON that says whose token opens the admin port; without, whoever reaches it may",
     )
     add("--dtype", choices=DTYPES, default="auto", help="type of weights and KV cache")
+    add(
+        "--kv-cache-dtype",
+        type=KVCacheDtype,
+        choices=list(KVCacheDtype),
+        default=KVCacheDtype.AUTO,
+        help="type of the KV cache, if another than of the weights; int8 is for CPU (%(default)s)",
+    )
     add("--device", choices=DEVICES, default="auto", help="where the model runs")
     add("--max-model-len", type=int, metavar="N", help="most tokens of prompt and answer together")
     add("--max-num-seqs", type=int, metavar="N", help="most sequences in a step")
@@ -194,6 +206,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         if arguments.admin_port is not None:
             admin = _listen(arguments.admin_host, arguments.admin_port, "--admin-port")
             listeners = listeners._replace(admin=stack.enter_context(admin))
+        listeners = listeners._replace(certificate=_certificate(arguments))
         source, settings, tokenizer = _model(arguments)
         _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
         process = EngineProcess(Load(str(source.folder), options))
@@ -234,11 +247,13 @@ def _serve_engine(
     def ready() -> None:
         garbage.settle()
         seconds = time.monotonic() - started
-        _say(f"serving {settings.name} on {_url(listeners.api)} (ready in {seconds:.1f} s)")
+        url = _url(listeners.api, "http" if listeners.certificate is None else "https")
+        _say(f"serving {settings.name} on {url} (ready in {seconds:.1f} s)")
         if listeners.admin is not None:
             _say(f"admin port on {_url(listeners.admin)}")
 
-    return serve(create_app(engine, tokenizer, settings), listeners.api, ready, listeners.admin)
+    app = create_app(engine, tokenizer, settings)
+    return serve(app, listeners.api, ready, listeners.admin, listeners.certificate)
 
 
 def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, Tokenizer]:
@@ -262,6 +277,17 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
         raise BadInputError(str(error)) from error
 
 
+def _certificate(arguments: argparse.Namespace) -> Certificate | None:
+    if arguments.ssl_certfile is None:
+        if arguments.ssl_keyfile is not None:
+            raise BadInputError("--ssl-keyfile needs --ssl-certfile, the certificate of that key")
+        return None
+    try:
+        return Certificate(arguments.ssl_certfile, arguments.ssl_keyfile)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+
+
 def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
     if not 0 <= arguments.shutdown_timeout < float("inf"):
         raise BadInputError(
@@ -277,6 +303,7 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
             long_prefill_token_threshold=arguments.long_prefill_token_threshold,
             enable_prefix_caching=arguments.enable_prefix_caching,
             kv_cache_memory_bytes=arguments.kv_cache_memory_bytes,
+            kv_cache_dtype=arguments.kv_cache_dtype,
             block_size=arguments.block_size,
             gpu_memory_utilization=arguments.gpu_memory_utilization,
             tensor_parallel_size=arguments.tensor_parallel_size,
@@ -343,9 +370,9 @@ def _weights_megabytes(folder: Path) -> str:
     return f"{size / 1e6:.0f}" if size >= 10e6 else f"{size / 1e6:.1f}"
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str = "http") -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _say(text: str) -> None:

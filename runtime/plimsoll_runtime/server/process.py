@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from plimsoll_runtime.server.admin import create_admin_app
+from plimsoll_runtime.server.certificate import Certificate
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.http_protocol import BoundedHttpProtocol
 
@@ -26,6 +27,8 @@ LISTEN_WHILE_DRAINING = 5.0
 """Seconds that the listener stays open at most: until then other nodes learn that we drain."""
 LAST_REQUESTS = 5.0
 """Seconds that a connection from before the listener closed may take to bring its first request."""
+HANDSHAKE = 1.0
+"""Seconds that a connection from before the listener closed may take for TLS."""
 FLUSH = 2.0
 """Seconds for last bytes after the last answers have ended."""
 ENGINE_STOP = 5.0
@@ -70,6 +73,7 @@ class ServerProcess(uvicorn.Server):
         app: FastAPI,
         on_ready: Callable[[], None] = lambda: None,
         admin_listener: socket.socket | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -86,6 +90,9 @@ class ServerProcess(uvicorn.Server):
                 timeout_keep_alive=75,
             )
         )
+        if certificate is not None:
+            self.config.load()
+            self.config.ssl = certificate.context
         context = app.state.context
         if not isinstance(context, Context):
             raise TypeError("the app was not made by create_app")
@@ -95,6 +102,7 @@ class ServerProcess(uvicorn.Server):
         self._deadline: float | None = None
         self._admin_listener = admin_listener
         self._admin: AdminServer | None = None
+        self._certificate = certificate
         self.exit_code = 0
 
     @contextmanager
@@ -110,6 +118,8 @@ class ServerProcess(uvicorn.Server):
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.begin_drain)
         self._watch_task = asyncio.ensure_future(self._watch_engine())
+        if self._certificate is not None:
+            self._certificate_task = asyncio.ensure_future(self._certificate.keep())
         if self._admin_listener is not None:
             self._admin = AdminServer(self._context)
             self._admin_task = asyncio.ensure_future(self._admin.serve([self._admin_listener]))
@@ -132,6 +142,8 @@ class ServerProcess(uvicorn.Server):
         await super().shutdown(sockets)
         last_word.cancel()
         self._watch_task.cancel()
+        if self._certificate is not None:
+            self._certificate_task.cancel()
         if self._admin is not None:
             self._admin.should_exit = True
             await self._admin_task
@@ -157,12 +169,21 @@ class ServerProcess(uvicorn.Server):
                     accepted.append(each.accept()[0])
         for server in self.servers:
             server.close()
-        for connection in accepted:
-            connection.setblocking(False)  # noqa: FBT003
-            with suppress(OSError):
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    self._make_protocol, connection
-                )
+        await asyncio.gather(*map(self._take_in, accepted))
+        if self._certificate is not None:
+            # Who is in a handshake is not among the connections yet.
+            await asyncio.sleep(IDLE_BEFORE_CLOSE)
+
+    async def _take_in(self, connection: socket.socket) -> None:
+        connection.setblocking(False)  # noqa: FBT003
+        tls = self.config.ssl
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._make_protocol,
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE,
+            )
 
     def _make_protocol(self) -> BoundedHttpProtocol:
         return BoundedHttpProtocol(
@@ -211,9 +232,10 @@ def serve(
     listener: socket.socket,
     on_ready: Callable[[], None],
     admin_listener: socket.socket | None = None,
+    certificate: Certificate | None = None,
 ) -> int:
     """Serves until told to stop, then stops the engine. Returns the exit code."""
-    process = ServerProcess(app, on_ready, admin_listener)
+    process = ServerProcess(app, on_ready, admin_listener, certificate)
     process.run([listener])
     engine = app.state.context.engine
     stopper = threading.Thread(target=engine.stop, name="plimsoll-stop", daemon=True)

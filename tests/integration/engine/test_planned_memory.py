@@ -32,6 +32,7 @@ from plimsoll_runtime import builtin
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.model.matrix import PackedMatrix
 from plimsoll_runtime.server.command import _engine_options, parser
 
 pytestmark = pytest.mark.timeout(120)
@@ -64,7 +65,7 @@ def random_model(folder: Path, seed: int) -> Path:
     return folder
 
 
-def planned(folder: Path, precision: str, size: int) -> Plan:
+def planned(folder: Path, precision: str, size: int, kv_cache: str) -> Plan:
     """A plan for ordinary traffic."""
     request = PlanRequest(
         model=read_model_directory(folder).model,
@@ -72,6 +73,7 @@ def planned(folder: Path, precision: str, size: int) -> Plan:
         objectives=Objectives(ttft_p95=2.0, tpot_p95=0.1),
         inventory=(NODE,),
         weights_precision=precision,
+        kv_cache_precision=kv_cache,
         max_replicas=8,
         pin=Pin(tensor_parallel_size=None if size == 1 else size),
     )
@@ -95,9 +97,9 @@ def engine_of(folder: Path, found: Plan) -> Iterator[Engine]:
         engine.stop()
 
 
-def check(folder: Path, precision: str, size: int) -> None:
+def check(folder: Path, precision: str, size: int, kv_cache: str = "Auto") -> None:
     """As many tokens as planned, in as many bytes and one block of zeros; weights to the byte."""
-    found = planned(folder, precision, size)
+    found = planned(folder, precision, size, kv_cache)
     facts = model_facts(read_model_directory(folder).model)
     cpu = find("cpu")
     assert cpu is not None
@@ -106,18 +108,25 @@ def check(folder: Path, precision: str, size: int) -> None:
     with engine_of(folder, found) as engine:
         runner = engine._runner
         assert isinstance(runner, ModelRunner)
-        limits, pages = engine.limits, runner.cache.pages
+        limits, cached = engine.limits, runner.cache.nbytes
+        assert (runner.cache.scales is not None) == (found.kv_cache_precision == "INT8")
         assert limits.num_blocks * limits.block_size == found.kv_cache_tokens
         assert limits.max_model_len <= found.kv_cache_tokens
         block = found.kv_cache_bytes // limits.num_blocks
         assert found.kv_cache_bytes == limits.num_blocks * block
         assert limits.block_size == BLOCK_SIZE
-        assert pages.nbytes == found.kv_cache_bytes + block
-        held = sum(each.nbytes for each in runner.model.parameters())
+        assert cached == found.kv_cache_bytes + block
+        # Panels are filled up with zeros, which real models' sizes need none of.
+        filling = sum(
+            each.panels.nbytes - each.outputs * each.inputs * each.dtype.itemsize
+            for each in runner.model.modules()
+            if isinstance(each, PackedMatrix)
+        )
+        held = sum(each.nbytes for each in runner.model.parameters()) - filling
         assert held <= base.weights <= held * 1.01
         kept = sum(each.nbytes for each in runner.model.buffers())
-        assert block + kept < base.reserve / 10
-        assert size * (held + kept + pages.nbytes) < found.memory_bytes
+        assert block + kept + filling < base.reserve / 10
+        assert size * (held + filling + kept + cached) < found.memory_bytes
 
 
 @pytest.mark.parametrize("precision", ["FP32", "BF16"])
@@ -126,10 +135,16 @@ def test_random_models(tmp_path: Path, seed: int, precision: str) -> None:
     check(random_model(tmp_path, seed), precision, 1)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_random_models_with_a_cache_in_int8(tmp_path: Path, seed: int) -> None:
+    check(random_model(tmp_path, seed), ("FP32", "BF16")[seed % 2], 1, "INT8")
+
+
 @pytest.mark.parametrize("precision", ["FP32", "BF16"])
 def test_the_model_that_ships(precision: str) -> None:
     check(TINY, precision, 1)
 
 
-def test_each_of_two_ranks() -> None:
-    check(TINY, "FP32", 2)
+@pytest.mark.parametrize("kv_cache", ["Auto", "INT8"])
+def test_each_of_two_ranks(kv_cache: str) -> None:
+    check(TINY, "FP32", 2, kv_cache)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,25 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2e.peers import models
-from e2e.peers.correctness import TOLERANCE, Agreement, Answered, of_logits
-from e2e.peers.engines import ENGINES, Start
+from e2e.peers.answers import answered
+from e2e.peers.correctness import TOLERANCE, Answered, of_logits
+from e2e.peers.engine import ROOT, Precision, Start
+from e2e.peers.engines import ENGINES
 from e2e.peers.environments import Environment
 from e2e.peers.gguf_writer import gguf_name, rotated_heads
 from e2e.peers.models import MODELS, QWEN2_05B, RandomModel
-from e2e.peers.page import Limits, Measured, Started, page
-from e2e.peers.roofline import Roofline, best_of
+from e2e.peers.roofline import Roofline, median_of
 from e2e.peers.serving import Server, free_port
 from e2e.peers.token_server import serve
 from plimsoll_bench.approach import first_model
 from plimsoll_bench.dialect import Dialect
 from plimsoll_bench.driver import Asking, drive
 from plimsoll_bench.exchange import Target
-from plimsoll_bench.result import Result
 from plimsoll_bench.token_ids import TokenRange
 from plimsoll_bench.workloads import poisson
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.model.loader import load_model
-from tests.unit.plimsoll_bench.bench_samples import record, result, run
 
 SMALL = {
     **QWEN2_05B,
@@ -89,13 +89,15 @@ def test_names_in_gguf() -> None:
 
 
 def test_limits_of_the_machine() -> None:
-    roofline = Roofline(57e9, 700e9)
+    roofline = Roofline(57e9, 700e9, 1500e9)
     small, large = (MODELS[name].facts for name in ("135m", "0.5b"))
     # As worked out by hand for these figures and shapes.
-    assert roofline.tpot(small) == pytest.approx(4.7e-3, rel=0.02)
-    assert roofline.tpot(large) == pytest.approx(17.4e-3, rel=0.02)
-    assert roofline.prefill(large, 1024) == pytest.approx(960, rel=0.05)
-    assert best_of([roofline, Roofline(1e9, 900e9), Roofline(99e9, 1e9)]) == roofline
+    assert roofline.tpot(small, Precision.BF16) == pytest.approx(4.7e-3, rel=0.02)
+    assert roofline.tpot(large, Precision.BF16) == pytest.approx(17.4e-3, rel=0.02)
+    assert roofline.prefill(large, 1024, Precision.BF16) == pytest.approx(960, rel=0.05)
+    assert roofline.tpot(large, Precision.INT8) == pytest.approx(8.7e-3, rel=0.02)
+    others = [Roofline(1e9, 900e9, 9e12), Roofline(99e9, 1e9, 1e9)]
+    assert median_of([roofline, *others]) == roofline
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**31))
@@ -121,47 +123,8 @@ def test_the_likeliest_tokens_agree_and_others_do_not(prompt: int, answer: int, 
     assert other.short > TOLERANCE
     assert not other.holds
     assert not of_logits(logits, answered(best[prompt - 1 :], wrong_by=1.0)).holds
-
-
-def measured(*results: Result, agreement: Agreement | None = None) -> Measured:
-    started = Started("ours", "0.1", "a note", ("serve",), (3.0, 1.0, 2.0), 2**30)
-    limits = Limits(Roofline(50e9, 7e11), 0.005, 2500.0)
-    return Measured("m", 135_000_000, results, (started,), limits, agreement, {"vllm": "x\ny"})
-
-
-def three(label: str, gap: float) -> Result:
-    return result(label, [run([record(gap=gap)], repetition=number) for number in (1, 2, 3)])
-
-
-def test_the_page_sets_us_against_the_best_of_the_others() -> None:
-    right = Agreement(128, 126, 0.02, 0.03)
-    found = measured(
-        three("ours", 0.01), three("slow", 0.04), three("fast", 0.015), agreement=right
-    )
-    text = page([found], "2026-01-01", {"cpu": "A", "cores": "2"})
-    (line,) = [line for line in text.splitlines() if line.startswith("| TPOT p50")]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == [
-        "TPOT p50",
-        "10ms (50% of the limit)",
-        "40ms (12% of the limit)",
-        "15ms (33% of the limit)",
-        "1.50×, better",
-        "5ms",
-    ]
-    assert "| ours | 0.1 | 2s | 1.0Gi | a note |" in text
-    assert "126 of 128 tokens" in text
-    assert "0.03 off, as it should" in text
-    assert "vllm did not run: `y`" in text
-
-
-def test_the_page_says_what_is_wrong_or_not_comparable() -> None:
-    longer = result("b", [run([record(tokens=4)])])
-    wrong = Agreement(128, 3, 2.0, 0.0)
-    text = page([measured(three("ours", 0.01), longer, agreement=wrong)], "x", {})
-    assert "**which is wrong**" in text
-    assert "Not comparable:" in text
-    assert "×" not in text
+    silent = Answered(asked, best[prompt - 1 :], ())
+    assert of_logits(logits, silent).holds
 
 
 async def test_a_server_for_engines_without_one() -> None:
@@ -215,7 +178,45 @@ def test_a_server_that_ends_is_told_with_what_it_said() -> None:
         pass
 
 
+SERVER = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from e2e.peers.token_server import serve
+async def generate(prompt, count):
+    await asyncio.sleep(0)
+    yield prompt[:count]
+asyncio.run(serve("model", generate, int(sys.argv[1])))
+"""
+
+
+def test_a_server_is_ready_when_it_has_answered_and_can_be_put_to_sleep() -> None:
+    port = free_port()
+    server = Server(Start((sys.executable, "-c", SERVER, str(port), str(ROOT))), port)
+    with server:
+        assert server.ready_seconds > 0
+        state = Path(f"/proc/{server.process}/stat")
+        server.pause()
+        for _ in range(1000):
+            if (kind := state.read_text().rpartition(")")[2].split()[0]) == "T":
+                break
+            time.sleep(0.01)
+        assert kind == "T"
+        server.resume()
+        found = answered(server.url, is_ours=False, tokens=3)
+        assert list(found.answer) == list(found.prompt[:3])
+        server.pause()
+    assert not state.exists()
+    assert server.peak_bytes > 2**20
+
+
 def test_engines_that_take_one_request_at_a_time_get_no_crowds() -> None:
     assert ENGINES["transformers"].runs("W1")
     assert not ENGINES["transformers"].runs("W3")
     assert ENGINES["vllm"].runs("W5r2")
+
+
+def test_formats_of_a_model_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "CACHE", tmp_path)
+    beside = MODELS["0.5b"].beside("q8_0.gguf")
+    assert beside.parent == MODELS["0.5b"].folder.parent
+    assert beside.name == f"{MODELS['0.5b'].folder.name}.q8_0.gguf"

@@ -173,6 +173,18 @@ PLACES: dict[str, Place] = {
         )
         for field in ("name", "key")
     },
+    "tls.certificateFrom.secretRef.name": Place(
+        lambda value: {
+            "model": CLAIM,
+            "tls": {"certificateFrom": {"secretRef": {"name": value}}},
+        },
+        lambda value: {
+            value,
+            f"/etc/plimsoll/tls/{value}",
+            f"--ssl-certfile=/etc/plimsoll/tls/{value}/tls.crt",
+            f"--ssl-keyfile=/etc/plimsoll/tls/{value}/tls.key",
+        },
+    ),
     "access.namespaces[]": Place(
         lambda value: {"access": {"namespaces": [value]}}, lambda value: {value}
     ),

@@ -132,20 +132,30 @@ def test_annotations_use_labels_that_the_alert_has(alert: str) -> None:
 
 
 def test_monitors_find_what_they_scrape() -> None:
-    service_monitor, pod_monitor = documents(FOLDER / "monitors.yaml")
+    service_monitor, _ = documents(FOLDER / "monitors.yaml")
     service = find("Service", "plimsoll-operator-metrics")
     assert selects(service_monitor["spec"]["selector"], service["metadata"]["labels"])
     (endpoint,) = service_monitor["spec"]["endpoints"]
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert f'job="{service["metadata"]["name"]}"' in ALERTS["PlimsollOperatorDown"]["expr"]
-    owner = resource()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_pod_monitor_scrapes_each_engine_once_by_what_it_speaks(scheme: str) -> None:
+    _, pod_monitor = documents(FOLDER / "monitors.yaml")
+    tls = {"tls": {"certificateFrom": {"secretRef": {"name": "shown"}}}}
+    model = {"source": "builtin://tiny"}
+    owner = resource(spec={"model": model, **(tls if scheme == "https" else {})})
     assert owner.spec is not None
     template = children(owner, owner.spec, cpu_plan(), IMAGE, 1)[-1]["spec"]["template"]
     labels = template["metadata"]["labels"]
     assert selects(pod_monitor["spec"]["selector"], labels)
-    (endpoint,) = pod_monitor["spec"]["podMetricsEndpoints"]
     (container,) = template["spec"]["containers"]
-    assert endpoint["port"] in {port["name"] for port in container["ports"]}
+    ports = {port["name"] for port in container["ports"]}
+    (endpoint,) = (
+        each for each in pod_monitor["spec"]["podMetricsEndpoints"] if each["port"] in ports
+    )
+    assert endpoint.get("scheme", "http") == scheme
     (relabeling,) = endpoint["relabelings"]
     (source,) = relabeling["sourceLabels"]
     assert source in {

@@ -15,6 +15,7 @@ from plimsoll_bench.host_use import HostUse, Ticks, use_between
 from plimsoll_bench.plot import plot
 from plimsoll_bench.report import progress, report
 from plimsoll_bench.result import Ramp
+from plimsoll_operator.planning.svg import svg
 from tests.unit.plimsoll_bench.bench_samples import record, result, run
 
 OBJECTIVES = Objectives(0.5, 0.05)
@@ -72,7 +73,7 @@ def test_pictures_are_xml_with_both_panels(ramp: Ramp | None) -> None:
         ramp=ramp,
         objectives=OBJECTIVES,
     )
-    root = ET.fromstring(plot(found))  # noqa: S314 - our own
+    root = ET.fromstring(svg(plot(found)))  # noqa: S314 - our own
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "Time to first token" in texts
     assert "Time per output token" in texts
@@ -80,7 +81,7 @@ def test_pictures_are_xml_with_both_panels(ramp: Ramp | None) -> None:
 
 
 def test_answers_of_one_token_leave_the_second_panel_out() -> None:
-    root = ET.fromstring(plot(result("a", [run([record(tokens=1)])])))  # noqa: S314
+    root = ET.fromstring(svg(plot(result("a", [run([record(tokens=1)])]))))  # noqa: S314
     texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "Time per output token" not in texts
 

@@ -1,6 +1,7 @@
 """A server on loopback that answers as a test says, HTTP or not."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ def answer(body: str, status: str = "200 OK") -> bytes:
 
 @asynccontextmanager
 async def answering(
-    respond: Callable[[asyncio.StreamWriter], None],
+    respond: Callable[[asyncio.StreamWriter], None], tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[bytes]]]:
     """Its port, and the heads of the requests that came; each connection stays open until the
     client ends it."""
@@ -29,7 +30,7 @@ async def answering(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], seen
     finally:

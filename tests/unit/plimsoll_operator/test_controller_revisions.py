@@ -4,18 +4,28 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import planner_service
+from plimsoll_operator import model_reader
 from plimsoll_operator.kinds import RESOURCE, REVISION
 from plimsoll_operator.planning.model_source import ModelSourceError
 from plimsoll_operator.planning.record import request_of
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_planner.planner import plan
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
-from tests.unit.plimsoll_operator.process import Start, edit, fresh
+from tests.unit.plimsoll_operator.process import EASY, Start, edit, fresh
+from tests.unit.plimsoll_operator.samples import raw_resource
 
 
 def revisions(cluster: MemoryCluster) -> dict[str, dict[str, Any]]:
     return {key[2]: item for key, item in cluster.objects.items() if key[0] == REVISION.name}
+
+
+def children(cluster: MemoryCluster) -> dict[str, Any]:
+    """What runs, as it was applied."""
+    return {
+        kind: {"spec": item.get("spec"), "annotations": item["metadata"].get("annotations")}
+        for (kind, _, name), item in cluster.objects.items()
+        if name == "chat" and kind != RESOURCE.name
+    }
 
 
 def status(cluster: MemoryCluster) -> dict[str, Any]:
@@ -49,6 +59,73 @@ async def test_an_edit_and_back_is_two_revisions_and_a_number(start: Start) -> N
     for name, item in first.items():
         assert after[name]["data"] == item["data"]
         assert status(cluster)["currentRevision"] == name
+
+
+FAST = {"accelerator": "cpu", "model": "builtin://tiny", "error": "0.01", "samples": 512}
+
+
+def measured(cluster: MemoryCluster, **figures: str) -> None:
+    """Another resource's engines of the same model have measured their steps."""
+    found = {**FAST, "measuredAt": "2026-01-31T12:00:00Z", **figures}
+    other = raw_resource(spec=EASY, metadata={"name": "other", "uid": "uid of other"})
+    cluster.put(RESOURCE.name, {**other, "status": {"calibration": found}})
+
+
+async def test_an_edit_taken_back_gives_the_same_plan_whatever_was_measured_meanwhile(
+    start: Start,
+) -> None:
+    cluster = fresh()
+    await start(cluster).settle()
+    before, plan_before = children(cluster), status(cluster)["plan"]
+    edit(cluster, pin={"maxNumSeqs": 4})
+    await start(cluster).settle()
+    assert children(cluster) != before
+    measured(cluster, stepOverhead="900ms")
+    edit(cluster, pin={})
+    await start(cluster).settle()
+    assert children(cluster) == before
+    assert status(cluster)["plan"] == plan_before
+    # What was measured is for another spec.
+    edit(cluster, slo={"timeToFirstToken": {"p95": "50s"}, "timePerOutputToken": {"p95": "9s"}})
+    await start(cluster).settle()
+    assert status(cluster)["plan"]["predicted"] != plan_before["predicted"]
+
+
+async def test_a_plan_that_was_too_slow_is_made_anew(start: Start) -> None:
+    cluster = fresh()
+    await start(cluster).settle()
+    raw = cluster.objects[RESOURCE.name, "ml", "chat"]
+    name, plan_before = status(cluster)["currentRevision"], status(cluster)["plan"]
+    cluster.put(RESOURCE.name, {**raw, "status": {**raw["status"], "drifted": [name]}})
+    edit(cluster, pin={"maxNumSeqs": 4})
+    await start(cluster).settle()
+    assert status(cluster)["drifted"] == [name]
+    measured(cluster, stepOverhead="900ms")
+    edit(cluster, pin={})
+    await start(cluster).settle()
+    assert status(cluster)["plan"]["predicted"] != plan_before["predicted"]
+    again = status(cluster)["currentRevision"]
+    assert again != name
+    # That one is what an edit and back gives from now on.
+    measured(cluster, stepOverhead="1ms")
+    edit(cluster, pin={"maxNumSeqs": 4})
+    await start(cluster).settle()
+    edit(cluster, pin={})
+    await start(cluster).settle()
+    assert status(cluster)["currentRevision"] == again
+
+
+async def test_a_revision_that_is_deleted_is_a_plan_to_be_made_anew(start: Start) -> None:
+    cluster = fresh()
+    await start(cluster).settle()
+    name, plan_before = status(cluster)["currentRevision"], status(cluster)["plan"]
+    edit(cluster, pin={"maxNumSeqs": 4})
+    await start(cluster).settle()
+    del cluster.objects[REVISION.name, "ml", name]
+    measured(cluster, stepOverhead="900ms")
+    edit(cluster, pin={})
+    await start(cluster).settle()
+    assert status(cluster)["plan"]["predicted"] != plan_before["predicted"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +179,7 @@ async def test_a_plan_stands_where_nothing_can_be_recorded(
     def down(source: str, revision: str | None) -> None:
         raise ModelSourceError("the hub is down", transient=True)
 
-    monkeypatch.setattr(planner_service, "read_model_config", down)
+    monkeypatch.setattr(model_reader, "read_model_config", down)
     await start(cluster).settle()
     assert revisions(cluster) == {}
     assert status(cluster) == before

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import drain_keeper, engine_admin, limits_keeper
+from plimsoll_operator import drain_reports, engine_admin, limits_keeper
 from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.render.labels import pod_labels
-from plimsoll_operator.victims import DRAIN_SECONDS
+from plimsoll_operator.victims import DRAIN_SECONDS, LEASE_SECONDS
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.lifecycle import Lifecycle
@@ -72,6 +72,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that answers late, on a busy machine, is not what is tested here."""
     monkeypatch.setattr(engine_admin, "TIMEOUT_SECONDS", 30.0)
     monkeypatch.setattr(limits_keeper, "PROMPT_SECONDS", 30.0)
+    monkeypatch.setattr(drain_reports, "PROMPT_SECONDS", 30.0)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ async def test_an_operator_that_is_gone_for_good_takes_no_replica_away(
 ) -> None:
     edit(site.cluster, replicas=1)
     await site.look()
-    clock.now += drain_keeper.LEASE_SECONDS
+    clock.now += LEASE_SECONDS
     assert site.drains == [False, False]
 
 

@@ -1,8 +1,10 @@
 """Whatever an engine answers, a scrape ends in a sample, soon."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from plimsoll_operator import engine_client
 from plimsoll_operator.autoscale import Sample
 from plimsoll_operator.engine_client import EngineClient, parse_sample
 from plimsoll_operator.scraper import Scraper
+from tests.unit.certificates import pair
 from tests.unit.plimsoll_operator.loopback import answer, answering
 
 TEXT = """# TYPE vllm:num_requests_running gauge
@@ -48,6 +51,20 @@ async def test_scrape() -> None:
     async with engine(lambda writer: writer.write(answer(TEXT))) as client:
         (sample,) = await client.scrape([("pod", "127.0.0.1")])
     assert (sample.running, sample.waiting, sample.error) == (5.0, 7.0, "")
+
+
+async def test_scrape_over_tls_whoever_vouches_for_the_engine(tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(b"".join(pair(1)))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(both)
+    async with answering(lambda writer: writer.write(answer(TEXT)), tls) as (port, _):
+        client = EngineClient(port)
+        replicas = [("pod", "https://127.0.0.1"), ("plain", "127.0.0.1")]
+        secure, plain = await client.scrape(replicas)
+        await client.close()
+    assert (secure.running, secure.error) == (5.0, "")
+    assert plain.error.startswith("not reachable")
 
 
 @pytest.mark.parametrize(

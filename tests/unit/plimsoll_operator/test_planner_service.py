@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from plimsoll_operator import plan_process, planner_service
+from plimsoll_operator import model_reader, plan_process
 from plimsoll_operator.planner_service import PlannerService
 from plimsoll_operator.planning.model_source import ModelSourceError, SourceModel
 from plimsoll_operator.standing import Standing
@@ -40,8 +40,8 @@ SPEC = {"model": {"source": "hf://org/name", "revision": "0" * 40}}
 def hubs(monkeypatch: pytest.MonkeyPatch) -> Hubs:
     def make(failure: ModelSourceError) -> Hub:
         hub = Hub(failure)
-        monkeypatch.setattr(planner_service, "read_model_config", hub.read)
-        monkeypatch.setattr(planner_service, "monotonic", lambda: hub.now)
+        monkeypatch.setattr(model_reader, "read_model_config", hub.read)
+        monkeypatch.setattr(model_reader, "monotonic", lambda: hub.now)
         return hub
 
     return make

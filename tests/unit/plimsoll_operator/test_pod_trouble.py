@@ -101,6 +101,28 @@ def test_crashes_of_other_kinds_are_told_apart() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "why",
+    [
+        "--ssl-certfile /etc/plimsoll/tls/chat-tls/tls.crt cannot be read: No such file",
+        "--ssl-keyfile /etc/plimsoll/tls/chat-tls/tls.key cannot be read: No such file",
+        "--ssl-certfile /etc/plimsoll/tls/chat-tls/tls.crt with --ssl-keyfile "
+        "/etc/plimsoll/tls/chat-tls/tls.key cannot be used: the key is not the certificate's",
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_told_with_its_secret_and_the_way_out(
+    why: str,
+) -> None:
+    message = f"plimsoll serve: {why}\n"
+    told = said(crashing("waiting", code=2, reason="Error", message=message))
+    assert told == (
+        "CertificateUnusable",
+        "1 replica cannot speak TLS (CertificateUnusable): Secret chat-tls must be of the type "
+        "kubernetes.io/tls, with a chain in tls.crt and its key in tls.key; create or mend it, or "
+        f"name another in spec.tls: plimsoll serve: {why}",
+    )
+
+
 def test_a_container_that_cannot_be_made() -> None:
     waiting = {"reason": "CreateContainerConfigError", "message": 'secret "key" not found'}
     assert said(pod(containerStatuses=[container({"waiting": waiting})])) == (

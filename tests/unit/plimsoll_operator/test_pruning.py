@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from plimsoll_operator.gather import api_addresses, ready_replicas
 from plimsoll_operator.pruning import prune
 from plimsoll_operator.store import Store
 from tests.unit.plimsoll_operator.pods import crashing, pulling, serving, unschedulable
@@ -51,6 +52,19 @@ def test_a_label_that_moves_a_pod_is_news() -> None:
     assert news(store, pod, 2, labels=labels)
     assert store.of_instance("Pod", KEY) == ()
     assert len(store.of_instance("Pod", ("ml", "other"))) == 1
+
+
+def test_pods_are_scraped_by_what_their_engines_speak() -> None:
+    store = Store()
+    plain, secure = serving("a"), serving("b")
+    for pod, name, beside in ((plain, "http", "https"), (secure, "https", "http")):
+        pod["status"]["podIP"] = "10.0.0.1"
+        engine = {"name": "engine", "ports": [{"name": name, "containerPort": 8000}]}
+        sidecar = {"name": "proxy", "ports": [{"name": beside, "containerPort": 8443}]}
+        pod["spec"]["containers"] = [sidecar, engine]
+        store.put("Pod", pod)
+    assert ready_replicas(store, KEY) == (("a", "10.0.0.1"), ("b", "10.0.0.1"))
+    assert api_addresses(store, KEY) == (("a", "10.0.0.1"), ("b", "https://10.0.0.1"))
 
 
 def test_of_restarts_it_is_news_that_they_are_many() -> None:

@@ -129,6 +129,7 @@ def test_latent_attention_caches_one_latent_that_is_not_shared_out() -> None:
     # 512 of the latent and 64 of the position (arXiv 2412.19437), in each of 61 layers.
     assert facts.kv_bytes_per_token("BF16") == 61 * 576 * 2
     assert facts.kv_bytes_per_token("BF16", 8) == 61 * 576 * 2
+    assert facts.kv_bytes_per_token("INT8") == 61 * (576 + 2 * 4)
     assert facts.kv_bytes_per_token("FP8") == 61 * 576
     assert facts.attention_flops_per_pair == 61 * 2 * 128 * (192 + 128)
     assert facts.decode_attention_flops_per_pair == 61 * 2 * 128 * (2 * 512 + 64)

@@ -246,7 +246,7 @@ def test_formats_that_one_engine_cannot_mix_are_named() -> None:
     assert result.plan is None
     assert result.binding_constraint == (
         "precision.kvCache BF16 with precision.weights FP32: the engine keeps its KV cache in the "
-        "format of the weights, so give both the same, or one of them Auto"
+        "format of the weights or in INT8, so give both the same, or one of them Auto"
     )
     assert any(
         item.change.startswith("precision.weights and precision.kvCache: ")
@@ -381,3 +381,18 @@ def test_a_replica_of_nothing_is_refused(most: int) -> None:
     request = replace(request_for(), max_accelerators_per_replica=most)
     with pytest.raises(ValueError, match=f"max_accelerators_per_replica is {most}: it must be at"):
         plan(request)
+
+
+@pytest.mark.parametrize(("ttft", "tpot"), [(0.8, 0.001), (0.001, 0.02)])
+def test_the_nearest_plan_makes_nobody_wait_for_a_promise_that_cannot_hold(
+    ttft: float, tpot: float
+) -> None:
+    """As it may be run all the same (BestEffort), a promise that is lost leaves the batch as large
+    as the load needs."""
+    request = request_for(models.LLAMA_31_8B, H200_NODE, rate=8, ttft=ttft, tpot=tpot)
+    nearest = refusal(request).plan
+    assert nearest is not None
+    without = planned(replace(request, objectives=Objectives()))
+    assert nearest.max_num_seqs >= without.max_num_seqs / 2
+    assert nearest.predicted.ttft_p95 < 0.2
+    assert nearest.predicted.tpot_p95 < 0.02

@@ -51,6 +51,17 @@ def test_a_quantized_model_is_not_planned_on_cpu() -> None:
     assert taken(asked, "cpu") == Precision("BF16", "BF16")
 
 
+def test_a_cache_in_int8_is_for_cpu() -> None:
+    request = replace(request_for(models.LLAMA_32_1B), kv_cache_precision="INT8")
+    assert taken(request, "cpu") == Precision("FP32", "INT8")
+    assert taken(replace(request, weights_precision="BF16"), "cpu") == Precision("BF16", "INT8")
+    with pytest.raises(PrecisionError, match="INT8 on cpu only, not on NVIDIA-H200: leave"):
+        taken(request, "NVIDIA-H200")
+    assert ENGINE.lack(Needs("cpu", "BF16", "INT8", 1)) is None
+    assert ENGINE.lack(Needs("nvidia.com/gpu", "BF16", "INT8", 1)) is Lack.KV_CACHE
+    assert ENGINE.lack(Needs("cpu", "BF16", "FP32", 1)) is Lack.KV_CACHE
+
+
 def test_a_formats_name_means_the_checkpoints_own_groups() -> None:
     assert DEEPSEEK.weights_bytes("FP8") == DEEPSEEK.weights_bytes(CHECKPOINT)
     # Only its experts are in MXFP4; the rest stays in BF16.

@@ -30,6 +30,8 @@ TRACE = {"configMapKeyRef": {"name": "traffic"}}
         {"model": TINY, "precision": {"weights": "FP32"}},
         {"model": TINY, "precision": {"kvCache": "FP32"}},
         {"model": TINY, "precision": {"weights": "BF16", "kvCache": "Auto"}},
+        {"model": TINY, "precision": {"weights": "BF16", "kvCache": "INT8"}},
+        {"model": TINY, "precision": {"kvCache": "INT8"}},
         {"model": TINY, "precision": {"weights": "BF16", "kvCache": "BF16"}},
         {"model": TINY, "precision": {"weights": "FP8", "kvCache": "BF16"}},
         {"model": TINY, "pin": {"pipelineParallelSize": 2}},
@@ -43,6 +45,16 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
     ("spec", "path", "said"),
     [
         ({"model": TINY, "scaling": {"minReplicas": 3}}, "spec.scaling.maxReplicas", "1: "),
+        (
+            {"model": TINY, "workload": {"requestsPerSecond": 4.5}},
+            "spec.workload.requestsPerSecond",
+            '4.5: must be text: put it in quotes, "4.5"',
+        ),
+        (
+            {"model": TINY, "slo": {"timeToFirstToken": {"p95": 800}}},
+            "spec.slo.timeToFirstToken.p95",
+            '800: must be text: put it in quotes, "800", with its unit if it has one, such as',
+        ),
         (
             {"model": TINY, "workload": {"promptTokens": {"mean": 20, "p95": 10}}},
             "spec.workload.promptTokens.p95",
@@ -154,12 +166,12 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
         (
             {"model": TINY, "precision": {"weights": "BF16", "kvCache": "FP32"}},
             "spec.precision.kvCache",
-            "'FP32': kvCache must be Auto or the same as weights",
+            "'FP32': kvCache must be Auto, INT8 or the same as weights",
         ),
         (
             {"model": TINY, "precision": {"weights": "FP32", "kvCache": "BF16"}},
             "spec.precision.kvCache",
-            "'BF16': kvCache must be Auto or the same as weights",
+            "'BF16': kvCache must be Auto, INT8 or the same as weights",
         ),
         ({"model": {}}, "spec.model.source", "is required"),
         ({"model": {**TINY, "sourze": 1}}, "spec.model.sourze", "unknown field"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from plimsoll_operator.planning.accelerators import judge, overrides, verdicts
+from plimsoll_operator.planning.explanation import reasons
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.standing import inputs_hash
 from plimsoll_planner.accelerator import Accelerator, LinkKind, Vendor
@@ -142,6 +143,19 @@ def test_a_name_that_two_new_products_share_is_a_conflict() -> None:
     one = item("a", "2026-01-01T00:00:00Z", **NEW)
     two = item("b", "2026-01-01T00:00:00Z", **{**NEW, "products": ["Acme-Y", "acme-x1"]})
     assert [found.reason for found in verdicts([two, one])] == ["Describes", "Conflict"]
+
+
+def test_explained_are_the_prices_that_count() -> None:
+    known = (accepted(products=["L4"], pricePerHour="0.8", spotPricePerHour="0.3"),)
+    pool = AcceleratorPool("NVIDIA-L4", 4, 2)
+    request = replace(
+        request_for(models.TINY, pool, replace(pool, spot=True), AcceleratorPool("H9", 1, 1)),
+        accelerators=known,
+    )
+    told = "\n".join(reasons("builtin://tiny", request, plan(request)))
+    assert "2 with 4 × NVIDIA-L4, 0.80 an hour each\n" in told
+    assert "2 with 4 × NVIDIA-L4, 0.30 an hour each, spot\n" in told
+    assert "1 with 1 × H9, no price\n" in told
 
 
 def test_prices_of_nodes_go_first_and_spot_nodes_cost_the_spot_price() -> None:

@@ -277,6 +277,18 @@ SLOW = DEAR.replace("2s", "1ms").replace("0.01", "1000")
 PRICED = INVENTORY.replace("8Gi", '8Gi, pricePerHour: "1"')
 
 
+def test_tokens_that_nobody_gets_have_no_price(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = '  workload: {requestsPerSecond: "9000"}\n'
+    (folder / "chat.yaml").write_text(SLOW.replace("1ms", "2s") + more)
+    (folder / "nodes.yaml").write_text(PRICED)
+    assert run() == 3
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "requests/s," in line]
+    (planned,) = (row for row in rows if "planned" in row)
+    assert planned == ["9000", "requests/s,", "planned", "-", "-", "-"]
+
+
 @pytest.mark.parametrize(
     ("text", "nodes", "arguments", "code"),
     [

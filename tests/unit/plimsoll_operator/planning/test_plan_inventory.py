@@ -249,7 +249,8 @@ def test_short_list_and_node_list_are_both_read() -> None:
         ("[{accelerator: L4, count: many}]", "[0].count: 'many': give a whole number"),
         ("[{accelerator: L4, count: 0}]", "[0].count: 0: give a whole number"),
         ("[{accelerator: L4, gpus: 4}]", "[0].gpus: unknown field"),
-        ("[{accelerator: cpu, memory: 4 apples}]", "[0]: not a quantity: '4 apples'"),
+        ("[{accelerator: cpu, memory: 4 apples}]", "[0].memory: not a quantity: '4 apples'"),
+        ('[{accelerator: cpu, pricePerHour: "-1"}]', "[0].pricePerHour: not a quantity: '-1'"),
         ("{items: [{kind: Pod}]}", "items[0]: not a Node"),
     ],
 )

@@ -117,6 +117,7 @@ def test_a_plot_shows_the_curve_and_the_promise(folder: Path) -> None:
     [
         (["--trace", "gone"], "gone: cannot be read"),
         (["--plot", "no/such/folder.svg"], "no/such/folder.svg: cannot be written"),
+        (["--plot", "no/such/folder.png"], "no/such/folder.png: cannot be written"),
         (["--trace", "nodes.yaml"], "nodes.yaml:1: not JSON"),
     ],
 )

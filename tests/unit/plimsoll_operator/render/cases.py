@@ -30,6 +30,7 @@ CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
         {"source": "oci://registry.example/models/llama:1", "configFrom": CONFIG},
         gpu_plan(tensor_parallel_size=1),
     ),
+    "cpu-tls": ({"source": "builtin://tiny"}, cpu_plan()),
     "gpu-draft-oci": ({"source": "pvc://claim/models/llama", "configFrom": CONFIG}, gpu_plan()),
     "gpu-secrets-template": (
         {
@@ -42,6 +43,7 @@ CASES: dict[str, tuple[dict[str, Any], PlanStatus]] = {
     ),
 }
 TEMPLATES: dict[str, dict[str, Any]] = {
+    "cpu-tls": {"tls": {"certificateFrom": {"secretRef": {"name": "shown"}}}},
     "gpu-secrets-template": {
         "authentication": {"apiKeysFrom": {"secretKeyRef": {"name": "clients"}}},
         "template": {

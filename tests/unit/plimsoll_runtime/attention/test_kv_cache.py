@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
+from plimsoll_runtime.attention.int8 import dequantize, quantize
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.model_config import ModelConfig
 
 CONFIG = ModelConfig.from_hf(
@@ -41,6 +44,42 @@ def test_what_is_stored_is_loaded() -> None:
     assert torch.equal(values[1, :, 0], value[1])
     assert (keys[1, :, 1] == 0).all()
     assert torch.equal(cache.pages[0, 1, 4, 1], key[0])  # slot 17 is block 4, offset 1
+
+
+def test_an_int8_cache_has_a_scale_for_each_key_and_value_of_a_head() -> None:
+    int8 = KVCacheDtype.INT8
+    cache = KVCache.allocate(CONFIG, 5, 16, torch.bfloat16, torch.device("cpu"), int8)
+    block = bytes_per_block(CONFIG, 16, torch.bfloat16, int8)
+    assert block == 2 * 3 * 16 * 2 * (8 + 4)
+    assert cache.nbytes == 6 * block
+    key, value = torch.randn(1, 2, 8).bfloat16(), torch.randn(1, 2, 8).bfloat16()
+    cache.store(2, key, value, torch.tensor([33]))
+    keys, values = cache.load(2, torch.tensor([[33, cache.null_slot]]))
+    assert keys.dtype == torch.bfloat16
+    for got, put in ((keys[0, :, 0], key[0]), (values[0, :, 0], value[0])):
+        step = put.abs().amax(-1, keepdim=True) / 127
+        assert ((got - put).abs() <= 0.5 * step + 2**-8 * put.abs()).all()
+    assert (keys[0, :, 1] == 0).all()
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-30, 1.0, 1e30, 3e38])
+def test_int8_is_off_by_half_a_step_at_most(size: float) -> None:
+    x = torch.randn(7, 2, 24).clamp(-1, 1) * size
+    x[0] = 0
+    numbers, scales = quantize(x)
+    assert int(numbers.abs().max()) == (127 if size > 1e-36 else numbers.abs().max())
+    error = (dequantize(numbers, scales, torch.float32) - x).abs()
+    assert (error <= 0.5001 * scales.unsqueeze(-1)).all()
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_spoils_its_own_row_alone(poison: float) -> None:
+    x = torch.randn(3, 2, 8)
+    x[1, 0, 3] = poison
+    back = dequantize(*quantize(x), torch.float32)
+    assert not back[1, 0].isfinite().any()
+    back[1, 0] = 0
+    assert back.isfinite().all()
 
 
 def test_the_memory_is_taken_at_the_start() -> None:

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
-from plimsoll_runtime.attention.native import NativeAttention, why_not_native
+from plimsoll_runtime.attention.native import (
+    NativeAttention,
+    PageFormat,
+    page_format,
+    why_not_native,
+)
 from plimsoll_runtime.attention.paged import Attention, PagedAttention
 from plimsoll_runtime.kernels.library import (
     InstructionSet,
@@ -20,9 +25,12 @@ from plimsoll_runtime.kernels.library import (
     KernelsUnavailableError,
     load_kernels,
 )
+from tests.unit.plimsoll_runtime.attention.page_layouts import to_blocks, to_rows
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+# From a cache in int8 queries and weights are rounded to 16 bits.
+INT8_TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 2e-2}
 LAYER = 1
 
 
@@ -53,6 +61,7 @@ class Case:
     head_dim: int = 32
     block_size: int = 16
     dtype: torch.dtype = torch.float32
+    int8: bool = False
     seed: int = 0
 
 
@@ -67,6 +76,11 @@ class Step:
         shape = (2, 2, len(blocks) + 1, case.block_size, case.kv_heads, case.head_dim)
         self.case = case
         self.pages = torch.full(shape, torch.nan, dtype=case.dtype)
+        self.scales: Tensor | None = None
+        if case.int8:
+            self.pages = torch.full(shape, 99, dtype=torch.int8)
+            self.scales = torch.full(shape[:-1], torch.nan)
+            self.scales[:, :, -1] = 0
         self.pages[:, :, -1] = 0
         self.num_blocks = len(blocks)
         tables = [[blocks.pop() for _ in range(count)] for count in needed]
@@ -77,11 +91,20 @@ class Step:
         past = [SequenceSpan(0, span.start, span.block_ids) for span in self.spans if span.start]
         slots = build_metadata(past, case.block_size, 0, CPU).slot_mapping
         key, value = (self.random(len(slots), case.kv_heads) for _ in range(2))
-        KVCache(self.pages).store(LAYER, key, value, slots)
+        self.cache().store(LAYER, key, value, slots)
         tokens = sum(new for _, new in case.sequences)
         # As they come from one projection: rows of a wider tensor.
         heads = case.kv_heads * (case.group + 2)
         self.qkv = self.random(tokens, heads)
+
+    def cache(self) -> KVCache:
+        """Over the pages themselves."""
+        return KVCache(self.pages, self.scales, self.case.dtype)
+
+    def copy(self) -> KVCache:
+        """Over pages of its own."""
+        scales = None if self.scales is None else self.scales.clone()
+        return KVCache(self.pages.clone(), scales, self.case.dtype)
 
     def random(self, tokens: int, heads: int) -> Tensor:
         shape = (tokens, heads, self.case.head_dim)
@@ -89,16 +112,20 @@ class Step:
 
     def attend(
         self, chosen: InstructionSet | None, spans: list[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """What attention gives, in torch without an instruction set, and the pages after it.
+    ) -> tuple[Tensor, KVCache]:
+        """What attention gives, in torch without an instruction set, and the cache after it.
 
         With `spans` only these sequences are in the step.
         """
-        cache = KVCache(self.pages.clone())
+        cache = self.copy()
         attention: Attention = PagedAttention(cache)
+        blocked = False
         if chosen is not None:
             if chosen > kernels().best:
                 pytest.skip(f"this processor has no {chosen.name}")
+            blocked = page_format(cache, chosen) is PageFormat.BLOCKED
+            if blocked:
+                cache.pages.copy_(to_blocks(cache.pages))
             attention = NativeAttention(cache, kernels(), chosen)
         kept = range(len(self.spans)) if spans is None else spans
         ends = torch.tensor([span.query_len for span in self.spans]).cumsum(0).tolist()
@@ -107,7 +134,10 @@ class Step:
         query, key, value = qkv.split((kv * self.case.group, kv, kv), dim=1)
         chosen_spans = [self.spans[i] for i in kept]
         attention.plan(build_metadata(chosen_spans, self.case.block_size, self.num_blocks, CPU))
-        return attention.forward(LAYER, query, key, value), cache.pages
+        out = attention.forward(LAYER, query, key, value)
+        if blocked:
+            cache.pages.copy_(to_rows(cache.pages))
+        return out, cache
 
 
 cases = st.builds(
@@ -125,6 +155,7 @@ cases = st.builds(
     head_dim=st.sampled_from([2, 16, 20, 48, 64, 80, 128]),
     block_size=st.sampled_from([1, 4, 16, 32]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    int8=st.booleans(),
     seed=st.integers(0, 2**16),
 )
 
@@ -137,23 +168,25 @@ def test_equal_to_torch_for_any_mix(
 ) -> None:
     torch.set_num_threads(threads)
     step = Step(case)
-    expected, pages = step.attend(None)
+    expected, cache = step.attend(None)
     got, written = step.attend(instruction_set)
-    tolerance = TOLERANCE[case.dtype]
+    tolerance = (INT8_TOLERANCE if case.int8 else TOLERANCE)[case.dtype]
     assert got.dtype == case.dtype
     torch.testing.assert_close(got, expected, atol=tolerance, rtol=tolerance)
-    torch.testing.assert_close(written, pages, atol=0, rtol=0, equal_nan=True)
+    for mine, other in ((written.pages, cache.pages), (written.scales, cache.scales)):
+        torch.testing.assert_close(mine, other, atol=0, rtol=0, equal_nan=True)
 
 
 @on_every_instruction_set
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("group", [1, 3])
+@pytest.mark.parametrize("int8", [False, True])
 def test_a_row_depends_on_nothing_beside_it(
-    instruction_set: InstructionSet, dtype: torch.dtype, group: int
+    instruction_set: InstructionSet, dtype: torch.dtype, group: int, int8: bool
 ) -> None:
     """Bit for bit: alone or in a batch, in a chunk or as one token, however many threads."""
     sequences = ((0, 70), (700, 1), (300, 5), (0, 1), (250, 13))
-    case = Case(sequences, group=group, dtype=dtype)
+    case = Case(sequences, group=group, dtype=dtype, int8=int8)
     step = Step(case)
     torch.set_num_threads(1)
     together, _ = step.attend(instruction_set)
@@ -161,9 +194,10 @@ def test_a_row_depends_on_nothing_beside_it(
     assert torch.equal(step.attend(instruction_set)[0], together)
     row = 0
     for i, (_, new) in enumerate(sequences):
-        alone, pages = step.attend(instruction_set, [i])
+        alone, cache = step.attend(instruction_set, [i])
         assert torch.equal(alone, together[row : row + new])
-        cache = KVCache(pages)
+        if page_format(cache, instruction_set) is PageFormat.BLOCKED:
+            cache.pages.copy_(to_blocks(cache.pages))
         attention = NativeAttention(cache, kernels(), instruction_set)
         for j in (0, new // 2, new - 1):
             span = step.spans[i]._replace(start=step.spans[i].start + j, query_len=1)
@@ -186,21 +220,23 @@ def test_large_scores_do_not_overflow(instruction_set: InstructionSet) -> None:
 @on_every_instruction_set
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+@pytest.mark.parametrize("int8", [False, True])
 def test_nan_reaches_whoever_sees_it_and_nobody_else(
-    instruction_set: InstructionSet, dtype: torch.dtype, poison: float
+    instruction_set: InstructionSet, dtype: torch.dtype, poison: float, int8: bool
 ) -> None:
-    step = Step(Case(((40, 1), (40, 1)), dtype=dtype))
+    step = Step(Case(((40, 1), (40, 1)), dtype=dtype, int8=int8))
     step.qkv[1, -1] = poison  # a value of the second sequence
-    got, _ = step.attend(instruction_set)
-    assert got[0].isfinite().all()
-    assert not got[1, -1].isfinite().any()
+    for chosen in (instruction_set, None):
+        got, _ = step.attend(chosen)
+        assert got[0].isfinite().all()
+        assert not got[1, -1].isfinite().any()
 
 
 def test_a_step_of_no_tokens_is_empty() -> None:
     step = Step(Case(((3, 1),)))
-    got, pages = step.attend(kernels().best, [])
+    got, cache = step.attend(kernels().best, [])
     assert got.shape == (0, 6, 32)
-    torch.testing.assert_close(pages, step.pages, equal_nan=True)
+    torch.testing.assert_close(cache.pages, step.pages, equal_nan=True)
 
 
 def test_only_what_fits_is_taken() -> None:

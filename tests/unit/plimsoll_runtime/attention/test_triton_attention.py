@@ -31,3 +31,11 @@ def test_blocks_that_no_matrix_unit_takes_are_refused() -> None:
     for size in (4, 24):
         with pytest.raises(ValueError, match=f"blocks of {size} tokens are no power of two"):
             TritonAttention(KVCache(torch.zeros(2, 1, 3, size, 1, 16)))
+
+
+def test_a_cache_in_int8_is_refused() -> None:
+    from plimsoll_runtime.attention.triton_paged import TritonAttention
+
+    pages = torch.zeros(2, 1, 3, 16, 1, 16, dtype=torch.int8)
+    with pytest.raises(ValueError, match="does not read a KV cache in int8"):
+        TritonAttention(KVCache(pages, torch.zeros(pages.shape[:-1]), torch.bfloat16))

@@ -9,7 +9,6 @@ import sys
 
 import torch
 
-from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import build_metadata
 from plimsoll_runtime.attention.triton_paged import TritonAttention
 from tests.unit.plimsoll_runtime.attention.test_native_attention import CPU, LAYER, Case, Step
@@ -30,13 +29,13 @@ def drawn(seed: int) -> Case:
 
 def check(case: Case) -> None:
     step = Step(case)
-    expected, pages = step.attend(None)
-    cache = KVCache(step.pages.clone())
+    expected, written = step.attend(None)
+    cache = step.copy()
     attention, kv = TritonAttention(cache), case.kv_heads
     query, key, value = step.qkv.split((kv * case.group, kv, kv), dim=1)
     attention.plan(build_metadata(step.spans, case.block_size, step.num_blocks, CPU))
     found = attention.forward(LAYER, query, key, value)
-    torch.testing.assert_close(cache.pages, pages, equal_nan=True)
+    torch.testing.assert_close(cache.pages, written.pages, equal_nan=True)
     torch.testing.assert_close(
         found, expected, rtol=0, atol=1e-5, msg=lambda text: f"{case}: {text}"
     )

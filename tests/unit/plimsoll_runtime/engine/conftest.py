@@ -9,6 +9,7 @@ from transformers import LlamaConfig
 from transformers import LlamaForCausalLM as Oracle
 
 from plimsoll_runtime.attention.kv_cache import KVCache
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.speculation import SpeculativeConfig
@@ -51,12 +52,16 @@ MakeEngine = Callable[..., Engine]
 def make_runner(oracle_and_folder: tuple[Oracle, Path]) -> Callable[..., ModelRunner]:
     """A runner of the model in fp32 with a cache for the limits."""
 
-    def make(limits: EngineLimits, proposer: Proposer | None = None) -> ModelRunner:
+    def make(
+        limits: EngineLimits,
+        proposer: Proposer | None = None,
+        kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
+    ) -> ModelRunner:
         folder = oracle_and_folder[1]
         config = read_model_config(folder)
         model = load_model(folder, config, dtype=torch.float32, device=CPU, max_model_len=128)
         blocks, size = limits.num_blocks, limits.block_size
-        cache = KVCache.allocate(config, blocks, size, torch.float32, CPU)
+        cache = KVCache.allocate(config, blocks, size, torch.float32, CPU, kv_cache_dtype)
         return ModelRunner(model, cache, CPU, proposer=proposer)
 
     return make

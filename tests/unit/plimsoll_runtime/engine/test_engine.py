@@ -208,7 +208,10 @@ def test_logits_that_are_not_finite_end_that_request_alone(
 ) -> None:
     def poison(real: ModelRunner) -> ModelRunner:
         # Its keys and values are NaN too, in blocks that others get afterwards.
-        real.model.embed_tokens.weight[96] = float("nan")
+        embedding = real.model.embed_tokens
+        weight = embedding.weight.clone()
+        weight[96] = float("nan")
+        embedding.matrix = real.model.operations.matrix(weight)
         return real
 
     engine = make_engine(poison, blocks=16, model_len=32)

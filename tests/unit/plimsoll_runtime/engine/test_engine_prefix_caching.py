@@ -2,11 +2,13 @@
 
 import queue
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
 import pytest
 
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
@@ -15,7 +17,7 @@ from plimsoll_runtime.engine.runner import ModelRunner
 from plimsoll_runtime.engine.stats import EngineStats
 
 TIMEOUT = 30.0
-MakeRunner = Callable[[EngineLimits], ModelRunner]
+MakeRunner = Callable[..., ModelRunner]
 Greedy = Callable[[list[int], int], list[int]]
 
 SYSTEM = [(11 * i + 5) % 97 for i in range(22)]
@@ -87,13 +89,24 @@ def conversations(server: Server, rounds: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("seqs", "tokens", "blocks"), [(8, 64, 256), (8, 9, 256), (6, 16, 22), (3, 5, 18), (1, 7, 18)]
+    ("seqs", "tokens", "blocks", "kv_cache_dtype"),
+    [
+        (8, 64, 256, "auto"),
+        (8, 9, 256, "auto"),
+        (6, 16, 22, "auto"),
+        (3, 5, 18, "auto"),
+        (1, 7, 18, "auto"),
+        (8, 9, 256, "int8"),
+        (6, 16, 22, "int8"),
+    ],
 )
 def test_every_token_is_the_same_with_the_cache_as_without(
-    make_runner: MakeRunner, seqs: int, tokens: int, blocks: int
+    make_runner: MakeRunner, seqs: int, tokens: int, blocks: int, kv_cache_dtype: str
 ) -> None:
+    make = partial(make_runner, kv_cache_dtype=KVCacheDtype(kv_cache_dtype))
+
     def talk(caching: bool) -> tuple[list[list[int]], EngineStats]:
-        server = Server(make_runner, EngineLimits(seqs, tokens, 72, blocks, 4, caching))
+        server = Server(make, EngineLimits(seqs, tokens, 72, blocks, 4, caching))
         answers = conversations(server, rounds=4)
         stats = server.engine.stats()
         server.engine.stop()

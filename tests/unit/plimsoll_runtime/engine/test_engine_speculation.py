@@ -223,7 +223,10 @@ def test_a_fault_after_a_draft_is_met_where_it_would_be_without(
     }
 
     def spoil(runner: Any) -> Any:
-        runner.model.embed_tokens.weight.data[cursed] = torch.nan
+        embedding = runner.model.embed_tokens
+        weight = embedding.weight.clone()
+        weight[cursed] = torch.nan
+        embedding.matrix = runner.model.operations.matrix(weight)
         return runner
 
     plain = ask(make_engine(spoil), asked)

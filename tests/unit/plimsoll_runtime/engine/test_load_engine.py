@@ -10,6 +10,7 @@ from transformers import LlamaForCausalLM as Oracle
 
 import plimsoll_runtime
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
@@ -17,6 +18,7 @@ from plimsoll_runtime.engine.loader import (
     StepLimits,
     choose_device,
     choose_dtype,
+    choose_kv_cache_dtype,
     choose_limits,
     fit_limits,
     load_engine,
@@ -40,6 +42,26 @@ def test_the_cache_is_as_large_as_its_bytes(oracle_and_folder: tuple[Oracle, Pat
     assert engine.limits.num_blocks == 20
     assert engine.limits.max_model_len == 128
     assert engine.model_config == read_model_config(folder)
+
+
+def test_int8_holds_more_in_the_same_bytes(oracle_and_folder: tuple[Oracle, Path]) -> None:
+    folder = oracle_and_folder[1]
+    block = bytes_per_block(read_model_config(folder), 16, torch.float32)
+    options = EngineOptions(
+        dtype="float32",
+        device="cpu",
+        kv_cache_dtype=KVCacheDtype.INT8,
+        kv_cache_memory_bytes=3 * block,
+    )
+    # Heads of 8 numbers: 32 bytes, and 12 with their scale.
+    assert load_engine(folder, options).limits.num_blocks == 8
+
+
+def test_int8_is_for_cpu() -> None:
+    options = EngineOptions(kv_cache_dtype=KVCacheDtype.INT8)
+    assert choose_kv_cache_dtype(options, CPU) is KVCacheDtype.INT8
+    with pytest.raises(ValueError, match="int8 is for CPU, and the device is cuda"):
+        choose_kv_cache_dtype(options, torch.device("cuda"))
 
 
 def test_an_open_length_becomes_what_the_cache_holds() -> None:

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from plimsoll_runtime.core.request import SamplingParams
-from plimsoll_runtime.engine.sampler import SampleRow, _mix, sample, truncated, uniform
+from plimsoll_runtime.engine.sampler import SampleRow, Scan, _mix, sample, truncated, uniform
 
 VOCAB = 12
 DRAWS = 2000
@@ -126,7 +126,8 @@ def test_tokens_that_are_ruled_out_are_never_drawn() -> None:
     values[:, [0, 3, 4, 11]] = float("-inf")
     for sampling in (params(), params(top_p=0.99), params(top_k=11), params(min_p=1e-9)):
         rows = [SampleRow(sampling, index) for index in range(400)]
-        drawn = set(sample(values, rows, [True] * 400))
+        scan = Scan(values.argmax(dim=-1).tolist(), [True] * 400)
+        drawn = set(sample(values, rows, scan))
         assert not drawn & {0, 3, 4, 11, None}
         assert len(drawn) > 4
 

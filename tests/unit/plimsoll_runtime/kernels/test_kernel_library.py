@@ -1,10 +1,18 @@
-"""The library of kernels: found or not, and no second OpenMP runtime with it."""
+"""The library of kernels: found or not, and how its threads share work."""
 
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
-from plimsoll_runtime.kernels.library import KernelsUnavailableError, load_kernels
+from plimsoll_runtime.kernels.library import LIBRARY, KernelsUnavailableError, load_kernels
+from plimsoll_runtime.model.matrix import PackedMatrix
+
+with_kernels = pytest.mark.skipif(not LIBRARY.is_file(), reason="there is no library of kernels")
 
 
 def test_a_missing_library_says_what_to_do(tmp_path: Path) -> None:
@@ -19,11 +27,43 @@ def test_a_library_that_does_not_load_says_why(tmp_path: Path) -> None:
         load_kernels(broken)
 
 
-def test_one_openmp_runtime_is_in_the_process() -> None:
+def multiply(rows: int, threads: int) -> Tensor:
+    """A product whose panels are shared by so many threads."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(2000, 256, generator=generator)
+    matrix = PackedMatrix(weight, load_kernels(), load_kernels().best)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
-        load_kernels()
-    except KernelsUnavailableError as error:
-        pytest.skip(str(error))
-    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
-    runtimes = [path for path in mapped if "libgomp" in path or "omp5" in path]
-    assert len(runtimes) == 1, runtimes
+        return matrix.multiply(torch.randn(rows, 256, generator=generator))
+    finally:
+        torch.set_num_threads(before)
+
+
+@with_kernels
+def test_many_calls_with_changing_numbers_of_threads_lose_no_piece() -> None:
+    expected = multiply(5, 1)
+    for i in range(300):
+        assert torch.equal(multiply(5, 1 + i % 7), expected)
+
+
+@with_kernels
+def test_two_callers_at_once_get_what_is_theirs() -> None:
+    expected = {rows: multiply(rows, 1) for rows in (1, 9)}
+
+    def call(rows: int) -> bool:
+        return all(torch.equal(multiply(rows, 3), expected[rows]) for _ in range(100))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(call, (1, 9)))
+
+
+@with_kernels
+def test_a_forked_process_has_threads_again() -> None:
+    expected = multiply(5, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that others threads are not copied
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(multiply(5, 3), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from plimsoll_runtime.core.fairness import SchedulingPolicy
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.server.command import main, parser
 
@@ -21,7 +22,7 @@ def fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_defaults_are_safe() -> None:
     arguments = parser().parse_args(["builtin://tiny"])
     assert (arguments.host, arguments.port) == ("127.0.0.1", 8000)
-    assert (arguments.dtype, arguments.device) == ("auto", "auto")
+    assert (arguments.dtype, arguments.kv_cache_dtype, arguments.device) == ("auto",) * 3
     assert arguments.shutdown_timeout == 30
     assert arguments.enable_prefix_caching
     assert parser().parse_args(["x", "--enable-prefix-caching"]).enable_prefix_caching
@@ -43,10 +44,12 @@ def test_every_option_of_the_contract_is_there() -> None:
             *("--max-queue-wait=2.5", "--api-key-file=keys", "--admin-host=::1", "--admin-port=2"),
             "--tool-call-parser=hermes",
             '--speculative-config={"method": "ngram", "num_speculative_tokens": 3}',
+            "--kv-cache-dtype=int8",
         ]
     )
     assert arguments.speculative_config == SpeculativeConfig(SpeculativeMethod.NGRAM, 3)
     assert arguments.tool_call_parser == "hermes"
+    assert arguments.kv_cache_dtype is KVCacheDtype.INT8
     assert arguments.scheduling_policy is SchedulingPolicy.PRIORITY
     assert arguments.tenant_weight == [("chat", 2.0), ("a=b", 0.5)]
     assert (arguments.max_queue_len, arguments.max_queue_wait) == (9, 2.5)
@@ -67,6 +70,7 @@ def test_every_option_of_the_contract_is_there() -> None:
             "argument --tool-call-parser: invalid choice: 'qwen'",
         ),
         (["builtin://tiny", "--dtype=int4"], "argument --dtype: invalid choice: 'int4'"),
+        (["builtin://tiny", "--kv-cache-dtype=fp8"], "invalid KVCacheDtype value: 'fp8'"),
         (["builtin://tiny", "--port=http"], "argument --port: invalid int value: 'http'"),
         (["builtin://tiny", "--max-num-seqs=0"], "max_num_seqs must be at least 1, not 0"),
         (["builtin://tiny", "--tensor-parallel-size=9"], "use at most 8"),

@@ -1,0 +1,1 @@
+"""What number formats cost in quality: `python -m e2e.quality`."""

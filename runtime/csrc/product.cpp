@@ -1,0 +1,76 @@
+// The C interface of products with packed weights, dealt out to threads.
+
+#include "product.h"
+
+#include "cpu.h"
+#include "threads.h"
+
+namespace plimsoll {
+namespace {
+
+// Words that a thread takes at a time, for which waking it pays.
+constexpr int64_t kPieceWords = 16384;
+
+ProductKernels kernels_for(int instruction_set, Format format) {
+  switch (instruction_set) {
+#if defined(__x86_64__)
+    case kAvx512Bf16: return avx512_bf16::product_kernels(format);
+    case kAvx512: return avx512::product_kernels(format);
+    case kAvx2: return avx2::product_kernels(format);
+#endif
+    default: return portable::product_kernels(format);
+  }
+}
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t pieces_of(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
+
+}  // namespace
+}  // namespace plimsoll
+
+#define PLIMSOLL_API extern "C" __attribute__((visibility("default")))
+
+// Rows of words [outputs, words], `stride` words apart, to panels.
+PLIMSOLL_API void plimsoll_pack(uint32_t* panels, const uint32_t* rows, int64_t stride,
+                                int64_t outputs, int64_t words, int threads) {
+  using namespace plimsoll;
+  parallel_for(pieces_of(outputs, kPanel), threads, [&](int64_t panel) {
+    uint32_t* to = panels + panel * words * kPanel;
+    for (int64_t word = 0; word < words; ++word) {
+      for (int64_t c = 0; c < kPanel; ++c) {
+        const int64_t row = panel * kPanel + c;
+        to[word * kPanel + c] = row < outputs ? rows[row * stride + word] : 0;
+      }
+    }
+  });
+}
+
+// The rows of those outputs again, [count, words].
+PLIMSOLL_API void plimsoll_unpack(uint32_t* rows, const uint32_t* panels, const int64_t* outputs,
+                                  int64_t count, int64_t words, int threads) {
+  using namespace plimsoll;
+  parallel_for(count, words * count < kPieceWords ? 1 : threads, [&](int64_t i) {
+    const uint32_t* from = panels + outputs[i] / kPanel * words * kPanel + outputs[i] % kPanel;
+    uint32_t* to = rows + i * words;
+    for (int64_t word = 0; word < words; ++word) to[word] = from[word * kPanel];
+  });
+}
+
+PLIMSOLL_API void plimsoll_multiply(const plimsoll::PackedWeight* weight, const uint32_t* x,
+                                    int64_t x_stride, int64_t rows, const float* x_scales,
+                                    const void* bias, void* out, int64_t out_stride,
+                                    int out_is_bf16, int threads) {
+  using namespace plimsoll;
+  const Product product{weight, x, x_stride, x_scales, bias, out, out_stride, out_is_bf16 != 0};
+  const auto format = static_cast<Format>(weight->format);
+  const ProductKernels kernels = kernels_for(weight->instruction_set, format);
+  const int64_t panels = pieces_of(weight->outputs, kPanel);
+  const int64_t chunks = pieces_of(rows, kMaxRows);
+  const int64_t at_once = kPieceWords / (smaller(rows, 8) * weight->words * kPanel + 1) + 1;
+  parallel_for(pieces_of(panels, at_once) * chunks, threads, [&](int64_t i) {
+    const int64_t begin = i % chunks * kMaxRows, first = i / chunks * at_once;
+    for (int64_t panel = first; panel < smaller(first + at_once, panels); ++panel) {
+      kernels.multiply(product, panel, begin, smaller(begin + kMaxRows, rows));
+    }
+  });
+}

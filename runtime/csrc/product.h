@@ -1,0 +1,76 @@
+// Products of rows with a weight that was packed once: y = x · Wᵀ.
+//
+// A weight [outputs, inputs] is cut into panels of 32 outputs. In a panel the elements lie in the
+// order in which the vector units take them: words of 4 bytes, which hold neighbouring inputs of one
+// output (one in fp32, two in bf16, four in int8), 32 words of as many outputs side by side,
+// one word of inputs after the other. Outputs beyond the last are zeros. The same on every
+// instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace plimsoll {
+
+constexpr int kPanel = 32;
+// Words of a row after which sums are put aside: a panel's part then fits the first cache.
+constexpr int kPartWords = 256;
+// Rows whose sums a thread keeps at a time.
+constexpr int kMaxRows = 384;
+
+// The numbers are part of the C interface.
+enum Format : int { kFp32 = 0, kBf16 = 1, kInt8 = 2 };
+
+// `PackedWeight` in model/packed.py.
+struct PackedWeight {
+  const uint32_t* panels;
+  int64_t words;  // of a row
+  int64_t outputs;
+  // What an int8 weight's numbers stand for, by output, and their sums; null for other formats.
+  const float* scales;
+  const int32_t* totals;
+  int32_t format;
+  int32_t instruction_set;
+};
+
+struct Product {
+  const PackedWeight* weight;
+  // Rows of words in the weight's format, `x_stride` words apart. In int8, 128 was added to each
+  // number, and `x_scales` is what they stand for, by row.
+  const uint32_t* x;
+  int64_t x_stride;
+  const float* x_scales;
+  // One for each output, in the output's type; may be null.
+  const void* bias;
+  // bf16 or fp32 rows, `out_stride` elements apart.
+  void* out;
+  int64_t out_stride;
+  bool out_is_bf16;
+};
+
+struct ProductKernels {
+  // Rows `begin` to `end`, at most kMaxRows, of one panel's outputs.
+  void (*multiply)(const Product&, int64_t panel, int64_t begin, int64_t end);
+};
+
+namespace portable {
+ProductKernels product_kernels(Format);
+}
+#if defined(__x86_64__)
+namespace avx2 {
+ProductKernels product_kernels(Format);
+}
+namespace avx512 {
+ProductKernels product_kernels(Format);
+}
+namespace avx512_bf16 {
+ProductKernels product_kernels(Format);
+}
+#endif
+
+}  // namespace plimsoll
+
+// y = x · Wᵀ + bias for `rows` rows. `x_stride` is in words, `out_stride` in elements.
+extern "C" void plimsoll_multiply(const plimsoll::PackedWeight* weight, const uint32_t* x,
+                                  int64_t x_stride, int64_t rows, const float* x_scales,
+                                  const void* bias, void* out, int64_t out_stride, int out_is_bf16,
+                                  int threads);

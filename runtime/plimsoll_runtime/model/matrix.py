@@ -1,0 +1,171 @@
+"""A layer's weight, as it lies in memory and as it is multiplied with: in torch, or packed."""
+
+import ctypes
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from plimsoll_runtime.kernels.library import InstructionSet, Kernels
+
+PANEL = 32
+"""Outputs that lie side by side; `kPanel` in runtime/csrc/product.h."""
+FORMATS = {torch.float32: 0, torch.bfloat16: 1}
+WORD_BYTES = 4
+
+
+class Matrix(nn.Module):
+    """A weight of `outputs` rows and `inputs` columns."""
+
+    outputs: int
+    inputs: int
+
+    def multiply(
+        self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """x · Wᵀ + bias, `[T, inputs]` to `[T, outputs]`; of x's dtype, or of `dtype`."""
+        raise NotImplementedError
+
+    def rows(self, indices: Tensor) -> Tensor:
+        """The weight of these outputs, `[n]` to `[n, inputs]`."""
+        raise NotImplementedError
+
+    def weight(self) -> Tensor:
+        """All of it `[outputs, inputs]`."""
+        raise NotImplementedError
+
+
+class TorchMatrix(Matrix):
+    """A weight as it is in checkpoints. On every device."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.outputs, self.inputs = weight.shape
+        self.held = nn.Parameter(weight, requires_grad=False)
+
+    def multiply(
+        self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """See `Matrix`."""
+        out = F.linear(x, self.held, bias)
+        return out if dtype is None else out.to(dtype)
+
+    def rows(self, indices: Tensor) -> Tensor:
+        """See `Matrix`."""
+        return F.embedding(indices, self.held)
+
+    def weight(self) -> Tensor:
+        """See `Matrix`; not a copy."""
+        return self.held
+
+
+class PackedWeight(ctypes.Structure):
+    """`PackedWeight` in runtime/csrc/product.h."""
+
+    _fields_ = (
+        ("panels", ctypes.c_void_p),
+        ("words", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+        ("scales", ctypes.c_void_p),
+        ("totals", ctypes.c_void_p),
+        ("format", ctypes.c_int32),
+        ("instruction_set", ctypes.c_int32),
+    )
+
+
+class PackedMatrix(Matrix):
+    """A weight in panels, for the C++ kernels: see runtime/csrc/product.h.
+
+    A row of a product is the same bits whatever rows are beside it. Raises ValueError for what
+    `why_not_packed` names.
+    """
+
+    def __init__(self, weight: Tensor, kernels: Kernels, instruction_set: InstructionSet) -> None:
+        super().__init__()
+        if (reason := why_not_packed(weight)) is not None:
+            raise ValueError(reason)
+        self.outputs, self.inputs = weight.shape
+        self.dtype = weight.dtype
+        self._kernels = kernels
+        self._words = self.inputs * weight.itemsize // WORD_BYTES
+        panels = torch.empty((-(-self.outputs // PANEL), self._words, PANEL), dtype=torch.int32)
+        rows = weight.contiguous()
+        kernels.pack(
+            panels.data_ptr(),
+            rows.data_ptr(),
+            self._words,
+            self.outputs,
+            self._words,
+            torch.get_num_threads(),
+        )
+        self.panels = nn.Parameter(panels, requires_grad=False)
+        self._packed = PackedWeight(
+            panels=panels.data_ptr(),
+            words=self._words,
+            outputs=self.outputs,
+            format=FORMATS[weight.dtype],
+            instruction_set=instruction_set,
+        )
+        self.address = ctypes.addressof(self._packed)
+
+    def multiply(
+        self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """See `Matrix`. Raises ValueError for tensors that do not fit the weight."""
+        rows, inputs = x.shape
+        if inputs != self.inputs or x.dtype != self.dtype or x.device.type != "cpu":
+            raise ValueError(
+                f"x is {x.dtype} {tuple(x.shape)} on {x.device.type}, and the weight wants "
+                f"{self.inputs} columns of {self.dtype} on cpu"
+            )
+        if x.stride(1) != 1 or (rows > 1 and x.stride(0) * x.itemsize % WORD_BYTES):
+            x = x.contiguous()
+        out = torch.empty((rows, self.outputs), dtype=dtype or self.dtype)
+        if bias is not None and (bias.shape != (self.outputs,) or bias.dtype != out.dtype):
+            raise ValueError(f"the bias is {bias.dtype} {tuple(bias.shape)}")
+        self._kernels.multiply(
+            self.address,
+            x.data_ptr(),
+            x.stride(0) * x.itemsize // WORD_BYTES,
+            rows,
+            None,
+            None if bias is None else bias.data_ptr(),
+            out.data_ptr(),
+            self.outputs,
+            out.dtype == torch.bfloat16,
+            torch.get_num_threads(),
+        )
+        return out
+
+    def rows(self, indices: Tensor) -> Tensor:
+        """See `Matrix`. Raises IndexError for an output that is not there."""
+        indices = indices.contiguous()
+        if len(indices):
+            low, high = indices.aminmax()
+            if int(low) < 0 or int(high) >= self.outputs:
+                raise IndexError(f"rows {int(low)} to {int(high)} of {self.outputs}")
+        out = torch.empty((len(indices), self.inputs), dtype=self.dtype)
+        self._kernels.unpack(
+            out.data_ptr(),
+            self.panels.data_ptr(),
+            indices.data_ptr(),
+            len(indices),
+            self._words,
+            torch.get_num_threads(),
+        )
+        return out
+
+    def weight(self) -> Tensor:
+        """See `Matrix`; a copy."""
+        return self.rows(torch.arange(self.outputs))
+
+
+def why_not_packed(weight: Tensor) -> str | None:
+    """What about a weight is beyond the kernels; None when nothing is."""
+    if weight.device.type != "cpu":
+        return f"the weight is on {weight.device.type}, and the kernels are for CPU"
+    if weight.dtype not in FORMATS:
+        return f"the weight is {weight.dtype}, and the kernels know float32 and bfloat16"
+    if weight.shape[1] * weight.itemsize % WORD_BYTES:
+        return f"{weight.shape[1]} columns of {weight.dtype} are no whole words"
+    return None
