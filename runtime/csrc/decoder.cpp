@@ -47,6 +47,9 @@ struct Buffers {
   char* added;     // hidden
   char* gate_up;   // 2 * inner
   char* inner;     // inner
+  // What int8 weights are multiplied with: words of the widest input, and a scale.
+  uint32_t* quantized;
+  float* scales;
 };
 
 class Step {
@@ -95,6 +98,12 @@ class Step {
   }
 
   void multiply(const Linear& linear, const char* x, int64_t inputs, char* out) const {
+    if (linear.weight->format == kInt8) {
+      plimsoll_multiply_int8(linear.weight, x, inputs, model_.how % 2, rows_, inputs,
+                             at_.quantized, at_.scales, linear.bias, out, linear.weight->outputs,
+                             model_.how % 2, threads_);
+      return;
+    }
     plimsoll_multiply(linear.weight, reinterpret_cast<const uint32_t*>(x),
                       inputs * element() / 4, rows_, nullptr, linear.bias, out,
                       linear.weight->outputs, model_.how % 2, threads_);

@@ -3,6 +3,7 @@
 #include "product.h"
 
 #include "cpu.h"
+#include "quantize.h"
 #include "threads.h"
 
 namespace plimsoll {
@@ -10,6 +11,8 @@ namespace {
 
 // Words that a thread takes at a time, for which waking it pays.
 constexpr int64_t kPieceWords = 16384;
+// Elements of rows that a thread quantizes at a time.
+constexpr int64_t kPieceElements = 16384;
 
 ProductKernels kernels_for(int instruction_set, Format format) {
   switch (instruction_set) {
@@ -19,6 +22,17 @@ ProductKernels kernels_for(int instruction_set, Format format) {
     case kAvx2: return avx2::product_kernels(format);
 #endif
     default: return portable::product_kernels(format);
+  }
+}
+
+QuantizeKernels quantize_kernels_for(int instruction_set, bool is_bf16) {
+  switch (instruction_set) {
+#if defined(__x86_64__)
+    case kAvx512Bf16: return avx512_bf16::quantize_kernels(is_bf16);
+    case kAvx512: return avx512::quantize_kernels(is_bf16);
+    case kAvx2: return avx2::quantize_kernels(is_bf16);
+#endif
+    default: return portable::quantize_kernels(is_bf16);
   }
 }
 
@@ -73,4 +87,20 @@ PLIMSOLL_API void plimsoll_multiply(const plimsoll::PackedWeight* weight, const 
       kernels.multiply(product, panel, begin, smaller(begin + kMaxRows, rows));
     }
   });
+}
+
+PLIMSOLL_API void plimsoll_multiply_int8(const plimsoll::PackedWeight* weight, const void* x,
+                                         int64_t x_stride, int x_is_bf16, int64_t rows,
+                                         int64_t columns, uint32_t* bytes, float* x_scales,
+                                         const void* bias, void* out, int64_t out_stride,
+                                         int out_is_bf16, int threads) {
+  using namespace plimsoll;
+  const QuantizeKernels kernels = quantize_kernels_for(weight->instruction_set, x_is_bf16 != 0);
+  const QuantizedRows to{reinterpret_cast<uint8_t*>(bytes), weight->words, x_scales};
+  const int64_t piece = kPieceElements / columns + 1;
+  parallel_for(pieces_of(rows, piece), threads, [&](int64_t i) {
+    kernels.quantize(to, x, x_stride, columns, i * piece, smaller((i + 1) * piece, rows));
+  });
+  plimsoll_multiply(weight, bytes, weight->words, rows, x_scales, bias, out, out_stride,
+                    out_is_bf16, threads);
 }

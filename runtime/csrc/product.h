@@ -18,14 +18,21 @@ constexpr int kPartWords = 256;
 constexpr int kMaxRows = 384;
 
 // The numbers are part of the C interface.
-enum Format : int { kFp32 = 0, kBf16 = 1, kInt8 = 2 };
+enum Format : int {
+  kFp32 = 0,
+  kBf16 = 1,
+  kInt8 = 2,
+  // The weight's numbers are int8 in the order of the words of kBf16 or kFp32, the rows are of these.
+  kBf16ByInt8 = 3,
+  kFp32ByInt8 = 4,
+};
 
 // `PackedWeight` in model/packed.py.
 struct PackedWeight {
   const uint32_t* panels;
   int64_t words;  // of a row
   int64_t outputs;
-  // What an int8 weight's numbers stand for, by output, and their sums; null for other formats.
+  // What an int8 weight's numbers stand for, by output, and in kInt8 their sums; else null.
   const float* scales;
   const int32_t* totals;
   int32_t format;
@@ -74,3 +81,11 @@ extern "C" void plimsoll_multiply(const plimsoll::PackedWeight* weight, const ui
                                   int64_t x_stride, int64_t rows, const float* x_scales,
                                   const void* bias, void* out, int64_t out_stride, int out_is_bf16,
                                   int threads);
+
+// The same with an int8 weight (kInt8): rows of x [rows, columns], `x_stride` elements apart, are
+// quantized before, into `bytes` [rows, words of the weight] and `x_scales` [rows].
+extern "C" void plimsoll_multiply_int8(const plimsoll::PackedWeight* weight, const void* x,
+                                       int64_t x_stride, int x_is_bf16, int64_t rows,
+                                       int64_t columns, uint32_t* bytes, float* x_scales,
+                                       const void* bias, void* out, int64_t out_stride,
+                                       int out_is_bf16, int threads);

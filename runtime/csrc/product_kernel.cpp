@@ -18,6 +18,17 @@ constexpr int kAhead = 16;
 
 struct Fp32Words {
   typedef Floats Sum;
+  // Numbers in a word.
+  static constexpr int kPack = 1;
+  // Of memory, in words, that kLanes words of a panel take.
+  static constexpr int kWidth = kLanes;
+  // kLanes words of int8 numbers.
+  static void widen(uint32_t* to, const int8_t* from) {
+    Int8s numbers;
+    __builtin_memcpy(&numbers, from, sizeof numbers);
+    const Floats x = __builtin_convertvector(__builtin_convertvector(numbers, Ints), Floats);
+    __builtin_memcpy(to, &x, sizeof x);
+  }
   static Floats multiply_add(Floats sum, uint32_t word, const uint32_t* words) {
     float x;
     __builtin_memcpy(&x, &word, sizeof x);
@@ -29,6 +40,25 @@ struct Fp32Words {
 
 struct Bf16Words {
   typedef Floats Sum;
+  static constexpr int kPack = 2;
+  static constexpr int kWidth = kLanes;
+  // All int8 numbers are exact in bf16.
+  static void widen(uint32_t* to, const int8_t* from) {
+#if defined(__AVX512BF16__)
+    const auto* half = reinterpret_cast<const __m128i*>(from);
+    const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(half)));
+    const __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(half + 1)));
+    _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+#else
+    Bf16s pairs;
+    __builtin_memcpy(&pairs, from, sizeof pairs);
+    const Words both = __builtin_convertvector(pairs, Words);
+    const Ints low = (Ints)(both << 24) >> 24, high = (Ints)(both << 16) >> 24;
+    const Words words = (Words)__builtin_convertvector(low, Floats) >> 16 |
+                        ((Words)__builtin_convertvector(high, Floats) & 0xffff0000u);
+    __builtin_memcpy(to, &words, sizeof words);
+#endif
+  }
   static Floats multiply_add(Floats sum, uint32_t word, const uint32_t* words) {
 #if defined(__AVX512BF16__)
     const __m512i x = _mm512_set1_epi32(static_cast<int>(word));
@@ -47,19 +77,48 @@ struct Bf16Words {
 // Rows' bytes are unsigned, the panel's signed, as the instruction for it wants them.
 struct Int8Words {
   typedef Ints Sum;
+  static constexpr int kWidth = kLanes;
   static Ints multiply_add(Ints sum, uint32_t word, const uint32_t* words) {
 #if defined(__AVX512VNNI__)
     const __m512i y = _mm512_loadu_si512(words);
     return (Ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(static_cast<int>(word)), y);
+#elif defined(__AVX512BW__)
+    const __m512i y = _mm512_loadu_si512(words);
+    const __m512i x = _mm512_set1_epi32(static_cast<int>(word));
+    const __m512i low = _mm512_set1_epi16(0xff);
+    const __m512i even = _mm512_madd_epi16(_mm512_and_si512(x, low),
+                                           _mm512_srai_epi16(_mm512_slli_epi16(y, 8), 8));
+    const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(x, 8), _mm512_srai_epi16(y, 8));
+    return sum + (Ints)even + (Ints)odd;
+#elif defined(__AVX2__)
+    const __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m256i x = _mm256_set1_epi32(static_cast<int>(word));
+    const __m256i low = _mm256_set1_epi16(0xff);
+    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(x, low),
+                                           _mm256_srai_epi16(_mm256_slli_epi16(y, 8), 8));
+    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(x, 8), _mm256_srai_epi16(y, 8));
+    return sum + (Ints)even + (Ints)odd;
 #else
     Ints y;
     __builtin_memcpy(&y, words, sizeof y);
     for (int i = 0; i < 4; ++i) {
       const auto x = static_cast<int32_t>(word >> (8 * i) & 0xff);
-      sum += ((y << (24 - 8 * i)) >> 24) * x;
+      sum += ((Ints)((Words)y << (24 - 8 * i)) >> 24) * x;
     }
     return sum;
 #endif
+  }
+};
+
+// The same with panels of int8, widened in registers: for as few rows as share them.
+template <class Compute>
+struct Narrow {
+  typedef typename Compute::Sum Sum;
+  static constexpr int kWidth = kLanes * Compute::kPack / 4;
+  static Sum multiply_add(Sum sum, uint32_t word, const uint32_t* words) {
+    uint32_t widened[kLanes];
+    Compute::widen(widened, reinterpret_cast<const int8_t*>(words));
+    return Compute::multiply_add(sum, word, widened);
   }
 };
 
@@ -79,13 +138,15 @@ void add_part(const uint32_t* rows, int64_t row_stride, const uint32_t* panel, i
         }
       }
     }
-    const uint32_t* at = panel + column;
-    for (int i = 0; i < words; ++i, at += kPanel) {
-      __builtin_prefetch(at + kAhead * kPanel);
-      __builtin_prefetch(at + kAhead * kPanel + kPanel / 2);
+    constexpr int kRow = kPanel / kLanes * Compute::kWidth;
+    const uint32_t* at = panel + column / kLanes * Compute::kWidth;
+    for (int i = 0; i < words; ++i, at += kRow) {
+      __builtin_prefetch(at + kAhead * kRow);
+      __builtin_prefetch(at + kAhead * kRow + kRow / 2);
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
-          all[r][v] = Compute::multiply_add(all[r][v], rows[r * row_stride + i], at + v * kLanes);
+          all[r][v] = Compute::multiply_add(all[r][v], rows[r * row_stride + i],
+                                            at + v * Compute::kWidth);
         }
       }
     }
@@ -122,8 +183,9 @@ void write_row(const Product& product, int64_t panel, int64_t row, const uint32_
   float values[kPanel];
   for (int column = 0; column < kPanel; column += kLanes) {
     Floats x;
-    if (weight.scales == nullptr) {
+    if (weight.totals == nullptr) {
       __builtin_memcpy(&x, sums + column, sizeof x);
+      if (weight.scales != nullptr) x *= load(weight.scales + first + column);
     } else {
       Ints total, sum;
       __builtin_memcpy(&sum, sums + column, sizeof sum);
@@ -155,20 +217,8 @@ void write_row(const Product& product, int64_t panel, int64_t row, const uint32_
   }
 }
 
-template <class Compute>
-void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end) {
-  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
-  const int64_t words = product.weight->words;
-  const uint32_t* weights = product.weight->panels + panel * words * kPanel;
-  for (int64_t word = 0; word < words; word += kPartWords) {
-    const int part = static_cast<int>(words - word < kPartWords ? words - word : kPartWords);
-    for (int64_t row = begin; row < end; row += kTile) {
-      const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
-      add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride,
-                                 weights + word * kPanel, part, sums + (row - begin) * kPanel,
-                                 word == 0);
-    }
-  }
+void write_rows(const Product& product, int64_t panel, int64_t begin, int64_t end,
+                const uint32_t* sums) {
   for (int64_t row = begin; row < end; ++row) {
     const uint32_t* from = sums + (row - begin) * kPanel;
     if (product.out_is_bf16) {
@@ -179,12 +229,64 @@ void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end)
   }
 }
 
+// Adds the product of rows `begin` to `end` with `count` words from `word` on to their sums.
+template <class Compute>
+void add_rows(const Product& product, const uint32_t* panel, int64_t word, int count,
+              int64_t begin, int64_t end, uint32_t* sums) {
+  for (int64_t row = begin; row < end; row += kTile) {
+    const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
+    add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride, panel,
+                               count, sums + (row - begin) * kPanel, word == 0);
+  }
+}
+
+// body(word, count) for the parts of a row.
+template <class Body>
+void each_part(int64_t words, const Body& body) {
+  for (int64_t word = 0; word < words; word += kPartWords) {
+    body(word, static_cast<int>(words - word < kPartWords ? words - word : kPartWords));
+  }
+}
+
+template <class Compute>
+void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end) {
+  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
+  const int64_t words = product.weight->words;
+  constexpr int kRow = kPanel / kLanes * Compute::kWidth;
+  const uint32_t* weights = product.weight->panels + panel * words * kRow;
+  each_part(words, [&](int64_t word, int count) {
+    add_rows<Compute>(product, weights + word * kRow, word, count, begin, end, sums);
+  });
+  write_rows(product, panel, begin, end, sums);
+}
+
+// With an int8 weight. For many rows a part of a panel is widened into the first cache.
+template <class Compute>
+void multiply_widened(const Product& product, int64_t panel, int64_t begin, int64_t end) {
+  if (end - begin <= kTile) return multiply<Narrow<Compute>>(product, panel, begin, end);
+  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
+  alignas(64) static thread_local uint32_t part[kPartWords * kPanel];
+  const int64_t words = product.weight->words;
+  const auto* weights = reinterpret_cast<const int8_t*>(product.weight->panels);
+  each_part(words, [&](int64_t word, int count) {
+    const int8_t* from = weights + (panel * words + word) * kPanel * Compute::kPack;
+    for (int i = 0; i < count * kPanel; i += kLanes) {
+      __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
+      Compute::widen(part + i, from + i * Compute::kPack);
+    }
+    add_rows<Compute>(product, part, word, count, begin, end, sums);
+  });
+  write_rows(product, panel, begin, end, sums);
+}
+
 }  // namespace
 
 ProductKernels product_kernels(Format format) {
   switch (format) {
     case kFp32: return {multiply<Fp32Words>};
     case kBf16: return {multiply<Bf16Words>};
+    case kBf16ByInt8: return {multiply_widened<Bf16Words>};
+    case kFp32ByInt8: return {multiply_widened<Fp32Words>};
     default: return {multiply<Int8Words>};
   }
 }

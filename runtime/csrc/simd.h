@@ -30,6 +30,7 @@ typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t Bf16s __attribute__((vector_size(2 * kLanes)));
+typedef int8_t Int8s __attribute__((vector_size(kLanes)));
 typedef int16_t Shorts __attribute__((vector_size(4 * kLanes)));
 
 inline Floats load(const float* from) {

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plimsoll_runtime.core.compressed_tensors import (
+    CompressedTensors,
+    UnsupportedSchemeError,
+    compressed_tensors,
+)
+
 
 class UnsupportedModelError(ValueError):
     """The config.json describes a model that Plimsoll cannot run or plan."""
@@ -73,6 +79,7 @@ class ModelConfig:
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     dtype: str
+    compressed: CompressedTensors | None = None
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any]) -> "ModelConfig":
@@ -92,11 +99,6 @@ class ModelConfig:
             raise UnsupportedModelError(
                 f"config.json: num_attention_heads {heads} is not a multiple of "
                 f"num_key_value_heads {kv_heads}"
-            )
-        if config.get("quantization_config"):
-            raise UnsupportedModelError(
-                "config.json: quantization_config is set; quantized checkpoints are not supported "
-                "yet, use the unquantized one"
             )
         activation = config.get("hidden_act", "silu")
         if activation != "silu":
@@ -127,6 +129,7 @@ class ModelConfig:
             bos_token_id=_optional_int(config, "bos_token_id"),
             eos_token_ids=_token_ids(config.get("eos_token_id")),
             dtype=str(config.get("dtype") or config.get("torch_dtype") or "bfloat16"),
+            compressed=_compressed(config),
         )
 
 
@@ -140,6 +143,16 @@ def _architecture(config: Mapping[str, Any]) -> str:
     raise UnsupportedModelError(
         f"config.json: architectures {names}; supported: {', '.join(SUPPORTED_ARCHITECTURES)}"
     )
+
+
+def _compressed(config: Mapping[str, Any]) -> CompressedTensors | None:
+    quantized = config.get("quantization_config") or config.get("compression_config")
+    if not quantized:
+        return None
+    try:
+        return compressed_tensors(_mapping({"it": quantized}, "it"))
+    except UnsupportedSchemeError as error:
+        raise UnsupportedModelError(f"config.json: {error}") from error
 
 
 def _refuse_window(config: Mapping[str, Any], family: Family, max_positions: int) -> None:

@@ -12,6 +12,7 @@ from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import shard_config
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.engine.drafting import Drafting
 from plimsoll_runtime.engine.engine import Engine
@@ -53,6 +54,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
     shard = shard_config(config, size)
     device = rank_device(choose_device(options.device), 0, size)
     dtype = choose_dtype(options.dtype, config, device)
+    quantization = choose_quantization(options, config, device)
     kv_cache_dtype = choose_kv_cache_dtype(options, device)
     shape = choose_limits(options, config, device)
     threads = rank_threads(options, device)
@@ -74,6 +76,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             device=device,
             max_model_len=shape.max_model_len,
             group=ranks.connect(),
+            quantization=quantization,
         )
         drafting.load(dtype, device, shape.max_model_len)
         ranks.collect(Loaded)
@@ -191,6 +194,26 @@ def choose_kv_cache_dtype(options: EngineOptions, device: torch.device) -> KVCac
             f"kv_cache_dtype int8 is for CPU, and the device is {device.type}: leave it auto"
         )
     return options.kv_cache_dtype
+
+
+def choose_quantization(
+    options: EngineOptions, config: ModelConfig, device: torch.device
+) -> Quantization:
+    """What is to be done on loading. Raises ValueError for int8 on GPUs, where nothing multiplies
+    with it, and where the checkpoint is quantized already."""
+    chosen, quantized = options.quantization, config.compressed is not None
+    if quantized and chosen is not Quantization.NONE:
+        raise ValueError(
+            f"quantization {chosen} is for unquantized checkpoints, and this one is in int8 "
+            "already: leave it out"
+        )
+    if (quantized or chosen is not Quantization.NONE) and device.type != "cpu":
+        what = "this checkpoint's int8" if quantized else f"quantization {chosen}"
+        raise ValueError(
+            f"{what} is for CPU, and the device is {device.type}: use --device cpu, or the "
+            "unquantized model"
+        )
+    return chosen
 
 
 def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> EngineLimits:

@@ -7,6 +7,7 @@ from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import MAX_TENSOR_PARALLEL_SIZE
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 
 DTYPES = ("auto", "bfloat16", "float32")
@@ -42,6 +43,7 @@ class EngineOptions:
     scheduling_policy: SchedulingPolicy = SchedulingPolicy.FAIR
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
     speculative_config: SpeculativeConfig | None = None
+    quantization: Quantization = Quantization.NONE
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

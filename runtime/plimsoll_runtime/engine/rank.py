@@ -100,6 +100,7 @@ def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
         device=device,
         max_model_len=limits.max_model_len,
         group=group,
+        quantization=options.quantization,
     )
     channel.send(Loaded())
     message = _next(channel)

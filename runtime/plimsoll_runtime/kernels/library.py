@@ -21,6 +21,7 @@ _UNPACK = (_P, _P, _P, _N, _N, _I)
 _NORM_HEADS = (_P, _N, _P, ctypes.c_float, _N, _N, _N, _I, _I)
 _DECODE = (_P, _P, _P, _P, _P, _N, _I)
 _MULTIPLY = (_P, _P, _N, _N, _P, _P, _P, _N, _I, _I)
+_MULTIPLY_INT8 = (_P, _P, _N, _I, _N, _N, _P, _P, _P, _P, _N, _I, _I)
 _SCAN = (_P, _N, _N, _N, _P, _P, _I, _I)
 _DRAW = (_P, _N, _N, _P, _N, _P, _I, _I)
 
@@ -53,6 +54,7 @@ class Kernels:
     pack: Function
     unpack: Function
     multiply: Function
+    multiply_int8: Function
     norm_heads: Function
     decode: Function
     scan: Function
@@ -79,6 +81,7 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             pack=_typed(library.plimsoll_pack, _PACK),
             unpack=_typed(library.plimsoll_unpack, _UNPACK),
             multiply=_typed(library.plimsoll_multiply, _MULTIPLY),
+            multiply_int8=_typed(library.plimsoll_multiply_int8, _MULTIPLY_INT8),
             norm_heads=_typed(library.plimsoll_norm_heads, _NORM_HEADS),
             decode=_typed(library.plimsoll_decode, _DECODE, ctypes.c_int),
             scan=_typed(library.plimsoll_scan, _SCAN),

@@ -14,8 +14,10 @@ from torch import Tensor
 from plimsoll_runtime.attention.native import NativeAttention
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.kernels.library import Kernels
-from plimsoll_runtime.model.matrix import PackedMatrix
+from plimsoll_runtime.model.matrix import WORD_BYTES, PackedMatrix
+from plimsoll_runtime.model.packed_int8 import Int8Matrix, WidenedInt8Matrix
 
+AnyPackedMatrix = PackedMatrix | Int8Matrix | WidenedInt8Matrix
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -54,14 +56,24 @@ class _Decoder(ctypes.Structure):
 
 class _Buffers(ctypes.Structure):
     _fields_ = tuple(
-        (name, _P) for name in ("normed", "qkv", "attended", "added", "gate_up", "inner")
+        (name, _P)
+        for name in (
+            "normed",
+            "qkv",
+            "attended",
+            "added",
+            "gate_up",
+            "inner",
+            "quantized",
+            "scales",
+        )
     )
 
 
 class PackedLinear(NamedTuple):
     """A projection of a layer: its packed weight, and its bias `[outputs]`."""
 
-    matrix: PackedMatrix
+    matrix: AnyPackedMatrix
     bias: Tensor | None
 
 
@@ -118,6 +130,9 @@ class NativeDecoder:
             config.intermediate_size,
         )
         self._room = torch.empty(0, dtype=dtype)
+        inputs = max(config.hidden_size, self._widths[2], config.intermediate_size)
+        self._words = -(-inputs // WORD_BYTES)
+        self._quantized = torch.empty(0, self._words + 1, dtype=torch.int32)
         self._rotation = (2, config.head_dim // 2)
 
     def run(self, x: Tensor, table: Tensor, attention: NativeAttention) -> Tensor:
@@ -138,7 +153,11 @@ class NativeDecoder:
                 )
         step = attention.step_address(rows, self._heads)
         parts = self._parts(rows)
-        buffers = _Buffers(*(part.data_ptr() for part in parts))
+        if len(self._quantized) < rows:
+            self._quantized = torch.empty(rows, self._words + 1, dtype=torch.int32)
+        count = len(self._quantized)
+        words, scales = torch.split(self._quantized.view(-1), [count * self._words, count])
+        buffers = _Buffers(*(part.data_ptr() for part in (*parts, words, scales)))
         failed = self._call(
             ctypes.addressof(self._model),
             step,

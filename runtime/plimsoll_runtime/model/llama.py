@@ -13,9 +13,18 @@ from plimsoll_runtime.attention.native import NativeAttention
 from plimsoll_runtime.attention.paged import Attention
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import first_kv_head, shard_config
-from plimsoll_runtime.model.decoder import LayerWeights, NativeDecoder, PackedLinear
-from plimsoll_runtime.model.matrix import PackedMatrix
-from plimsoll_runtime.model.operations import TORCH_OPERATIONS, NativeOperations, Operations
+from plimsoll_runtime.model.decoder import (
+    AnyPackedMatrix,
+    LayerWeights,
+    NativeDecoder,
+    PackedLinear,
+)
+from plimsoll_runtime.model.operations import (
+    TORCH_OPERATIONS,
+    NativeOperations,
+    Operations,
+    in_form_of,
+)
 from plimsoll_runtime.model.parallel import (
     SINGLE,
     ColumnParallelLinear,
@@ -150,7 +159,7 @@ class DecoderLayer(nn.Module):
         attn, mlp = self.self_attn, self.mlp
         linears = []
         for linear in (attn.qkv_proj, attn.o_proj, mlp.gate_up_proj, mlp.down_proj):
-            if not isinstance(linear.matrix, PackedMatrix):
+            if not isinstance(linear.matrix, AnyPackedMatrix):
                 return None
             linears.append(PackedLinear(linear.matrix, linear.bias))
         return LayerWeights(
@@ -208,12 +217,17 @@ class LlamaForCausalLM(nn.Module):
             rotations = rotation_table(inv_freq, max_model_len)
         self.register_buffer("rotations", rotations.to(device), persistent=False)
 
+    def quantizable(self) -> list[Weighted]:
+        """All that is multiplied with, so not an embedding that is no output head as well."""
+        layers = [layer for layer in self.layers.modules() if isinstance(layer, Weighted)]
+        return [*layers, self.lm_head]
+
     def use(self, operations: Operations) -> None:
         """Computes by these from now on, with the weights in their form; after loading."""
         self.operations = operations
         for layer in list(self.modules()):
             if isinstance(layer, Weighted):
-                layer.matrix = operations.matrix(layer.matrix.weight())
+                layer.matrix = in_form_of(operations, layer.matrix)
         packed = [
             layer.packed_weights() for layer in self.layers if isinstance(layer, DecoderLayer)
         ]

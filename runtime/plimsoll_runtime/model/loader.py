@@ -7,7 +7,11 @@ from typing import Any
 
 import torch
 
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
+from plimsoll_runtime.core.quantization import Quantization
+from plimsoll_runtime.model.int8 import Int8Weight, TorchInt8Matrix
+from plimsoll_runtime.model.layer_quantizer import LayerQuantizer
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.parallel import SINGLE, Group
 from plimsoll_runtime.model.weights import load_weights
@@ -40,11 +44,13 @@ def load_model(  # noqa: PLR0913 - all by name
     device: torch.device,
     max_model_len: int,
     group: Group = SINGLE,
+    quantization: Quantization = Quantization.NONE,
 ) -> LlamaForCausalLM:
     """Builds the model in `dtype` on `device` and loads its weights, or this rank's share of both.
 
-    Raises WeightsError when the checkpoint does not match `config`, and ValueError when it does
-    not divide among the ranks of `group`.
+    With `quantization` the layers' weights become int8, on CPU. Raises WeightsError when the
+    checkpoint does not match `config`, and ValueError when it does not divide among the ranks of
+    `group`.
     """
     previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -53,8 +59,29 @@ def load_model(  # noqa: PLR0913 - all by name
             model = LlamaForCausalLM(config, max_model_len, group)
     finally:
         torch.set_default_dtype(previous)
-    load_weights(model.checkpoint_parts(), folder, tied=config.tie_word_embeddings)
+    if config.compressed is not None:
+        make_compressed(model, config.compressed, dtype, device)
+    parts, tied = model.checkpoint_parts(), config.tie_word_embeddings
+    if quantization is Quantization.NONE:
+        load_weights(parts, folder, tied=tied)
+    else:
+        weight_only = quantization is Quantization.INT8_WEIGHT_ONLY
+        quantizer = LayerQuantizer(model.quantizable(), parts, weight_only=weight_only)
+        load_weights(parts, folder, tied=tied, loaded=quantizer.loaded)
     return model.eval()
+
+
+def make_compressed(
+    model: LlamaForCausalLM, compressed: CompressedTensors, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Gives the layers that are int8 in the checkpoint weights of that form, to be loaded."""
+    for layer in model.quantizable():
+        if layer is model.lm_head and (not compressed.head or layer is model.embed_tokens):
+            continue
+        shape = (layer.matrix.outputs, layer.matrix.inputs)
+        with device:
+            weight = Int8Weight(torch.zeros(shape, dtype=torch.int8), torch.ones(shape[0]))
+        layer.matrix = TorchInt8Matrix(weight, dtype, weight_only=compressed.weight_only)
 
 
 def _read(path: Path) -> dict[str, Any]:

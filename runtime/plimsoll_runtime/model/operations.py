@@ -20,7 +20,9 @@ from plimsoll_runtime.kernels.library import (
     load_kernels,
 )
 from plimsoll_runtime.model.decoder import LayerWeights, NativeDecoder
+from plimsoll_runtime.model.int8 import QuantizedMatrix, TorchInt8Matrix
 from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix, why_not_packed
+from plimsoll_runtime.model.packed_int8 import Int8Matrix, WidenedInt8Matrix, why_not_widened
 from plimsoll_runtime.model.rope import rotate
 
 
@@ -42,6 +44,9 @@ class Operations(Protocol):
 
     def matrix(self, weight: Tensor) -> Matrix:
         """A weight `[outputs, inputs]` in the form in which it is multiplied with."""
+
+    def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
+        """The same of an int8 weight."""
 
 
 class TorchOperations:
@@ -65,6 +70,10 @@ class TorchOperations:
     def matrix(self, weight: Tensor) -> Matrix:
         """See `Operations`."""
         return TorchMatrix(weight)
+
+    def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
+        """See `Operations`."""
+        return TorchInt8Matrix(matrix.int8(), matrix.dtype, weight_only=matrix.weight_only)
 
 
 TORCH_OPERATIONS = TorchOperations()
@@ -154,6 +163,15 @@ class NativeOperations:
             return TorchMatrix(weight)
         return PackedMatrix(weight, self._kernels, self._instruction_set)
 
+    def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
+        """See `Operations`."""
+        weight = matrix.int8()
+        if not matrix.weight_only:
+            return Int8Matrix(weight, self._dtype, self._kernels, self._instruction_set)
+        if why_not_widened(weight, self._dtype):
+            return TORCH_OPERATIONS.int8_matrix(matrix)
+        return WidenedInt8Matrix(weight, self._dtype, self._kernels, self._instruction_set)
+
     def decoder(self, config: ModelConfig, layers: Sequence[LayerWeights]) -> NativeDecoder:
         """All layers of a model without other ranks, in one call."""
         return NativeDecoder(self._kernels, self._how, config, layers, self._dtype)
@@ -167,6 +185,13 @@ class NativeOperations:
         # Rows may lie apart; what is in a row must not.
         if (whole and not x.is_contiguous()) or (x.numel() and x.stride(-1) != 1):
             raise ValueError(f"{name} must be contiguous, not with strides {x.stride()}")
+
+
+def in_form_of(operations: Operations, matrix: Matrix) -> Matrix:
+    """The same weight in the form in which these multiply."""
+    if isinstance(matrix, QuantizedMatrix):
+        return operations.int8_matrix(matrix)
+    return operations.matrix(matrix.weight())
 
 
 def choose_operations(weight: Tensor, backend: AttentionBackend) -> Operations:

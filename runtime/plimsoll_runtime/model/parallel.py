@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from plimsoll_runtime.core.partition import vocab_range, vocab_share
+from plimsoll_runtime.model.int8 import TorchInt8Matrix
 from plimsoll_runtime.model.matrix import Matrix, TorchMatrix
 
 
@@ -111,6 +112,13 @@ class Weighted(nn.Module):
         """What is to be loaded; a copy where the matrix has another form already."""
         return self.matrix.weight()
 
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """The tensors of its weight by what checkpoints call them, a row for each output."""
+        if isinstance(self.matrix, TorchInt8Matrix):
+            scales = self.matrix.scales.unsqueeze(1)
+            return {"weight": self.matrix.numbers, "weight_scale": scales}
+        return {"weight": self.weight}
+
 
 class ColumnParallelLinear(Weighted):
     """Several projections of the same input as one, each with this rank's share of its outputs."""
@@ -127,7 +135,7 @@ class ColumnParallelLinear(Weighted):
 
     def checkpoint_parts(self, prefix: str, names: tuple[str, ...]) -> dict[str, Part]:
         """Where each projection's own tensors go: rows of the fused ones."""
-        fused = {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
+        fused = self.checkpoint_tensors() | ({} if self.bias is None else {"bias": self.bias})
         sizes = [columns.size for columns in self.outputs]
         return {
             f"{prefix}{name}.{kind}": Part(rows, 0, columns.start, columns.whole)
@@ -158,9 +166,14 @@ class RowParallelLinear(Weighted):
 
     def checkpoint_parts(self, prefix: str, name: str) -> dict[str, Part]:
         """Where the projection's tensors go: columns of its weight, all of its bias."""
-        inputs = self.weight.shape[1]
+        inputs = self.matrix.inputs
         start, whole = self.group.rank * inputs, self.group.size * inputs
-        parts = {f"{prefix}{name}.weight": Part(self.weight, 1, start, whole)}
+        parts = {
+            f"{prefix}{name}.{kind}": Part(tensor, 1, start, whole)
+            if kind == "weight"
+            else Part.all_of(tensor)
+            for kind, tensor in self.checkpoint_tensors().items()
+        }
         if self.bias is not None:
             parts[f"{prefix}{name}.bias"] = Part.all_of(self.bias)
         return parts
@@ -195,5 +208,8 @@ class VocabParallel(Weighted):
 
     def checkpoint_parts(self, name: str) -> dict[str, Part]:
         """Where the checkpoint's tensor goes."""
-        rows = self.weight[: len(self.ids)]
-        return {name: Part(rows, 0, self.ids.start, self.vocab_size)}
+        count, start = len(self.ids), self.ids.start
+        return {
+            name.replace("weight", kind): Part(tensor[:count], 0, start, self.vocab_size)
+            for kind, tensor in self.checkpoint_tensors().items()
+        }

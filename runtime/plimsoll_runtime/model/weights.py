@@ -1,7 +1,7 @@
 """Copies a checkpoint's safetensors, memory-mapped, into a model; every tensor is accounted for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # Old checkpoints carry the rotary frequencies, which follow from config.json.
 DERIVED_SUFFIX = "rotary_emb.inv_freq"
+# One number where all outputs have the same.
+SCALE = ".weight_scale"
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class WeightsError(ValueError):
@@ -40,9 +43,16 @@ def checkpoint_files(folder: Path) -> dict[str, Path]:
         raise WeightsError(f"{single}: not a readable safetensors file: {error}") from error
 
 
-def load_weights(targets: Mapping[str, Part], folder: Path, *, tied: bool) -> None:
+def load_weights(
+    targets: Mapping[str, Part],
+    folder: Path,
+    *,
+    tied: bool,
+    loaded: Callable[[str], None] = lambda _: None,
+) -> None:
     """Copies every tensor of the checkpoint, or the part of it that is wanted, to its target,
-    converting it to the target's dtype. What is not wanted is not read.
+    converting it to the target's dtype. What is not wanted is not read. `loaded` is told of each
+    one's name when it is there.
 
     With `tied`, the checkpoint may also hold the output head; it is the embedding again. Raises
     WeightsError for a missing, unexpected, mis-shaped or non-float tensor, naming it.
@@ -64,7 +74,7 @@ def load_weights(targets: Mapping[str, Part], folder: Path, *, tied: bool) -> No
     for name in targets:
         by_file.setdefault(files[name], []).append(name)
     for path, names in by_file.items():
-        _copy(path, names, targets)
+        _copy(path, names, targets, loaded)
 
 
 def _sharded(folder: Path, index: Path) -> dict[str, Path]:
@@ -80,31 +90,32 @@ def _sharded(folder: Path, index: Path) -> dict[str, Path]:
     return files
 
 
-def _copy(path: Path, names: list[str], targets: Mapping[str, Part]) -> None:
+def _copy(
+    path: Path, names: list[str], targets: Mapping[str, Part], loaded: Callable[[str], None]
+) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             for name in names:
                 target = targets[name]
                 shape = file.get_slice(name).get_shape()
+                if name.endswith(SCALE) and shape in ([], [1]):
+                    target.tensor.fill_(float(file.get_tensor(name)))
+                    continue
                 if shape != target.whole_shape:
                     raise WeightsError(
                         f"{path}: {name} has shape {shape}, but config.json makes it "
                         f"{target.whole_shape}"
                     )
-                if not target.tensor.numel():
-                    continue
-                source = _read(file, name, target)
-                if source.dtype not in (
-                    torch.float64,
-                    torch.float32,
-                    torch.float16,
-                    torch.bfloat16,
-                ):
-                    raise WeightsError(
-                        f"{path}: {name} has dtype {source.dtype}; quantized weights are not "
-                        "supported yet"
-                    )
-                target.tensor.copy_(source)
+                if target.tensor.numel():
+                    source = _read(file, name, target)
+                    wanted = (torch.int8,) if target.tensor.dtype == torch.int8 else FLOATS
+                    if source.dtype not in wanted:
+                        raise WeightsError(
+                            f"{path}: {name} has dtype {source.dtype}, but config.json makes it "
+                            f"{' or '.join(map(str, wanted))}"
+                        )
+                    target.tensor.copy_(source)
+                loaded(name)
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from error
 

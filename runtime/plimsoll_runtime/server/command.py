@@ -17,6 +17,7 @@ from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.speculation import SpeculativeConfig
 from plimsoll_runtime.engine import garbage
 from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, EngineProcess
@@ -81,6 +82,14 @@ def parser() -> argparse.ArgumentParser:
         help="JSON that says whose token opens the admin port; without, whoever reaches it may",
     )
     add("--dtype", choices=DTYPES, default="auto", help="type of weights and KV cache")
+    add(
+        "--quantization",
+        type=Quantization,
+        choices=list(Quantization),
+        default=Quantization.NONE,
+        help="what the layers' weights are made when they are loaded, on CPU: int8 with activations"
+        " in int8, or int8-weight-only (%(default)s)",
+    )
     add(
         "--kv-cache-dtype",
         type=KVCacheDtype,
@@ -296,6 +305,7 @@ def _engine_options(arguments: argparse.Namespace) -> EngineOptions:
     try:
         return EngineOptions(
             dtype=arguments.dtype,
+            quantization=arguments.quantization,
             device=arguments.device,
             max_model_len=arguments.max_model_len,
             max_num_seqs=arguments.max_num_seqs,

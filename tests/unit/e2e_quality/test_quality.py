@@ -42,7 +42,7 @@ def test_no_variant_is_far_from_the_model_as_published(text: list[list[int]]) ->
     assert len(published.logprobs) == 4 * 255
     for variant, found in zip(VARIANTS[1:], others, strict=True):
         assert found.perplexity == pytest.approx(published.perplexity, rel=0.01), variant.serve
-        assert agreement(published, found).positions > 0.95, variant.serve
+        assert agreement(published, found).positions > 0.93, variant.serve
 
 
 def test_the_page_has_every_variant() -> None:

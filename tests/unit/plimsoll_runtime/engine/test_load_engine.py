@@ -10,7 +10,9 @@ from transformers import LlamaForCausalLM as Oracle
 
 import plimsoll_runtime
 from plimsoll_runtime.attention.kv_cache import bytes_per_block
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
@@ -20,6 +22,7 @@ from plimsoll_runtime.engine.loader import (
     choose_dtype,
     choose_kv_cache_dtype,
     choose_limits,
+    choose_quantization,
     fit_limits,
     load_engine,
 )
@@ -202,3 +205,21 @@ def test_the_profiling_step_reaches_the_limits(
     (output,) = seen
     assert len(output.scheduled) == 3
     assert output.num_tokens == 2 * (5 if drafts else 1) + 128
+
+
+def test_int8_weights_are_for_cpu_and_made_once() -> None:
+    config = read_model_config(TINY)
+    cuda = torch.device("cuda")
+    for quantization in Quantization:
+        options = EngineOptions(quantization=quantization)
+        assert choose_quantization(options, config, CPU) is quantization
+    assert choose_quantization(EngineOptions(), config, cuda) is Quantization.NONE
+    options = EngineOptions(quantization=Quantization.INT8)
+    with pytest.raises(ValueError, match="quantization int8 is for CPU, and the device is cuda"):
+        choose_quantization(options, config, cuda)
+    quantized = dataclasses.replace(config, compressed=CompressedTensors(False, True))
+    assert choose_quantization(EngineOptions(), quantized, CPU) is Quantization.NONE
+    with pytest.raises(ValueError, match="this one is in int8 already"):
+        choose_quantization(options, quantized, CPU)
+    with pytest.raises(ValueError, match="this checkpoint's int8 is for CPU"):
+        choose_quantization(EngineOptions(), quantized, cuda)

@@ -12,6 +12,7 @@ from torch import Tensor
 from plimsoll_runtime.attention.kv_cache import KVCache
 from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
 from plimsoll_runtime.attention.native import NativeAttention
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.kernels.library import KernelsUnavailableError, load_kernels
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.loader import load_model, read_model_config
@@ -28,13 +29,17 @@ Saved = Callable[[str], tuple[Any, Path]]
 class Subject:
     """A model whose logits are asked for at every position."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+    def __init__(
+        self, folder: Path, dtype: torch.dtype, quantization: Quantization = Quantization.NONE
+    ) -> None:
         try:
             self.operations = NativeOperations(load_kernels(), dtype)
         except KernelsUnavailableError as error:
             pytest.skip(str(error))
         config = read_model_config(folder)
-        self.model = load_model(folder, config, dtype=dtype, device=CPU, max_model_len=128)
+        self.model = load_model(
+            folder, config, dtype=dtype, device=CPU, max_model_len=128, quantization=quantization
+        )
         self.cache = KVCache.allocate(config, 64, BLOCK_SIZE, dtype, CPU)
         self.model.use(self.operations)
 
@@ -120,6 +125,37 @@ def test_a_model_goes_back_to_torch_and_its_own_weights(saved: Saved) -> None:
     theirs = dict(fresh.named_parameters())
     for name, parameter in subject.model.named_parameters():
         assert torch.equal(parameter, theirs[name])
+
+
+@pytest.mark.parametrize("quantization", [Quantization.INT8, Quantization.INT8_WEIGHT_ONLY])
+@pytest.mark.parametrize("variant", ["tied", "qwen2"])
+def test_int8_gives_the_same_bits_in_one_call_and_in_any_batch(
+    saved: Saved, variant: str, quantization: Quantization
+) -> None:
+    subject = Subject(saved(variant)[1], torch.bfloat16, quantization)
+    assert subject.model._decoder is not None
+    together = subject.logits(sequences(), lambda: 13)
+    assert all_equal(together, subject.logits(sequences(), lambda: 5))
+    layer_by_layer(subject.model)
+    assert all_equal(together, subject.logits(sequences(), lambda: 13))
+
+
+@pytest.mark.parametrize("quantization", [Quantization.INT8, Quantization.INT8_WEIGHT_ONLY])
+@pytest.mark.parametrize("variant", ["tied", "biases"])
+def test_int8_is_near_the_model_and_nearest_to_itself_in_torch(
+    saved: Saved, variant: str, quantization: Quantization
+) -> None:
+    folder = saved(variant)[1]
+    exact = Subject(folder, torch.float32).logits(sequences(), lambda: 9)
+    subject = Subject(folder, torch.float32, quantization)
+    ours = subject.logits(sequences(), lambda: 9)
+    subject.model.use(TORCH_OPERATIONS)
+    in_torch = subject.logits(sequences(), lambda: 9)
+    size = torch.cat(exact).std()
+    error = torch.cat(ours) - torch.cat(exact)
+    assert 1e-5 * size < error.std() < 0.2 * size
+    # One that is rounded to another number moves a few logits a little.
+    assert (torch.cat(ours) - torch.cat(in_torch)).std() < error.std() / 4
 
 
 def test_steps_of_other_shapes_are_refused(saved: Saved) -> None:

@@ -1,0 +1,37 @@
+// Rows of numbers to int8, each row by itself: symmetric, with one scale a row.
+#pragma once
+
+#include <cstdint>
+
+namespace plimsoll {
+
+struct QuantizedRows {
+  // The int8 numbers, 128 added to each; a row is `words` words of four.
+  uint8_t* bytes;
+  int64_t words;
+  // What 1 stands for: the row's largest magnitude / 127. Not finite where a number of it is not.
+  float* scales;
+};
+
+struct QuantizeKernels {
+  // Rows `begin` to `end` of x, `stride` elements apart, each of `columns` elements.
+  void (*quantize)(const QuantizedRows& to, const void* x, int64_t stride, int64_t columns,
+                   int64_t begin, int64_t end);
+};
+
+namespace portable {
+QuantizeKernels quantize_kernels(bool is_bf16);
+}
+#if defined(__x86_64__)
+namespace avx2 {
+QuantizeKernels quantize_kernels(bool is_bf16);
+}
+namespace avx512 {
+QuantizeKernels quantize_kernels(bool is_bf16);
+}
+namespace avx512_bf16 {
+QuantizeKernels quantize_kernels(bool is_bf16);
+}
+#endif
+
+}  // namespace plimsoll

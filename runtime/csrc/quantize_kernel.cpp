@@ -1,0 +1,62 @@
+// Rows to int8 for the instruction set PLIMSOLL_ISA; see `quantize` in model/int8.py.
+//
+// Every operation is exact or rounded once, so that all instruction sets give the same bits.
+
+#include <cfloat>
+
+#include "quantize.h"
+#include "simd.h"
+
+namespace plimsoll::PLIMSOLL_ISA {
+namespace {
+
+// kLanes of a row's elements, or as many as are left and zeros.
+template <class Element>
+Floats load_some(const Element* from, int64_t left) {
+  if (left >= kLanes) return load(from);
+  Element some[kLanes] = {};
+  for (int64_t i = 0; i < left; ++i) some[i] = from[i];
+  return load(some);
+}
+
+template <class Element>
+float scale_of(const Element* row, int64_t columns) {
+  // The bits of magnitudes are ordered as these are, with infinity and then NaN at the end.
+  Ints most = {};
+  for (int64_t i = 0; i < columns; i += kLanes) {
+    const Ints bits = (Ints)load_some(row + i, columns - i) & 0x7fffffff;
+    most = bits > most ? bits : most;
+  }
+  int32_t largest = 0;
+  for (int i = 0; i < kLanes; ++i) largest = most[i] > largest ? most[i] : largest;
+  float magnitude;
+  __builtin_memcpy(&magnitude, &largest, sizeof magnitude);
+  const float scale = magnitude / 127.0f;
+  // Normal, so that no quotient overflows.
+  return scale < FLT_MIN ? FLT_MIN : scale;
+}
+
+template <class Element>
+void quantize(const QuantizedRows& to, const void* x, int64_t stride, int64_t columns,
+              int64_t begin, int64_t end) {
+  for (int64_t r = begin; r < end; ++r) {
+    const Element* row = static_cast<const Element*>(x) + r * stride;
+    uint8_t* bytes = to.bytes + r * to.words * 4;
+    const float scale = to.scales[r] = scale_of(row, columns);
+    for (int64_t i = 0; i < columns; i += kLanes) {
+      // Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the lowest bits.
+      const Floats shifted = load_some(row + i, columns - i) / scale + 12582912.0f;
+      const Int8s numbers = __builtin_convertvector((Ints)shifted ^ 0x80, Int8s);
+      const int64_t left = to.words * 4 - i;
+      __builtin_memcpy(bytes + i, &numbers, left < kLanes ? left : kLanes);
+    }
+  }
+}
+
+}  // namespace
+
+QuantizeKernels quantize_kernels(bool is_bf16) {
+  return {is_bf16 ? quantize<uint16_t> : quantize<float>};
+}
+
+}  // namespace plimsoll::PLIMSOLL_ISA

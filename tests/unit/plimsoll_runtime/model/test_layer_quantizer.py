@@ -1,0 +1,78 @@
+"""Weights that become int8 while they are loaded: which, and that the others are let go."""
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from plimsoll_runtime.core.quantization import Quantization
+from plimsoll_runtime.model.int8 import TorchInt8Matrix, quantize_weight
+from plimsoll_runtime.model.layer_quantizer import LayerQuantizer
+from plimsoll_runtime.model.llama import LlamaForCausalLM
+from plimsoll_runtime.model.loader import load_model, read_model_config
+from plimsoll_runtime.model.matrix import TorchMatrix
+from plimsoll_runtime.model.parallel import ColumnParallelLinear, Columns, Part, Weighted
+
+Saved = Callable[[str], tuple[Any, Path]]
+
+
+def load(folder: Path, quantization: Quantization) -> LlamaForCausalLM:
+    return load_model(
+        folder,
+        read_model_config(folder),
+        dtype=torch.bfloat16,
+        device=torch.device("cpu"),
+        max_model_len=64,
+        quantization=quantization,
+    )
+
+
+def weighted(model: LlamaForCausalLM) -> dict[str, Weighted]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, Weighted)}
+
+
+@pytest.mark.parametrize("variant", ["gqa", "tied", "qwen2"])
+@pytest.mark.parametrize("quantization", [Quantization.INT8, Quantization.INT8_WEIGHT_ONLY])
+def test_all_but_an_embedding_of_its_own(
+    saved: Saved, variant: str, quantization: Quantization
+) -> None:
+    folder = saved(variant)[1]
+    plain, model = load(folder, Quantization.NONE), load(folder, quantization)
+    before = weighted(plain)
+    for name, layer in weighted(model).items():
+        matrix, weight = layer.matrix, before[name].weight
+        if name == "embed_tokens" and not model.config.tie_word_embeddings:
+            assert isinstance(matrix, TorchMatrix)
+            assert torch.equal(matrix.weight(), weight)
+            continue
+        assert isinstance(matrix, TorchInt8Matrix)
+        assert matrix.weight_only is (quantization is Quantization.INT8_WEIGHT_ONLY)
+        assert all(map(torch.equal, matrix.int8(), quantize_weight(weight)))
+    same = {name: p for name, p in model.named_parameters() if ".matrix." not in name}
+    assert same
+    for name, parameter in same.items():
+        assert torch.equal(parameter, dict(plain.named_parameters())[name])
+
+
+def test_a_weight_is_let_go_when_the_last_of_it_was_read() -> None:
+    layers = [ColumnParallelLinear(8, (Columns(4, 0, 4), Columns(5, 0, 5)), True) for _ in "ab"]
+    parts: dict[str, Part] = {}
+    for name, layer in zip("ab", layers, strict=True):
+        parts |= layer.checkpoint_parts(f"{name}.", ("q", "k"))
+        layer.weight.copy_(torch.randn(9, 8))
+    names, read = set(parts), [weakref.ref(layer.matrix) for layer in layers]
+    first = quantize_weight(layers[0].weight)
+    quantizer = LayerQuantizer(layers, parts, weight_only=False)
+    for name in ("a.q.weight", "b.k.weight", "a.q.bias"):
+        quantizer.loaded(name)
+    assert all(ref() is not None for ref in read)
+    quantizer.loaded("a.k.weight")
+    assert read[0]() is None
+    assert read[1]() is not None
+    assert set(parts) == names - {"a.q.weight", "a.k.weight", "b.k.weight"}
+    matrix = layers[0].matrix
+    assert isinstance(matrix, TorchInt8Matrix)
+    assert all(map(torch.equal, matrix.int8(), first))
