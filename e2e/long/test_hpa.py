@@ -47,7 +47,12 @@ def test_an_hpa_scales_both_ways(kubectl: Kubectl, proxy: str, metrics: None) ->
     assert counts(kubectl) == (1, 1)
     kubectl.apply(example())
     traffic = Traffic(
-        service_url(proxy, kubectl.namespace, NAME), NAME, CLIENTS, output_tokens=400, limit=5000
+        service_url(proxy, kubectl.namespace, NAME),
+        NAME,
+        CLIENTS,
+        output_tokens=400,
+        limit=50000,
+        pause=0,
     )
     with traffic:
         eventually("the HPA has two serve", lambda: counts(kubectl) == (2, 2), timeout=180)

@@ -10,11 +10,12 @@ from e2e.support.resources import tiny
 from e2e.support.traffic import Arrival, Traffic, replay, service_url
 
 NAME = "kept"
-# From one sequence to many at once, with short and with long prompts: steps of every kind.
+# From few sequences to many at once, with short and with long prompts: steps of every kind, and
+# most of them long enough that a pause of the pod's half core is not most of them.
 VARIED = [
-    Arrival(at=burst * 2.0, prompt_tokens=(20, 400, 120)[(burst + i) % 3], output_tokens=40)
+    Arrival(at=burst * 2.0, prompt_tokens=(20, 400, 120)[(burst + i) % 3], output_tokens=60)
     for burst in range(12)
-    for i in range(1 + burst * 2)
+    for i in range(4 + burst * 4)
 ]
 
 
@@ -96,7 +97,7 @@ def test_kept_drifted_measured_and_explained(kubectl: Kubectl, proxy: str) -> No
 
     answers = replay(url, NAME, VARIED)
     assert [answer.error for answer in answers if answer.error] == []
-    measured = eventually("its steps are fitted", lambda: calibration(kubectl), timeout=150)
+    measured = eventually("its steps are fitted", lambda: calibration(kubectl), timeout=200)
     print(f"measured: {measured}")
     assert measured["accelerator"] == "cpu"
     plan_for(kubectl, 50)

@@ -48,7 +48,7 @@ def test_queue_scales_up_and_down(kubectl: Kubectl, proxy: str) -> None:
     eventually("ready", lambda: is_true(kubectl.get("llmdeployment", NAME), "Ready"))
     assert ready_replicas(kubectl) == 1
     url = service_url(proxy, kubectl.namespace, NAME)
-    with Traffic(url, NAME, clients=12, output_tokens=100) as traffic:
+    with Traffic(url, NAME, clients=12, output_tokens=100, pause=0) as traffic:
         eventually("two replicas serve", lambda: ready_replicas(kubectl) == 2)
     assert traffic.failures == []
     eventually("one replica is left", lambda: ready_replicas(kubectl) == 1)
@@ -70,7 +70,7 @@ def test_the_idle_replica_goes_and_the_busy_one_stays(kubectl: Kubectl, proxy: s
     busy = pods(kubectl)[-1]
     # All at once, so that how long they keep the engine busy does not depend on the clients.
     at_busy = Traffic(
-        pod_url(proxy, kubectl.namespace, busy), NAME, 14, output_tokens=1000, limit=1
+        pod_url(proxy, kubectl.namespace, busy), NAME, 40, output_tokens=1000, limit=1
     )
     url = service_url(proxy, kubectl.namespace, NAME)
     with Traffic(url, NAME, clients=1) as anywhere, at_busy:

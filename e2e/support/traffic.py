@@ -105,13 +105,18 @@ def replay(base_url: str, model: str, arrivals: Sequence[Arrival]) -> list[Answe
 
 @dataclass
 class Traffic:
-    """Clients that send one request after another until stopped, at most `limit` each."""
+    """Clients that send one request after another until stopped, at most `limit` each.
+
+    Each waits for `pause` seconds between two, so that how fast the engine is does not decide how
+    long the traffic lasts.
+    """
 
     base_url: str
     model: str
     clients: int = 2
     output_tokens: int = 16
-    limit: int = 500
+    limit: int = 2000
+    pause: float = 0.1
     answers: list[Answer] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -144,3 +149,4 @@ class Traffic:
                     return
                 prompt = [10 + (number * 31 + turn + i) % 200 for i in range(24)]
                 self.answers.append(complete(sdk, self.model, prompt, self.output_tokens))
+                self._stop.wait(self.pause)

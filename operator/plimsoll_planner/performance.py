@@ -52,9 +52,6 @@ CPU_ATTENTION_EFFICIENCY = 0.63
 CPU_KV_CACHE_EFFICIENCY = 0.91
 """On `cpu`, whose peaks are fitted with these: matrix products, reading weights, attention, and
 reading the KV cache."""
-CPU_PACKING = 1.4
-"""Bytes that a product of several tokens moves on `cpu` to lay out its weights for the kernel, by
-byte of weights; that of a single token reads them as they are. Measured: 1.2 to 1.5."""
 EXPERT_LAYER_SECONDS = 3e-5
 """Routing, sorting and gathering tokens of one layer of experts: measured, 25 to 65 µs with their
 products' launches, against some 10 of a dense MLP's."""
@@ -244,7 +241,6 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
         per_token=reduces * reduce.per_byte * token_bytes,
         compute_per_token=slower * facts.flops_per_token / compute,
         read_fixed=read / bandwidth,
-        packed=CPU_PACKING * read / bandwidth,
         compute_per_sequence=slower * facts.flops_per_logits / compute,
         head_read=slower * facts.head_bytes(shape.weights) / bandwidth,
         per_context=slower * kv_cache / kv_bandwidth,

@@ -34,8 +34,7 @@ class StepTime:
     * activations and communication: `per_token`;
     * what comes in any case: `fixed`, and `per_sequence` for scheduling, sampling and streaming.
 
-    On `cpu` a product of more than one token takes `packed` longer, to lay out its weights. With
-    experts, a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them.
+    With experts, a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them.
     `per_request` are the seconds that a request spends outside of steps before its first token.
     """
 
@@ -55,16 +54,12 @@ class StepTime:
     window: float = inf
     per_window_context: float = 0.0
     per_window_pair: float = 0.0
-    packed: float = 0.0
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step."""
         beyond = pairs - context if pairs > context else 0.0
-        read = self.read_fixed
-        if self.packed and tokens > 1:
-            read += self.packed * min(1.0, tokens - 1)
         seconds = (
-            hypot(self.compute_per_token * tokens, read)
+            hypot(self.compute_per_token * tokens, self.read_fixed)
             + hypot(self.compute_per_sequence * sequences, self.head_read)
             + self.per_context * context
             + self.per_pair * beyond

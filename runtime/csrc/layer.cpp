@@ -9,7 +9,7 @@ namespace plimsoll {
 namespace {
 
 // Elements for which waking another thread pays.
-constexpr int64_t kElements = 16384;
+constexpr int64_t kElements = 4096;
 
 LayerKernels kernels_for(int instruction_set, bool is_bf16) {
   switch (instruction_set) {

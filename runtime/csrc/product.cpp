@@ -81,9 +81,13 @@ PLIMSOLL_API void plimsoll_multiply(const plimsoll::PackedWeight* weight, const 
   const int64_t panels = pieces_of(weight->outputs, kPanel);
   const int64_t chunks = pieces_of(rows, kMaxRows);
   const int64_t at_once = kPieceWords / (smaller(rows, 8) * weight->words * kPanel + 1) + 1;
-  parallel_for(pieces_of(panels, at_once) * chunks, threads, [&](int64_t i) {
-    const int64_t begin = i % chunks * kMaxRows, first = i / chunks * at_once;
-    for (int64_t panel = first; panel < smaller(first + at_once, panels); ++panel) {
+  // As many pieces for each thread.
+  const int64_t shares = threads > 1 ? threads : 1;
+  const int64_t pieces = smaller(panels, shares * pieces_of(panels, shares * at_once));
+  parallel_for(pieces * chunks, threads, [&](int64_t i) {
+    const int64_t begin = i % chunks * kMaxRows, piece = i / chunks;
+    const int64_t end = (piece + 1) * panels / pieces;
+    for (int64_t panel = piece * panels / pieces; panel < end; ++panel) {
       kernels.multiply(product, panel, begin, smaller(begin + kMaxRows, rows));
     }
   });

@@ -8,6 +8,7 @@ from torch import Tensor
 from plimsoll_runtime.attention.int8 import dequantize, quantize
 from plimsoll_runtime.core.kv_cache_dtype import SCALE_BYTES, KVCacheDtype
 from plimsoll_runtime.core.model_config import ModelConfig
+from plimsoll_runtime.kernels.large_pages import prefer_large_pages
 
 
 def bytes_per_block(
@@ -66,11 +67,10 @@ class KVCache:
         """
         shape = (2, config.num_layers, num_blocks + 1, block_size, config.num_kv_heads)
         pages = (*shape, config.head_dim)
-        # Written to: on CPU the kernel lends pages only then.
         if kv_cache_dtype is KVCacheDtype.INT8:
             scales = torch.zeros(shape, dtype=torch.float32, device=device)
-            return cls(torch.zeros(pages, dtype=torch.int8, device=device), scales, dtype)
-        return cls(torch.zeros(pages, dtype=dtype, device=device))
+            return cls(_zeros(pages, torch.int8, device), scales, dtype)
+        return cls(_zeros(pages, dtype, device))
 
     @property
     def nbytes(self) -> int:
@@ -104,3 +104,10 @@ class KVCache:
             return rows
         scales = self._scale_slots[which, layer].index_select(0, slots)
         return dequantize(rows.view(*scales.shape, -1), scales, self.dtype)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    memory = torch.empty(shape, dtype=dtype, device=device)
+    prefer_large_pages(memory)
+    # Written to: on CPU the kernel lends pages only then.
+    return memory.zero_()

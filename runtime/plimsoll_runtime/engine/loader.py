@@ -77,6 +77,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             max_model_len=shape.max_model_len,
             group=ranks.connect(),
             quantization=quantization,
+            backend=options.attention_backend,
         )
         drafting.load(dtype, device, shape.max_model_len)
         ranks.collect(Loaded)

@@ -101,6 +101,7 @@ def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
         max_model_len=limits.max_model_len,
         group=group,
         quantization=options.quantization,
+        backend=options.attention_backend,
     )
     channel.send(Loaded())
     message = _next(channel)

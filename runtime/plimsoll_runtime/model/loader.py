@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
 from plimsoll_runtime.core.quantization import Quantization
-from plimsoll_runtime.model.int8 import Int8Weight, TorchInt8Matrix
-from plimsoll_runtime.model.layer_quantizer import LayerQuantizer
+from plimsoll_runtime.model.int8 import Int8Weight, TorchInt8Matrix, quantize_weight
+from plimsoll_runtime.model.layer_packer import LayerPacker
 from plimsoll_runtime.model.llama import LlamaForCausalLM
-from plimsoll_runtime.model.parallel import SINGLE, Group
+from plimsoll_runtime.model.matrix import Matrix
+from plimsoll_runtime.model.operations import choose_operations, in_form_of
+from plimsoll_runtime.model.parallel import SINGLE, Group, Weighted
 from plimsoll_runtime.model.weights import load_weights
 
 
@@ -45,12 +48,13 @@ def load_model(  # noqa: PLR0913 - all by name
     max_model_len: int,
     group: Group = SINGLE,
     quantization: Quantization = Quantization.NONE,
+    backend: AttentionBackend = AttentionBackend.TORCH,
 ) -> LlamaForCausalLM:
     """Builds the model in `dtype` on `device` and loads its weights, or this rank's share of both.
 
-    With `quantization` the layers' weights become int8, on CPU. Raises WeightsError when the
-    checkpoint does not match `config`, and ValueError when it does not divide among the ranks of
-    `group`.
+    With `quantization` the layers' weights become int8, on CPU; they have the form in which
+    `backend` multiplies. Raises WeightsError when the checkpoint does not match `config`, and
+    ValueError when it does not divide among the ranks of `group`.
     """
     previous = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -62,12 +66,20 @@ def load_model(  # noqa: PLR0913 - all by name
     if config.compressed is not None:
         make_compressed(model, config.compressed, dtype, device)
     parts, tied = model.checkpoint_parts(), config.tie_word_embeddings
-    if quantization is Quantization.NONE:
-        load_weights(parts, folder, tied=tied)
-    else:
-        weight_only = quantization is Quantization.INT8_WEIGHT_ONLY
-        quantizer = LayerQuantizer(model.quantizable(), parts, weight_only=weight_only)
-        load_weights(parts, folder, tied=tied, loaded=quantizer.loaded)
+    operations = choose_operations(model.norm.weight, backend)
+    int8 = set() if quantization is Quantization.NONE else set(model.quantizable())
+    weight_only = quantization is Quantization.INT8_WEIGHT_ONLY
+
+    def made(layer: Weighted) -> Matrix:
+        matrix, weight = layer.matrix, layer.weight
+        if layer in int8:
+            numbers = quantize_weight(weight)
+            matrix = TorchInt8Matrix(numbers, weight.dtype, weight_only=weight_only)
+        return in_form_of(operations, matrix)
+
+    layers = [layer for layer in model.modules() if isinstance(layer, Weighted)]
+    load_weights(parts, folder, tied=tied, loaded=LayerPacker(layers, parts, made).loaded)
+    model.use(operations)
     return model.eval()
 
 

@@ -1,11 +1,13 @@
 """A layer's weight, as it lies in memory and as it is multiplied with: in torch, or packed."""
 
 import ctypes
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from plimsoll_runtime.kernels.large_pages import prefer_large_pages
 from plimsoll_runtime.kernels.library import InstructionSet, Kernels
 
 PANEL = 32
@@ -19,6 +21,8 @@ class Matrix(nn.Module):
 
     outputs: int
     inputs: int
+    made_for: tuple[Kernels, InstructionSet] | None = None
+    """By whom it is multiplied with, where its form is theirs."""
 
     def multiply(
         self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
@@ -86,9 +90,11 @@ class PackedMatrix(Matrix):
             raise ValueError(reason)
         self.outputs, self.inputs = weight.shape
         self.dtype = weight.dtype
+        self.made_for = (kernels, instruction_set)
         self._kernels = kernels
         self._words = self.inputs * weight.itemsize // WORD_BYTES
         panels = torch.empty((-(-self.outputs // PANEL), self._words, PANEL), dtype=torch.int32)
+        prefer_large_pages(panels)
         rows = weight.contiguous()
         kernels.pack(
             panels.data_ptr(),
@@ -112,38 +118,14 @@ class PackedMatrix(Matrix):
         self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
         """See `Matrix`. Raises ValueError for tensors that do not fit the weight."""
-        rows, inputs = x.shape
-        if inputs != self.inputs or x.dtype != self.dtype or x.device.type != "cpu":
-            raise ValueError(
-                f"x is {x.dtype} {tuple(x.shape)} on {x.device.type}, and the weight wants "
-                f"{self.inputs} columns of {self.dtype} on cpu"
-            )
-        if x.stride(1) != 1 or (rows > 1 and x.stride(0) * x.itemsize % WORD_BYTES):
-            x = x.contiguous()
-        out = torch.empty((rows, self.outputs), dtype=dtype or self.dtype)
-        if bias is not None and (bias.shape != (self.outputs,) or bias.dtype != out.dtype):
-            raise ValueError(f"the bias is {bias.dtype} {tuple(bias.shape)}")
-        self._kernels.multiply(
-            self.address,
-            x.data_ptr(),
-            x.stride(0) * x.itemsize // WORD_BYTES,
-            rows,
-            None,
-            None if bias is None else bias.data_ptr(),
-            out.data_ptr(),
-            self.outputs,
-            out.dtype == torch.bfloat16,
-            torch.get_num_threads(),
-        )
+        out = output_for(self, x, bias, dtype)
+        multiply_words(self._kernels, self.address, x, bias, out)
         return out
 
     def rows(self, indices: Tensor) -> Tensor:
         """See `Matrix`. Raises IndexError for an output that is not there."""
         indices = indices.contiguous()
-        if len(indices):
-            low, high = indices.aminmax()
-            if int(low) < 0 or int(high) >= self.outputs:
-                raise IndexError(f"rows {int(low)} to {int(high)} of {self.outputs}")
+        check_indices(indices, self.outputs)
         out = torch.empty((len(indices), self.inputs), dtype=self.dtype)
         self._kernels.unpack(
             out.data_ptr(),
@@ -158,6 +140,59 @@ class PackedMatrix(Matrix):
     def weight(self) -> Tensor:
         """See `Matrix`; a copy."""
         return self.rows(torch.arange(self.outputs))
+
+
+class HasDtype(Protocol):
+    """A matrix whose rows of x, and bias, must be of its dtype."""
+
+    inputs: int
+    outputs: int
+    dtype: torch.dtype
+
+
+def output_for(
+    matrix: HasDtype, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None
+) -> Tensor:
+    """Memory for the product `[T, outputs]`. Raises ValueError for tensors that do not fit."""
+    rows, inputs = x.shape
+    if inputs != matrix.inputs or x.dtype != matrix.dtype or x.device.type != "cpu":
+        raise ValueError(
+            f"x is {x.dtype} {tuple(x.shape)} on {x.device.type}, and the weight wants "
+            f"{matrix.inputs} columns of {matrix.dtype} on cpu"
+        )
+    out = torch.empty((rows, matrix.outputs), dtype=dtype or matrix.dtype)
+    if bias is not None and (bias.shape != (matrix.outputs,) or bias.dtype != out.dtype):
+        raise ValueError(f"the bias is {bias.dtype} {tuple(bias.shape)}")
+    return out
+
+
+def multiply_words(
+    kernels: Kernels, address: int, x: Tensor, bias: Tensor | None, out: Tensor
+) -> None:
+    """x times the packed weight at `address`, which takes rows as whole words, to `out`."""
+    rows = len(x)
+    if x.stride(1) != 1 or (rows > 1 and x.stride(0) * x.itemsize % WORD_BYTES):
+        x = x.contiguous()
+    kernels.multiply(
+        address,
+        x.data_ptr(),
+        x.stride(0) * x.itemsize // WORD_BYTES,
+        rows,
+        None,
+        None if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+        out.shape[1],
+        out.dtype == torch.bfloat16,
+        torch.get_num_threads(),
+    )
+
+
+def check_indices(indices: Tensor, outputs: int) -> None:
+    """Raises IndexError for an output that is not there."""
+    if len(indices):
+        low, high = indices.aminmax()
+        if int(low) < 0 or int(high) >= outputs:
+            raise IndexError(f"rows {int(low)} to {int(high)} of {outputs}")
 
 
 def why_not_packed(weight: Tensor) -> str | None:

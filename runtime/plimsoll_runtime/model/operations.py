@@ -29,6 +29,10 @@ from plimsoll_runtime.model.rope import rotate
 class Operations(Protocol):
     """T is the number of tokens in the step."""
 
+    @property
+    def made_for(self) -> tuple[Kernels, InstructionSet] | None:
+        """As of the matrices that these make."""
+
     def add_rms_norm(self, x: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
         """Adds `added` to `x` `[T, size]` in place; returns x / rms(x) in fp32, then times the
         weight in the model's dtype (arXiv:1910.07467)."""
@@ -51,6 +55,8 @@ class Operations(Protocol):
 
 class TorchOperations:
     """See `Operations`. On every device."""
+
+    made_for = None
 
     def add_rms_norm(self, x: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
         """See `Operations`."""
@@ -93,6 +99,7 @@ class NativeOperations:
         self._kernels = kernels
         self._dtype = dtype
         self._instruction_set = chosen
+        self.made_for = (kernels, chosen)
         self._how = 2 * chosen + (dtype == torch.bfloat16)
 
     def add_rms_norm(self, x: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
@@ -189,6 +196,8 @@ class NativeOperations:
 
 def in_form_of(operations: Operations, matrix: Matrix) -> Matrix:
     """The same weight in the form in which these multiply."""
+    if matrix.made_for is not None and matrix.made_for == operations.made_for:
+        return matrix
     if isinstance(matrix, QuantizedMatrix):
         return operations.int8_matrix(matrix)
     return operations.matrix(matrix.weight())

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from plimsoll_runtime.kernels.library import InstructionSet, Kernels
 from plimsoll_runtime.model.int8 import Int8Weight, QuantizedMatrix
-from plimsoll_runtime.model.matrix import FORMATS, PANEL, WORD_BYTES, PackedWeight
+from plimsoll_runtime.model.matrix import (
+    FORMATS,
+    PANEL,
+    WORD_BYTES,
+    PackedWeight,
+    check_indices,
+    multiply_words,
+    output_for,
+)
 
 INT8_FORMAT = 2
 """`kInt8` in runtime/csrc/product.h."""
@@ -33,6 +41,7 @@ class _Panels(QuantizedMatrix):
     ) -> None:
         super().__init__()
         self.outputs, self.inputs = weight.numbers.shape
+        self.made_for = (kernels, instruction_set)
         self.dtype = dtype
         self._kernels = kernels
         self._pack = pack
@@ -59,10 +68,7 @@ class _Panels(QuantizedMatrix):
 
     def rows(self, indices: Tensor) -> Tensor:
         """See `Matrix`. Raises IndexError for an output that is not there."""
-        if len(indices):
-            low, high = indices.aminmax()
-            if int(low) < 0 or int(high) >= self.outputs:
-                raise IndexError(f"rows {int(low)} to {int(high)} of {self.outputs}")
+        check_indices(indices, self.outputs)
         words = self.panels[indices // PANEL, :, indices % PANEL]
         numbers = words.flatten(1)[:, : self.inputs]
         return (numbers * self.scales[indices].unsqueeze(1)).to(self.dtype)
@@ -72,18 +78,6 @@ class _Panels(QuantizedMatrix):
         rows = self.panels.transpose(1, 2).reshape(-1, self._words * self._pack)
         numbers = rows[: self.outputs, : self.inputs].contiguous()
         return Int8Weight(numbers, self.scales[: self.outputs].clone())
-
-    def _out(self, x: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> Tensor:
-        rows, inputs = x.shape
-        if inputs != self.inputs or x.dtype != self.dtype or x.device.type != "cpu":
-            raise ValueError(
-                f"x is {x.dtype} {tuple(x.shape)} on {x.device.type}, and the weight wants "
-                f"{self.inputs} columns of {self.dtype} on cpu"
-            )
-        out = torch.empty((rows, self.outputs), dtype=dtype or self.dtype)
-        if bias is not None and (bias.shape != (self.outputs,) or bias.dtype != out.dtype):
-            raise ValueError(f"the bias is {bias.dtype} {tuple(bias.shape)}")
-        return out
 
 
 class Int8Matrix(_Panels):
@@ -112,7 +106,7 @@ class Int8Matrix(_Panels):
         self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
         """See `Matrix`. Raises ValueError for tensors that do not fit the weight."""
-        out = self._out(x, bias, dtype)
+        out = output_for(self, x, bias, dtype)
         if x.stride(1) != 1:
             x = x.contiguous()
         rows, inputs = x.shape
@@ -165,22 +159,8 @@ class WidenedInt8Matrix(_Panels):
         self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
         """See `Matrix`. Raises ValueError for tensors that do not fit the weight."""
-        out = self._out(x, bias, dtype)
-        rows = len(x)
-        if x.stride(1) != 1 or (rows > 1 and x.stride(0) * x.itemsize % WORD_BYTES):
-            x = x.contiguous()
-        self._kernels.multiply(
-            self.address,
-            x.data_ptr(),
-            x.stride(0) * x.itemsize // WORD_BYTES,
-            rows,
-            None,
-            None if bias is None else bias.data_ptr(),
-            out.data_ptr(),
-            self.outputs,
-            out.dtype == torch.bfloat16,
-            torch.get_num_threads(),
-        )
+        out = output_for(self, x, bias, dtype)
+        multiply_words(self._kernels, self.address, x, bias, out)
         return out
 
 

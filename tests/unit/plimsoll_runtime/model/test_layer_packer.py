@@ -1,4 +1,4 @@
-"""Weights that become int8 while they are loaded: which, and that the others are let go."""
+"""Weights that change their form while they are loaded: which, and that the read are let go."""
 
 import weakref
 from collections.abc import Callable
@@ -10,10 +10,10 @@ import torch
 
 from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.model.int8 import TorchInt8Matrix, quantize_weight
-from plimsoll_runtime.model.layer_quantizer import LayerQuantizer
+from plimsoll_runtime.model.layer_packer import LayerPacker
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.loader import load_model, read_model_config
-from plimsoll_runtime.model.matrix import TorchMatrix
+from plimsoll_runtime.model.matrix import Matrix, TorchMatrix
 from plimsoll_runtime.model.parallel import ColumnParallelLinear, Columns, Part, Weighted
 
 Saved = Callable[[str], tuple[Any, Path]]
@@ -65,11 +65,16 @@ def test_a_weight_is_let_go_when_the_last_of_it_was_read() -> None:
         layer.weight.copy_(torch.randn(9, 8))
     names, read = set(parts), [weakref.ref(layer.matrix) for layer in layers]
     first = quantize_weight(layers[0].weight)
-    quantizer = LayerQuantizer(layers, parts, weight_only=False)
+
+    def quantized(layer: Weighted) -> Matrix:
+        weight = quantize_weight(layer.weight)
+        return TorchInt8Matrix(weight, torch.float32, weight_only=False)
+
+    packer = LayerPacker(layers, parts, quantized)
     for name in ("a.q.weight", "b.k.weight", "a.q.bias"):
-        quantizer.loaded(name)
+        packer.loaded(name)
     assert all(ref() is not None for ref in read)
-    quantizer.loaded("a.k.weight")
+    packer.loaded("a.k.weight")
     assert read[0]() is None
     assert read[1]() is not None
     assert set(parts) == names - {"a.q.weight", "a.k.weight", "b.k.weight"}

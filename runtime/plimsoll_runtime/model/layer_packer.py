@@ -1,23 +1,23 @@
-"""Makes weights int8 while a model is loaded."""
+"""Puts weights into another form while a model is loaded."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from plimsoll_runtime.model.int8 import TorchInt8Matrix, quantize_weight
+from plimsoll_runtime.model.matrix import Matrix
 from plimsoll_runtime.model.parallel import Part, Weighted
 
+Make = Callable[[Weighted], Matrix]
 
-class LayerQuantizer:
-    """Makes each layer's weight int8 as soon as all of it was read, and gives the read one back to
-    the system: of what is not yet read only addresses are taken, so that memory holds the int8
-    model and one layer.
+
+class LayerPacker:
+    """Gives each layer the matrix that `make` makes of it as soon as all of its weight was read,
+    and gives the read one back to the system: of what is not yet read only addresses are taken, so
+    that memory holds the model once and one layer twice.
 
     `parts` are where the checkpoint's tensors go; those of finished layers are taken out.
     """
 
-    def __init__(
-        self, layers: Iterable[Weighted], parts: dict[str, Part], *, weight_only: bool
-    ) -> None:
-        self._weight_only = weight_only
+    def __init__(self, layers: Iterable[Weighted], parts: dict[str, Part], make: Make) -> None:
+        self._make = make
         self._parts = parts
         by_storage = {_storage(Part.all_of(layer.weight)): layer for layer in layers}
         self._owners = {
@@ -33,10 +33,7 @@ class LayerQuantizer:
             return
         del self._parts[name]
         if all(other is not layer for other in self._owners.values()):
-            weight = layer.weight
-            layer.matrix = TorchInt8Matrix(
-                quantize_weight(weight), weight.dtype, weight_only=self._weight_only
-            )
+            layer.matrix = self._make(layer)
 
 
 def _storage(part: Part) -> int:
