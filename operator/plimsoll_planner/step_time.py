@@ -34,7 +34,7 @@ class StepTime:
     * activations and communication: `per_token`;
     * what comes in any case: `fixed`, and `per_sequence` for scheduling, sampling and streaming.
 
-    Experts: a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them.
+    With experts, a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them.
     `per_request` are the seconds that a request spends outside of steps before its first token.
     """
 
