@@ -94,10 +94,10 @@ def step_time(facts: ModelFacts, shape: Shape) -> StepTime:
     part reads all weights, is scheduled and handed over, and waits for the last stage's head. With
     expert parallelism each rank holds whole experts and tokens travel to them and back.
 
-    On `cpu` more cores compute in proportion and read so up to CPU_SOCKET_BANDWIDTH; a share of a core takes longer in
-    proportion, the fixed part included. Its ranks share the cores: together they compute and read
-    no faster than one. Raises ValueError where the accelerator does not compute in the format of
-    the weights.
+    On `cpu` more cores compute in proportion, and read so up to CPU_SOCKET_BANDWIDTH; a share of a
+    core takes longer in proportion, the fixed part included. Its ranks share the cores: together
+    they compute and read no faster than one. Raises ValueError where the accelerator does not
+    compute in the format of the weights.
     """
     return _on_cpu(facts, shape) if shape.is_cpu else _on_gpu(facts, shape)
 

@@ -125,11 +125,11 @@ GAUDI = (
     ),
 )
 
-# One core of a shared server with AVX-512 BF16 and VNNI and without AMX. Compute is what our product
-# kernels reach on it alone (256 and more rows of 576 and 896 inputs), bandwidth half of what two
-# such cores read together. The seconds, and what of these peaks is reached in whole steps, are those
-# by which the planner gives what clients of `plimsoll serve --threads 2` measured of models of 135M
-# and 0.5B parameters in BF16: tests/unit/plimsoll_planner/test_cpu_measured.py.
+# One core of a shared server with AVX-512 BF16 and VNNI and without AMX. Compute is what our
+# product kernels reach on it alone (128 and more rows of 576 and 896 inputs), bandwidth half of
+# what two such cores read together. By the seconds, and the shares of these peaks in
+# `performance.py`, the planner gives what clients of `plimsoll serve --threads 2` measured of
+# models of 135M and 0.5B parameters: tests/unit/plimsoll_planner/test_cpu_measured.py.
 CPU_CORE = Accelerator(
     CPU,
     Vendor.CPU,

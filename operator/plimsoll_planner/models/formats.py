@@ -76,5 +76,5 @@ FORMATS = {
 """Formats by the names that a deployment may ask for."""
 
 INT8_AT_LOAD = Format("INT8", 8, 64)
-"""As the engine makes it on loading, on `cpu`: for each output a scale in FP32, and in INT32 the sum
-of its numbers, by which its products are corrected. With these parts it makes the output head."""
+"""As the engine makes it on loading, on `cpu`: for each output a scale in FP32 and in INT32 the sum
+of its numbers, by which products are corrected. The output head is made so with these parts."""
