@@ -7,7 +7,7 @@ The constants below are physical and the same for every model and GPU. They are 
 (soft absolute log error of TPOT, held to the kernels' own efficiencies) on the 184 serving points
 that aiconfigurator 0.12.0 publishes: Qwen3-32B and Llama-3.1-70B on H100 under vLLM, Llama-3.1-8B
 on H200 under SGLang, tensor parallelism 1 to 8, batches 4 to 512. What they give for a model, a
-system and 109 published figures that they were not fitted on is in docs/predictions.md. What an
+system and 186 published figures that they were not fitted on is in docs/predictions.md. What an
 engine adds to a step, a layer and a sequence are seconds of `Accelerator`.
 
 Where a kernel is seen alone (aiconfigurator-core's tables of measured kernels for A100, L40S, H100,
@@ -53,8 +53,8 @@ CPU_KV_CACHE_EFFICIENCY = 0.48
 """On `cpu`: matrix products with what is between them, reading weights, attention of prompts, and
 reading the KV cache. Measured: our engine, as said at CPU_CORE."""
 CPU_SOCKET_BANDWIDTH = 204.8e9
-"""Bytes/s that all cores of a replica read at most: eight channels of DDR4-3200, the memory of the
-first servers with AVX-512 BF16. A calibration with more cores says what a machine really has."""
+"""Bytes/s that all cores of a replica read at most: eight channels of DDR4-3200, as a
+socket of Ice Lake has. Those with DDR5 have more; a calibration with many cores says how much."""
 EXPERT_LAYER_SECONDS = 3e-5
 """Routing, sorting and gathering tokens of one layer of experts: measured, 25 to 65 µs with their
 products' launches, against some 10 of a dense MLP's."""
