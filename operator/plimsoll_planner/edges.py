@@ -201,7 +201,11 @@ def _precision(scene: Scene) -> Iterator[Change]:
         for name in (*_SMALLER_ON_CPU, *_SMALLER) if on_cpu else _SMALLER:
             yield (
                 f"precision.weights: {name}",
-                replace(request, weights_precision=name, kv_cache_precision=AUTO),
+                replace(
+                    request,
+                    weights_precision=name,
+                    kv_cache_precision=INT8 if request.kv_cache_precision == name else AUTO,
+                ),
             )
 
 
