@@ -65,6 +65,11 @@ e2e-faults: setup ## crash at every write, a bad API server, 2,000 random specs 
 	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
 	PLIMSOLL_FAULTS_LONG=1 PLIMSOLL_CLUSTER=faults $(BIN)/pytest e2e/faults -s
 
+.PHONY: e2e-day
+e2e-day: setup ## a recorded day in HOURS=2 on a real cluster, with kills and edits; writes OUT=day.json
+	@test -n "$${KUBECONFIG:-}" || $(CLUSTER) build
+	$(PYTHON) -m e2e.day --hours $(or $(HOURS),2) --out $(or $(OUT),day.json)
+
 .PHONY: soak
 soak: setup ## load for MINUTES=30, leaving clients, SIGTERM under load: leaks and failures
 	$(PYTHON) -m e2e.soak --minutes $(or $(MINUTES),30)

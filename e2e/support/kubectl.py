@@ -43,6 +43,10 @@ class Kubectl:
         """`kubectl apply` of some objects."""
         self.run("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
+    def create(self, resource: Object) -> None:
+        """`kubectl create`: unlike applying it, for objects of any size."""
+        self.run("create", "-f", "-", stdin=yaml.safe_dump(resource))
+
     def refused(self, resource: Object) -> str:
         """What `kubectl apply` answers to an object that it must refuse."""
         done = self.run("apply", "-f", "-", stdin=yaml.safe_dump(resource), check=False)
