@@ -18,7 +18,7 @@ from typing import Any
 
 from e2e.measured.calibrated import PRECISION, Calibrated, calibrate_on
 from e2e.measured.comparison import Figures, predicted
-from e2e.measured.probes import Probed
+from e2e.measured.probes import Probed, samples_of
 from e2e.measured.subjects import SUBJECTS, Subject
 from e2e.measured.traffic import TRACES
 from plimsoll_planner.simulation.load_curve import bend
@@ -78,20 +78,24 @@ class Row:
         return float(getattr(self.predicted, name) / getattr(self.measured, name)) - 1
 
 
-def calibrations(result: Result) -> dict[str, Calibrated]:
-    """By the name of the model."""
+def calibrations(result: Result) -> dict[tuple[str, str], Calibrated]:
+    """By the names of the model and of the trace."""
     return {
-        model["name"]: calibrate_on(
-            Probed.of(model["probed"]), _subject(model["name"]).facts, model["limits"]
+        (model["name"], trace["name"]): calibrate_on(
+            Probed.of(model["probed"]),
+            _subject(model["name"]).facts,
+            model["limits"],
+            samples_of(trace["rehearsed"]),
         )
         for model in result["models"]
+        for trace in model["traces"]
     }
 
 
-def cases(result: Result, known: dict[str, Calibrated]) -> list[Case]:
+def cases(result: Result, known: dict[tuple[str, str], Calibrated]) -> list[Case]:
     """Every trace on every model."""
     return [
-        _case(model, trace, known[model["name"]])
+        _case(model, trace, known[model["name"], trace["name"]])
         for model in result["models"]
         for trace in model["traces"]
     ]
@@ -169,18 +173,18 @@ def errors(found: Sequence[Row]) -> Iterable[str]:
             )
 
 
-def fits(known: dict[str, Calibrated]) -> Iterable[str]:
+def fits(known: dict[tuple[str, str], Calibrated]) -> Iterable[str]:
     """What the calibration says."""
     yield (
-        "| model | products | reading weights | attention | KV cache | a step | a sequence "
+        "| model | trace | products | reading weights | attention | KV cache | a step | a sequence "
         "| a request | error of steps |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for name, found in known.items():
+    yield "|---" * 10 + "|"
+    for (model, trace), found in known.items():
         core, fit = found.shape.accelerator, found.fit
         peak, bandwidth = core.flops(PRECISION) / 1e9, core.bandwidth / 1e9
         yield (
-            f"| {name} | {figure(fit.compute * peak)} GFLOP/s "
+            f"| {model} | {trace} | {figure(fit.compute * peak)} GFLOP/s "
             f"| {figure(fit.bandwidth * bandwidth)} GB/s "
             f"| {figure((fit.attention or 0.0) * peak)} GFLOP/s "
             f"| {figure((fit.kv_cache or 0.0) * bandwidth)} GB/s | {_time(found.step.fixed)} "
@@ -189,7 +193,7 @@ def fits(known: dict[str, Calibrated]) -> Iterable[str]:
         )
 
 
-def page(result: Result, known: dict[str, Calibrated], found: list[Case]) -> str:
+def page(result: Result, known: dict[tuple[str, str], Calibrated], found: list[Case]) -> str:
     """The page."""
     machine, every = result["machine"], rows(found)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(

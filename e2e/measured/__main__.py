@@ -23,7 +23,8 @@ from e2e.measured import random_llama
 from e2e.measured.calibrated import calibrate_on
 from e2e.measured.comparison import measured, predicted
 from e2e.measured.engine import Engine
-from e2e.measured.probes import probe
+from e2e.measured.probes import plain_samples, probe
+from e2e.measured.rehearsal import parts, rehearse
 from e2e.measured.subjects import SUBJECTS, Subject
 from e2e.measured.traffic import TRACES, sendings
 from plimsoll_planner.simulation.arrival import Arrival
@@ -72,14 +73,26 @@ def measure(subject: Subject, folder: Path, result: Measured, save: Callable[[],
         limits, probed = engine.limits(), probe(engine, facts.vocab_size)
         found |= {"limits": limits, "probed": probed.plain(), "traces": []}
         save()
-        known = calibrate_on(probed, facts, limits)
-        _say(f"{known.fit}\n{known.outside}")
+        probes_only = calibrate_on(probed, facts, limits)
+        _say(f"{probes_only.fit}")
         for trace in TRACES:
-            arrivals = trace.arrivals(subject.requests, limits["max_model_len"])
+            longest = limits["max_model_len"]
+            arrivals = trace.arrivals(subject.requests, longest)
+            later = trace.arrivals(subject.rehearsed, longest, skip=subject.requests)
+            knee = expected_knee(probes_only.replica, arrivals)
+            rehearsed = rehearse(engine, parts(later, knee), facts.vocab_size)
+            known = calibrate_on(probed, facts, limits, rehearsed)
             knee = expected_knee(known.replica, arrivals)
-            _say(f"{trace.name}: knee predicted at {knee:.3g} requests/s")
+            _say(f"{known.fit}\n{trace.name}: knee predicted at {knee:.3g} requests/s")
             loads: list[Measured] = []
-            found["traces"].append({"name": trace.name, "requests": len(arrivals), "loads": loads})
+            found["traces"].append(
+                {
+                    "name": trace.name,
+                    "requests": len(arrivals),
+                    "rehearsed": plain_samples(rehearsed),
+                    "loads": loads,
+                }
+            )
             for rate in (share * knee for share in LOADS):
                 coming = at_rate(arrivals, rate)
                 time.sleep(PAUSE_SECONDS)

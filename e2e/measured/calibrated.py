@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from e2e.measured.probes import Gap, Probed
+from e2e.measured.probes import Probed
 from plimsoll_planner.accelerators import CPU, find
-from plimsoll_planner.calibration import Calibration, calibrate, calibrated
+from plimsoll_planner.calibration import Calibration, Sample, calibrate, calibrated
 from plimsoll_planner.model_facts import ModelFacts
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
@@ -20,37 +20,13 @@ PRECISION = "BF16"
 
 
 @dataclass(frozen=True)
-class Outside:
-    """Seconds outside of the model's steps: of a step, by sequence of it, and of a request before
-    its first token."""
-
-    step: float
-    sequence: float
-    request: float
-
-
-@dataclass(frozen=True)
 class Calibrated:
     """What was fitted, and the replica that follows from it."""
 
     fit: Calibration
-    outside: Outside
     shape: Shape
     step: StepTime
     replica: ReplicaModel
-
-
-def outside(probed: Probed) -> Outside:
-    """A line through the gaps between steps, and the median of what requests waited beside."""
-    step, sequence = line(probed.gaps)
-    return Outside(step, sequence, statistics.median(probed.request_seconds))
-
-
-def line(gaps: Sequence[Gap]) -> tuple[float, float]:
-    """Seconds of a step and of each of its sequences, by least squares; neither is below 0."""
-    counts = [float(gap.sequences) for gap in gaps]
-    slope, begin = statistics.linear_regression(counts, [gap.seconds for gap in gaps])
-    return max(0.0, begin), max(0.0, slope)
 
 
 def one_core() -> Shape:
@@ -61,21 +37,18 @@ def one_core() -> Shape:
     return Shape(core, core.name, PRECISION, PRECISION, cpu_cores=1.0)
 
 
-def calibrate_on(probed: Probed, facts: ModelFacts, limits: dict[str, Any]) -> Calibrated:
-    """One core with what the probes say. Raises CalibrationError where the steps give no fit."""
+def calibrate_on(
+    probed: Probed, facts: ModelFacts, limits: dict[str, Any], rehearsed: Sequence[Sample] = ()
+) -> Calibrated:
+    """One core with what the probes say, and the steps of a rehearsal where there was one.
+
+    Raises CalibrationError where the steps give no fit.
+    """
     shape = one_core()
-    fit = calibrate(facts, shape, probed.samples)
-    found, beside = calibrated(shape, fit), outside(probed)
-    core = found.accelerator
-    found = replace(
-        found,
-        accelerator=replace(
-            core,
-            step_seconds=core.step_seconds + beside.step,
-            sequence_seconds=core.sequence_seconds + beside.sequence,
-            request_seconds=beside.request,
-        ),
-    )
+    fit = calibrate(facts, shape, (*probed.samples, *rehearsed))
+    found = calibrated(shape, fit)
+    request = statistics.median(probed.request_seconds)
+    found = replace(found, accelerator=replace(found.accelerator, request_seconds=request))
     engine = EngineLimits(
         max_num_seqs=limits["max_num_seqs"],
         max_num_batched_tokens=limits["max_num_batched_tokens"],
@@ -84,4 +57,4 @@ def calibrate_on(probed: Probed, facts: ModelFacts, limits: dict[str, Any]) -> C
         block_size=limits["block_size"],
     )
     step = step_time(facts, found)
-    return Calibrated(fit, beside, found, step, ReplicaModel(step, engine))
+    return Calibrated(fit, found, step, ReplicaModel(step, engine))

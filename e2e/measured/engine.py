@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from e2e.measured.client import Record, Sending
+from plimsoll_operator.calibration.steps import PATH, parse_steps
 from plimsoll_planner.calibration import Sample
 
 START_SECONDS = 120
@@ -66,14 +67,10 @@ class Engine:
 
     def steps(self) -> tuple[Sample, ...]:
         """What the engine computed since the last call, as far as it remembers."""
-        found = httpx.get(f"{self.admin}/admin/steps").json()
-        new, self._num_steps = found["num_steps"] - self._num_steps, found["num_steps"]
-        return tuple(
-            Sample(
-                step["num_tokens"], step["num_seqs"], step["num_context_tokens"], step["seconds"]
-            )
-            for step in found["steps"][-new:]
-        )
+        where = self.admin + PATH
+        total, latest = parse_steps(httpx.get(where).text, where)
+        new, self._num_steps = total - self._num_steps, total
+        return latest[len(latest) - min(new, len(latest)) :]
 
     def send(self, sendings: Sequence[Sending]) -> list[Record]:
         """Sends all at their times, from another process. Raises RuntimeError for any error."""

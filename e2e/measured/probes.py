@@ -1,15 +1,13 @@
 """Traffic that calibrates an engine: prompts alone, then more and more sequences that decode.
 
-The engine tells how long its steps took. What passes outside of them, a client sees: in the step
-loop between two steps, and in HTTP, tokenization and delivery before a first token.
+The engine tells how long its steps took. What passes outside of them, a client sees: HTTP,
+tokenization and delivery before a first token.
 """
 
 import random
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from e2e.measured.client import Record, Sending
 from e2e.measured.engine import Engine
@@ -35,37 +33,37 @@ PATIENCE, PAUSE_SECONDS = 1.5, 0.01
 IDLE_SECONDS = 0.1
 
 
-class Gap(NamedTuple):
-    """Seconds between the steps of `sequences` that decode, beyond those of the steps."""
-
-    sequences: int
-    seconds: float
-
-
 @dataclass(frozen=True)
 class Probed:
-    """Steps, the gaps between them, and the seconds outside of steps before a first token."""
+    """Steps, and the seconds outside of steps before a first token."""
 
     samples: tuple[Sample, ...]
-    gaps: tuple[Gap, ...]
     request_seconds: tuple[float, ...]
 
     def plain(self) -> dict[str, list[Any]]:
         """As lists of numbers."""
         return {
-            "samples": [[s.tokens, s.sequences, s.context, s.seconds] for s in self.samples],
-            "gaps": [list(gap) for gap in self.gaps],
+            "samples": plain_samples(self.samples),
             "request_seconds": list(self.request_seconds),
         }
 
     @classmethod
     def of(cls, plain: dict[str, list[Any]]) -> "Probed":
         """From `plain`."""
-        return cls(
-            tuple(Sample(*each) for each in plain["samples"]),
-            tuple(Gap(*each) for each in plain["gaps"]),
-            tuple(plain["request_seconds"]),
-        )
+        return cls(samples_of(plain["samples"]), tuple(plain["request_seconds"]))
+
+
+def plain_samples(samples: Iterable[Sample]) -> list[list[float]]:
+    """As lists of numbers: tokens, sequences, context, pairs, seconds."""
+    return [[s.tokens, s.sequences, s.context, int(s.pairs), s.seconds] for s in samples]
+
+
+def samples_of(plain: Iterable[Sequence[float]]) -> tuple[Sample, ...]:
+    """From `plain_samples`."""
+    return tuple(
+        Sample(int(tokens), int(sequences), int(context), seconds, int(pairs))
+        for tokens, sequences, context, pairs, seconds in plain
+    )
 
 
 class Prompts:
@@ -128,14 +126,12 @@ def probe(engine: Engine, vocab_size: int) -> Probed:
         steps = engine.steps()
         outside += _outside(sent, steps)
         samples += [step for step in steps if step.context > max(PROMPTS)]
-    gaps: list[Gap] = []
     for count, context in batches():
         lengths = _spread(context, count)
         together = [Sending(0.0, prompts.body(length, BATCH_TOKENS)) for length in lengths]
-        sent, steps = engine.send(together), engine.steps()
-        samples += [step for step in steps if step.tokens == step.sequences]
-        gaps += [Gap(count, seconds) for seconds in _gap(sent, steps)]
-    return Probed(tuple(samples), tuple(gaps), tuple(outside))
+        engine.send(together)
+        samples += [step for step in engine.steps() if step.tokens == step.sequences]
+    return Probed(tuple(samples), tuple(outside))
 
 
 def _balanced(steps: Sequence[Sample]) -> list[Sample]:
@@ -168,18 +164,3 @@ def _outside(sent: Sequence[Record], steps: Sequence[Sample]) -> Iterator[float]
         own = steps[number * each : (number + 1) * each]
         prompt = own[: each - len(record.tokens) + 1]
         yield record.tokens[0] - sum(step.seconds for step in prompt)
-
-
-def _gap(sent: Sequence[Record], steps: Sequence[Sample]) -> Iterator[float]:
-    """Of requests that came together, while all of them decode; nothing if they never do."""
-    begin = max(record.tokens[0] for record in sent)
-    end = min(record.tokens[-1] for record in sent)
-    between = [
-        later - sooner
-        for record in sent
-        for sooner, later in pairwise(record.tokens)
-        if begin <= sooner and later <= end
-    ]
-    decoding = [step.seconds for step in steps if step.tokens == step.sequences == len(sent)]
-    if between and decoding:
-        yield statistics.median(between) - statistics.median(decoding)

@@ -12,11 +12,12 @@ from plimsoll_planner.models.reader import read_model
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, and how many requests of each trace it is sent. Without a `config` it is one that
-    `plimsoll serve` knows by name; else its weights are random."""
+    """A model, and how many requests of each trace it is sent, and in the rehearsal before. Without
+    a `config` it is one that `plimsoll serve` knows by name; else its weights are random."""
 
     name: str
     requests: int
+    rehearsed: int
     config: dict[str, Any] | None = None
 
     @cached_property
@@ -28,6 +29,6 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject("builtin://tiny", 300),
-    Subject("random Llama of 135M", 200, LLAMA_135M),
+    Subject("builtin://tiny", 300, 240),
+    Subject("random Llama of 135M", 200, 150, LLAMA_135M),
 )

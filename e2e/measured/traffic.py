@@ -27,9 +27,9 @@ class Recorded:
     file: str
     divisor: int
 
-    def arrivals(self, count: int, max_model_len: int) -> list[Arrival]:
-        """The first requests, cut to the model's context."""
-        found = read_trace(str(DATA / self.file), sys.stdin).requests[:count]
+    def arrivals(self, count: int, max_model_len: int, skip: int = 0) -> list[Arrival]:
+        """So many requests after the first `skip`, cut to the model's context."""
+        found = read_trace(str(DATA / self.file), sys.stdin).requests[skip : skip + count]
         return [_divided(each, self.divisor).within(max_model_len) for each in found]
 
 

@@ -41,7 +41,7 @@ def test_queue_scales_up_and_down(kubectl: Kubectl, proxy: str) -> None:
     kubectl.apply(
         tiny(
             NAME,
-            pin={"maxNumSeqs": 2},
+            pin={"maxNumSeqs": 1},
             scaling={"minReplicas": 1, "maxReplicas": 2, "scaleDownStabilization": "15s"},
         )
     )

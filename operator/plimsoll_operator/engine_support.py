@@ -9,6 +9,7 @@ ENGINE = EngineSupport(
     resources=(CPU, GPU, MIG_PREFIX),
     weights=("BF16", "FP32"),
     kv_cache=("INT8",),
+    quantized=("INT8",),
     max_tensor_parallel_size=MAX_TENSOR_PARALLEL_SIZE,
 )
 """Its image brings CUDA, and neither ROCm nor Gaudi's. It has no FP16: checkpoints in it are loaded

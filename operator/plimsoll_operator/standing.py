@@ -124,7 +124,8 @@ def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:
             Lack.HARDWARE: f"is for {plan.accelerator} ({plan.resource_name}), and the engine runs "
             "on NVIDIA GPUs and on CPU only: name such products in spec.accelerators.allow",
             Lack.WEIGHTS: f"has weights in {precision.weights}, and the engine runs {formats} "
-            "only: take a checkpoint in one of them, and leave spec.precision.weights Auto",
+            f"only, on cpu {' or '.join(ENGINE.quantized)} too: take a checkpoint in one of the "
+            "first, and leave spec.precision.weights Auto",
             Lack.KV_CACHE: f"has its KV cache in {precision.kv_cache} and its weights in "
             f"{precision.weights}, and the engine keeps both in one format, or on cpu the cache in "
             f"{' or '.join(ENGINE.kv_cache)}: leave spec.precision.kvCache Auto",

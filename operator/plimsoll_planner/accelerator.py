@@ -153,7 +153,6 @@ class Accelerator:
     sequence_seconds: float = 2.1e-5
     request_seconds: float = 0.015
     efficiency: Efficiency = Efficiency()
-    prefers_fp32: bool = False
     price_per_hour: float | None = None
     spot_price_per_hour: float | None = None
 
@@ -172,9 +171,7 @@ class Accelerator:
     def precisions(self) -> tuple[str, ...]:
         """Number formats of the engine, which has no FP16, that it computes in; the first is what
         Auto takes."""
-        if self.peaks.bf16 is None:
-            return ("FP32",)
-        return ("FP32", "BF16") if self.prefers_fp32 else ("BF16", "FP32")
+        return ("FP32",) if self.peaks.bf16 is None else ("BF16", "FP32")
 
     def flops(self, precision: str) -> float:
         """Peak FLOP/s in `precision`. Raises ValueError where it is not computed natively."""

@@ -133,12 +133,13 @@ def bytes_of_block(
 
 def _shape(shape: Shape, draft: ModelFacts) -> Shape:
     """The draft model's: one rank, with that rank's share of the cores; beside a quantized model
-    it is in the format that it is published in."""
+    it is in the format that it is published in, on `cpu` in BF16."""
     cores = shape.cpu_cores
     quantized = shape.weights not in UNQUANTIZED
+    own = "BF16" if shape.is_cpu else draft.model.checkpoint.name
     return replace(
         shape,
-        weights=draft.model.checkpoint.name if quantized else shape.weights,
+        weights=own if quantized else shape.weights,
         tensor_parallel_size=1,
         pipeline_parallel_size=1,
         expert_parallel=False,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from plimsoll_planner import promises
 from plimsoll_planner.accelerators import CATALOGUE, CPU, same_product
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.model_facts import INT8
 from plimsoll_planner.precision import AUTO, UNQUANTIZED
 from plimsoll_planner.result import Alternative
 from plimsoll_planner.scene import Change, Scene
@@ -36,6 +37,8 @@ _TRIES = 5
 """Numbers of replicas and of nodes that are tried, the smallest first."""
 _SMALLER = ("FP8", "INT4")
 """Formats that checkpoints are published in beside their original one, the most exact first."""
+_SMALLER_ON_CPU = (INT8,)
+"""Formats that the engine itself makes of a checkpoint on loading."""
 
 
 @dataclass(frozen=True)
@@ -194,10 +197,15 @@ def _precision(scene: Scene) -> Iterator[Change]:
     if request.weights_precision in (AUTO, *UNQUANTIZED) and (
         request.model.checkpoint.name in UNQUANTIZED
     ):
-        for name in _SMALLER:
+        on_cpu = any(pool.accelerator == CPU for pool in request.inventory)
+        for name in (*_SMALLER_ON_CPU, *_SMALLER) if on_cpu else _SMALLER:
             yield (
                 f"precision.weights: {name}",
-                replace(request, weights_precision=name, kv_cache_precision=AUTO),
+                replace(
+                    request,
+                    weights_precision=name,
+                    kv_cache_precision=INT8 if request.kv_cache_precision == name else AUTO,
+                ),
             )
 
 

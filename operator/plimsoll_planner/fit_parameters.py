@@ -32,7 +32,7 @@ BOUNDS = {
 }
 """Physical limits: no kernel reaches more than the peak."""
 CPU_PEAK_BOUND = 50.0
-"""The same share on `cpu`, whose peaks are of one slow core and not of a data sheet."""
+"""The same share on `cpu`, whose peaks are of one kind of core and not of the machine at hand."""
 
 
 def parameters(shape: Shape) -> tuple[str, ...]:

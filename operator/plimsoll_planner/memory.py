@@ -65,7 +65,7 @@ def activation_bytes(facts: ModelFacts, shape: Shape, tokens: int, sequences: in
     heads = facts.attention_heads / size + 2 * max(1.0, facts.kv_heads / size)
     width = 4 * facts.hidden_size + 3 * facts.intermediate_size / size + heads * facts.head_dim
     logits = sequences * facts.vocab_size * BYTES["FP32"] * LOGITS_COPIES
-    return int(tokens * width * facts.format(shape.weights).activation_bytes) + logits
+    return int(tokens * width * facts.format(shape.stored).activation_bytes) + logits
 
 
 def reserve_bytes(facts: ModelFacts, shape: Shape) -> int:
@@ -87,7 +87,7 @@ def state_bytes(facts: ModelFacts, shape: Shape, sequences: int) -> int:
 
 def without_kv_cache(facts: ModelFacts, shape: Shape, tokens: int, sequences: int) -> MemoryPlan:
     """The memory of a replica with a token budget of `tokens` before any KV cache."""
-    weights = facts.weights_bytes(shape.weights, shape.tensor_parallel_size)
+    weights = facts.weights_bytes(shape.stored, shape.tensor_parallel_size)
     return MemoryPlan(
         weights=-(-weights // shape.pipeline_parallel_size),
         activations=activation_bytes(facts, shape, tokens, sequences),

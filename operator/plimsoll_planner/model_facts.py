@@ -7,11 +7,11 @@ for 2 FLOP per parameter and token; Pope et al., "Efficiently Scaling Transforme
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from plimsoll_planner.models.attention import AnyAttention
-from plimsoll_planner.models.formats import FORMATS, Format
+from plimsoll_planner.models.formats import FORMATS, INT8_AT_LOAD, Format
 from plimsoll_planner.models.gguf import MIXTURES, sized_tensors
 from plimsoll_planner.models.mlp import Experts
 from plimsoll_planner.models.model import Model
@@ -24,6 +24,8 @@ BYTES = {"BF16": 2, "FP16": 2, "FP32": 4, "FP8": 1, "INT8": 1}
 CHECKPOINT = "Checkpoint"
 """As a precision: the number format in which a model's weights are published."""
 INT8 = "INT8"
+INT8_ON_CPU = "INT8 on cpu"
+"""As a precision: what the engine makes of an unquantized checkpoint on loading."""
 _LINEAR = (Part.ATTENTION, Part.MLP, Part.ROUTER)
 _EXPERTS = (Part.EXPERT, Part.EXPERT_BIAS)
 
@@ -188,11 +190,14 @@ class ModelFacts:
         return touched / everything if everything else 0.0
 
     def format(self, precision: str) -> Format:
-        """The number format of that name: a key of FORMATS, or CHECKPOINT for the one that the
-        model is published in; the latter also by its own name, which leaves its groups and what it
-        does not quantize as they are. Raises ValueError for any other."""
+        """The number format of that name: a key of FORMATS, INT8_ON_CPU, or CHECKPOINT for the one
+        that the model is published in; the latter also by its own name, which leaves its groups and
+        what it does not quantize as they are. Raises ValueError for any other."""
         if precision in (CHECKPOINT, self.model.checkpoint.name):
             return self.model.checkpoint
+        if precision == INT8_ON_CPU:
+            head = Part.EMBEDDING if self.model.tied else Part.HEAD
+            return replace(INT8_AT_LOAD, parts=(*INT8_AT_LOAD.parts, head))
         known = FORMATS.get(precision)
         if known is None:
             raise ValueError(
@@ -207,10 +212,11 @@ class ModelFacts:
         parallelism does not divide, such as norms, routers and KV heads fewer than accelerators,
         is held by each. Raises ValueError for any other.
         """
-        return sum(
-            -(-size // matrix.share(tensor_parallel_size))
-            for matrix, size in self._sized(precision)
-        )
+        if precision in MIXTURES:
+            sized = sized_tensors(self.model, precision)
+            return sum(-(-size // matrix.share(tensor_parallel_size)) for matrix, size in sized)
+        known = self.format(precision)
+        return sum(known.share_of(matrix, tensor_parallel_size) for matrix in self.matrices)
 
     def linear_bytes(self, precision: str) -> int:
         """Bytes of the weights in the layers that every step reads: all but routed experts."""

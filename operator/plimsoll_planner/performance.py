@@ -29,7 +29,7 @@ from plimsoll_planner.communication import (
     all_to_all,
     hop,
 )
-from plimsoll_planner.model_facts import ModelFacts, cached_bytes
+from plimsoll_planner.model_facts import INT8, ModelFacts, cached_bytes
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepTime
 
@@ -46,18 +46,15 @@ BANDWIDTH_EFFICIENCY = 0.91
 """Share of peak bandwidth at which weights and activations are read."""
 KV_CACHE_EFFICIENCY = 0.87
 """The same for the KV cache, which is read in blocks."""
-CPU_COMPUTE_EFFICIENCY = 0.63
+CPU_COMPUTE_EFFICIENCY = 0.8
 CPU_BANDWIDTH_EFFICIENCY = 0.91
-CPU_ATTENTION_EFFICIENCY = 0.63
-CPU_KV_CACHE_EFFICIENCY = 0.91
-"""On `cpu`, whose peaks are fitted with these: matrix products, reading weights, attention, and
-gathering the KV cache, which is copied on the way."""
-CPU_CALL_SECONDS = 1.3e-4
-"""Of one call of gathering and attention in a layer, beside what it moves and computes. Measured:
-0.8 to 1.6e-4."""
-CPU_PACKING = 1.4
-"""Bytes that a product of several tokens moves on `cpu` to lay out its weights for the kernel, by
-byte of weights; that of a single token reads them as they are. Measured: 1.2 to 1.5."""
+CPU_ATTENTION_EFFICIENCY = 0.4
+CPU_KV_CACHE_EFFICIENCY = 0.48
+"""On `cpu`: matrix products with what is between them, reading weights, attention of prompts, and
+reading the KV cache. Measured: our engine, as said at CPU_CORE."""
+CPU_SOCKET_BANDWIDTH = 204.8e9
+"""Bytes/s that all cores of a replica read at most: eight channels of DDR4-3200, as a
+socket of Ice Lake has. Those with DDR5 have more; a calibration with many cores says how much."""
 EXPERT_LAYER_SECONDS = 3e-5
 """Routing, sorting and gathering tokens of one layer of experts: measured, 25 to 65 µs with their
 products' launches, against some 10 of a dense MLP's."""
@@ -73,6 +70,8 @@ MLP_PASSES = 3
 """The same for its MLP's columns: gate and up in, product out."""
 _UNQUANTIZED = "FP16"
 """What the head and attention are computed in beside quantized weights: FP16 or BF16."""
+_UNQUANTIZED_ON_CPU = "BF16"
+"""What attention is computed in beside INT8 weights on `cpu`, where the head is INT8 too."""
 _COMPUTED_IN: dict[str, tuple[str, ...]] = {
     "FP16": ("FP16", "BF16"),
     "FP8": ("FP8", "BF16", "FP16"),
@@ -95,10 +94,10 @@ def step_time(facts: ModelFacts, shape: Shape) -> StepTime:
     part reads all weights, is scheduled and handed over, and waits for the last stage's head. With
     expert parallelism each rank holds whole experts and tokens travel to them and back.
 
-    On `cpu` more cores compute and read in proportion; a share of a core takes longer in
-    proportion, the fixed part included. Its ranks share the cores: together they compute and read
-    no faster than one. Raises ValueError where the accelerator does not compute in the format of
-    the weights.
+    On `cpu` more cores compute in proportion, and read so up to CPU_SOCKET_BANDWIDTH; a share of a
+    core takes longer in proportion, the fixed part included. Its ranks share the cores: together
+    they compute and read no faster than one. Raises ValueError where the accelerator does not
+    compute in the format of the weights.
     """
     return _on_cpu(facts, shape) if shape.is_cpu else _on_gpu(facts, shape)
 
@@ -227,18 +226,17 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
     slower, faster = 1.0 / min(1.0, cores), max(1.0, cores)
     compute = core.flops(shape.weights) * faster
     compute *= core.efficiency.compute or CPU_COMPUTE_EFFICIENCY
-    bandwidth = core.bandwidth * faster
-    bandwidth *= core.efficiency.bandwidth or CPU_BANDWIDTH_EFFICIENCY
-    attention = core.flops(shape.weights) * faster
+    memory = min(core.bandwidth * faster, CPU_SOCKET_BANDWIDTH)
+    bandwidth = memory * (core.efficiency.bandwidth or CPU_BANDWIDTH_EFFICIENCY)
+    attention = core.flops(_UNQUANTIZED_ON_CPU if shape.weights == INT8 else shape.weights) * faster
     attention *= core.efficiency.attention or CPU_ATTENTION_EFFICIENCY
-    kv_bandwidth = core.bandwidth * faster
-    kv_bandwidth *= core.efficiency.kv_cache or CPU_KV_CACHE_EFFICIENCY
+    kv_bandwidth = memory * (core.efficiency.kv_cache or CPU_KV_CACHE_EFFICIENCY)
     kv_cache = facts.kv_bytes_per_token(shape.kv_cache, size) * shape.ranks_in_memory
-    read = slower * facts.linear_bytes(shape.weights) + slower * facts.expert_bytes(shape.weights)
+    read = slower * facts.linear_bytes(shape.stored) + slower * facts.expert_bytes(shape.stored)
     reduce = all_reduce(core, size)
     latency = slower * CPU_ALL_REDUCE_SECONDS / ALL_REDUCE_SECONDS
     reduces = ALL_REDUCES_PER_LAYER * facts.layers
-    token_bytes = facts.hidden_size * facts.format(shape.weights).activation_bytes
+    token_bytes = facts.hidden_size * facts.format(shape.stored).activation_bytes
     return StepTime(
         per_request=slower * core.request_seconds,
         fixed=slower * (core.step_seconds + core.layer_seconds * facts.layers)
@@ -247,11 +245,8 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
         per_token=reduces * reduce.per_byte * token_bytes,
         compute_per_token=slower * facts.flops_per_token / compute,
         read_fixed=read / bandwidth,
-        packed=CPU_PACKING * read / bandwidth,
         compute_per_sequence=slower * facts.flops_per_logits / compute,
-        head_read=slower * facts.head_bytes(shape.weights) / bandwidth,
+        head_read=slower * facts.head_bytes(shape.stored) / bandwidth,
         per_context=slower * kv_cache / kv_bandwidth,
         per_pair=slower * facts.attention_flops_per_pair / attention,
-        per_masked=slower * facts.attention_flops_per_pair / attention,
-        call=slower * CPU_CALL_SECONDS * facts.layers,
     )

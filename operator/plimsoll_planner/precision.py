@@ -29,8 +29,9 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
 
     Auto weights are what the checkpoint is published in, if that is quantized; else what the KV
     cache is asked in, or what the accelerator computes best in. An Auto KV cache has the format of
-    unquantized weights; beside quantized ones it is in 16 bits where the accelerator has any. INT8
-    is for KV caches on `cpu`, whatever the weights are.
+    unquantized weights; beside quantized ones it is in 16 bits where the accelerator has any. On
+    `cpu` the engine makes unquantized weights INT8 if they are asked for so, which Auto never does;
+    a KV cache in INT8 is for `cpu`, whatever the weights are.
     """
     weights, kv_cache = request.weights_precision, request.kv_cache_precision
     published = request.model.checkpoint.name
@@ -46,6 +47,8 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
         weights = computed[0] if kv_cache in (AUTO, INT8) else kv_cache
     if weights in UNQUANTIZED:
         return _unquantized(weights, kv_cache, accelerator, label)
+    if accelerator.name == CPU and weights == INT8 and published in UNQUANTIZED:
+        return _quantized_at_load(kv_cache, accelerator, label)
     if accelerator.name == CPU or not computes(accelerator, weights):
         raise PrecisionError(
             f"{label} does not compute with weights in {weights}: use {' or '.join(computed)}"
@@ -56,6 +59,17 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
     if kv_cache not in computed:
         raise PrecisionError(f"{label} does not compute in {kv_cache}: use {' or '.join(computed)}")
     return Precision(weights, kv_cache)
+
+
+def _quantized_at_load(kv_cache: str, accelerator: Accelerator, label: str) -> Precision:
+    if accelerator.peaks.of(INT8) is None:
+        raise PrecisionError(f"{label} does not compute in {INT8}: state spec.compute.int8 of it")
+    if kv_cache not in (AUTO, INT8, "BF16"):
+        raise PrecisionError(
+            f"precision.kvCache {kv_cache} with precision.weights {INT8}: on {label} the engine "
+            f"keeps its KV cache in BF16 or {INT8} beside these: leave precision.kvCache Auto"
+        )
+    return Precision(INT8, INT8 if kv_cache == INT8 else "BF16")
 
 
 def _unquantized(weights: str, kv_cache: str, accelerator: Accelerator, label: str) -> Precision:

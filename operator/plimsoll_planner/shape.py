@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from plimsoll_planner.accelerators import CPU, Accelerator
+from plimsoll_planner.model_facts import INT8, INT8_ON_CPU
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Shape:
     @property
     def is_cpu(self) -> bool:
         return self.accelerator.name == CPU
+
+    @property
+    def stored(self) -> str:
+        """The weights' format as the engine keeps it, by the names that `ModelFacts` knows."""
+        return INT8_ON_CPU if self.is_cpu and self.weights == INT8 else self.weights
 
     @property
     def accelerators(self) -> float:

@@ -34,11 +34,8 @@ class StepTime:
     * activations and communication: `per_token`;
     * what comes in any case: `fixed`, and `per_sequence` for scheduling, sampling and streaming.
 
-    On `cpu` a product of more than one token takes `packed` longer, to lay out its weights, and
-    pairs that the causal mask hides are computed too, in `per_masked` each. Each prompt is attended
-    to by a `call` of its own, and those that decode together by one. Experts: a batch of `tokens`
-    reads the share `1 - exp(expert_log_miss · tokens)` of them. `per_request` are the seconds that
-    a request spends outside of steps before its first token.
+    With experts, a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them.
+    `per_request` are the seconds that a request spends outside of steps before its first token.
     """
 
     per_request: float
@@ -57,24 +54,16 @@ class StepTime:
     window: float = inf
     per_window_context: float = 0.0
     per_window_pair: float = 0.0
-    packed: float = 0.0
-    per_masked: float = 0.0
-    call: float = 0.0
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step."""
         beyond = pairs - context if pairs > context else 0.0
-        read = self.read_fixed
-        if self.packed and tokens > 1:
-            read += self.packed * min(1.0, tokens - 1)
         seconds = (
-            hypot(self.compute_per_token * tokens, read)
+            hypot(self.compute_per_token * tokens, self.read_fixed)
             + hypot(self.compute_per_sequence * sequences, self.head_read)
             + self.per_context * context
             + self.per_pair * beyond
         )
-        if self.call and beyond:
-            seconds += self._masked(tokens - sequences, sequences, beyond)
         if self.expert_read:
             touched = -expm1(self.expert_log_miss * tokens)
             seconds += hypot(self.expert_compute_per_token * tokens, self.expert_read * touched)
@@ -86,18 +75,6 @@ class StepTime:
         """Seconds of a step that gives every one of `sequences` its next token."""
         context = sequences * context_each
         return self(sequences, sequences, context, context)
-
-    def _masked(self, prompts: float, sequences: float, beyond: float) -> float:
-        """What prompts of so many tokens in sum cost besides the pairs that they see.
-
-        `Σ n²/2` pairs of prompts of n tokens are hidden, as many as are seen of whole ones. Those
-        are `(Σ n)² / Σ n²` prompts, if equally long; a call more is for sequences that decode.
-        """
-        whole = prompts * prompts / 2
-        hidden = min(beyond, whole)
-        calls = max(1.0, whole / beyond)
-        calls += min(1.0, max(0.0, sequences - calls)) - 1
-        return self.per_masked * hidden + self.call * calls
 
     def _windowed(self, tokens: float, sequences: float, context: float, beyond: float) -> float:
         """Layers with a window: no sequence reads more of it, no token meets more."""

@@ -32,12 +32,14 @@ class Needs:
 @dataclass(frozen=True)
 class EngineSupport:
     """`resources` are prefixes of what its pods can ask for; `weights` the formats it loads, with
-    the KV cache in the same one, or on `cpu` in one of `kv_cache`."""
+    the KV cache in the same one, or on `cpu` in one of `kv_cache`. On `cpu` it also makes weights
+    `quantized`, and has the KV cache in BF16 beside them."""
 
     resources: tuple[str, ...]
     weights: tuple[str, ...]
     max_tensor_parallel_size: int
     kv_cache: tuple[str, ...] = ()
+    quantized: tuple[str, ...] = ()
 
     def runs_on(self, resource: str) -> bool:
         """Whether it runs on accelerators that pods get by that name."""
@@ -47,7 +49,7 @@ class EngineSupport:
         """What stands in the way of such a replica; None where nothing does."""
         for lack, missing in (
             (Lack.HARDWARE, not self.runs_on(needs.resource)),
-            (Lack.WEIGHTS, needs.weights not in self.weights),
+            (Lack.WEIGHTS, not (needs.weights in self.weights or self._quantizes(needs))),
             (Lack.KV_CACHE, not self._keeps(needs)),
             (Lack.TENSOR_PARALLEL, needs.tensor_parallel_size > self.max_tensor_parallel_size),
             (Lack.PIPELINE_PARALLEL, needs.pipeline_parallel_size > 1),
@@ -57,6 +59,10 @@ class EngineSupport:
                 return lack
         return None
 
+    def _quantizes(self, needs: Needs) -> bool:
+        return needs.resource == CPU and needs.weights in self.quantized
+
     def _keeps(self, needs: Needs) -> bool:
-        quantized = needs.resource == CPU and needs.kv_cache in self.kv_cache
-        return needs.kv_cache == needs.weights or quantized
+        if needs.resource == CPU and needs.kv_cache in self.kv_cache:
+            return True
+        return needs.kv_cache == ("BF16" if self._quantizes(needs) else needs.weights)

@@ -184,13 +184,14 @@ class Accelerators(ApiModel):
 
 class PrecisionSpec(ApiModel):
     """Number formats. The engine has one for weights and KV cache together, BF16 or FP32, and on
-    cpu INT8 for the KV cache; all others are planned only."""
+    cpu INT8 for the weights, the KV cache or both; all others are planned only."""
 
     weights: WeightsPrecision = Field(
         default=WeightsPrecision.AUTO,
         description="Format of the weights. Auto is what a quantized checkpoint is published in; "
-        "of others it is what kvCache names; where that is Auto or INT8, BF16 on GPUs that compute "
-        "with it, FP32 on other GPUs and on cpu, which is faster so.",
+        "of others it is what kvCache names; where that is Auto or INT8, BF16, or FP32 on GPUs "
+        "without it. On cpu the engine makes INT8 of an unquantized checkpoint when it loads it, "
+        "and computes with activations in INT8 too: never by Auto, since it costs some quality.",
     )
     kv_cache: Precision = Field(
         default=Precision.AUTO,

@@ -13,6 +13,7 @@ from plimsoll_planner.fit_parameters import (
     SEQUENCE,
     STEP,
 )
+from plimsoll_planner.model_facts import INT8
 from plimsoll_planner.performance import CPU_BANDWIDTH_EFFICIENCY, CPU_COMPUTE_EFFICIENCY
 from plimsoll_planner.shape import Shape
 
@@ -83,7 +84,9 @@ def _say_peaks(
     if BANDWIDTH in found.determined:
         spec["bandwidth"] = _quantity(core.bandwidth * wider, "M", 6)
     if found.attention is not None and ATTENTION in found.determined:
-        calibration["attentionEfficiency"] = decimal(min(1.0, found.attention / faster))
+        # Beside INT8 weights attention is computed in another format, whose peak stays.
+        of_peak = found.attention / (1.0 if shape.weights == INT8 else faster)
+        calibration["attentionEfficiency"] = decimal(min(1.0, of_peak))
     if found.kv_cache is not None and KV_CACHE in found.determined:
         calibration["kvCacheEfficiency"] = decimal(min(1.0, found.kv_cache / wider))
 

@@ -18,7 +18,9 @@ from plimsoll_planner.catalogue.links import infinity_fabric, pcie, roce
 CPU = "cpu"
 _AMD = "amd.com/gpu"
 _HABANA = "habana.ai/gaudi"
-_OURS = "our engine on one core of an x86 server with AVX-512"
+_KERNELS = "measured: our kernels on one core of an x86 server with AVX-512 BF16 and VNNI"
+_READ = "measured: half of what two of these cores read together"
+_RANKS = "measured: our engine's ranks on such cores"
 
 _MI300 = Peaks(
     fp32=163.4 * TFLOP,
@@ -123,23 +125,22 @@ GAUDI = (
     ),
 )
 
-# One core of a shared server with AVX-512, and the PyTorch path of our engine: peaks and times
-# fitted to `plimsoll serve builtin://tiny --threads 1` on such a core, over HTTP (1 to 48
-# sequences: 1.1 to 16 ms a token; prompts of 10 to 900 tokens: 4 to 99 ms to the first). A layer's
-# own seconds are those of the kernels that compute all layers in one call: by the old ones of
-# 1e-4 no step could be as fast as steps are now, and calibrations found no fit.
+# One core of a shared server with AVX-512 BF16 and VNNI and without AMX. Compute is what our
+# product kernels reach on it alone (128 and more rows of 576 and 896 inputs), bandwidth half of
+# what two such cores read together. By the seconds, and the shares of these peaks in
+# `performance.py`, the planner gives what clients of `plimsoll serve --threads 2` measured of
+# models of 135M and 0.5B parameters: tests/unit/plimsoll_planner/test_cpu_measured.py.
 CPU_CORE = Accelerator(
     CPU,
     Vendor.CPU,
     memory_bytes=0,
-    bandwidth=8 * GB,
-    peaks=Peaks(fp32=0.12 * TFLOP, bf16=0.04 * TFLOP),
+    bandwidth=21.5 * GB,
+    peaks=Peaks(fp32=0.21 * TFLOP, bf16=0.42 * TFLOP, int8=0.78 * TFLOP),
     link=Link(LinkKind.MEMORY, 0, 1, 2 * GB, 8),
-    sources=Sources("what a node has", _OURS, _OURS, _OURS),
+    sources=Sources("what a node has", _READ, _KERNELS, _RANKS),
     resource="cpu",
     step_seconds=5e-4,
-    layer_seconds=1e-5,
-    sequence_seconds=3.2e-4,
+    layer_seconds=2e-5,
+    sequence_seconds=2e-4,
     request_seconds=0.005,
-    prefers_fp32=True,
 )

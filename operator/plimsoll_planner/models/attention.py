@@ -63,7 +63,7 @@ class Attention:
             Matrix("q", Part.ATTENTION, q_rows, hidden),
             Matrix("k", Part.ATTENTION, keys, hidden, shares=self.kv_heads),
             Matrix("v", Part.ATTENTION, values, hidden, shares=self.kv_heads),
-            Matrix("o", Part.ATTENTION, hidden, self.heads * self.value_dim),
+            Matrix("o", Part.ATTENTION, hidden, self.heads * self.value_dim, by_inputs=True),
         )
 
 

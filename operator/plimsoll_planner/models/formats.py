@@ -42,6 +42,18 @@ class Format:
         bits = rows * columns * self.bits + groups * self.scale_bits
         return matrix.count * -int(-bits // 8)
 
+    def share_of(self, matrix: Matrix, tensor_parallel_size: int) -> int:
+        """The same on one of so many accelerators.
+
+        Where each has a part of the inputs, each has the scales of all outputs.
+        """
+        share = matrix.share(tensor_parallel_size)
+        size = self.bytes_of(matrix)
+        if matrix.by_inputs and matrix.part in self.parts and self.group_columns == WHOLE:
+            scales = matrix.count * matrix.rows // (self.group_rows or matrix.rows)
+            size += (share - 1) * scales * self.scale_bits // 8
+        return -(-size // share)
+
 
 FORMATS = {
     each.name: each
@@ -62,3 +74,7 @@ FORMATS = {
     )
 }
 """Formats by the names that a deployment may ask for."""
+
+INT8_AT_LOAD = Format("INT8", 8, 64)
+"""As the engine makes it on loading, on `cpu`: for each output a scale in FP32 and in INT32 the sum
+of its numbers, by which products are corrected. The output head is made so with these parts."""

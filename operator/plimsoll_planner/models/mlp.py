@@ -20,7 +20,8 @@ class Mlp:
         """For a residual stream `hidden` wide."""
         gate = (Matrix("gate", Part.MLP, self.width, hidden),) if self.gated else ()
         up = Matrix("up", Part.MLP, self.width, hidden)
-        return (*gate, up, Matrix("down", Part.MLP, hidden, self.width))
+        down = Matrix("down", Part.MLP, hidden, self.width, by_inputs=True)
+        return (*gate, up, down)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The weights of a model by what they are for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -23,7 +23,8 @@ class Matrix:
     """`count` matrices of `rows` outputs by `columns` inputs.
 
     `shares` is over how many accelerators tensor parallelism can spread it, None for any number:
-    those beyond hold copies.
+    those beyond hold copies. With `by_inputs` each has all outputs of a part of the inputs, else
+    all inputs of a part of the outputs.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Matrix:
     columns: int
     count: int = 1
     shares: int | None = None
+    by_inputs: bool = field(default=False, repr=False)
 
     @property
     def parameters(self) -> int:

@@ -33,6 +33,7 @@ from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.runner import ModelRunner
 from plimsoll_runtime.model.matrix import PackedMatrix
+from plimsoll_runtime.model.packed_int8 import Int8Matrix
 from plimsoll_runtime.server.command import _engine_options, parser
 
 pytestmark = pytest.mark.timeout(120)
@@ -97,13 +98,25 @@ def engine_of(folder: Path, found: Plan) -> Iterator[Engine]:
         engine.stop()
 
 
+def filled_up(module: torch.nn.Module) -> int:
+    """Bytes of zeros in a weight's panels."""
+    if isinstance(module, PackedMatrix):
+        return module.panels.nbytes - module.outputs * module.inputs * module.dtype.itemsize
+    if isinstance(module, Int8Matrix):
+        assert module.totals is not None
+        of_outputs = (module.scales.nbytes + module.totals.nbytes) // len(module.scales)
+        held = module.panels.nbytes + module.scales.nbytes + module.totals.nbytes
+        return held - module.outputs * (module.inputs + of_outputs)
+    return 0
+
+
 def check(folder: Path, precision: str, size: int, kv_cache: str = "Auto") -> None:
     """As many tokens as planned, in as many bytes and one block of zeros; weights to the byte."""
     found = planned(folder, precision, size, kv_cache)
     facts = model_facts(read_model_directory(folder).model)
     cpu = find("cpu")
     assert cpu is not None
-    shape = Shape(cpu, "cpu", precision, precision, size, found.cpu_cores)
+    shape = Shape(cpu, "cpu", precision, found.kv_cache_precision, size, found.cpu_cores)
     base = without_kv_cache(facts, shape, found.max_num_batched_tokens, found.max_num_seqs)
     with engine_of(folder, found) as engine:
         runner = engine._runner
@@ -117,11 +130,7 @@ def check(folder: Path, precision: str, size: int, kv_cache: str = "Auto") -> No
         assert limits.block_size == BLOCK_SIZE
         assert cached == found.kv_cache_bytes + block
         # Panels are filled up with zeros, which real models' sizes need none of.
-        filling = sum(
-            each.panels.nbytes - each.outputs * each.inputs * each.dtype.itemsize
-            for each in runner.model.modules()
-            if isinstance(each, PackedMatrix)
-        )
+        filling = sum(map(filled_up, runner.model.modules()))
         held = sum(each.nbytes for each in runner.model.parameters()) - filling
         assert held <= base.weights <= held * 1.01
         kept = sum(each.nbytes for each in runner.model.buffers())
@@ -140,11 +149,17 @@ def test_random_models_with_a_cache_in_int8(tmp_path: Path, seed: int) -> None:
     check(random_model(tmp_path, seed), ("FP32", "BF16")[seed % 2], 1, "INT8")
 
 
-@pytest.mark.parametrize("precision", ["FP32", "BF16"])
+@pytest.mark.parametrize("seed", range(4))
+def test_random_models_made_int8_when_they_are_loaded(tmp_path: Path, seed: int) -> None:
+    check(random_model(tmp_path, seed), "INT8", 1, ("Auto", "INT8")[seed // 2])
+
+
+@pytest.mark.parametrize("precision", ["FP32", "BF16", "INT8"])
 def test_the_model_that_ships(precision: str) -> None:
     check(TINY, precision, 1)
 
 
 @pytest.mark.parametrize("kv_cache", ["Auto", "INT8"])
-def test_each_of_two_ranks(kv_cache: str) -> None:
-    check(TINY, "FP32", 2, kv_cache)
+@pytest.mark.parametrize("precision", ["FP32", "INT8"])
+def test_each_of_two_ranks(precision: str, kv_cache: str) -> None:
+    check(TINY, precision, 2, kv_cache)

@@ -77,7 +77,7 @@ async def test_an_edit_taken_back_gives_the_same_plan_whatever_was_measured_mean
     cluster = fresh()
     await start(cluster).settle()
     before, plan_before = children(cluster), status(cluster)["plan"]
-    edit(cluster, pin={"maxNumSeqs": 2})
+    edit(cluster, pin={"maxNumSeqs": 1})
     await start(cluster).settle()
     assert children(cluster) != before
     measured(cluster, stepOverhead="900ms")

@@ -216,18 +216,18 @@ async def test_an_edit_goes_to_engines_and_not_to_the_deployment(
 async def test_limits_that_take_a_larger_replica_restart_it(
     start: Start, engine: Watched, port: int
 ) -> None:
-    """Two requests at once are too few for half a core to serve the rate that was declared."""
+    """One request at once is too few for half a core to serve the rate that was declared."""
     cluster = fresh()
     await start(cluster, port).settle()
     before = status_of(cluster)["plan"]
     put_pod(cluster, "chat-1", before["revision"])
-    edit(cluster, pin={"maxNumSeqs": 2})
+    edit(cluster, pin={"maxNumSeqs": 1})
     await start(cluster, port).settle()
     plan = status_of(cluster)["plan"]
-    assert (before["cpuCores"], plan["cpuCores"], plan["maxNumSeqs"]) == ("0.5", "1", 2)
+    assert (before["cpuCores"], plan["cpuCores"], plan["maxNumSeqs"]) == ("0.5", "1", 1)
     engine_container = container(cluster)
     assert engine_container["resources"]["requests"]["cpu"] == "1"
-    assert "--max-num-seqs=2" in engine_container["args"]
+    assert "--max-num-seqs=1" in engine_container["args"]
     assert engine.changes == []
 
 

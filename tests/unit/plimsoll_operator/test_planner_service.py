@@ -191,7 +191,9 @@ async def test_a_draft_model_is_read_as_the_model_is_and_must_fit_it() -> None:
     service = PlannerService(store, config_map, NO_TRACES, 0)
     reference = {"configMapKeyRef": {"name": "draft"}}
     draft = {"source": "pvc://claim/draft", "configFrom": reference}
-    drafting = resource(spec={"speculation": {"method": "DraftModel", "draftModel": draft}})
+    pin = {"maxNumSeqs": 8, "maxNumBatchedTokens": 256}
+    speculation = {"method": "DraftModel", "draftModel": draft}
+    drafting = resource(spec={"speculation": speculation, "pin": pin})
 
     absent = await service.standing(drafting)
     assert absent.trouble is not None
@@ -208,7 +210,7 @@ async def test_a_draft_model_is_read_as_the_model_is_and_must_fit_it() -> None:
     texts["draft"] = json.dumps(config)
     answer = await service.standing(drafting)
     assert answer.plan is not None
-    plain = await service.standing(resource())
+    plain = await service.standing(resource(spec={"pin": pin}))
     assert plain.plan is not None
     assert answer.inputs != plain.inputs
     assert answer.plan.memory_bytes > plain.plan.memory_bytes

@@ -158,10 +158,10 @@ def test_all_formats_can_be_asked_for() -> None:
     ]  # fmt: skip
 
 
-def test_cpu_takes_fp32_by_default() -> None:
+def test_cpu_takes_bf16_by_default() -> None:
     cpu = find("cpu")
     assert cpu is not None
-    assert cpu.precisions == ("FP32", "BF16")
+    assert cpu.precisions == ("BF16", "FP32")
 
 
 def test_unknown_products_are_compared_by_name() -> None:

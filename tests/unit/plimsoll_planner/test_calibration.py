@@ -165,7 +165,7 @@ def test_on_cpu_attention_is_told_apart_from_products() -> None:
     assert core is not None
     base = Shape(core, "cpu", "BF16", "BF16", 1, 1.0)
     facts = model_facts(models.LLAMA_31_8B)
-    efficiency = Efficiency(6.0, 4.0, attention=1.5, kv_cache=0.6)
+    efficiency = Efficiency(0.6, 1.4, attention=0.14, kv_cache=0.22)
     true = replace(base, accelerator=replace(core, efficiency=efficiency, step_seconds=0.01))
     step, chance, samples = step_time(facts, true), random.Random(10), []
     for _ in range(300):
@@ -180,10 +180,10 @@ def test_on_cpu_attention_is_told_apart_from_products() -> None:
         samples.append(replace(one, seconds=seconds))
     found = calibrate(facts, base, samples)
     assert set(found.determined) >= {COMPUTE, BANDWIDTH, ATTENTION, KV_CACHE}
-    assert found.compute == pytest.approx(6.0, rel=0.05)
-    assert found.bandwidth == pytest.approx(4.0, rel=0.05)
-    assert found.attention == pytest.approx(1.5, rel=0.1)
-    assert found.kv_cache == pytest.approx(0.6, rel=0.1)
+    assert found.compute == pytest.approx(0.6, rel=0.05)
+    assert found.bandwidth == pytest.approx(1.4, rel=0.05)
+    assert found.attention == pytest.approx(0.14, rel=0.1)
+    assert found.kv_cache == pytest.approx(0.22, rel=0.1)
     assert calibrated(base, found).accelerator.efficiency.attention == found.attention
 
 

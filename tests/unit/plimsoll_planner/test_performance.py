@@ -113,27 +113,37 @@ def test_a_step_is_the_formula(
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 1024), st.integers(1, 2048), st.integers(1, 64), st.sampled_from([0.5, 1, 4]))
-def test_on_cpu_products_of_several_tokens_pack_their_weights(
-    tokens: int, each: int, sequences: int, cores: float
+@given(
+    st.integers(0, 1024),
+    st.integers(1, 2048),
+    st.integers(1, 64),
+    st.sampled_from([0.5, 1, 4, 32]),
+    st.sampled_from([("FP32", 4, 0.21e12), ("BF16", 2, 0.42e12), ("INT8", 1, 0.78e12)]),
+)
+def test_a_step_on_cpu_is_the_formula(
+    tokens: int, each: int, sequences: int, cores: float, form: tuple[str, int, float]
 ) -> None:
     facts = model_facts(models.TINY)
+    weights, width, peak = form
     slower, faster = 1 / min(1.0, cores), max(1.0, cores)
     new, emitted, context = sequences + tokens, sequences + 1, sequences * each + tokens
     pairs = sequences * each + tokens * tokens / 2
-    flops, bandwidth = 0.12e12 * 0.63, 8e9 * 0.91
-    moved = facts.linear_parameters * 4 * (2.4 if new > 1 else 1.0)
-    seconds = math.hypot(2 * facts.linear_parameters * new / flops, moved / bandwidth)
-    seconds += math.hypot(2 * 192 * 2048 * emitted / flops, 192 * 2048 * 4 / bandwidth)
-    seconds += 2 * 6 * 4 * 32 * 4 * context / bandwidth
-    beyond, alone = max(0.0, pairs - context), max(0, new - emitted)
-    seconds += 4 * 6 * 8 * 32 * (beyond + min(beyond, alone**2 / 2)) / flops
-    prompts = max(1.0, alone**2 / 2 / beyond) if beyond else 0.0
-    others = min(1.0, max(0.0, emitted - prompts)) - 1 if beyond else 0.0
-    calls = 6 * 1.3e-4 * (prompts + others)
-    seconds = slower * (5e-4 + 6e-5 + 3.2e-4 * emitted + calls) + slower / faster * seconds
-    found = step_time(facts, shape("cpu", 1, cores))(new, emitted, context, pairs)
-    assert found == pytest.approx(seconds, rel=1e-9)
+    memory, flops = min(21.5e9 * faster, 204.8e9), peak * faster * 0.8
+    scales = 8 if weights == "INT8" else 0
+    outputs = 6 * (256 + 128 + 128 + 192 + 512 + 512 + 192)
+    read = facts.linear_parameters * width + outputs * scales
+    head = 192 * 2048 * width + 2048 * scales
+    seconds = math.hypot(2 * facts.linear_parameters * new / flops, read / (memory * 0.91))
+    seconds += math.hypot(2 * 192 * 2048 * emitted / flops, head / (memory * 0.91))
+    wide = 4 if weights == "FP32" else 2
+    seconds += 2 * 6 * 4 * 32 * wide * context / (memory * 0.48)
+    attended = (0.21e12 if weights == "FP32" else 0.42e12) * 0.4 * faster
+    seconds += 4 * 6 * 8 * 32 * max(0.0, pairs - context) / attended
+    on = shape("cpu", 1, cores, weights=weights)
+    on = replace(on, kv_cache="FP32" if weights == "FP32" else "BF16")
+    found = step_time(facts, on)(new, emitted, context, pairs)
+    again = slower * (5e-4 + 6 * 2e-5 + 2e-4 * emitted + seconds)
+    assert found == pytest.approx(again, rel=1e-9)
 
 
 def test_ranks_on_cpu_only_add_communication() -> None:

@@ -23,7 +23,7 @@ def planned(request: PlanRequest) -> Plan:
 def test_tiny_model_takes_half_a_core() -> None:
     found = planned(request_for(models.TINY, CPU_NODE, rate=1, context=1024))
     assert (found.accelerator, found.cpu_cores, found.tensor_parallel_size) == ("cpu", 0.5, 1)
-    assert found.weights_precision == "FP32"
+    assert found.weights_precision == "BF16"
     assert 1.5 * 2**30 < found.memory_bytes < 2 * 2**30
 
 
@@ -296,9 +296,9 @@ def test_no_plan_mixes_formats(weights: str, kv_cache: str) -> None:
 @pytest.mark.parametrize(
     ("pool", "taken"),
     [
-        (CPU_NODE, "FP32"),
         (AcceleratorPool("Tesla-T4", 8, 1), "FP32"),
         *((AcceleratorPool(name, 8, 1), "BF16") for name in ("NVIDIA-L4", "NVIDIA-H200")),
+        (CPU_NODE, "BF16"),
     ],
     ids=lambda value: getattr(value, "accelerator", None),
 )

@@ -6,8 +6,11 @@ import pytest
 
 from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerators import find
+from plimsoll_planner.catalogue.others import CPU_CORE
 from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
-from plimsoll_planner.model_facts import CHECKPOINT, ModelFacts
+from plimsoll_planner.memory import without_kv_cache
+from plimsoll_planner.model_facts import CHECKPOINT, ModelFacts, model_facts
+from plimsoll_planner.models.formats import FORMATS
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.planner import plan
 from plimsoll_planner.precision import Precision, PrecisionError, precision
@@ -45,7 +48,7 @@ def test_auto_is_what_a_quantized_model_is_published_in(
 
 
 def test_a_quantized_model_is_not_planned_on_cpu() -> None:
-    with pytest.raises(PrecisionError, match="cpu does not compute with weights in FP8: use FP32"):
+    with pytest.raises(PrecisionError, match="cpu does not compute with weights in FP8: use BF16"):
         taken(request_for(DEEPSEEK.model), "cpu")
     asked = replace(request_for(DEEPSEEK.model), weights_precision="BF16")
     assert taken(asked, "cpu") == Precision("BF16", "BF16")
@@ -53,13 +56,85 @@ def test_a_quantized_model_is_not_planned_on_cpu() -> None:
 
 def test_a_cache_in_int8_is_for_cpu() -> None:
     request = replace(request_for(models.LLAMA_32_1B), kv_cache_precision="INT8")
-    assert taken(request, "cpu") == Precision("FP32", "INT8")
-    assert taken(replace(request, weights_precision="BF16"), "cpu") == Precision("BF16", "INT8")
+    assert taken(request, "cpu") == Precision("BF16", "INT8")
+    assert taken(replace(request, weights_precision="FP32"), "cpu") == Precision("FP32", "INT8")
     with pytest.raises(PrecisionError, match="INT8 on cpu only, not on NVIDIA-H200: leave"):
         taken(request, "NVIDIA-H200")
     assert ENGINE.lack(Needs("cpu", "BF16", "INT8", 1)) is None
     assert ENGINE.lack(Needs("nvidia.com/gpu", "BF16", "INT8", 1)) is Lack.KV_CACHE
     assert ENGINE.lack(Needs("cpu", "BF16", "FP32", 1)) is Lack.KV_CACHE
+
+
+def test_weights_are_made_int8_on_cpu_where_asked() -> None:
+    request = replace(request_for(models.LLAMA_32_1B), weights_precision="INT8")
+    assert taken(request, "cpu") == Precision("INT8", "BF16")
+    assert taken(replace(request, kv_cache_precision="INT8"), "cpu") == Precision("INT8", "INT8")
+    with pytest.raises(
+        PrecisionError, match=r"FP32 with precision\.weights INT8: on cpu the engine"
+    ):
+        taken(replace(request, kv_cache_precision="FP32"), "cpu")
+    for kv_cache in ("BF16", "INT8"):
+        assert ENGINE.lack(Needs("cpu", "INT8", kv_cache, 1)) is None
+    assert ENGINE.lack(Needs("cpu", "INT8", "FP32", 1)) is Lack.KV_CACHE
+    assert ENGINE.lack(Needs("cpu", "FP8", "BF16", 1)) is Lack.WEIGHTS
+    assert ENGINE.lack(Needs("nvidia.com/gpu", "INT8", "BF16", 1)) is Lack.WEIGHTS
+
+
+def test_a_checkpoint_in_int8_is_planned_as_before() -> None:
+    model = replace(models.LLAMA_32_1B, checkpoint=FORMATS["INT8"])
+    assert taken(request_for(model), "NVIDIA-H200") == Precision("INT8", "BF16")
+    for asked in ("Auto", "INT8"):
+        with pytest.raises(PrecisionError, match="cpu does not compute with weights in INT8"):
+            taken(replace(request_for(model), weights_precision=asked), "cpu")
+
+
+def test_int8_on_cpu_takes_half_the_memory_and_fewer_cores() -> None:
+    request = request_for(models.LLAMA_32_1B, CPU_NODE, rate=0.05, ttft=9, tpot=1, context=2048)
+    wide = plan(replace(request, weights_precision="BF16")).plan
+    small = plan(replace(request, weights_precision="INT8")).plan
+    assert wide is not None
+    assert small is not None
+    assert (wide.weights_precision, wide.cpu_cores) == ("BF16", 2.0)
+    assert (small.weights_precision, small.cpu_cores) == ("INT8", 1.0)
+    assert plan(request).plan == wide
+    facts = model_facts(models.LLAMA_32_1B)
+    shape = Shape(CPU_CORE, "cpu", "INT8", "BF16", 1, 2.0)
+    matrices = 16 * (2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192)
+    outputs = 16 * (2048 + 512 + 512 + 2048 + 8192 + 8192 + 2048)
+    norms = (16 * 2 + 1) * 2048 * 2
+    # For each output a scale and a sum of 4 bytes; the embedding is the head, which is INT8.
+    expected = matrices + 8 * outputs + 128256 * (2048 + 8) + norms
+    assert without_kv_cache(facts, shape, 64, 1).weights == expected
+
+
+def test_an_embedding_of_its_own_stays_as_it_is() -> None:
+    facts = model_facts(models.MISTRAL_7B)
+    tied = facts.head_parameters
+    assert facts.head_bytes("INT8 on cpu") == tied + 8 * 32768
+    layers = facts.linear_bytes("INT8 on cpu")
+    rest = facts.weights_bytes("INT8 on cpu") - layers - facts.head_bytes("INT8 on cpu")
+    assert rest == 2 * tied + (32 * 2 + 1) * 4096 * 2
+
+
+def test_each_rank_has_the_scales_of_what_is_divided_by_inputs() -> None:
+    facts = model_facts(models.MISTRAL_7B)
+    one, two = (facts.weights_bytes("INT8 on cpu", size) for size in (1, 2))
+    norms = (32 * 2 + 1) * 4096 * 2
+    copies = 32 * 2 * 4096 * 8
+    assert 2 * two == one + norms + copies
+
+
+def test_int8_is_the_way_out_where_bf16_is_too_slow_on_cpu() -> None:
+    request = request_for(models.LLAMA_32_1B, CPU_NODE, rate=0.02, ttft=9, tpot=0.06, context=2048)
+    result = plan(request, 40)
+    assert not result.feasible
+    (way,) = (one for one in result.alternatives if "precision" in one.change)
+    assert way.change == "precision.weights: INT8"
+    assert way.effect.startswith("1 replica of cpu×2, TTFT p95 ")
+    found = plan(replace(request, weights_precision="INT8"), 40)
+    assert found.feasible
+    assert found.plan is not None
+    assert found.plan.predicted.simulated is not None
 
 
 def test_a_formats_name_means_the_checkpoints_own_groups() -> None:

@@ -67,14 +67,14 @@ def test_a_file_of_steps_becomes_a_resource(
     assert resource["kind"] == "Accelerator"
     assert resource["metadata"] == {"name": "cpu"}
     assert resource["spec"]["products"] == ["cpu"]
-    # Twice as slow as the catalogue says: half its peaks.
-    assert 50 <= float(resource["spec"]["compute"]["fp32"].removesuffix("G")) <= 70
-    assert 3.5 <= float(resource["spec"]["bandwidth"].removesuffix("M")) / 1000 <= 4.5
+    # Twice as slow as the catalogue says: half its peaks, as far as so small a model tells.
+    assert 190 <= float(resource["spec"]["compute"]["bf16"].removesuffix("G")) <= 230
+    assert 9 <= float(resource["spec"]["bandwidth"].removesuffix("M")) / 1000 <= 17
     calibration = resource["spec"]["calibration"]
     # Attention is as much slower: about the same shares of these.
-    assert 0.4 <= float(calibration["attentionEfficiency"]) <= 1.0
-    assert 0.8 <= float(calibration["kvCacheEfficiency"]) <= 1.0
-    assert 0.9 <= float(calibration["sequenceOverhead"].removesuffix("ms")) / 0.64 <= 1.1
+    assert 0.3 <= float(calibration["attentionEfficiency"]) <= 0.5
+    assert 0.3 <= float(calibration["kvCacheEfficiency"]) <= 0.56
+    assert 0.9 <= float(calibration["sequenceOverhead"].removesuffix("ms")) / 0.4 <= 1.1
     assert float(calibration["error"]) <= 0.03
     assert calibration["samples"] >= 190
     assert calibration["model"] == "builtin://tiny"

@@ -88,10 +88,18 @@ def test_checking_slows_steps_and_a_draft_model_takes_memory_too(
     for item in (document(None, "Disabled"), document(None, "NGram"), document(BUILTIN)):
         assert planned(folder, item) == 0
         found.append(json.loads(capsys.readouterr().out))
-    plain, looked_up, drafted = found
+    plain, looked_up, _ = found
     assert len({item["inputs"] for item in found}) == 3
     assert looked_up["maxNumSeqs"] < plain["maxNumSeqs"]
-    assert drafted["memoryBytes"] > plain["memoryBytes"] > looked_up["memoryBytes"]
+    pin = {"maxNumSeqs": 8, "maxNumBatchedTokens": 256}
+    sizes = []
+    for item in (document(None, "Disabled"), document(None, "NGram"), document(BUILTIN)):
+        spec = item["spec"]
+        assert isinstance(spec, dict)
+        assert planned(folder, {**item, "spec": {**spec, "pin": pin}}) == 0
+        sizes.append(json.loads(capsys.readouterr().out)["memoryBytes"])
+    # Checking a draft takes a row of logits, a draft model its weights and its cache.
+    assert sizes == sorted(set(sizes))
     assert planned(folder, document(None, "NGram"), output="table") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "drafts 4 tokens ahead looked up in the text, in steps of at most 8" in text

@@ -46,7 +46,7 @@ def test_a_table_of_percentiles(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_promise_that_breaks_is_3(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--rate", "500") == 3
+    assert run("--rate", "500", "--requests", "300") == 3
     assert "1000ms ✗" in capsys.readouterr().out
 
 

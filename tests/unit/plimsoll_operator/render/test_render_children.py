@@ -19,7 +19,9 @@ from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
 from plimsoll_operator.render.rendering import NEWEST
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
+from plimsoll_runtime.server.command import parser
 from plimsoll_runtime.server.speculative_config import read_speculative_config
 from tests.unit.plimsoll_operator.render.cases import CASES, CONFIG, engine, pod, rendered
 from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, resource
@@ -116,6 +118,37 @@ def test_an_int8_cache_is_asked_for_where_the_plan_has_it() -> None:
     deployment = children(owner, owner.spec, plan, IMAGE, 1)[-1]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert {"--dtype=bfloat16", "--kv-cache-dtype=int8"} <= set(container["args"])
+
+
+@pytest.mark.parametrize(
+    ("kv_cache", "options"),
+    [
+        ("BF16", {"--dtype=bfloat16", "--quantization=int8"}),
+        ("INT8", {"--dtype=bfloat16", "--quantization=int8", "--kv-cache-dtype=int8"}),
+    ],
+)
+def test_int8_weights_are_asked_for_where_the_plan_has_them(
+    kv_cache: str, options: set[str]
+) -> None:
+    owner = resource(spec={"model": {"source": "builtin://tiny"}})
+    assert owner.spec is not None
+    plan = cpu_plan(precision=PlanPrecision(weights="INT8", kv_cache=kv_cache))
+    (container,) = children(owner, owner.spec, plan, IMAGE, 1)[-1]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    chosen = ("--dtype", "--quantization", "--kv-cache-dtype")
+    assert {each for each in container["args"] if each.startswith(chosen)} == options
+    read = parser().parse_args(container["args"][1:])
+    assert read.quantization is Quantization.INT8
+
+
+def test_other_weights_are_not_quantized_on_loading() -> None:
+    owner = resource(spec={"model": {"source": "builtin://tiny"}})
+    assert owner.spec is not None
+    (container,) = children(owner, owner.spec, cpu_plan(), IMAGE, 1)[-1]["spec"]["template"][
+        "spec"
+    ]["containers"]
+    assert not any(each.startswith("--quantization") for each in container["args"])
 
 
 def speculation_argument(**speculation: object) -> list[str]:
