@@ -12,7 +12,6 @@
 #include "attention.h"
 #include "blocked.h"
 #include "laid_out.h"
-#include "laid_out_int8.h"
 #include "simd.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
@@ -28,11 +27,11 @@ int larger(int64_t a, int64_t b) { return static_cast<int>(a > b ? a : b); }
 // All that a thread needs at its work, for heads of the largest dimension.
 template <class Compute>
 struct Scratch {
-  typedef typename Compute::Element Element;
-  alignas(64) Element queries[kTileRows * kMaxHeadDim];
+  typedef typename Compute::Factor Factor;
+  alignas(64) Factor queries[kTileRows * kMaxHeadDim];
   float query_scales[kTileRows];
   alignas(64) float scores[kBlockRows * kTileKeys];
-  alignas(64) Element weights[kBlockRows * kTileKeys];
+  alignas(64) Factor weights[kBlockRows * kTileKeys];
   float weight_scales[kBlockRows];
   alignas(64) float sums[kTileRows * kLanes];
   alignas(64) float part_values[kTileRows * kMaxHeadDim];
@@ -41,7 +40,7 @@ struct Scratch {
   float all_largest[kTileRows], all_weight[kTileRows];
 };
 
-// `Row` is the type of queries and output, `Layout` how keys and values are laid out.
+// `Row` is the type of queries and output; `Layout` says how keys and values lie, as LaidOut does.
 template <class Row, class Layout>
 class Attention {
   typedef typename Layout::Compute Compute;
@@ -133,14 +132,16 @@ class Attention {
   }
 
  private:
-  static constexpr bool kScaled = Layout::kScaled;
+  static constexpr bool kScaled = Compute::kScaled;
 
   void put_query(int r, const Row* from) {
     auto* to = scratch_.queries + r * width_;
     if constexpr (kScaled) {
-      scratch_.query_scales[r] = Layout::put_query(to, from, head_dim_, width_);
+      alignas(64) float numbers[kMaxHeadDim] = {};
+      copy(numbers, from, head_dim_);
+      scratch_.query_scales[r] = Compute::quantize(to, numbers, width_);
     } else {
-      Layout::put_query(to, from, head_dim_, width_);
+      copy_row(to, from, head_dim_, width_);
     }
   }
 
@@ -186,12 +187,11 @@ class Attention {
 
   template <int kRows, int kVectors>
   void score(int row, int key) {
-    const int words = width_ / Compute::kPack;
     typename Compute::Sums sums[kRows][kVectors] = {};
-    const auto* queries = reinterpret_cast<const uint32_t*>(scratch_.queries + row * width_);
     const uint32_t* columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.keys(key + v * kLanes);
-    multiply<Compute>(sums, queries, words, columns, Layout::kKeyStride, words);
+    multiply<Compute>(sums, scratch_.queries + row * width_, width_, columns, Layout::kKeyStride,
+                      width_ / Compute::kPack);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const int k = key + v * kLanes;
@@ -253,11 +253,10 @@ class Attention {
         }
       }
     }
-    const auto* weights = reinterpret_cast<const uint32_t*>(scratch_.weights);
     for (int word = 0; word < words; word += Layout::kRun) {
       const uint32_t* columns[kVectors];
       for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.values(word) + dim + v * kLanes;
-      multiply<Compute>(sums, weights + word, kTileKeys / Compute::kPack, columns, width_,
+      multiply<Compute>(sums, scratch_.weights + word * Compute::kPack, kTileKeys, columns, width_,
                         smaller(words - word, Layout::kRun));
     }
     for (int r = 0; r < kRows; ++r) {
@@ -313,6 +312,11 @@ constexpr Kernels kernels() {
   return {attend<Row, Layout>, attend_partition<Row, Layout>, finish<Row, Layout>};
 }
 
+template <class Layout>
+constexpr Kernels kernels(bool is_bf16) {
+  return is_bf16 ? kernels<uint16_t, Layout>() : kernels<float, Layout>();
+}
+
 }  // namespace
 
 Kernels attention_kernels(bool is_bf16, PageFormat format) {
@@ -324,8 +328,8 @@ Kernels attention_kernels(bool is_bf16, PageFormat format) {
 #endif
   switch (format) {
     case kBlockedPages: return kernels<float, Blocked<Fp32>>();
-    case kInt8Pages:
-      return is_bf16 ? kernels<uint16_t, Int8LaidOut>() : kernels<float, Int8LaidOut>();
+    case kInt8BlockedPages: return kernels<Blocked<Int8Dot>>(is_bf16);
+    case kInt8RowPages: return kernels<LaidOut<Int8Dot, int8_t>>(is_bf16);
     default:
       return is_bf16 ? kernels<uint16_t, LaidOut<OfBf16, uint16_t>>()
                      : kernels<float, LaidOut<Fp32, float>>();

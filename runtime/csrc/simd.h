@@ -57,6 +57,16 @@ inline float largest(Floats x) {
 #endif
 }
 
+inline int32_t largest(Ints x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_epi32((__m512i)x);
+#else
+  int32_t result = x[0];
+  for (int i = 1; i < kLanes; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+#endif
+}
+
 inline float sum(Floats x) {
   float result = 0;
   for (int i = 0; i < kLanes; ++i) result += x[i];
@@ -111,6 +121,14 @@ inline Ints load_int8(const int8_t* from) {
   for (int i = 0; i < kLanes; ++i) result[i] = from[i];
   return result;
 #endif
+}
+
+// The word that begins at some numbers of a row.
+template <class Element>
+int32_t word_at(const Element* from) {
+  int32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  return word;
 }
 
 // The first `count` of a row's elements, in the type that they are computed in.

@@ -25,7 +25,12 @@ from plimsoll_runtime.kernels.library import (
     KernelsUnavailableError,
     load_kernels,
 )
-from tests.unit.plimsoll_runtime.attention.page_layouts import to_blocks, to_rows
+from tests.unit.plimsoll_runtime.attention.page_layouts import (
+    scales_to_blocks,
+    scales_to_rows,
+    to_blocks,
+    to_rows,
+)
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -51,6 +56,21 @@ def _threads_as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+BLOCKED = (PageFormat.BLOCKED, PageFormat.INT8_BLOCKED)
+
+
+def put_in_blocks(cache: KVCache) -> None:
+    cache.pages.copy_(to_blocks(cache.pages))
+    if cache.scales is not None:
+        cache.scales.copy_(scales_to_blocks(cache.scales))
+
+
+def put_in_rows(cache: KVCache) -> None:
+    cache.pages.copy_(to_rows(cache.pages))
+    if cache.scales is not None:
+        cache.scales.copy_(scales_to_rows(cache.scales))
 
 
 @dataclass(frozen=True)
@@ -123,9 +143,9 @@ class Step:
         if chosen is not None:
             if chosen > kernels().best:
                 pytest.skip(f"this processor has no {chosen.name}")
-            blocked = page_format(cache, chosen) is PageFormat.BLOCKED
+            blocked = page_format(cache, chosen) in BLOCKED
             if blocked:
-                cache.pages.copy_(to_blocks(cache.pages))
+                put_in_blocks(cache)
             attention = NativeAttention(cache, kernels(), chosen)
         kept = range(len(self.spans)) if spans is None else spans
         ends = torch.tensor([span.query_len for span in self.spans]).cumsum(0).tolist()
@@ -136,7 +156,7 @@ class Step:
         attention.plan(build_metadata(chosen_spans, self.case.block_size, self.num_blocks, CPU))
         out = attention.forward(LAYER, query, key, value)
         if blocked:
-            cache.pages.copy_(to_rows(cache.pages))
+            put_in_rows(cache)
         return out, cache
 
 
@@ -196,8 +216,8 @@ def test_a_row_depends_on_nothing_beside_it(
     for i, (_, new) in enumerate(sequences):
         alone, cache = step.attend(instruction_set, [i])
         assert torch.equal(alone, together[row : row + new])
-        if page_format(cache, instruction_set) is PageFormat.BLOCKED:
-            cache.pages.copy_(to_blocks(cache.pages))
+        if page_format(cache, instruction_set) in BLOCKED:
+            put_in_blocks(cache)
         attention = NativeAttention(cache, kernels(), instruction_set)
         for j in (0, new // 2, new - 1):
             span = step.spans[i]._replace(start=step.spans[i].start + j, query_len=1)
