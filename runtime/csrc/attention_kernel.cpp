@@ -28,11 +28,13 @@ int larger(int64_t a, int64_t b) { return static_cast<int>(a > b ? a : b); }
 template <class Compute>
 struct Scratch {
   typedef typename Compute::Factor Factor;
-  alignas(64) Factor queries[kTileRows * kMaxHeadDim];
+  static constexpr int kParts = Compute::kParts;
+  alignas(64) Factor queries[kTileRows * kParts * kMaxHeadDim];
   float query_scales[kTileRows];
   alignas(64) float scores[kBlockRows * kTileKeys];
-  alignas(64) Factor weights[kBlockRows * kTileKeys];
+  alignas(64) Factor weights[kBlockRows * kParts * kTileKeys];
   float weight_scales[kBlockRows];
+  alignas(64) uint32_t key_offsets[kTileKeys] = {};
   alignas(64) float sums[kTileRows * kLanes];
   alignas(64) float part_values[kTileRows * kMaxHeadDim];
   alignas(64) float all_values[kTileRows * kMaxHeadDim];
@@ -85,6 +87,9 @@ class Attention {
       const int keys = smaller(end - key, kTileKeys);
       laid_out_.read(key, keys);
       laid_out_.prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
+      if constexpr (kScaled) {
+        if constexpr (Compute::kQueryOffset != 0) find_offsets(keys);
+      }
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
       const int first = larger(tokens * tile_.heads_per_kv - tile_.row_begin, 0);
@@ -133,15 +138,34 @@ class Attention {
 
  private:
   static constexpr bool kScaled = Compute::kScaled;
+  static constexpr int kParts = Compute::kParts;
+
+  // Row `r` times column `v`, of all its parts.
+  template <int kRows, int kVectors>
+  static Words total(const typename Compute::Sums (&sums)[kRows][kVectors], int r, int v) {
+    return Compute::total(sums[r * kParts][v], sums[r * kParts + kParts - 1][v]);
+  }
 
   void put_query(int r, const Row* from) {
-    auto* to = scratch_.queries + r * width_;
+    auto* to = scratch_.queries + r * kParts * width_;
     if constexpr (kScaled) {
       alignas(64) float numbers[kMaxHeadDim] = {};
       copy(numbers, from, head_dim_);
-      scratch_.query_scales[r] = Compute::quantize(to, numbers, width_);
+      scratch_.query_scales[r] = Compute::put_query(to, width_, numbers, width_);
     } else {
       copy_row(to, from, head_dim_, width_);
+    }
+  }
+
+  // What an offset of queries adds to their products with these keys.
+  void find_offsets(int keys) {
+    for (int k = 0; k < keys; k += kLanes) {
+      typename Compute::Sums high = {};
+      for (int word = 0; word < width_ / Compute::kPack; ++word) {
+        high = Compute::add_offset(
+            high, Compute::column(laid_out_.keys(k) + word * Layout::kKeyStride));
+      }
+      store(scratch_.key_offsets + k, Compute::total(high, Words{}));
     }
   }
 
@@ -156,9 +180,9 @@ class Attention {
     const int most = visible[kRows - 1];
     for (int v = 0; v < most;) {
       const int left = (most - v + kLanes - 1) / kLanes;
-      if (kMaxVectors == 4 && left > 2) {
-        score<kRows, kMaxVectors>(row, v);
-        v += kMaxVectors * kLanes;
+      if (Compute::kVectors == 4 && left > 2) {
+        score<kRows, Compute::kVectors>(row, v);
+        v += Compute::kVectors * kLanes;
       } else if (left > 1) {
         score<kRows, 2>(row, v);
         v += 2 * kLanes;
@@ -172,9 +196,9 @@ class Attention {
     const int words = (most + Compute::kPack - 1) / Compute::kPack;
     for (int d = 0; d < width_;) {
       const int left = (width_ - d) / kLanes;
-      if (kMaxVectors == 4 && left >= 4) {
-        add_values<kRows, kMaxVectors>(row, d, words, faded, state);
-        d += kMaxVectors * kLanes;
+      if (Compute::kVectors == 4 && left >= 4) {
+        add_values<kRows, Compute::kVectors>(row, d, words, faded, state);
+        d += Compute::kVectors * kLanes;
       } else if (left >= 2) {
         add_values<kRows, 2>(row, d, words, faded, state);
         d += 2 * kLanes;
@@ -187,10 +211,10 @@ class Attention {
 
   template <int kRows, int kVectors>
   void score(int row, int key) {
-    typename Compute::Sums sums[kRows][kVectors] = {};
+    typename Compute::Sums sums[kRows * kParts][kVectors] = {};
     const uint32_t* columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.keys(key + v * kLanes);
-    multiply<Compute>(sums, scratch_.queries + row * width_, width_, columns, Layout::kKeyStride,
+    multiply<Compute>(sums, scratch_.queries + row * kParts * width_, width_, columns, Layout::kKeyStride,
                       width_ / Compute::kPack);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
@@ -198,7 +222,8 @@ class Attention {
         float* scores = scratch_.scores + r * kTileKeys + k;
         if constexpr (kScaled) {
           const Floats scales = load(laid_out_.key_scales() + k) * scratch_.query_scales[row + r];
-          store(scores, to_floats(sums[r][v]) * scales);
+          const Words products = total(sums, r, v) - load(scratch_.key_offsets + k);
+          store(scores, to_floats(products) * scales);
         } else {
           store(scores, sums[r][v]);
         }
@@ -236,8 +261,8 @@ class Attention {
     }
     if constexpr (kScaled) {
       const int count = (most + kLanes - 1) / kLanes * kLanes;
-      auto* to = scratch_.weights + r * kTileKeys;
-      scratch_.weight_scales[r] = Compute::quantize(to, scores, count);
+      auto* to = scratch_.weights + r * kParts * kTileKeys;
+      scratch_.weight_scales[r] = Compute::put_weights(to, kTileKeys, scores, count);
     }
     store(scratch_.sums + (row + r) * kLanes, total);
     return fade[0];
@@ -245,7 +270,7 @@ class Attention {
 
   template <int kRows, int kVectors>
   void add_values(int row, int dim, int words, const float* faded, const State& state) {
-    typename Compute::Sums sums[kRows][kVectors] = {};
+    typename Compute::Sums sums[kRows * kParts][kVectors] = {};
     if constexpr (!kScaled) {
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
@@ -263,7 +288,7 @@ class Attention {
       for (int v = 0; v < kVectors; ++v) {
         float* values = state.values + (row + r) * width_ + dim + v * kLanes;
         if constexpr (kScaled) {
-          const Floats more = to_floats(sums[r][v]) * scratch_.weight_scales[r];
+          const Floats more = to_floats(total(sums, r, v)) * scratch_.weight_scales[r];
           store(values, load(values) * faded[r] + more);
         } else {
           store(values, sums[r][v]);

@@ -2,7 +2,10 @@
 //
 // Keys and values are `Element`s, in words of `kPack` of them. Queries and weights are `Factor`s, of
 // which kPack go with a word. With kScaled both are multiples of scales, which are left to whoever has
-// the products. Compiled once for each instruction set, as simd.h is.
+// the products, and a row of them is `kParts` rows of Factors. For four rows the sums with kVectors
+// columns each fit into the registers.
+//
+// Compiled once for each instruction set, as simd.h is.
 #pragma once
 
 #include "simd.h"
@@ -16,6 +19,8 @@ struct Fp32 {
   typedef Floats Sums;
   static constexpr int kPack = 1;
   static constexpr bool kScaled = false;
+  static constexpr int kParts = 1;
+  static constexpr int kVectors = kMaxVectors;
   static Floats column(const uint32_t* words) {
     Floats x;
     __builtin_memcpy(&x, words, sizeof x);
@@ -37,6 +42,8 @@ struct Bf16Dot {
   typedef Floats Sums;
   static constexpr int kPack = 2;
   static constexpr bool kScaled = false;
+  static constexpr int kParts = 1;
+  static constexpr int kVectors = kMaxVectors;
   static Words column(const uint32_t* words) { return (Words)_mm512_loadu_si512(words); }
   static Floats multiply_add(Floats sum, const Factor* factors, Words column) {
     const __m512i x = _mm512_set1_epi32(word_at(factors));
@@ -50,14 +57,38 @@ struct Bf16Dot {
 #endif
 
 // int32 sums of products of int16 and int8, exact: queries and weights are rounded to multiples of a
-// scale, finer than bf16's 8 bits, and an int8 of the cache is an int16 by one extension of its sign.
+// scale, finer than bf16's 8 bits.
 struct Int8Dot {
   typedef int8_t Element;
-  typedef int16_t Factor;
-  typedef Ints Sums;
   static constexpr int kPack = 4;
   static constexpr bool kScaled = true;
-  // The first and third of each word's four, and the second and fourth.
+
+#if defined(__AVX512VNNI__)
+  // There are products of unsigned with signed bytes. So a row of factors is a row of their high bytes
+  // and one of their low bytes, and queries are made positive by adding this.
+  static constexpr int kQueryOffset = 1 << 15;
+  static constexpr int kParts = 2;
+  static constexpr int kVectors = 2;
+  typedef uint8_t Factor;
+  typedef Words Sums;
+  typedef Words Column;
+  static Column column(const uint32_t* words) { return load(words); }
+  static Sums multiply_add(Sums sums, const Factor* factors, Column column) {
+    return add_bytes(sums, word_at(factors), column);
+  }
+  static Words total(Sums high, Sums low) { return (high << 8) + low; }
+  // Adds the key in `column` times the high byte of kQueryOffset.
+  static Sums add_offset(Sums sums, Column column) {
+    return add_bytes(sums, static_cast<int32_t>(0x80808080), column);
+  }
+#else
+  // An int8 is an int16 by one extension of its sign: the first and third of each word's four, and the
+  // second and fourth.
+  static constexpr int kQueryOffset = 0;
+  static constexpr int kParts = 1;
+  static constexpr int kVectors = kMaxVectors;
+  typedef int16_t Factor;
+  typedef Ints Sums;
   struct Column {
     Shorts even;
     Shorts odd;
@@ -67,12 +98,23 @@ struct Int8Dot {
     __builtin_memcpy(&four, words, sizeof four);
     return {(four << 8) >> 8, four >> 8};
   }
-  static Ints multiply_add(Ints sum, const Factor* factors, const Column& column) {
-    return add_pairs(add_pairs(sum, factors, column.even), factors + 2, column.odd);
+  static Sums multiply_add(Sums sums, const Factor* factors, const Column& column) {
+    return add_pairs(add_pairs(sums, factors, column.even), factors + 2, column.odd);
   }
-  // `count` numbers, a multiple of kLanes, as multiples of what it returns. Of each four the second and
-  // the third change places, as they do in columns.
-  static float quantize(Factor* to, const float* from, int count) {
+  static Words total(Sums sums, Sums) { return (Words)sums; }
+#endif
+
+  // `count` numbers, a multiple of kLanes, as multiples of what it returns; parts are `stride` apart.
+  static float put_query(Factor* to, int stride, const float* from, int count) {
+    return quantize<kQueryOffset>(to, stride, from, count);
+  }
+  static float put_weights(Factor* to, int stride, const float* from, int count) {
+    return quantize<0>(to, stride, from, count);
+  }
+
+ private:
+  template <int kOffset>
+  static float quantize(Factor* to, int stride, const float* from, int count) {
     Ints magnitudes = {};
     for (int i = 0; i < count; i += kLanes) {
       // The bits of magnitudes are ordered as these are, with infinity and then NaN at the end.
@@ -87,23 +129,34 @@ struct Int8Dot {
     const float per_unit = 1.0f / scale;
     for (int i = 0; i < count; i += kLanes) {
       // Adding 1.5 * 2^23 leaves the nearest integer in the lowest bits.
-      const Words nearest = (Words)(load(from + i) * per_unit + 12582912.0f);
-      const Fours four = (Fours)__builtin_convertvector(nearest, Bf16s);
-      const Fours second = four & 0xffff0000, third = (four >> 16) & 0xffff0000;
-      const Fours result = (four & 0xffff00000000ffff) | (second << 16) | third;
-      __builtin_memcpy(to + i, &result, sizeof result);
+      put(to + i, stride, (Words)(load(from + i) * per_unit + (12582912.0f + kOffset)));
     }
     return scale;
   }
 
- private:
-  typedef uint64_t Fours __attribute__((vector_size(2 * kLanes)));
+#if defined(__AVX512VNNI__)
+  static void put(Factor* to, int stride, Words numbers) {
+    const __m128i high = _mm512_cvtepi32_epi8((__m512i)(numbers >> 8));
+    const __m128i low = _mm512_cvtepi32_epi8((__m512i)numbers);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + stride), low);
+  }
+
+  static Words add_bytes(Words sum, int32_t four, Column column) {
+    return (Words)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(four), (__m512i)column);
+  }
+#else
+  // Of each four numbers the second and the third change places, as in columns.
+  static void put(Factor* to, int, Words numbers) {
+    typedef uint64_t Fours __attribute__((vector_size(2 * kLanes)));
+    const Fours four = (Fours)__builtin_convertvector(numbers, Bf16s);
+    const Fours second = four & 0xffff0000, third = (four >> 16) & 0xffff0000;
+    const Fours result = (four & 0xffff00000000ffff) | (second << 16) | third;
+    __builtin_memcpy(to, &result, sizeof result);
+  }
 
   static Ints add_pairs(Ints sum, const Factor* pair, Shorts column) {
-#if defined(__AVX512VNNI__)
-    const __m512i x = _mm512_set1_epi32(word_at(pair));
-    return (Ints)_mm512_dpwssd_epi32((__m512i)sum, x, (__m512i)column);
-#elif defined(__AVX512BW__)
+#if defined(__AVX512BW__)
     return sum + (Ints)_mm512_madd_epi16(_mm512_set1_epi32(word_at(pair)), (__m512i)column);
 #elif defined(__AVX2__)
     return sum + (Ints)_mm256_madd_epi16(_mm256_set1_epi32(word_at(pair)), (__m256i)column);
@@ -114,6 +167,7 @@ struct Int8Dot {
     return sum + ((y << 16) >> 16) * pair[0] + (y >> 16) * pair[1];
 #endif
   }
+#endif
 };
 
 // sums[r][v] += row r of `rows` times the columns at `columns[v]`, over `count` words.
