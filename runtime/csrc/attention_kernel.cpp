@@ -34,6 +34,9 @@ struct Scratch {
   alignas(64) float scores[kBlockRows * kTileKeys];
   alignas(64) Factor weights[kBlockRows * kParts * kTileKeys];
   float weight_scales[kBlockRows];
+  // The weights' scale for rows that see as many of the keys that are laid out.
+  float weight_scale;
+  int weighed_keys;
   alignas(64) uint32_t key_offsets[kTileKeys] = {};
   alignas(64) float sums[kTileRows * kLanes];
   alignas(64) float part_values[kTileRows * kMaxHeadDim];
@@ -89,6 +92,7 @@ class Attention {
       laid_out_.prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
       if constexpr (kScaled) {
         if constexpr (Compute::kQueryOffset != 0) find_offsets(keys);
+        scratch_.weighed_keys = 0;
       }
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
@@ -151,7 +155,8 @@ class Attention {
     if constexpr (kScaled) {
       alignas(64) float numbers[kMaxHeadDim] = {};
       copy(numbers, from, head_dim_);
-      scratch_.query_scales[r] = Compute::put_query(to, width_, numbers, width_);
+      scratch_.query_scales[r] =
+          Compute::put_query(to, width_, numbers, width_) * tile_.scale * kLog2E;
     } else {
       copy_row(to, from, head_dim_, width_);
     }
@@ -231,6 +236,21 @@ class Attention {
     }
   }
 
+  // What weights of the first `visible` keys, times their values' scales, are multiples of: they are
+  // at most 1 times the largest of these.
+  float weight_scale(int visible) {
+    if (visible == scratch_.weighed_keys) return scratch_.weight_scale;
+    Words lanes, largest = {};
+    for (int i = 0; i < kLanes; ++i) lanes[i] = static_cast<uint32_t>(i);
+    for (int k = 0; k < visible; k += kLanes) {
+      const Words seen = (Words)(lanes < static_cast<uint32_t>(visible - k));
+      const Words bits = (Words)load(laid_out_.value_scales() + k) & seen;
+      largest = bits > largest ? bits : largest;
+    }
+    scratch_.weighed_keys = visible;
+    return scratch_.weight_scale = Compute::scale_of(largest);
+  }
+
   // From scores to weights, for row `row + r`. Returns by how much what came before now counts less.
   float weigh(int row, int r, int most, int visible, const State& state) {
     float* scores = scratch_.scores + r * kTileKeys;
@@ -240,8 +260,8 @@ class Attention {
       scores[k] = kNothing;
     }
     for (int k = 0; k < most; k += kLanes) {
-      const Floats x = load(scores + k) * scale;
-      store(scores + k, x);
+      Floats x = load(scores + k);
+      if constexpr (!kScaled) store(scores + k, x *= scale);
       largest = at_least(largest, x);
     }
     const float now = plimsoll::PLIMSOLL_ISA::largest(largest);
@@ -249,20 +269,21 @@ class Attention {
     const Floats against = broadcast(now == kNothing ? 0.0f : now);
     const Floats fade = exp2_of_negative(broadcast(state.largest[row + r]) - against);
     state.largest[row + r] = now;
+    float per_unit = 0;
+    if constexpr (kScaled) {
+      scratch_.weight_scales[r] = weight_scale(visible);
+      per_unit = 1.0f / scratch_.weight_scales[r];
+    }
     Floats total = load(scratch_.sums + (row + r) * kLanes) * fade;
     for (int k = 0; k < most; k += kLanes) {
       const Floats weights = exp2_of_negative(load(scores + k) - against);
       total += weights;
+      auto* to = scratch_.weights + r * kParts * kTileKeys + k;
       if constexpr (kScaled) {
-        store(scores + k, weights * load(laid_out_.value_scales() + k));
+        Compute::put(to, kTileKeys, weights * load(laid_out_.value_scales() + k) * per_unit);
       } else {
-        Compute::put_weights(scratch_.weights + r * kTileKeys + k, weights);
+        Compute::put_weights(to, weights);
       }
-    }
-    if constexpr (kScaled) {
-      const int count = (most + kLanes - 1) / kLanes * kLanes;
-      auto* to = scratch_.weights + r * kParts * kTileKeys;
-      scratch_.weight_scales[r] = Compute::put_weights(to, kTileKeys, scores, count);
     }
     store(scratch_.sums + (row + r) * kLanes, total);
     return fade[0];

@@ -104,38 +104,42 @@ struct Int8Dot {
   static Words total(Sums sums, Sums) { return (Words)sums; }
 #endif
 
-  // `count` numbers, a multiple of kLanes, as multiples of what it returns; parts are `stride` apart.
-  static float put_query(Factor* to, int stride, const float* from, int count) {
-    return quantize<kQueryOffset>(to, stride, from, count);
-  }
-  static float put_weights(Factor* to, int stride, const float* from, int count) {
-    return quantize<0>(to, stride, from, count);
-  }
+  // The largest factor.
+  static constexpr float kMost = 32767.0f;
 
- private:
-  template <int kOffset>
-  static float quantize(Factor* to, int stride, const float* from, int count) {
-    Ints magnitudes = {};
+  // `count` numbers, a multiple of kLanes, as multiples of what it returns.
+  static float put_query(Factor* to, int stride, const float* from, int count) {
+    Words magnitudes = {};
     for (int i = 0; i < count; i += kLanes) {
       // The bits of magnitudes are ordered as these are, with infinity and then NaN at the end.
-      const Ints bits = (Ints)load(from + i) & 0x7fffffff;
+      const Words bits = (Words)load(from + i) & 0x7fffffff;
       magnitudes = bits > magnitudes ? bits : magnitudes;
     }
-    const int32_t bits = plimsoll::PLIMSOLL_ISA::largest(magnitudes);
-    float magnitude;
-    __builtin_memcpy(&magnitude, &bits, sizeof magnitude);
-    // So small a number is 0 in what it is multiplied with, and the quotient is finite.
-    const float scale = (magnitude < 1e-30f ? 1e-30f : magnitude) / 32767.0f;
-    const float per_unit = 1.0f / scale;
+    const float scale = scale_of(magnitudes);
     for (int i = 0; i < count; i += kLanes) {
-      // Adding 1.5 * 2^23 leaves the nearest integer in the lowest bits.
-      put(to + i, stride, (Words)(load(from + i) * per_unit + (12582912.0f + kOffset)));
+      put(to + i, stride, load(from + i) * (1.0f / scale) + kQueryOffset);
     }
     return scale;
   }
 
+  // What 1 stands for where magnitudes, of which these are the bits, are at most kMost.
+  static float scale_of(Words magnitudes) {
+    const uint32_t bits = plimsoll::PLIMSOLL_ISA::largest(magnitudes);
+    float magnitude;
+    __builtin_memcpy(&magnitude, &bits, sizeof magnitude);
+    // So small a number is 0 in what it is multiplied with, and the quotient is finite.
+    return (magnitude < 1e-30f ? 1e-30f : magnitude) / kMost;
+  }
+
+  // kLanes factors, rounded to integers, and NaN to 0; parts are `stride` apart.
+  static void put(Factor* to, int stride, Floats x) {
+    // Adding 1.5 * 2^23 leaves the nearest integer in the lowest bits.
+    put_integers(to, stride, (Words)(x + 12582912.0f));
+  }
+
+ private:
 #if defined(__AVX512VNNI__)
-  static void put(Factor* to, int stride, Words numbers) {
+  static void put_integers(Factor* to, int stride, Words numbers) {
     const __m128i high = _mm512_cvtepi32_epi8((__m512i)(numbers >> 8));
     const __m128i low = _mm512_cvtepi32_epi8((__m512i)numbers);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), high);
@@ -147,7 +151,7 @@ struct Int8Dot {
   }
 #else
   // Of each four numbers the second and the third change places, as in columns.
-  static void put(Factor* to, int, Words numbers) {
+  static void put_integers(Factor* to, int, Words numbers) {
     typedef uint64_t Fours __attribute__((vector_size(2 * kLanes)));
     const Fours four = (Fours)__builtin_convertvector(numbers, Bf16s);
     const Fours second = four & 0xffff0000, third = (four >> 16) & 0xffff0000;

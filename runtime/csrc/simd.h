@@ -57,11 +57,11 @@ inline float largest(Floats x) {
 #endif
 }
 
-inline int32_t largest(Ints x) {
+inline uint32_t largest(Words x) {
 #if defined(__AVX512F__)
-  return _mm512_reduce_max_epi32((__m512i)x);
+  return _mm512_reduce_max_epu32((__m512i)x);
 #else
-  int32_t result = x[0];
+  uint32_t result = x[0];
   for (int i = 1; i < kLanes; ++i) result = x[i] > result ? x[i] : result;
   return result;
 #endif
