@@ -34,9 +34,9 @@ struct Scratch {
   alignas(64) float scores[kBlockRows * kTileKeys];
   alignas(64) Factor weights[kBlockRows * kParts * kTileKeys];
   float weight_scales[kBlockRows];
-  // The weights' scale for rows that see as many of the keys that are laid out.
-  float weight_scale;
-  int weighed_keys;
+  // Of the values of the first `scaled_keys` of those that are laid out.
+  float largest_value_scale;
+  int scaled_keys;
   alignas(64) uint32_t key_offsets[kTileKeys] = {};
   alignas(64) float sums[kTileRows * kLanes];
   alignas(64) float part_values[kTileRows * kMaxHeadDim];
@@ -92,7 +92,7 @@ class Attention {
       laid_out_.prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
       if constexpr (kScaled) {
         if constexpr (Compute::kQueryOffset != 0) find_offsets(keys);
-        scratch_.weighed_keys = 0;
+        scratch_.scaled_keys = 0;
       }
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
@@ -236,26 +236,26 @@ class Attention {
     }
   }
 
-  // What weights of the first `visible` keys, times their values' scales, are multiples of: they are
-  // at most 1 times the largest of these.
-  float weight_scale(int visible) {
-    if (visible == scratch_.weighed_keys) return scratch_.weight_scale;
-    Words lanes, largest = {};
+  // The largest scale of the first `visible` values. Rows of a token see as many.
+  float largest_value_scale(int visible) {
+    if (visible == scratch_.scaled_keys) return scratch_.largest_value_scale;
+    Words lanes, most = {};
     for (int i = 0; i < kLanes; ++i) lanes[i] = static_cast<uint32_t>(i);
     for (int k = 0; k < visible; k += kLanes) {
       const Words seen = (Words)(lanes < static_cast<uint32_t>(visible - k));
-      const Words bits = (Words)load(laid_out_.value_scales() + k) & seen;
-      largest = bits > largest ? bits : largest;
+      const Words scales = (Words)load(laid_out_.value_scales() + k) & seen;
+      most = larger_magnitudes(most, (Floats)scales);
     }
-    scratch_.weighed_keys = visible;
-    return scratch_.weight_scale = Compute::scale_of(largest);
+    scratch_.scaled_keys = visible;
+    return scratch_.largest_value_scale = largest_magnitude(most);
   }
 
   // From scores to weights, for row `row + r`. Returns by how much what came before now counts less.
   float weigh(int row, int r, int most, int visible, const State& state) {
     float* scores = scratch_.scores + r * kTileKeys;
     const float scale = tile_.scale * kLog2E;
-    Floats largest = broadcast(state.largest[row + r]);
+    const float before = state.largest[row + r];
+    Floats largest = broadcast(kNothing);
     for (int k = larger(visible, 0); k < (most + kLanes - 1) / kLanes * kLanes; ++k) {
       scores[k] = kNothing;
     }
@@ -264,17 +264,22 @@ class Attention {
       if constexpr (!kScaled) store(scores + k, x *= scale);
       largest = at_least(largest, x);
     }
-    const float now = plimsoll::PLIMSOLL_ISA::largest(largest);
+    const float here = plimsoll::PLIMSOLL_ISA::largest(largest);
+    const float now = here < before ? before : here;
     // A row that has seen nothing yet: any finite number keeps its weights at 0.
     const Floats against = broadcast(now == kNothing ? 0.0f : now);
-    const Floats fade = exp2_of_negative(broadcast(state.largest[row + r]) - against);
+    // By how much what came before counts less, and the largest weight.
+    Floats shares = broadcast(before);
+    shares[1] = here;
+    shares = exp2_of_negative(shares - against);
     state.largest[row + r] = now;
     float per_unit = 0;
     if constexpr (kScaled) {
-      scratch_.weight_scales[r] = weight_scale(visible);
-      per_unit = 1.0f / scratch_.weight_scales[r];
+      const float scale = Compute::scale_for(shares[1] * largest_value_scale(visible));
+      scratch_.weight_scales[r] = scale;
+      per_unit = 1.0f / scale;
     }
-    Floats total = load(scratch_.sums + (row + r) * kLanes) * fade;
+    Floats total = load(scratch_.sums + (row + r) * kLanes) * shares[0];
     for (int k = 0; k < most; k += kLanes) {
       const Floats weights = exp2_of_negative(load(scores + k) - against);
       total += weights;
@@ -286,7 +291,7 @@ class Attention {
       }
     }
     store(scratch_.sums + (row + r) * kLanes, total);
-    return fade[0];
+    return shares[0];
   }
 
   template <int kRows, int kVectors>

@@ -109,27 +109,18 @@ struct Int8Dot {
 
   // `count` numbers, a multiple of kLanes, as multiples of what it returns.
   static float put_query(Factor* to, int stride, const float* from, int count) {
-    Words magnitudes = {};
-    for (int i = 0; i < count; i += kLanes) {
-      // The bits of magnitudes are ordered as these are, with infinity and then NaN at the end.
-      const Words bits = (Words)load(from + i) & 0x7fffffff;
-      magnitudes = bits > magnitudes ? bits : magnitudes;
-    }
-    const float scale = scale_of(magnitudes);
+    Words most = {};
+    for (int i = 0; i < count; i += kLanes) most = larger_magnitudes(most, load(from + i));
+    const float scale = scale_for(largest_magnitude(most));
     for (int i = 0; i < count; i += kLanes) {
       put(to + i, stride, load(from + i) * (1.0f / scale) + kQueryOffset);
     }
     return scale;
   }
 
-  // What 1 stands for where magnitudes, of which these are the bits, are at most kMost.
-  static float scale_of(Words magnitudes) {
-    const uint32_t bits = plimsoll::PLIMSOLL_ISA::largest(magnitudes);
-    float magnitude;
-    __builtin_memcpy(&magnitude, &bits, sizeof magnitude);
-    // So small a number is 0 in what it is multiplied with, and the quotient is finite.
-    return (magnitude < 1e-30f ? 1e-30f : magnitude) / kMost;
-  }
+  // What 1 stands for where numbers are up to `most`. So small a one is 0 in what it is multiplied
+  // with, and the quotient is finite.
+  static float scale_for(float most) { return (most < 1e-30f ? 1e-30f : most) / kMost; }
 
   // kLanes factors, rounded to integers, and NaN to 0; parts are `stride` apart.
   static void put(Factor* to, int stride, Floats x) {

@@ -57,14 +57,22 @@ inline float largest(Floats x) {
 #endif
 }
 
-inline uint32_t largest(Words x) {
+// Magnitudes' bits are ordered as these are, with infinity and then NaN at the end.
+inline Words larger_magnitudes(Words most, Floats x) {
+  const Words bits = (Words)x & 0x7fffffff;
+  return bits > most ? bits : most;
+}
+
+inline float largest_magnitude(Words most) {
 #if defined(__AVX512F__)
-  return _mm512_reduce_max_epu32((__m512i)x);
+  const uint32_t bits = _mm512_reduce_max_epu32((__m512i)most);
 #else
-  uint32_t result = x[0];
-  for (int i = 1; i < kLanes; ++i) result = x[i] > result ? x[i] : result;
-  return result;
+  uint32_t bits = most[0];
+  for (int i = 1; i < kLanes; ++i) bits = most[i] > bits ? most[i] : bits;
 #endif
+  float result;
+  __builtin_memcpy(&result, &bits, sizeof result);
+  return result;
 }
 
 inline float sum(Floats x) {
