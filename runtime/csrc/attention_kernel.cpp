@@ -37,7 +37,7 @@ struct Scratch {
   // Of the values of the first `scaled_keys` of those that are laid out.
   float largest_value_scale;
   int scaled_keys;
-  alignas(64) uint32_t key_offsets[kTileKeys] = {};
+  alignas(64) uint32_t without_offset[kTileKeys] = {};
   alignas(64) float sums[kTileRows * kLanes];
   alignas(64) float part_values[kTileRows * kMaxHeadDim];
   alignas(64) float all_values[kTileRows * kMaxHeadDim];
@@ -90,10 +90,8 @@ class Attention {
       const int keys = smaller(end - key, kTileKeys);
       laid_out_.read(key, keys);
       laid_out_.prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
-      if constexpr (kScaled) {
-        if constexpr (Compute::kQueryOffset != 0) find_offsets(keys);
-        scratch_.scaled_keys = 0;
-      }
+      if constexpr (Compute::kQueryOffset != 0) take_offset(keys);
+      scratch_.scaled_keys = 0;
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
       const int first = larger(tokens * tile_.heads_per_kv - tile_.row_begin, 0);
@@ -162,15 +160,14 @@ class Attention {
     }
   }
 
-  // What an offset of queries adds to their products with these keys.
-  void find_offsets(int keys) {
+  // What sums of products with these keys begin with: less what the queries' offset adds to them.
+  void take_offset(int keys) {
     for (int k = 0; k < keys; k += kLanes) {
-      typename Compute::Sums high = {};
+      Words sum = {};
       for (int word = 0; word < width_ / Compute::kPack; ++word) {
-        high = Compute::add_offset(
-            high, Compute::column(laid_out_.keys(k) + word * Layout::kKeyStride));
+        sum = Compute::add_offset(sum, laid_out_.keys(k) + word * Layout::kKeyStride);
       }
-      store(scratch_.key_offsets + k, Compute::total(high, Words{}));
+      store(scratch_.without_offset + k, -sum);
     }
   }
 
@@ -217,18 +214,23 @@ class Attention {
   template <int kRows, int kVectors>
   void score(int row, int key) {
     typename Compute::Sums sums[kRows * kParts][kVectors] = {};
+    if constexpr (Compute::kQueryOffset != 0) {
+      for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r * kParts][v] = load(scratch_.without_offset + key + v * kLanes);
+        }
+      }
+    }
     const uint32_t* columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.keys(key + v * kLanes);
-    multiply<Compute>(sums, scratch_.queries + row * kParts * width_, width_, columns, Layout::kKeyStride,
-                      width_ / Compute::kPack);
+    multiply<Compute>(sums, scratch_.queries + row * kParts * width_, width_, columns,
+                      Layout::kKeyStride, width_ / Compute::kPack);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const int k = key + v * kLanes;
         float* scores = scratch_.scores + r * kTileKeys + k;
         if constexpr (kScaled) {
-          const Floats scales = load(laid_out_.key_scales() + k) * scratch_.query_scales[row + r];
-          const Words products = total(sums, r, v) - load(scratch_.key_offsets + k);
-          store(scores, to_floats(products) * scales);
+          store(scores, to_floats(total(sums, r, v)) * load(laid_out_.key_scales() + k));
         } else {
           store(scores, sums[r][v]);
         }
@@ -253,15 +255,15 @@ class Attention {
   // From scores to weights, for row `row + r`. Returns by how much what came before now counts less.
   float weigh(int row, int r, int most, int visible, const State& state) {
     float* scores = scratch_.scores + r * kTileKeys;
-    const float scale = tile_.scale * kLog2E;
+    const float scale = kScaled ? scratch_.query_scales[row + r] : tile_.scale * kLog2E;
     const float before = state.largest[row + r];
     Floats largest = broadcast(kNothing);
     for (int k = larger(visible, 0); k < (most + kLanes - 1) / kLanes * kLanes; ++k) {
       scores[k] = kNothing;
     }
     for (int k = 0; k < most; k += kLanes) {
-      Floats x = load(scores + k);
-      if constexpr (!kScaled) store(scores + k, x *= scale);
+      const Floats x = load(scores + k) * scale;
+      store(scores + k, x);
       largest = at_least(largest, x);
     }
     const float here = plimsoll::PLIMSOLL_ISA::largest(largest);

@@ -19,6 +19,7 @@ struct Fp32 {
   typedef Floats Sums;
   static constexpr int kPack = 1;
   static constexpr bool kScaled = false;
+  static constexpr int kQueryOffset = 0;
   static constexpr int kParts = 1;
   static constexpr int kVectors = kMaxVectors;
   static Floats column(const uint32_t* words) {
@@ -42,6 +43,7 @@ struct Bf16Dot {
   typedef Floats Sums;
   static constexpr int kPack = 2;
   static constexpr bool kScaled = false;
+  static constexpr int kQueryOffset = 0;
   static constexpr int kParts = 1;
   static constexpr int kVectors = kMaxVectors;
   static Words column(const uint32_t* words) { return (Words)_mm512_loadu_si512(words); }
@@ -77,9 +79,9 @@ struct Int8Dot {
     return add_bytes(sums, word_at(factors), column);
   }
   static Words total(Sums high, Sums low) { return (high << 8) + low; }
-  // Adds the key in `column` times the high byte of kQueryOffset.
-  static Sums add_offset(Sums sums, Column column) {
-    return add_bytes(sums, static_cast<int32_t>(0x80808080), column);
+  // Adds words of keys times the high byte of kQueryOffset; its low byte is 0.
+  static Sums add_offset(Sums sums, const uint32_t* words) {
+    return add_bytes(sums, static_cast<int32_t>(0x80808080), column(words));
   }
 #else
   // An int8 is an int16 by one extension of its sign: the first and third of each word's four, and the
@@ -131,10 +133,15 @@ struct Int8Dot {
  private:
 #if defined(__AVX512VNNI__)
   static void put_integers(Factor* to, int stride, Words numbers) {
-    const __m128i high = _mm512_cvtepi32_epi8((__m512i)(numbers >> 8));
-    const __m128i low = _mm512_cvtepi32_epi8((__m512i)numbers);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), high);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + stride), low);
+    // The low bytes of each four numbers and then the high ones; those of all fours beside each other.
+    const __m512i bytes = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, -1, -1, -1, -1, -1, -1, -1, -1));
+    const __m512i fours = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 2, 2, 2, 2, 2, 2, 2);
+    const __m256i both = _mm512_castsi512_si256(
+        _mm512_permutexvar_epi32(fours, _mm512_shuffle_epi8((__m512i)numbers, bytes)));
+    const auto at = [](Factor* part) { return reinterpret_cast<__m128i*>(part); };
+    _mm_storeu_si128(at(to), _mm256_extracti128_si256(both, 1));
+    _mm_storeu_si128(at(to + stride), _mm256_castsi256_si128(both));
   }
 
   static Words add_bytes(Words sum, int32_t four, Column column) {
