@@ -22,6 +22,9 @@ constexpr float kLog2E = 1.44269504f;
 constexpr float kNothing = -__builtin_inff();
 constexpr int kBlockRows = 4;
 
+// For a row that has seen nothing any finite number keeps its weights at 0.
+float finite(float score) { return score == kNothing ? 0.0f : score; }
+
 int larger(int64_t a, int64_t b) { return static_cast<int>(a > b ? a : b); }
 
 // All that a thread needs at its work, for heads of the largest dimension.
@@ -34,8 +37,9 @@ struct Scratch {
   alignas(64) float scores[kBlockRows * kTileKeys];
   alignas(64) Factor weights[kBlockRows * kParts * kTileKeys];
   float weight_scales[kBlockRows];
-  // Of the values of the first `scaled_keys` of those that are laid out.
-  float largest_value_scale;
+  // Those of the first `scaled_keys` values, in multiples of the unit.
+  alignas(64) float value_scales[kTileKeys];
+  float value_unit;
   int scaled_keys;
   alignas(64) uint32_t without_offset[kTileKeys] = {};
   alignas(64) float sums[kTileRows * kLanes];
@@ -238,9 +242,10 @@ class Attention {
     }
   }
 
-  // The largest scale of the first `visible` values. Rows of a token see as many.
-  float largest_value_scale(int visible) {
-    if (visible == scratch_.scaled_keys) return scratch_.largest_value_scale;
+  // Takes the values' scales as multiples of a unit, by which those of the first `visible` are at most
+  // kMost. Rows of a token see as many.
+  void scale_values(int visible) {
+    if (visible == scratch_.scaled_keys) return;
     Words lanes, most = {};
     for (int i = 0; i < kLanes; ++i) lanes[i] = static_cast<uint32_t>(i);
     for (int k = 0; k < visible; k += kLanes) {
@@ -248,8 +253,12 @@ class Attention {
       const Words scales = (Words)load(laid_out_.value_scales() + k) & seen;
       most = larger_magnitudes(most, (Floats)scales);
     }
+    const float unit = Compute::scale_for(largest_magnitude(most));
+    for (int k = 0; k < visible; k += kLanes) {
+      store(scratch_.value_scales + k, load(laid_out_.value_scales() + k) * (1.0f / unit));
+    }
+    scratch_.value_unit = unit;
     scratch_.scaled_keys = visible;
-    return scratch_.largest_value_scale = largest_magnitude(most);
   }
 
   // From scores to weights, for row `row + r`. Returns by how much what came before now counts less.
@@ -268,30 +277,31 @@ class Attention {
     }
     const float here = plimsoll::PLIMSOLL_ISA::largest(largest);
     const float now = here < before ? before : here;
-    // A row that has seen nothing yet: any finite number keeps its weights at 0.
-    const Floats against = broadcast(now == kNothing ? 0.0f : now);
     // By how much what came before counts less, and the largest weight.
     Floats shares = broadcast(before);
     shares[1] = here;
-    shares = exp2_of_negative(shares - against);
+    shares = exp2_of_negative(shares - finite(now));
     state.largest[row + r] = now;
-    float per_unit = 0;
-    if constexpr (kScaled) {
-      const float scale = Compute::scale_for(shares[1] * largest_value_scale(visible));
-      scratch_.weight_scales[r] = scale;
-      per_unit = 1.0f / scale;
-    }
     Floats total = load(scratch_.sums + (row + r) * kLanes) * shares[0];
+    if constexpr (kScaled) scale_values(visible);
+    const Floats against = broadcast(finite(kScaled ? here : now));
+    Floats added = {};
     for (int k = 0; k < most; k += kLanes) {
       const Floats weights = exp2_of_negative(load(scores + k) - against);
-      total += weights;
+      added += weights;
       auto* to = scratch_.weights + r * kParts * kTileKeys + k;
       if constexpr (kScaled) {
-        Compute::put(to, kTileKeys, weights * load(laid_out_.value_scales() + k) * per_unit);
+        Compute::put(to, kTileKeys, weights * load(scratch_.value_scales + k));
       } else {
         Compute::put_weights(to, weights);
       }
     }
+    // Those that are rounded are against the largest score here, so that the small ones count.
+    if constexpr (kScaled) {
+      added *= shares[1];
+      scratch_.weight_scales[r] = shares[1] * scratch_.value_unit;
+    }
+    total += added;
     store(scratch_.sums + (row + r) * kLanes, total);
     return shares[0];
   }

@@ -200,13 +200,13 @@ def test_equal_to_torch_for_any_mix(
 @on_every_instruction_set
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("group", [1, 3])
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize(("int8", "block_size"), [(False, 16), (True, 16), (True, 8)])
 def test_a_row_depends_on_nothing_beside_it(
-    instruction_set: InstructionSet, dtype: torch.dtype, group: int, int8: bool
+    instruction_set: InstructionSet, dtype: torch.dtype, group: int, int8: bool, block_size: int
 ) -> None:
     """Bit for bit: alone or in a batch, in a chunk or as one token, however many threads."""
     sequences = ((0, 70), (700, 1), (300, 5), (0, 1), (250, 13))
-    case = Case(sequences, group=group, dtype=dtype, int8=int8)
+    case = Case(sequences, group=group, block_size=block_size, dtype=dtype, int8=int8)
     step = Step(case)
     torch.set_num_threads(1)
     together, _ = step.attend(instruction_set)
@@ -221,7 +221,7 @@ def test_a_row_depends_on_nothing_beside_it(
         attention = NativeAttention(cache, kernels(), instruction_set)
         for j in (0, new // 2, new - 1):
             span = step.spans[i]._replace(start=step.spans[i].start + j, query_len=1)
-            attention.plan(build_metadata([span], case.block_size, step.num_blocks, CPU))
+            attention.plan(build_metadata([span], block_size, step.num_blocks, CPU))
             kv = case.kv_heads
             query, key, value = step.qkv[row + j : row + j + 1].split((kv * group, kv, kv), dim=1)
             assert torch.equal(attention.forward(LAYER, query, key, value)[0], together[row + j])
@@ -235,6 +235,26 @@ def test_large_scores_do_not_overflow(instruction_set: InstructionSet) -> None:
     got, _ = step.attend(instruction_set)
     expected, _ = step.attend(None)
     torch.testing.assert_close(got, expected)
+
+
+@on_every_instruction_set
+@pytest.mark.parametrize("block_size", [8, 16])
+def test_int8_keeps_small_weights_and_values_beside_large_ones(
+    instruction_set: InstructionSet, block_size: int
+) -> None:
+    """A first token that takes most of the attention, and one whose value is 100 times as large."""
+    case = Case(((700, 3),), block_size=block_size, int8=True)
+    step = Step(case)
+    cache, table = step.cache(), step.spans[0].block_ids
+    first, other = table[0] * block_size, table[64 // block_size] * block_size
+    heads = step.qkv[:1, : case.kv_heads * case.group].unflatten(1, (case.kv_heads, case.group))
+    slots = torch.tensor([first, other])
+    key = torch.stack([heads[0].mean(1) * 5, torch.zeros(case.kv_heads, case.head_dim)])
+    value = step.random(2, case.kv_heads) * torch.tensor([1, 100])[:, None, None]
+    cache.store(LAYER, key, value, slots)
+    got, _ = step.attend(instruction_set)
+    expected, _ = step.attend(None)
+    torch.testing.assert_close(got, expected, atol=5e-4, rtol=5e-4)
 
 
 @on_every_instruction_set
