@@ -12,6 +12,7 @@
 #include "attention.h"
 #include "blocked.h"
 #include "laid_out.h"
+#include "scratch.h"
 #include "simd.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
@@ -20,34 +21,11 @@ namespace {
 constexpr float kLog2E = 1.44269504f;
 // The largest score of a row that has seen nothing.
 constexpr float kNothing = -__builtin_inff();
-constexpr int kBlockRows = 4;
 
 // For a row that has seen nothing any finite number keeps its weights at 0.
 float finite(float score) { return score == kNothing ? 0.0f : score; }
 
 int larger(int64_t a, int64_t b) { return static_cast<int>(a > b ? a : b); }
-
-// All that a thread needs at its work, for heads of the largest dimension.
-template <class Compute>
-struct Scratch {
-  typedef typename Compute::Factor Factor;
-  static constexpr int kParts = Compute::kParts;
-  alignas(64) Factor queries[kTileRows * kParts * kMaxHeadDim];
-  float query_scales[kTileRows];
-  alignas(64) float scores[kBlockRows * kTileKeys];
-  alignas(64) Factor weights[kBlockRows * kParts * kTileKeys];
-  float weight_scales[kBlockRows];
-  // Those of the first `scaled_keys` values, in multiples of the unit.
-  alignas(64) float value_scales[kTileKeys];
-  float value_unit;
-  int scaled_keys;
-  alignas(64) uint32_t without_offset[kTileKeys] = {};
-  alignas(64) float sums[kTileRows * kLanes];
-  alignas(64) float part_values[kTileRows * kMaxHeadDim];
-  alignas(64) float all_values[kTileRows * kMaxHeadDim];
-  float part_largest[kTileRows], part_weight[kTileRows];
-  float all_largest[kTileRows], all_weight[kTileRows];
-};
 
 // `Row` is the type of queries and output; `Layout` says how keys and values lie, as LaidOut does.
 template <class Row, class Layout>
