@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from torch import Tensor
+
 from plimsoll_runtime.model.matrix import Matrix
 from plimsoll_runtime.model.parallel import Part, Weighted
 
@@ -19,11 +21,15 @@ class LayerPacker:
     def __init__(self, layers: Iterable[Weighted], parts: dict[str, Part], make: Make) -> None:
         self._make = make
         self._parts = parts
-        by_storage = {_storage(Part.all_of(layer.weight)): layer for layer in layers}
+        by_storage = {
+            _storage(tensor): layer
+            for layer in layers
+            for tensor in layer.checkpoint_tensors().values()
+        }
         self._owners = {
-            name: by_storage[_storage(part)]
+            name: by_storage[_storage(part.tensor)]
             for name, part in parts.items()
-            if _storage(part) in by_storage
+            if _storage(part.tensor) in by_storage
         }
 
     def loaded(self, name: str) -> None:
@@ -36,5 +42,5 @@ class LayerPacker:
             layer.matrix = self._make(layer)
 
 
-def _storage(part: Part) -> int:
-    return part.tensor.untyped_storage().data_ptr()
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
