@@ -148,16 +148,12 @@ void run(const Kernels& kernels, const Cache& cache, Plan& plan, const Piece& pi
 Cache stored(const PagedStep& step, int64_t layer, const NewRows& key, const NewRows& value) {
   char* keys = step.pages + layer * step.layer_bytes;
   char* values = keys + step.value_bytes;
+  float* key_scales = step.scales == nullptr ? nullptr : step.scales + layer * step.layer_scales;
+  float* value_scales = step.scales == nullptr ? nullptr : key_scales + step.value_scales;
   const Slots slots{step.slot_mapping, step.num_tokens, step.kv_heads, step.head_dim,
                     step.is_bf16 != 0, step.threads};
-  if (step.format != kInt8Pages) {
-    const auto to = step.format == kBlockedPages ? store_blocked : store;
-    to(slots, key, keys, value, values);
-    return {keys, values, nullptr, nullptr, step.block_size, step.kv_heads, step.head_dim};
-  }
-  float* key_scales = step.scales + layer * step.layer_scales;
-  float* value_scales = key_scales + step.value_scales;
-  store_int8(slots, key, {keys, key_scales}, value, {values, value_scales});
+  store(static_cast<PageFormat>(step.format), slots, key, {keys, key_scales}, value,
+        {values, value_scales});
   return {keys, values, key_scales, value_scales, step.block_size, step.kv_heads, step.head_dim};
 }
 

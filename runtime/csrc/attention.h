@@ -16,12 +16,21 @@ constexpr int kTileKeys = 64;
 constexpr int kTileRows = 64;
 constexpr int kMaxHeadDim = 256;
 
-// How a cache's pages are; see kv_store.h. The numbers are part of the C interface.
-enum PageFormat : int { kRowPages = 0, kBlockedPages = 1, kInt8Pages = 2 };
+// Tokens whose keys and values are laid out together.
+constexpr int64_t kBlockTokens = 16;
 
-// One layer's KV cache: slots of KV heads of `head_dim` elements. With scales, `[slots, kv_heads]`,
-// elements are int8 and each head's are to be multiplied by its scale; else they are of the type
-// of queries and output.
+// How a cache's pages are. Rows are [slots, kv_heads, head_dim], and scales [slots, kv_heads].
+//
+// Blocked is for block sizes and heads of 16s, in words of 4 bytes as the vector units multiply them:
+// for kBlockTokens slots and a head, keys are [words of a row, slots], and values [slots / n,
+// head_dim] words of n slots' elements, where n is 1 in fp32, 2 in bf16 and 4 in int8. Scales are
+// [slots] for each of these.
+//
+// The numbers are part of the C interface.
+enum PageFormat : int { kRowPages = 0, kBlockedPages = 1, kInt8RowPages = 2, kInt8BlockedPages = 3 };
+
+// One layer's KV cache: slots of KV heads of `head_dim` elements. With scales, elements are int8 and
+// each head's are to be multiplied by its scale; else they are of the type of queries and output.
 struct Cache {
   const void* keys;
   const void* values;

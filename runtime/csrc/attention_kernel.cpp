@@ -12,7 +12,7 @@
 #include "attention.h"
 #include "blocked.h"
 #include "laid_out.h"
-#include "laid_out_int8.h"
+#include "scratch.h"
 #include "simd.h"
 
 namespace plimsoll::PLIMSOLL_ISA {
@@ -21,27 +21,13 @@ namespace {
 constexpr float kLog2E = 1.44269504f;
 // The largest score of a row that has seen nothing.
 constexpr float kNothing = -__builtin_inff();
-constexpr int kBlockRows = 4;
+
+// For a row that has seen nothing any finite number keeps its weights at 0.
+float finite(float score) { return score == kNothing ? 0.0f : score; }
 
 int larger(int64_t a, int64_t b) { return static_cast<int>(a > b ? a : b); }
 
-// All that a thread needs at its work, for heads of the largest dimension.
-template <class Compute>
-struct Scratch {
-  typedef typename Compute::Element Element;
-  alignas(64) Element queries[kTileRows * kMaxHeadDim];
-  float query_scales[kTileRows];
-  alignas(64) float scores[kBlockRows * kTileKeys];
-  alignas(64) Element weights[kBlockRows * kTileKeys];
-  float weight_scales[kBlockRows];
-  alignas(64) float sums[kTileRows * kLanes];
-  alignas(64) float part_values[kTileRows * kMaxHeadDim];
-  alignas(64) float all_values[kTileRows * kMaxHeadDim];
-  float part_largest[kTileRows], part_weight[kTileRows];
-  float all_largest[kTileRows], all_weight[kTileRows];
-};
-
-// `Row` is the type of queries and output, `Layout` how keys and values are laid out.
+// `Row` is the type of queries and output; `Layout` says how keys and values lie, as LaidOut does.
 template <class Row, class Layout>
 class Attention {
   typedef typename Layout::Compute Compute;
@@ -86,6 +72,8 @@ class Attention {
       const int keys = smaller(end - key, kTileKeys);
       laid_out_.read(key, keys);
       laid_out_.prefetch(key + keys, smaller(stop - key - keys, kTileKeys));
+      if constexpr (Compute::kQueryOffset != 0) take_offset(keys);
+      scratch_.scaled_keys = 0;
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
       const int first = larger(tokens * tile_.heads_per_kv - tile_.row_begin, 0);
@@ -133,14 +121,35 @@ class Attention {
   }
 
  private:
-  static constexpr bool kScaled = Layout::kScaled;
+  static constexpr bool kScaled = Compute::kScaled;
+  static constexpr int kParts = Compute::kParts;
+
+  // Row `r` times column `v`, of all its parts.
+  template <int kRows, int kVectors>
+  static Words total(const typename Compute::Sums (&sums)[kRows][kVectors], int r, int v) {
+    return Compute::total(sums[r * kParts][v], sums[r * kParts + kParts - 1][v]);
+  }
 
   void put_query(int r, const Row* from) {
-    auto* to = scratch_.queries + r * width_;
+    auto* to = scratch_.queries + r * kParts * width_;
     if constexpr (kScaled) {
-      scratch_.query_scales[r] = Layout::put_query(to, from, head_dim_, width_);
+      alignas(64) float numbers[kMaxHeadDim] = {};
+      copy(numbers, from, head_dim_);
+      scratch_.query_scales[r] =
+          Compute::put_query(to, width_, numbers, width_) * tile_.scale * kLog2E;
     } else {
-      Layout::put_query(to, from, head_dim_, width_);
+      copy_row(to, from, head_dim_, width_);
+    }
+  }
+
+  // What sums of products with these keys begin with: less what the queries' offset adds to them.
+  void take_offset(int keys) {
+    for (int k = 0; k < keys; k += kLanes) {
+      Words sum = {};
+      for (int word = 0; word < width_ / Compute::kPack; ++word) {
+        sum = Compute::add_offset(sum, laid_out_.keys(k) + word * Layout::kKeyStride);
+      }
+      store(scratch_.without_offset + k, -sum);
     }
   }
 
@@ -155,9 +164,9 @@ class Attention {
     const int most = visible[kRows - 1];
     for (int v = 0; v < most;) {
       const int left = (most - v + kLanes - 1) / kLanes;
-      if (kMaxVectors == 4 && left > 2) {
-        score<kRows, kMaxVectors>(row, v);
-        v += kMaxVectors * kLanes;
+      if (Compute::kVectors == 4 && left > 2) {
+        score<kRows, Compute::kVectors>(row, v);
+        v += Compute::kVectors * kLanes;
       } else if (left > 1) {
         score<kRows, 2>(row, v);
         v += 2 * kLanes;
@@ -171,9 +180,9 @@ class Attention {
     const int words = (most + Compute::kPack - 1) / Compute::kPack;
     for (int d = 0; d < width_;) {
       const int left = (width_ - d) / kLanes;
-      if (kMaxVectors == 4 && left >= 4) {
-        add_values<kRows, kMaxVectors>(row, d, words, faded, state);
-        d += kMaxVectors * kLanes;
+      if (Compute::kVectors == 4 && left >= 4) {
+        add_values<kRows, Compute::kVectors>(row, d, words, faded, state);
+        d += Compute::kVectors * kLanes;
       } else if (left >= 2) {
         add_values<kRows, 2>(row, d, words, faded, state);
         d += 2 * kLanes;
@@ -186,19 +195,24 @@ class Attention {
 
   template <int kRows, int kVectors>
   void score(int row, int key) {
-    const int words = width_ / Compute::kPack;
-    typename Compute::Sums sums[kRows][kVectors] = {};
-    const auto* queries = reinterpret_cast<const uint32_t*>(scratch_.queries + row * width_);
+    typename Compute::Sums sums[kRows * kParts][kVectors] = {};
+    if constexpr (Compute::kQueryOffset != 0) {
+      for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r * kParts][v] = load(scratch_.without_offset + key + v * kLanes);
+        }
+      }
+    }
     const uint32_t* columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.keys(key + v * kLanes);
-    multiply<Compute>(sums, queries, words, columns, Layout::kKeyStride, words);
+    multiply<Compute>(sums, scratch_.queries + row * kParts * width_, width_, columns,
+                      Layout::kKeyStride, width_ / Compute::kPack);
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const int k = key + v * kLanes;
         float* scores = scratch_.scores + r * kTileKeys + k;
         if constexpr (kScaled) {
-          const Floats scales = load(laid_out_.key_scales() + k) * scratch_.query_scales[row + r];
-          store(scores, to_floats(sums[r][v]) * scales);
+          store(scores, to_floats(total(sums, r, v)) * load(laid_out_.key_scales() + k));
         } else {
           store(scores, sums[r][v]);
         }
@@ -206,11 +220,31 @@ class Attention {
     }
   }
 
+  // Takes the values' scales as multiples of a unit, by which those of the first `visible` are at most
+  // kMost. Rows of a token see as many.
+  void scale_values(int visible) {
+    if (visible == scratch_.scaled_keys) return;
+    Words lanes, most = {};
+    for (int i = 0; i < kLanes; ++i) lanes[i] = static_cast<uint32_t>(i);
+    for (int k = 0; k < visible; k += kLanes) {
+      const Words seen = (Words)(lanes < static_cast<uint32_t>(visible - k));
+      const Words scales = (Words)load(laid_out_.value_scales() + k) & seen;
+      most = larger_magnitudes(most, (Floats)scales);
+    }
+    const float unit = Compute::scale_for(largest_magnitude(most));
+    for (int k = 0; k < visible; k += kLanes) {
+      store(scratch_.value_scales + k, load(laid_out_.value_scales() + k) * (1.0f / unit));
+    }
+    scratch_.value_unit = unit;
+    scratch_.scaled_keys = visible;
+  }
+
   // From scores to weights, for row `row + r`. Returns by how much what came before now counts less.
   float weigh(int row, int r, int most, int visible, const State& state) {
     float* scores = scratch_.scores + r * kTileKeys;
-    const float scale = tile_.scale * kLog2E;
-    Floats largest = broadcast(state.largest[row + r]);
+    const float scale = kScaled ? scratch_.query_scales[row + r] : tile_.scale * kLog2E;
+    const float before = state.largest[row + r];
+    Floats largest = broadcast(kNothing);
     for (int k = larger(visible, 0); k < (most + kLanes - 1) / kLanes * kLanes; ++k) {
       scores[k] = kNothing;
     }
@@ -219,33 +253,40 @@ class Attention {
       store(scores + k, x);
       largest = at_least(largest, x);
     }
-    const float now = plimsoll::PLIMSOLL_ISA::largest(largest);
-    // A row that has seen nothing yet: any finite number keeps its weights at 0.
-    const Floats against = broadcast(now == kNothing ? 0.0f : now);
-    const Floats fade = exp2_of_negative(broadcast(state.largest[row + r]) - against);
+    const float here = plimsoll::PLIMSOLL_ISA::largest(largest);
+    const float now = here < before ? before : here;
+    // By how much what came before counts less, and the largest weight.
+    Floats shares = broadcast(before);
+    shares[1] = here;
+    shares = exp2_of_negative(shares - finite(now));
     state.largest[row + r] = now;
-    Floats total = load(scratch_.sums + (row + r) * kLanes) * fade;
+    Floats total = load(scratch_.sums + (row + r) * kLanes) * shares[0];
+    if constexpr (kScaled) scale_values(visible);
+    const Floats against = broadcast(finite(kScaled ? here : now));
+    Floats added = {};
     for (int k = 0; k < most; k += kLanes) {
       const Floats weights = exp2_of_negative(load(scores + k) - against);
-      total += weights;
+      added += weights;
+      auto* to = scratch_.weights + r * kParts * kTileKeys + k;
       if constexpr (kScaled) {
-        store(scores + k, weights * load(laid_out_.value_scales() + k));
+        Compute::put(to, kTileKeys, weights * load(scratch_.value_scales + k));
       } else {
-        Compute::put_weights(scratch_.weights + r * kTileKeys + k, weights);
+        Compute::put_weights(to, weights);
       }
     }
+    // Those that are rounded are against the largest score here, so that the small ones count.
     if constexpr (kScaled) {
-      const int count = (most + kLanes - 1) / kLanes * kLanes;
-      auto* to = scratch_.weights + r * kTileKeys;
-      scratch_.weight_scales[r] = Compute::quantize(to, scores, count);
+      added *= shares[1];
+      scratch_.weight_scales[r] = shares[1] * scratch_.value_unit;
     }
+    total += added;
     store(scratch_.sums + (row + r) * kLanes, total);
-    return fade[0];
+    return shares[0];
   }
 
   template <int kRows, int kVectors>
   void add_values(int row, int dim, int words, const float* faded, const State& state) {
-    typename Compute::Sums sums[kRows][kVectors] = {};
+    typename Compute::Sums sums[kRows * kParts][kVectors] = {};
     if constexpr (!kScaled) {
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
@@ -253,18 +294,17 @@ class Attention {
         }
       }
     }
-    const auto* weights = reinterpret_cast<const uint32_t*>(scratch_.weights);
     for (int word = 0; word < words; word += Layout::kRun) {
       const uint32_t* columns[kVectors];
       for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.values(word) + dim + v * kLanes;
-      multiply<Compute>(sums, weights + word, kTileKeys / Compute::kPack, columns, width_,
+      multiply<Compute>(sums, scratch_.weights + word * Compute::kPack, kTileKeys, columns, width_,
                         smaller(words - word, Layout::kRun));
     }
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         float* values = state.values + (row + r) * width_ + dim + v * kLanes;
         if constexpr (kScaled) {
-          const Floats more = to_floats(sums[r][v]) * scratch_.weight_scales[r];
+          const Floats more = to_floats(total(sums, r, v)) * scratch_.weight_scales[r];
           store(values, load(values) * faded[r] + more);
         } else {
           store(values, sums[r][v]);
@@ -313,6 +353,11 @@ constexpr Kernels kernels() {
   return {attend<Row, Layout>, attend_partition<Row, Layout>, finish<Row, Layout>};
 }
 
+template <class Layout>
+constexpr Kernels kernels(bool is_bf16) {
+  return is_bf16 ? kernels<uint16_t, Layout>() : kernels<float, Layout>();
+}
+
 }  // namespace
 
 Kernels attention_kernels(bool is_bf16, PageFormat format) {
@@ -324,8 +369,8 @@ Kernels attention_kernels(bool is_bf16, PageFormat format) {
 #endif
   switch (format) {
     case kBlockedPages: return kernels<float, Blocked<Fp32>>();
-    case kInt8Pages:
-      return is_bf16 ? kernels<uint16_t, Int8LaidOut>() : kernels<float, Int8LaidOut>();
+    case kInt8BlockedPages: return kernels<Blocked<Int8Dot>>(is_bf16);
+    case kInt8RowPages: return kernels<LaidOut<Int8Dot, int8_t>>(is_bf16);
     default:
       return is_bf16 ? kernels<uint16_t, LaidOut<OfBf16, uint16_t>>()
                      : kernels<float, LaidOut<Fp32, float>>();

@@ -9,57 +9,56 @@
 
 namespace plimsoll::PLIMSOLL_ISA {
 
-// Up to kTileKeys of them, read where they are in the pages; see store_blocked.
+// Up to kTileKeys of them, read where they are in the pages; see kBlockedPages. The same to its user
+// as LaidOut.
 template <class Of>
 class Blocked {
  public:
   typedef Of Compute;
-  typedef typename Compute::Element Element;
-  static constexpr bool kScaled = false;
-  // Words of a key's next word, and words of values that lie one after the other.
   static constexpr int kKeyStride = kBlockTokens;
   static constexpr int kRun = kBlockTokens / Compute::kPack;
 
   Blocked(const Cache& cache, const Tile& tile)
       : cache_(cache), tile_(tile), head_words_(cache.head_dim / Compute::kPack * kBlockTokens) {}
 
-  // A query as products with these keys take it.
-  template <class Row>
-  static void put_query(Element* to, const Row* from, int head_dim, int) {
-    copy(to, from, head_dim);
-  }
-
-  // Keys and values from the sequence's position `first` on, which is a multiple of kBlockTokens.
   void read(int64_t first, int keys) {
     for (int k = 0; k < keys; k += kBlockTokens) {
-      keys_[k / kBlockTokens] = at(cache_.keys, first + k);
-      values_[k / kBlockTokens] = at(cache_.values, first + k);
+      const int64_t head = head_at(first + k);
+      keys_[k / kBlockTokens] = static_cast<const uint32_t*>(cache_.keys) + head * head_words_;
+      values_[k / kBlockTokens] = static_cast<const uint32_t*>(cache_.values) + head * head_words_;
+      if constexpr (Compute::kScaled) {
+        copy(key_scales_ + k, cache_.key_scales + head * kBlockTokens, kBlockTokens);
+        copy(value_scales_ + k, cache_.value_scales + head * kBlockTokens, kBlockTokens);
+      }
     }
     // Scores are computed of 64 keys at a time, and those beyond the last are not looked at.
     for (int k = (keys + kBlockTokens - 1) / kBlockTokens; k < kTileKeys / kBlockTokens; ++k) {
       keys_[k] = keys_[0];
     }
-    // The value beside an odd last one counts with weight 0, and may be another request's NaN.
-    if (Compute::kPack == 2 && keys % 2 != 0) hide_after(keys - 1);
+    // Values beyond the last count with weight 0, and may be another request's NaN.
+    if constexpr (Compute::kScaled) {
+      for (int k = keys; k % kBlockTokens != 0; ++k) value_scales_[k] = 0;
+    } else if (Compute::kPack == 2 && keys % 2 != 0) {
+      hide_after(keys - 1);
+    }
   }
 
   // They lie in long runs, which the processor foresees.
   void prefetch(int64_t, int) const {}
 
-  // Words of keys from `key` on, side by side.
   const uint32_t* keys(int key) const {
     return keys_[key / kBlockTokens] + key % kBlockTokens;
   }
-
-  // [kRun, head_dim] words of values from word `word` on, a multiple of kRun.
   const uint32_t* values(int word) const { return values_[word / kRun]; }
+  const float* key_scales() const { return key_scales_; }
+  const float* value_scales() const { return value_scales_; }
 
  private:
-  const uint32_t* at(const void* pages, int64_t position) const {
+  // Heads of blocks before this head's block of the token at a position.
+  int64_t head_at(int64_t position) const {
     const int64_t slot = tile_.block_table[position / cache_.block_size] * cache_.block_size +
                          position % cache_.block_size;
-    const int64_t block = slot / kBlockTokens * cache_.kv_heads + tile_.kv_head;
-    return static_cast<const uint32_t*>(pages) + block * head_words_;
+    return slot / kBlockTokens * cache_.kv_heads + tile_.kv_head;
   }
 
   void hide_after(int key) {
@@ -76,6 +75,8 @@ class Blocked {
   const uint32_t* keys_[kTileKeys / kBlockTokens];
   const uint32_t* values_[kTileKeys / kBlockTokens];
   alignas(64) uint32_t copy_[kBlockTokens / 2 * kMaxHeadDim];
+  alignas(64) float key_scales_[kTileKeys] = {};
+  alignas(64) float value_scales_[kTileKeys] = {};
 };
 
 }  // namespace plimsoll::PLIMSOLL_ISA

@@ -57,75 +57,73 @@ void quantize(const Element* from, int64_t count, int8_t* to, float* scale) {
   }
 }
 
-template <class Element>
-void store_heads(const Slots& slots, const NewRows& rows, const Int8Pages& pages, int64_t token,
-                 int64_t slot) {
-  const auto* from = static_cast<const Element*>(rows.data) + token * rows.stride;
-  auto* to = static_cast<int8_t*>(pages.data) + slot * slots.kv_heads * slots.head_dim;
-  float* scales = pages.scales + slot * slots.kv_heads;
-  for (int64_t h = 0; h < slots.kv_heads; ++h) {
-    quantize(from + h * slots.head_dim, slots.head_dim, to + h * slots.head_dim, scales + h);
+// Where a head's key and value go in pages of rows, and its scales.
+struct Rows {
+  static int64_t scale(const Slots& slots, int64_t slot, int64_t head) {
+    return slot * slots.kv_heads + head;
   }
-}
 
-// One token's heads to their places; `kPack` elements make a word.
-template <class Element, int kPack>
-void store_token(const Slots& slots, const NewRows& key, void* keys, const NewRows& value,
-                 void* values, int64_t token, int64_t slot) {
-  const auto* new_keys = static_cast<const Element*>(key.data) + token * key.stride;
-  const auto* new_values = static_cast<const Element*>(value.data) + token * value.stride;
-  const int64_t dims = slots.head_dim, in_block = slot % kBlockTokens;
-  for (int64_t h = 0; h < slots.kv_heads; ++h) {
-    const int64_t head = (slot / kBlockTokens * slots.kv_heads + h) * kBlockTokens * dims;
-    auto* to_keys = static_cast<Element*>(keys) + head + in_block * kPack;
-    auto* to_values = static_cast<Element*>(values) + head + in_block / kPack * dims * kPack;
-    for (int64_t d = 0; d < dims; d += kPack) {
-      std::memcpy(to_keys + d * kBlockTokens, new_keys + h * dims + d, sizeof(uint32_t));
-    }
-    for (int64_t d = 0; d < dims; ++d) {
-      to_values[d * kPack + in_block % kPack] = new_values[h * dims + d];
-    }
+  template <class Element>
+  static void put(const Slots& slots, int64_t slot, int64_t head, const Element* key, void* keys,
+                  const Element* value, void* values) {
+    const int64_t dims = slots.head_dim, at = (slot * slots.kv_heads + head) * dims;
+    const auto bytes = static_cast<std::size_t>(dims) * sizeof(Element);
+    std::memcpy(static_cast<Element*>(keys) + at, key, bytes);
+    std::memcpy(static_cast<Element*>(values) + at, value, bytes);
   }
+};
+
+// The same in blocked pages.
+struct Blocks {
+  static int64_t scale(const Slots& slots, int64_t slot, int64_t head) {
+    return (slot / kBlockTokens * slots.kv_heads + head) * kBlockTokens + slot % kBlockTokens;
+  }
+
+  template <class Element>
+  static void put(const Slots& slots, int64_t slot, int64_t head, const Element* key, void* keys,
+                  const Element* value, void* values) {
+    constexpr int64_t kPack = sizeof(uint32_t) / sizeof(Element);
+    const int64_t dims = slots.head_dim, in_block = slot % kBlockTokens;
+    const int64_t at = (slot / kBlockTokens * slots.kv_heads + head) * kBlockTokens * dims;
+    auto* to_keys = static_cast<Element*>(keys) + at + in_block * kPack;
+    for (int64_t d = 0; d < dims; d += kPack) {
+      std::memcpy(to_keys + d * kBlockTokens, key + d, sizeof(uint32_t));
+    }
+    auto* to_values = static_cast<Element*>(values) + at + in_block / kPack * dims * kPack;
+    for (int64_t d = 0; d < dims; ++d) to_values[d * kPack + in_block % kPack] = value[d];
+  }
+};
+
+template <class Places, class Element>
+void store(const Slots& slots, const NewRows& key, const LayerPages& keys, const NewRows& value,
+           const LayerPages& values) {
+  each_token(slots, [&](int64_t token, int64_t slot) {
+    const auto* new_keys = static_cast<const Element*>(key.data) + token * key.stride;
+    const auto* new_values = static_cast<const Element*>(value.data) + token * value.stride;
+    for (int64_t h = 0; h < slots.kv_heads; ++h) {
+      const Element* from_key = new_keys + h * slots.head_dim;
+      const Element* from_value = new_values + h * slots.head_dim;
+      if (keys.scales == nullptr) {
+        Places::put(slots, slot, h, from_key, keys.data, from_value, values.data);
+        continue;
+      }
+      int8_t rounded_key[kMaxHeadDim], rounded_value[kMaxHeadDim];
+      const int64_t scale = Places::scale(slots, slot, h);
+      quantize(from_key, slots.head_dim, rounded_key, keys.scales + scale);
+      quantize(from_value, slots.head_dim, rounded_value, values.scales + scale);
+      Places::put(slots, slot, h, rounded_key, keys.data, rounded_value, values.data);
+    }
+  });
 }
 
 }  // namespace
 
-void store_blocked(const Slots& slots, const NewRows& key, void* keys, const NewRows& value,
-                   void* values) {
-  each_token(slots, [&](int64_t token, int64_t slot) {
-    if (slots.is_bf16) {
-      store_token<uint16_t, 2>(slots, key, keys, value, values, token, slot);
-    } else {
-      store_token<float, 1>(slots, key, keys, value, values, token, slot);
-    }
-  });
-}
-
-void store(const Slots& slots, const NewRows& key, void* keys, const NewRows& value, void* values) {
-  const int64_t element = slots.is_bf16 ? 2 : 4;
-  const int64_t bytes = slots.kv_heads * slots.head_dim * element;
-  const auto copy = [&](void* pages, const NewRows& rows, int64_t token, int64_t slot) {
-    std::memcpy(static_cast<char*>(pages) + slot * bytes,
-                static_cast<const char*>(rows.data) + token * rows.stride * element,
-                static_cast<std::size_t>(bytes));
-  };
-  each_token(slots, [&](int64_t token, int64_t slot) {
-    copy(keys, key, token, slot);
-    copy(values, value, token, slot);
-  });
-}
-
-void store_int8(const Slots& slots, const NewRows& key, const Int8Pages& keys,
-                const NewRows& value, const Int8Pages& values) {
-  each_token(slots, [&](int64_t token, int64_t slot) {
-    if (slots.is_bf16) {
-      store_heads<uint16_t>(slots, key, keys, token, slot);
-      store_heads<uint16_t>(slots, value, values, token, slot);
-    } else {
-      store_heads<float>(slots, key, keys, token, slot);
-      store_heads<float>(slots, value, values, token, slot);
-    }
-  });
+void store(PageFormat format, const Slots& slots, const NewRows& key, const LayerPages& keys,
+           const NewRows& value, const LayerPages& values) {
+  const bool blocked = format == kBlockedPages || format == kInt8BlockedPages;
+  const auto by_element = slots.is_bf16 ? (blocked ? store<Blocks, uint16_t> : store<Rows, uint16_t>)
+                                        : (blocked ? store<Blocks, float> : store<Rows, float>);
+  by_element(slots, key, keys, value, values);
 }
 
 }  // namespace plimsoll

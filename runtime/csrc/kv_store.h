@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "attention.h"
+
 namespace plimsoll {
 
 // Keys or values of new tokens, `stride` elements apart.
@@ -21,27 +23,15 @@ struct Slots {
   int threads;
 };
 
-// Pages in int8 and their scales [slots, kv_heads].
-struct Int8Pages {
+// A layer's keys or values, and their scales where they are in int8.
+struct LayerPages {
   void* data;
   float* scales;
 };
 
-// Tokens whose keys and values are laid out together.
-constexpr int64_t kBlockTokens = 16;
-
-// Copies them to pages of the same type, laid out for the vector units: for kBlockTokens tokens and a
-// head, keys are [words of a row, tokens], and values [tokens / 2, head_dim, 2] in bf16 and
-// [tokens, head_dim] in fp32. A word is 4 bytes.
-void store_blocked(const Slots& slots, const NewRows& key, void* keys, const NewRows& value,
-                   void* values);
-
-// Copies them to pages of the same type, row by row.
-void store(const Slots& slots, const NewRows& key, void* keys, const NewRows& value, void* values);
-
-// Rounds each head's elements to multiples of its scale, which is their largest magnitude / 127.
-// NaN and infinity make a scale of theirs, so that whoever reads the head meets them.
-void store_int8(const Slots& slots, const NewRows& key, const Int8Pages& keys,
-                const NewRows& value, const Int8Pages& values);
+// To int8 each head's elements are rounded as multiples of its scale, which is their largest
+// magnitude / 127. NaN and infinity make a scale of theirs, so that whoever reads the head meets them.
+void store(PageFormat, const Slots&, const NewRows& key, const LayerPages& keys,
+           const NewRows& value, const LayerPages& values);
 
 }  // namespace plimsoll

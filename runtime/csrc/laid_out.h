@@ -1,4 +1,4 @@
-// Keys and values of a KV head in bf16 or fp32, laid out for the vector units.
+// Keys and values of a KV head that lie in the pages as rows, laid out for the vector units.
 //
 // Compiled once for each instruction set, as simd.h is.
 #pragma once
@@ -16,14 +16,14 @@ void copy_row(Element* to, const Stored* from, int head_dim, int width) {
   for (int d = head_dim; d < width; ++d) to[d] = Element{};
 }
 
-// Up to kTileKeys of them; `Stored` is what the pages hold.
+// Up to kTileKeys of them, in words of Compute; `Stored` is what the pages hold.
 template <class Of, class Stored>
 class LaidOut {
  public:
   typedef Of Compute;
-  typedef typename Compute::Element Element;
-  static constexpr bool kScaled = false;
+  // From a word of a key to its next.
   static constexpr int kKeyStride = kTileKeys;
+  // Words of the same dimension's values that lie padded(head_dim) apart.
   static constexpr int kRun = kTileKeys / Compute::kPack;
 
   LaidOut(const Cache& cache, const Tile& tile)
@@ -32,28 +32,32 @@ class LaidOut {
         head_dim_(static_cast<int>(cache.head_dim)),
         width_(static_cast<int>(padded(cache.head_dim))) {}
 
-  // A query as products with these keys take it.
-  template <class Row>
-  static void put_query(Element* to, const Row* from, int head_dim, int width) {
-    copy_row(to, from, head_dim, width);
-  }
-
-  // Keys and values from the sequence's position `first` on.
+  // Takes the keys and values from the sequence's position `first` on, a multiple of kTileKeys.
   void read(int64_t first, int keys) {
     find_rows(cache_.keys, first, keys);
     lay_out_keys(keys);
     find_rows(cache_.values, first, keys);
     lay_out_values(keys);
+    if constexpr (Compute::kScaled) {
+      gather(cache_.key_scales, first, keys, key_scales_);
+      gather(cache_.value_scales, first, keys, value_scales_);
+    }
   }
 
+  // What will be read next.
   void prefetch(int64_t first, int keys) const { pages_.prefetch(first, keys); }
 
-  // Of [words of a row, kTileKeys], the column of a key.
+  // The first words of keys from `key` on, side by side.
   const uint32_t* keys(int key) const { return keys_ + key; }
-  // Words of kPack keys' elements of the same dimension: [kRun, padded head_dim].
+  // All dimensions of the values that are word `word`, a multiple of kRun.
   const uint32_t* values(int) const { return values_; }
+  // Of each key, and of its value. There are some only where products are to be scaled.
+  const float* key_scales() const { return key_scales_; }
+  const float* value_scales() const { return value_scales_; }
 
  private:
+  typedef typename Compute::Element Element;
+
   // Where each row is: in the pages themselves if it can be used as it is there. Beyond the last
   // are zeros, since other requests may have left NaN in the pages.
   void find_rows(const void* pages, int64_t first, int keys) {
@@ -91,6 +95,17 @@ class LaidOut {
         copy(reinterpret_cast<float*>(values_) + k * width_, rows_[k], width_);
       }
     }
+    if constexpr (Compute::kPack == 4) {
+      for (int k = 0; k < keys; k += 4) {
+        for (int d = 0; d < width_; d += kLanes) {
+          const Ints words = (load_int8(rows_[k] + d) & 0xff) |
+                             (load_int8(rows_[k + 1] + d) & 0xff) << 8 |
+                             (load_int8(rows_[k + 2] + d) & 0xff) << 16 |
+                             load_int8(rows_[k + 3] + d) << 24;
+          __builtin_memcpy(values_ + k / 4 * width_ + d, &words, sizeof words);
+        }
+      }
+    }
 #if defined(__AVX512BF16__)
     if constexpr (Compute::kPack == 2) {
       const __m512i order = _mm512_set_epi16(
@@ -109,6 +124,11 @@ class LaidOut {
 #endif
   }
 
+  void gather(const float* scales, int64_t first, int keys, float* to) const {
+    pages_.each_scale(scales, first, keys, [&](int k, const float* scale) { to[k] = *scale; });
+    for (int k = keys; k < kTileKeys; ++k) to[k] = 0;
+  }
+
   const Pages<Stored> pages_;
   const Cache& cache_;
   const int head_dim_;
@@ -118,6 +138,8 @@ class LaidOut {
   alignas(64) Element copies_[kTileKeys * kMaxHeadDim];
   alignas(64) uint32_t keys_[kMaxHeadDim / Compute::kPack * kTileKeys];
   alignas(64) uint32_t values_[kTileKeys / Compute::kPack * kMaxHeadDim];
+  alignas(64) float key_scales_[kTileKeys];
+  alignas(64) float value_scales_[kTileKeys];
 };
 
 }  // namespace plimsoll::PLIMSOLL_ISA

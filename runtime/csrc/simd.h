@@ -57,6 +57,24 @@ inline float largest(Floats x) {
 #endif
 }
 
+// Magnitudes' bits are ordered as these are, with infinity and then NaN at the end.
+inline Words larger_magnitudes(Words most, Floats x) {
+  const Words bits = (Words)x & 0x7fffffff;
+  return bits > most ? bits : most;
+}
+
+inline float largest_magnitude(Words most) {
+#if defined(__AVX512F__)
+  const uint32_t bits = _mm512_reduce_max_epu32((__m512i)most);
+#else
+  uint32_t bits = most[0];
+  for (int i = 1; i < kLanes; ++i) bits = most[i] > bits ? most[i] : bits;
+#endif
+  float result;
+  __builtin_memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
 inline float sum(Floats x) {
   float result = 0;
   for (int i = 0; i < kLanes; ++i) result += x[i];
@@ -66,10 +84,14 @@ inline float sum(Floats x) {
 // 2^x for x <= 0, exactly 0 below the normal numbers. Taylor's series of 2^f for |f| <= 1/2 to the
 // sixth power, whose relative error is below 2e-7.
 inline Floats exp2_of_negative(Floats x) {
+#if defined(__AVX512DQ__)
+  const Floats f = (Floats)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+#else
   const Floats clamped = at_least(x, broadcast(-126.0f));
   // Adding 1.5 * 2^23 leaves the nearest integer in the lowest bits.
   const Floats shifted = clamped + 12582912.0f;
   const Floats f = clamped - (shifted - 12582912.0f);
+#endif
   Floats power = broadcast(1.5403530e-4f);
   power = power * f + 1.3333558e-3f;
   power = power * f + 9.6181291e-3f;
@@ -77,9 +99,14 @@ inline Floats exp2_of_negative(Floats x) {
   power = power * f + 2.4022651e-1f;
   power = power * f + 6.9314718e-1f;
   power = power * f + 1.0f;
+#if defined(__AVX512DQ__)
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+  return (Floats)_mm512_maskz_scalef_ps(normal, (__m512)power, (__m512)(x - f));
+#else
   // Its bits moved up, and the exponent's bias, are the float 2^integer. NaN stays NaN.
   const Floats scale = (Floats)(((Ints)shifted + 127) << 23);
   return x < -126.0f ? Floats{} : power * scale;
+#endif
 }
 
 // bf16 is the upper half of an fp32.
@@ -98,7 +125,16 @@ inline void store(uint16_t* to, Floats x) {
   __builtin_memcpy(to, &result, sizeof result);
 }
 
-inline Floats to_floats(Ints x) { return __builtin_convertvector(x, Floats); }
+inline Words load(const uint32_t* from) {
+  Words result;
+  __builtin_memcpy(&result, from, sizeof result);
+  return result;
+}
+
+inline void store(uint32_t* to, Words x) { __builtin_memcpy(to, &x, sizeof x); }
+
+// Of numbers with a sign.
+inline Floats to_floats(Words x) { return __builtin_convertvector((Ints)x, Floats); }
 
 // kLanes of them.
 inline Ints load_int8(const int8_t* from) {
@@ -111,6 +147,14 @@ inline Ints load_int8(const int8_t* from) {
   for (int i = 0; i < kLanes; ++i) result[i] = from[i];
   return result;
 #endif
+}
+
+// The word that begins at some numbers of a row.
+template <class Element>
+int32_t word_at(const Element* from) {
+  int32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  return word;
 }
 
 // The first `count` of a row's elements, in the type that they are computed in.

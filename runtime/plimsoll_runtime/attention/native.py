@@ -17,12 +17,12 @@ from plimsoll_runtime.kernels.library import InstructionSet, Kernels
 
 MAX_HEAD_DIM = 256
 BLOCK_TOKENS = 16
-"""`kBlockTokens` in runtime/csrc/kv_store.h."""
+"""`kBlockTokens` in runtime/csrc/attention.h."""
 DTYPES = (torch.float32, torch.bfloat16)
 
 
 class PagedStep(ctypes.Structure):
-    """`PagedStep` in runtime/csrc/attention.cpp."""
+    """`PagedStep` in runtime/csrc/paged_step.h."""
 
     _fields_ = (
         ("pages", ctypes.c_void_p),
@@ -68,14 +68,15 @@ class PageFormat(enum.IntEnum):
 
     ROWS = 0
     BLOCKED = 1
-    INT8 = 2
+    INT8_ROWS = 2
+    INT8_BLOCKED = 3
 
 
 def page_format(cache: KVCache, instruction_set: InstructionSet) -> PageFormat:
-    """`BLOCKED` is read as it lies by the vector units, and asks for blocks and heads of 16s."""
-    if cache.scales is not None:
-        return PageFormat.INT8
+    """What is blocked is read as it lies by the vector units; it takes blocks and heads of 16s."""
     whole = cache.block_size % BLOCK_TOKENS == 0 and cache.pages.shape[5] % BLOCK_TOKENS == 0
+    if cache.scales is not None:
+        return PageFormat.INT8_BLOCKED if whole else PageFormat.INT8_ROWS
     fits = cache.dtype == torch.float32 or instruction_set is InstructionSet.AVX512_BF16
     return PageFormat.BLOCKED if whole and fits else PageFormat.ROWS
 

@@ -25,7 +25,12 @@ from plimsoll_runtime.kernels.library import (
     KernelsUnavailableError,
     load_kernels,
 )
-from tests.unit.plimsoll_runtime.attention.page_layouts import to_blocks, to_rows
+from tests.unit.plimsoll_runtime.attention.page_layouts import (
+    scales_to_blocks,
+    scales_to_rows,
+    to_blocks,
+    to_rows,
+)
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -51,6 +56,21 @@ def _threads_as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+BLOCKED = (PageFormat.BLOCKED, PageFormat.INT8_BLOCKED)
+
+
+def put_in_blocks(cache: KVCache) -> None:
+    cache.pages.copy_(to_blocks(cache.pages))
+    if cache.scales is not None:
+        cache.scales.copy_(scales_to_blocks(cache.scales))
+
+
+def put_in_rows(cache: KVCache) -> None:
+    cache.pages.copy_(to_rows(cache.pages))
+    if cache.scales is not None:
+        cache.scales.copy_(scales_to_rows(cache.scales))
 
 
 @dataclass(frozen=True)
@@ -123,9 +143,9 @@ class Step:
         if chosen is not None:
             if chosen > kernels().best:
                 pytest.skip(f"this processor has no {chosen.name}")
-            blocked = page_format(cache, chosen) is PageFormat.BLOCKED
+            blocked = page_format(cache, chosen) in BLOCKED
             if blocked:
-                cache.pages.copy_(to_blocks(cache.pages))
+                put_in_blocks(cache)
             attention = NativeAttention(cache, kernels(), chosen)
         kept = range(len(self.spans)) if spans is None else spans
         ends = torch.tensor([span.query_len for span in self.spans]).cumsum(0).tolist()
@@ -136,7 +156,7 @@ class Step:
         attention.plan(build_metadata(chosen_spans, self.case.block_size, self.num_blocks, CPU))
         out = attention.forward(LAYER, query, key, value)
         if blocked:
-            cache.pages.copy_(to_rows(cache.pages))
+            put_in_rows(cache)
         return out, cache
 
 
@@ -180,13 +200,13 @@ def test_equal_to_torch_for_any_mix(
 @on_every_instruction_set
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("group", [1, 3])
-@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize(("int8", "block_size"), [(False, 16), (True, 16), (True, 8)])
 def test_a_row_depends_on_nothing_beside_it(
-    instruction_set: InstructionSet, dtype: torch.dtype, group: int, int8: bool
+    instruction_set: InstructionSet, dtype: torch.dtype, group: int, int8: bool, block_size: int
 ) -> None:
     """Bit for bit: alone or in a batch, in a chunk or as one token, however many threads."""
     sequences = ((0, 70), (700, 1), (300, 5), (0, 1), (250, 13))
-    case = Case(sequences, group=group, dtype=dtype, int8=int8)
+    case = Case(sequences, group=group, block_size=block_size, dtype=dtype, int8=int8)
     step = Step(case)
     torch.set_num_threads(1)
     together, _ = step.attend(instruction_set)
@@ -196,12 +216,12 @@ def test_a_row_depends_on_nothing_beside_it(
     for i, (_, new) in enumerate(sequences):
         alone, cache = step.attend(instruction_set, [i])
         assert torch.equal(alone, together[row : row + new])
-        if page_format(cache, instruction_set) is PageFormat.BLOCKED:
-            cache.pages.copy_(to_blocks(cache.pages))
+        if page_format(cache, instruction_set) in BLOCKED:
+            put_in_blocks(cache)
         attention = NativeAttention(cache, kernels(), instruction_set)
         for j in (0, new // 2, new - 1):
             span = step.spans[i]._replace(start=step.spans[i].start + j, query_len=1)
-            attention.plan(build_metadata([span], case.block_size, step.num_blocks, CPU))
+            attention.plan(build_metadata([span], block_size, step.num_blocks, CPU))
             kv = case.kv_heads
             query, key, value = step.qkv[row + j : row + j + 1].split((kv * group, kv, kv), dim=1)
             assert torch.equal(attention.forward(LAYER, query, key, value)[0], together[row + j])
@@ -215,6 +235,26 @@ def test_large_scores_do_not_overflow(instruction_set: InstructionSet) -> None:
     got, _ = step.attend(instruction_set)
     expected, _ = step.attend(None)
     torch.testing.assert_close(got, expected)
+
+
+@on_every_instruction_set
+@pytest.mark.parametrize("block_size", [8, 16])
+def test_int8_keeps_small_weights_and_values_beside_large_ones(
+    instruction_set: InstructionSet, block_size: int
+) -> None:
+    """A first token that takes most of the attention, and one whose value is 100 times as large."""
+    case = Case(((700, 3),), block_size=block_size, int8=True)
+    step = Step(case)
+    cache, table = step.cache(), step.spans[0].block_ids
+    first, other = table[0] * block_size, table[64 // block_size] * block_size
+    heads = step.qkv[:1, : case.kv_heads * case.group].unflatten(1, (case.kv_heads, case.group))
+    slots = torch.tensor([first, other])
+    key = torch.stack([heads[0].mean(1) * 5, torch.zeros(case.kv_heads, case.head_dim)])
+    value = step.random(2, case.kv_heads) * torch.tensor([1, 100])[:, None, None]
+    cache.store(LAYER, key, value, slots)
+    got, _ = step.attend(instruction_set)
+    expected, _ = step.attend(None)
+    torch.testing.assert_close(got, expected, atol=5e-4, rtol=5e-4)
 
 
 @on_every_instruction_set
