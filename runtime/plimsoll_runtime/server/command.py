@@ -31,7 +31,6 @@ from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.pooling_config import read_pooling
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
 from plimsoll_runtime.server.speculative_config import read_speculative_config, with_draft_folder
-from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 from plimsoll_runtime.server.tool_calls.formats import FORMATS
 
 EXIT_FAILED = 1
@@ -216,11 +215,11 @@ def _serve(arguments: argparse.Namespace) -> int:
             admin = _listen(arguments.admin_host, arguments.admin_port, "--admin-port")
             listeners = listeners._replace(admin=stack.enter_context(admin))
         listeners = listeners._replace(certificate=_certificate(arguments))
-        source, settings, tokenizer = _model(arguments)
+        source, settings = _model(arguments)
         _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
         process = EngineProcess(Load(str(source.folder), options))
         try:
-            return _serve_engine(process, listeners, settings, tokenizer, started)
+            return _serve_engine(process, listeners, settings, source.folder, started)
         finally:
             process.kill()
             process.wait(EXIT_SECONDS)
@@ -231,16 +230,21 @@ def _serve_engine(
     process: EngineProcess,
     listeners: Listeners,
     settings: ServerSettings,
-    tokenizer: Tokenizer,
+    folder: Path,
     started: float,
 ) -> int:
-    # These take a while to import, as the engine's process takes to load.
+    # All of this takes a while, as the engine's process takes to load.
     from prometheus_client import disable_created_metrics
 
     from plimsoll_runtime.server.app import create_app
     from plimsoll_runtime.server.process import serve
+    from plimsoll_runtime.server.tokenizer import load_tokenizer
 
     disable_created_metrics()  # type: ignore[no-untyped-call]
+    try:
+        tokenizer = load_tokenizer(folder)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
     try:
         engine = RemoteEngine(process, process.receive(Loaded))
     except EngineInputError as error:
@@ -265,7 +269,7 @@ def _serve_engine(
     return serve(app, listeners.api, ready, listeners.admin, listeners.certificate)
 
 
-def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, Tokenizer]:
+def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings]:
     try:
         if arguments.api_key_file is not None:
             ApiKeys(file=arguments.api_key_file)
@@ -281,7 +285,7 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
             pooling=read_pooling(source.folder),
             admin_trust_file=arguments.admin_trust_file,
         )
-        return source, settings, load_tokenizer(source.folder)
+        return source, settings
     except ValueError as error:
         raise BadInputError(str(error)) from error
 
