@@ -285,9 +285,9 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings]:
             pooling=read_pooling(source.folder),
             admin_trust_file=arguments.admin_trust_file,
         )
-        return source, settings
     except ValueError as error:
         raise BadInputError(str(error)) from error
+    return source, settings
 
 
 def _certificate(arguments: argparse.Namespace) -> Certificate | None:
