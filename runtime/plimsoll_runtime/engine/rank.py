@@ -25,10 +25,10 @@ from plimsoll_runtime.engine.collectives import CollectiveError, connect
 from plimsoll_runtime.engine.lifeline import ignore_terminal_signals
 from plimsoll_runtime.engine.loader import (
     available_bytes,
-    choose_dtype,
     choose_limits,
     rank_device,
 )
+from plimsoll_runtime.engine.precision import choose_dtype
 from plimsoll_runtime.engine.rank_channel import (
     EXIT_LEFT_ALONE,
     Allocate,
