@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.attention_backend import AttentionBackend
@@ -32,6 +32,9 @@ from plimsoll_runtime.server.pooling_config import read_pooling
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
 from plimsoll_runtime.server.speculative_config import read_speculative_config, with_draft_folder
 from plimsoll_runtime.server.tool_calls.formats import FORMATS
+
+if TYPE_CHECKING:
+    from plimsoll_runtime.server.tokenizer import Tokenizer
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -234,17 +237,13 @@ def _serve_engine(
     started: float,
 ) -> int:
     # All of this takes a while, as the engine's process takes to load.
+    tokenizer = _tokenizer(folder)
     from prometheus_client import disable_created_metrics
 
     from plimsoll_runtime.server.app import create_app
     from plimsoll_runtime.server.process import serve
-    from plimsoll_runtime.server.tokenizer import load_tokenizer
 
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    try:
-        tokenizer = load_tokenizer(folder)
-    except ValueError as error:
-        raise BadInputError(str(error)) from error
     try:
         engine = RemoteEngine(process, process.receive(Loaded))
     except EngineInputError as error:
@@ -288,6 +287,17 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings]:
     except ValueError as error:
         raise BadInputError(str(error)) from error
     return source, settings
+
+
+def _tokenizer(folder: Path) -> "Tokenizer":
+    from plimsoll_runtime.server.tokenizer import load_tokenizer
+
+    try:
+        tokenizer = load_tokenizer(folder)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+    garbage.trim()  # reading it takes nearly twice the memory that stays
+    return tokenizer
 
 
 def _certificate(arguments: argparse.Namespace) -> Certificate | None:
