@@ -44,6 +44,7 @@ from plimsoll_runtime.engine.rank_channel import (
     Step,
 )
 from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.kernels.used_pages import give_back_libraries
 from plimsoll_runtime.model.loader import load_model, read_model_config
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
+    give_back_libraries()
     options = start.options
     size = options.tensor_parallel_size
     if start.threads is not None:
