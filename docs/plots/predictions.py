@@ -70,10 +70,10 @@ def left_out_table() -> Iterable[str]:
 
 
 def published_summary(found: list[Published]) -> Iterable[str]:
-    """Errors by GPU and by model."""
+    """Errors by GPU, by model and by engine."""
     yield "| of | rows | median error | within 30 % | bias |"
     yield "|---|---|---|---|---|"
-    for field in ("gpu", "model"):
+    for field in ("gpu", "model", "engine"):
         for name in sorted({row.row[field] for row in found}):
             yield _summary(name, [row for row in found if row.row[field] == name])
     yield _summary("**all**", found)

@@ -9,13 +9,13 @@ from kubernetes.config import kube_config
 from plimsoll_operator import handlers, log
 from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.manager import Manager
-from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.settings import Settings
 
 __all__ = [
     "Cluster",
-    "EngineImage",
     "Manager",
+    "Rendering",
     "Settings",
     "anyio",
     "handlers",

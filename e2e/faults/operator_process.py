@@ -55,7 +55,7 @@ def _run(start: Start) -> None:
         imports.handlers.INACTIVITY_SECONDS = start.pace.inactivity  # type: ignore[assignment]
     imports.log.configure("info")
     settings = imports.Settings(
-        image=imports.EngineImage("docker.io/plimsoll/runtime:dev", "IfNotPresent"),
+        rendering=imports.Rendering("docker.io/plimsoll/runtime:dev", "IfNotPresent"),
         namespaces=start.namespaces,
         resync=start.pace.resync,
         relist=start.pace.relist,

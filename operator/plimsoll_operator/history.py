@@ -6,7 +6,8 @@ from typing import Any
 from plimsoll_operator.actions import Action, Apply, Delete, Renumber
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.render.labels import PLAN_LABEL
-from plimsoll_operator.render.revision import KIND, revision
+from plimsoll_operator.render.rendering import Rendering
+from plimsoll_operator.render.revision import KIND, Sources, revision
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.standing import Standing
 
@@ -14,10 +15,15 @@ Object = Mapping[str, Any]
 
 
 def revision_actions(
-    resource: Resource, standing: Standing, observed: Observed, limit: int
+    resource: Resource,
+    standing: Standing,
+    rendering: Rendering,
+    observed: Observed,
+    limit: int,
 ) -> tuple[Action, ...]:
     """Keeps the plan in force as the newest revision, and `limit` earlier ones.
 
+    A new one says by which `rendering` its pods are made, so that going back to it restores them.
     Of the others the oldest go, but never the newest of a plan that a pod still runs by, nor the
     one that served last, which a rollout that fails goes back to. Without a record a plan that has
     no revision yet gets none now; the next look brings one.
@@ -38,7 +44,7 @@ def revision_actions(
     if current is None:
         if standing.record is not None:
             inputs = {"hash": standing.inputs, **standing.record}
-            made = revision(resource, name, plan, inputs, newest + 1)
+            made = revision(resource, name, plan, Sources(inputs, rendering), newest + 1)
             actions.append(Apply(made))
     elif _number(current) <= newest and not _leaving(current):
         actions.append(Renumber((KIND, name), _uid(current), newest + 1))

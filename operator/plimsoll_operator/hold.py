@@ -60,6 +60,7 @@ def held(
             raise RecordError(f"ControllerRevision {hold.revision} is gone")  # noqa: TRY301
         plan, inputs, before = kept.plan, kept.inputs, spec_of(kept.inputs)
         first = None if started is None else started.plan
+        rendering = kept.rendering
     except RecordError as error:
         message = f"{hold.message}. But what was in force cannot be kept up: {error}"
         return resource, Standing(trouble=Trouble("RevisionLost", message), hold=hold)
@@ -70,6 +71,7 @@ def held(
         started=None
         if first is None or first.revision == plan.revision
         else _started_by(first, plan),
+        rendering=rendering,
     )
     then = before.model_copy(update={name: getattr(spec, name) for name in FOLLOWED})
     standing = Standing(

@@ -13,9 +13,9 @@ from plimsoll_operator.api.quantity import parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import LimitsStatus, PlanStatus
 from plimsoll_operator.observed import Observed, has_rolled_out, owned_by
-from plimsoll_operator.render.deployment import deployment as render
-from plimsoll_operator.render.engine import EngineImage
-from plimsoll_operator.render.labels import PLAN_LABEL, RENDERED_ANNOTATION
+from plimsoll_operator.pod_source import PodSource, source_of
+from plimsoll_operator.render.labels import PLAN_LABEL
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.standing import Standing
 from plimsoll_runtime.core.limits import LiveLimits
@@ -25,36 +25,43 @@ KV_CACHE_SLACK = 0.05
 Pods go on with that much less of it than planned, since restarting them would gain nothing else."""
 
 
-def pods_plan(
+def pod_source(
     resource: Resource,
     spec: LLMDeploymentSpec,
     standing: Standing,
-    image: EngineImage,
+    newest: Rendering,
     observed: Observed,
-) -> PlanStatus | None:
-    """The plan to render pods by: the one in force, or what they were started by while that will
-    do; None where none is in force.
+) -> PodSource | None:
+    """What to make pods from; None where no plan is in force.
 
-    It will do where its pods have served, the plan has no limit above theirs, and rendering the
-    plan with theirs gives the very Deployment that was applied last; or where that plan is held.
-    What ran out of memory will not do: only a restart gives back what a cache was given.
+    The plan is the one in force, or what pods were started by while that will do: where they have
+    served, the plan has no limit above theirs, and the plan with theirs gives the very pods that
+    were applied last; or where that plan is held. What ran out of memory will not do: only a
+    restart gives back what a cache was given. The rendering is `newest`, or that of the pods that
+    were applied last while they are made from nothing else.
     """
-    plan = standing.plan
+    plan, hold = standing.plan, standing.hold
     if plan is None:
         return None
-    if standing.hold is not None and standing.hold.started is not None:
-        return standing.hold.started
+    held, rendering = (None, None) if hold is None else (hold.started, hold.rendering)
     there = observed.children.get(("Deployment", resource.name))
-    if there is None or not owned_by(there, resource.uid) or not has_rolled_out(there):
-        return plan
-    started = _started(there, plan)
+    if there is not None and owned_by(there, resource.uid):
+        plans = (held,) if held else (*_still_good(resource, plan, there), plan)
+        found = source_of(there, resource, spec, plans)
+        if found is not None:
+            return found
+    return PodSource(held or plan, rendering or newest)
+
+
+def _still_good(
+    resource: Resource, plan: PlanStatus, there: Mapping[str, Any]
+) -> tuple[PlanStatus, ...]:
+    """What the pods of a Deployment were started by, where that will do for `plan`."""
+    started = _started(there, plan) if has_rolled_out(there) else None
     if started is None or started.revision == plan.revision or not _within(plan, started):
-        return plan
+        return ()
     reserve = resource.status.memory_reserve
-    if reserve is not None and reserve.plan == started.revision:
-        return plan
-    again = render(resource, spec, started, image, replicas=0)
-    return started if _rendered(again) == _rendered(there) else plan
+    return () if reserve is not None and reserve.plan == started.revision else (started,)
 
 
 class PlannedLimits(NamedTuple):
@@ -152,8 +159,3 @@ def _started(deployment: Mapping[str, Any], plan: PlanStatus) -> PlanStatus | No
     except (KeyError, TypeError, ValueError):
         return None
     return plan.model_copy(update=started)
-
-
-def _rendered(deployment: Mapping[str, Any]) -> str | None:
-    annotations = deployment["metadata"].get("annotations") or {}
-    return annotations.get(RENDERED_ANNOTATION)

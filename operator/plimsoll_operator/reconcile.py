@@ -16,12 +16,13 @@ from plimsoll_operator.difference import difference
 from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.history import revision_actions
-from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pods_plan
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pod_source
 from plimsoll_operator.observed import Observed, owned_by
+from plimsoll_operator.pod_source import PodSource
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
 from plimsoll_operator.render.deployment import in_place
-from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource, dump_status
 from plimsoll_operator.rollback import decide
@@ -60,18 +61,18 @@ class Outcome:
 class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
-    gave last, `limits` what is to be said of those in force. `pods` is what `pods_plan`
-    answered, where it was asked before, since it renders the Deployment to find out; `step` the
-    next one to the replicas that are wanted, or None for all at once."""
+    gave last, `limits` what is to be said of those in force. `rendering` is that of this
+    operator; `pods` is what `pod_source` answered, where it was asked before, since it renders pods
+    to find out; `step` the next one to the replicas that are wanted, or None for all at once."""
 
     resource: Resource
     standing: Standing
     decision: Decision | None
-    image: EngineImage
+    rendering: Rendering
     drift: Drift = NO_NEWS
     calibration: MeasuredCalibration | None = None
     limits: LimitsReport = NO_REPORT
-    pods: PlanStatus | None = None
+    pods: PodSource | None = None
     step: Step | None = None
 
 
@@ -99,16 +100,17 @@ def reconcile(
         replicas = wanted if desired.step is None else desired.step.replicas
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            started = desired.pods or pods_plan(
-                resource, resource.spec, standing, desired.image, observed
+            pods = desired.pods or pod_source(
+                resource, resource.spec, standing, desired.rendering, observed
             )
-            pods = started or standing.plan
-            ours = children(resource, resource.spec, pods, desired.image, replicas)
-            missing = unavailable(resource, resource.spec, pods.revision, observed)
+            pods = pods or PodSource(standing.plan, desired.rendering)
+            started = pods.plan
+            ours = children(resource, resource.spec, pods.plan, pods.rendering, replicas)
+            missing = unavailable(resource, resource.spec, pods.plan.revision, observed)
             if missing:
                 ours = (*ours[:-1], in_place(ours[-1], missing))
             limit = resource.spec.revision_history_limit
-            revisions = revision_actions(resource, standing, observed, limit)
+            revisions = revision_actions(resource, standing, pods.rendering, observed, limit)
             actions = (*revisions, *_actions(resource, ours, observed))
             refused = {refusal.action.key for refusal in refusals}
             done = tuple(action for action in actions if action.key not in refused)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from plimsoll_operator.engine_token import EngineToken
-from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_planner.trial import REQUESTS
 
 
@@ -16,7 +16,7 @@ class Settings:
     `trial_requests` are those that finalists of a plan are simulated with.
     """
 
-    image: EngineImage
+    rendering: Rendering
     namespaces: tuple[str, ...] = ()
     workers: int = 12
     connections: int = 12

@@ -13,6 +13,7 @@ from typing import Any
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import Feasibility, PlanStatus
 from plimsoll_operator.engine_support import ENGINE
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.revision import revision_name
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.resources import GPU
@@ -46,7 +47,8 @@ class Hold:
     """Why an earlier revision is in force instead of the spec: ROLLED_BACK or PAUSED.
 
     `revision` is its name, empty where nothing is in force, and `generation` what it was made for.
-    `started` is the plan by which its pods were started, where that is another.
+    `started` is the plan by which its pods were started, where that is another, and `rendering`
+    what they were made by, where that is known.
     """
 
     reason: str
@@ -54,6 +56,7 @@ class Hold:
     revision: str = ""
     generation: int | None = None
     started: PlanStatus | None = None
+    rendering: Rendering | None = None
 
 
 @dataclass(frozen=True)

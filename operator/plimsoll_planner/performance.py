@@ -7,7 +7,7 @@ The constants below are physical and the same for every model and GPU. They are 
 (soft absolute log error of TPOT, held to the kernels' own efficiencies) on the 184 serving points
 that aiconfigurator 0.12.0 publishes: Qwen3-32B and Llama-3.1-70B on H100 under vLLM, Llama-3.1-8B
 on H200 under SGLang, tensor parallelism 1 to 8, batches 4 to 512. What they give for a model, a
-system and 109 published figures that they were not fitted on is in docs/predictions.md. What an
+system and 186 published figures that they were not fitted on is in docs/predictions.md. What an
 engine adds to a step, a layer and a sequence are seconds of `Accelerator`.
 
 Where a kernel is seen alone (aiconfigurator-core's tables of measured kernels for A100, L40S, H100,

@@ -59,7 +59,7 @@ class Uncertainty:
 
 FITTED = Uncertainty(Range(0.93, 1.10), Range(0.65, 1.40), "by published measurements on it")
 OTHERS = Uncertainty(
-    Range(0.75, 1.40), Range(0.55, 1.80), "by published measurements on other accelerators"
+    Range(0.75, 1.60), Range(0.40, 2.50), "by published measurements on other accelerators"
 )
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from plimsoll_operator.cluster import Cluster, ClusterError
-from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.settings import Settings
 
 DEFAULT_IMAGE = "docker.io/plimsoll/runtime:dev"
@@ -74,7 +74,7 @@ def parse(argv: list[str], environment: dict[str, str]) -> tuple[Settings, str]:
     )
     arguments = parser.parse_args(argv)
     settings = Settings(
-        image=EngineImage(arguments.runtime_image, arguments.image_pull_policy),
+        rendering=Rendering(arguments.runtime_image, arguments.image_pull_policy),
         namespaces=tuple(arguments.namespace or ()),
         workers=arguments.workers,
         connections=arguments.workers,

@@ -1,4 +1,4 @@
-"""`plimsoll rollout history|undo|pause|resume NAME`: the rollouts of an LLMDeployment in a cluster.
+"""`plimsoll rollout history|undo|pause|resume|restart NAME`: rollouts of an LLMDeployment.
 
 Exit codes: 0 done, 1 the cluster cannot be asked or refuses, 2 there is nothing to do it with.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the cluster cannot be asked or refuses, 2 there is nothing
 import argparse
 import asyncio
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from plimsoll_operator.cluster import Cluster, ClusterError
@@ -21,6 +22,8 @@ from plimsoll_operator.resource import parse_resource
 
 DONE, NO_CLUSTER, NOTHING = 0, 1, 2
 ATTEMPTS = 5
+RESTARTED = "kubectl.kubernetes.io/restartedAt"
+"""What `kubectl rollout restart` writes into Deployments, too."""
 _EXAMPLES = """\
 examples:
   kubectl plimsoll rollout history chat -n ml
@@ -28,6 +31,7 @@ examples:
   kubectl plimsoll rollout undo chat --to-revision 3
   kubectl plimsoll rollout pause chat
   kubectl plimsoll rollout resume chat
+  kubectl plimsoll rollout restart chat       # takes the engine image of an upgraded operator
 
 exit code: 0 done, 1 the cluster cannot be asked or refuses, 2 there is nothing to do it with
 """
@@ -51,7 +55,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="plimsoll rollout",
-        description="See, undo, pause and resume the rollouts of an LLMDeployment.",
+        description="See, undo, pause, resume and begin rollouts of an LLMDeployment.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -62,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         ("undo", "write an earlier revision's spec into it"),
         ("pause", "leave running pods as they are, whatever is edited"),
         ("resume", "roll out what waits"),
+        ("restart", "replace its pods one by one, by the engine image of today's operator"),
     ):
         action = actions.add_parser(name, help=said, description=said, allow_abbrev=False)
         action.add_argument("name", metavar="NAME", help="the LLMDeployment")
@@ -97,6 +102,8 @@ async def _run(options: argparse.Namespace) -> str:
         if options.action == "undo":
             items, _ = await cluster.list(REVISION, where)
             return await _undo(cluster, raw, items, options)
+        if options.action == "restart":
+            return await _restart(cluster, raw)
         return await _pause(cluster, raw, paused=options.action == "pause")
     finally:
         cluster.close()
@@ -154,6 +161,14 @@ async def _pause(cluster: Cluster, raw: Raw, *, paused: bool) -> str:
     # Of a field that is absent the default is not to pause, and it belongs to nobody.
     await _edit(cluster, raw, {"spec": {"rollout": {"paused": True if paused else None}}})
     return f"{title}: rollouts are {state}\n"
+
+
+async def _restart(cluster: Cluster, raw: Raw) -> str:
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    edit = {"template": {"metadata": {"annotations": {RESTARTED: when}}}}
+    written = await _edit(cluster, raw, {"spec": edit})
+    title = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
+    return f"{title}: restarts, as generation {written['metadata']['generation']}\n"
 
 
 async def _edit(cluster: Cluster, raw: Raw, patch: Raw, *, dry_run: bool = False) -> Raw:

@@ -11,6 +11,7 @@ from plimsoll_operator.api.spec import WhenInfeasible
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.observed import owned_by
 from plimsoll_operator.planning.record import RecordError
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource
 
 
@@ -38,6 +39,11 @@ class KeptPlan:
         if not isinstance(found, Mapping):
             raise RecordError(f"ControllerRevision {self.name} does not say what it is made from")
         return found
+
+    @property
+    def rendering(self) -> Rendering | None:
+        """What its pods were made by; None where it does not say, or by a later version."""
+        return Rendering.read(self.data.get("rendering"))
 
 
 def kept_plans(items: Iterable[Mapping[str, Any]], resource: Resource) -> list[KeptPlan]:

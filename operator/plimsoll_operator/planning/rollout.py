@@ -10,11 +10,11 @@ from plimsoll_operator.observed import Observed
 from plimsoll_operator.planning.bundle import Declared
 from plimsoll_operator.reconcile import Desired, reconcile
 from plimsoll_operator.render.children import children, key_of
-from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.render.labels import PLAN_LABEL
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.standing import Standing
 
-_IMAGE = EngineImage("the-same-on-both-sides")
+_RENDERING = Rendering("the-same-on-both-sides")
 _ROLLED_OUT = {"conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]}
 
 
@@ -67,12 +67,12 @@ def _deployments(
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The Deployment as it runs, and as it would be applied; None where it stays."""
     there = before.declared.resource
-    made = children(there, before.declared.spec, before.plan, _IMAGE, before.replicas)
+    made = children(there, before.declared.spec, before.plan, _RENDERING, before.replicas)
     observed = {key_of(child): child for child in made}
     observed["Deployment", there.name]["status"] = _ROLLED_OUT
     status = there.status.model_copy(update={"plan": before.plan})
     resource = replace(there, spec=after.spec, invalid="", status=status)
-    outcome = reconcile(Desired(resource, standing, None, _IMAGE), Observed(observed), now="")
+    outcome = reconcile(Desired(resource, standing, None, _RENDERING), Observed(observed), now="")
     key = ("Deployment", there.name)
     applied = (
         action.child

@@ -6,9 +6,9 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.render.deployment import deployment
 from plimsoll_operator.render.disruption import disruption_budget
-from plimsoll_operator.render.engine import EngineImage
 from plimsoll_operator.render.labels import metrics_service_name
 from plimsoll_operator.render.networkpolicy import network_policy
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.serviceaccount import service_account
 from plimsoll_operator.render.services import metrics_service, service
 from plimsoll_operator.resource import Resource
@@ -21,7 +21,7 @@ def children(
     resource: Resource,
     spec: LLMDeploymentSpec,
     plan: PlanStatus,
-    image: EngineImage,
+    rendering: Rendering,
     replicas: int,
 ) -> tuple[dict[str, Any], ...]:
     """What should exist, in the order in which it is applied; equal inputs give equal bytes."""
@@ -31,7 +31,7 @@ def children(
         service(resource, spec),
         metrics_service(resource, spec),
         disruption_budget(resource),
-        deployment(resource, spec, plan, image, replicas),
+        deployment(resource, spec, plan, rendering, replicas),
     )
 
 

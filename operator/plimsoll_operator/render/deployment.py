@@ -13,15 +13,21 @@ from plimsoll_operator.render.engine import (
     GRACE_SECONDS,
     RESTRICTED,
     SHM_BYTES_PER_GPU,
-    EngineImage,
     container,
     gpus_per_replica,
     resource_of,
 )
-from plimsoll_operator.render.labels import child, pod_labels, selector
+from plimsoll_operator.render.labels import (
+    PODS_ANNOTATION,
+    child,
+    digest,
+    pod_labels,
+    selector,
+)
 from plimsoll_operator.render.model_mount import ModelMount, model_mount
 from plimsoll_operator.render.overlay import overlaid
 from plimsoll_operator.render.quantity import memory_quantity
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.secrets import cache_volume, secret_volumes
 from plimsoll_operator.resource import Resource
 from plimsoll_operator.resources import product_label, taint
@@ -34,12 +40,13 @@ def deployment(
     resource: Resource,
     spec: LLMDeploymentSpec,
     plan: PlanStatus,
-    image: EngineImage,
+    rendering: Rendering,
     replicas: int,
 ) -> dict[str, Any]:
     """Engine pods for `plan`; a change rolls out one pod at a time, beside those that serve."""
     mount = model_mount(spec)
     deadline = spec.rollout.progress_deadline_seconds
+    template = pod_template(resource, spec, plan, rendering)
     body = {
         "spec": {
             "replicas": replicas,
@@ -52,16 +59,23 @@ def deployment(
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
             },
-            "template": _overlaid(
-                {
-                    "metadata": {"labels": pod_labels(resource.name, plan.revision)},
-                    "spec": _pod(resource, spec, plan, mount, image),
-                },
-                spec.template,
-            ),
+            "template": template,
         }
     }
-    return child(resource, "apps/v1", "Deployment", resource.name, body)
+    made = child(resource, "apps/v1", "Deployment", resource.name, body)
+    made["metadata"]["annotations"][PODS_ANNOTATION] = digest(template)
+    return made
+
+
+def pod_template(
+    resource: Resource, spec: LLMDeploymentSpec, plan: PlanStatus, rendering: Rendering
+) -> dict[str, Any]:
+    """What pods are made from; a change of it replaces them."""
+    pod = {
+        "metadata": {"labels": pod_labels(resource.name, plan.revision)},
+        "spec": _pod(resource, spec, plan, model_mount(spec), rendering),
+    }
+    return _overlaid(pod, spec.template)
 
 
 def _deadline(mount: ModelMount) -> int:
@@ -109,7 +123,7 @@ def _pod(
     spec: LLMDeploymentSpec,
     plan: PlanStatus,
     mount: ModelMount,
-    image: EngineImage,
+    rendering: Rendering,
 ) -> dict[str, Any]:
     pod: dict[str, Any] = {
         "serviceAccountName": resource.name,
@@ -124,7 +138,7 @@ def _pod(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container(resource.name, spec, plan, mount, image)],
+        "containers": [container(resource.name, spec, plan, mount, rendering)],
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
             cache_volume(spec),
@@ -136,7 +150,7 @@ def _pod(
         "nodeSelector": {},
         "tolerations": [],
     }
-    downloads = download_containers(spec, mount, image)
+    downloads = download_containers(spec, mount, rendering)
     if downloads:
         pod["initContainers"] = downloads
     if plan.accelerator != CPU:

@@ -7,8 +7,9 @@ and their logs tell how far it is.
 from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.render.engine import RESTRICTED, EngineImage
+from plimsoll_operator.render.engine import RESTRICTED
 from plimsoll_operator.render.model_mount import CACHE_PATH, Download, ModelMount
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.secrets import secret_environment
 
 _RESOURCES = {
@@ -19,18 +20,18 @@ _RESOURCES = {
 
 
 def download_containers(
-    spec: LLMDeploymentSpec, mount: ModelMount, image: EngineImage
+    spec: LLMDeploymentSpec, mount: ModelMount, rendering: Rendering
 ) -> list[dict[str, Any]]:
     """One for each model; the kubelet runs one after the other, and again where one fails."""
-    return [_container(spec, download, image) for download in mount.downloads]
+    return [_container(spec, download, rendering) for download in mount.downloads]
 
 
-def _container(spec: LLMDeploymentSpec, download: Download, image: EngineImage) -> dict[str, Any]:
+def _container(spec: LLMDeploymentSpec, download: Download, rendering: Rendering) -> dict[str, Any]:
     revision = [] if download.revision is None else [f"--revision={download.revision}"]
     return {
         "name": download.container,
-        "image": image.reference,
-        "imagePullPolicy": image.pull_policy,
+        "image": rendering.image,
+        "imagePullPolicy": rendering.pull_policy,
         "command": ["plimsoll"],
         "args": ["download", download.source, *revision, f"--into={download.folder}"],
         "env": [{"name": "HOME", "value": CACHE_PATH}, *secret_environment(spec)],

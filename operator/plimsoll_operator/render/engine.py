@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +12,7 @@ from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.labels import ADMIN_PORT, HTTP, HTTPS, PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.secrets import secret_mounts, secret_options
 from plimsoll_operator.resources import GPU
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
@@ -33,14 +33,6 @@ _DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
 _KV_CACHE_DTYPES = {"INT8": KVCacheDtype.INT8}
 """Those that are not the weights'."""
 _METHODS = {SpeculationMethod.N_GRAM: "ngram", SpeculationMethod.DRAFT_MODEL: "draft_model"}
-
-
-@dataclass(frozen=True)
-class EngineImage:
-    """What engine pods run."""
-
-    reference: str
-    pull_policy: str = "IfNotPresent"
 
 
 def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: ModelMount) -> list[str]:
@@ -87,7 +79,11 @@ def _speculative_config(speculation: Speculation, mount: ModelMount) -> str:
 
 
 def container(
-    name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: ModelMount, image: EngineImage
+    name: str,
+    spec: LLMDeploymentSpec,
+    plan: PlanStatus,
+    mount: ModelMount,
+    rendering: Rendering,
 ) -> dict[str, Any]:
     """The container `engine`."""
     mounts = [
@@ -102,8 +98,8 @@ def container(
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - of the pod
     return {
         "name": ENGINE,
-        "image": image.reference,
-        "imagePullPolicy": image.pull_policy,
+        "image": rendering.image,
+        "imagePullPolicy": rendering.pull_policy,
         "command": ["plimsoll"],
         "args": arguments(name, spec, plan, mount),
         "env": _environment(plan),

@@ -14,6 +14,7 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 PLAN_LABEL = "plimsoll.dev/plan"
 INPUTS_LABEL = "plimsoll.dev/inputs"
 RENDERED_ANNOTATION = "plimsoll.dev/rendered"
+PODS_ANNOTATION = "plimsoll.dev/pods"
 MANAGER = "plimsoll"
 _UNHASHED = frozenset({"replicas", "progressDeadlineSeconds", "strategy"})
 PORT = 8000
@@ -56,10 +57,7 @@ def child(
     """
     labels = child_labels(resource.name)
     spec = {key: value for key, value in body.get("spec", {}).items() if key not in _UNHASHED}
-    canonical = json.dumps(
-        [api_version, kind, name, labels, {**body, "spec": spec}], sort_keys=True
-    )
-    rendered = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    rendered = digest([api_version, kind, name, labels, {**body, "spec": spec}])
     return {
         "apiVersion": api_version,
         "kind": kind,
@@ -72,3 +70,8 @@ def child(
         },
         **body,
     }
+
+
+def digest(value: object) -> str:
+    """Hash of plain data; the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

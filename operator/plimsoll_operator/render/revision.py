@@ -7,13 +7,21 @@ back, as StatefulSets and DaemonSets do.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.render.labels import INPUTS_LABEL, PLAN_LABEL, child
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource
 
 KIND = "ControllerRevision"
+
+
+class Sources(NamedTuple):
+    """What a plan was made from, and by what its pods are."""
+
+    inputs: Mapping[str, Any]
+    rendering: Rendering
 
 
 def revision_name(name: str, plan: PlanStatus, inputs: str, pods: str = "") -> str:
@@ -28,14 +36,22 @@ def revision_name(name: str, plan: PlanStatus, inputs: str, pods: str = "") -> s
 
 
 def revision(
-    resource: Resource, name: str, plan: PlanStatus, inputs: Mapping[str, Any], number: int
+    resource: Resource,
+    name: str,
+    plan: PlanStatus,
+    sources: Sources,
+    number: int,
 ) -> dict[str, Any]:
     """The object, prediction included. Its labels say which pods run by it, and for which inputs
     it was made."""
     data = {
         "plan": plan.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "inputs": dict(inputs),
+        "inputs": dict(sources.inputs),
+        "rendering": sources.rendering.plain(),
     }
     made = child(resource, "apps/v1", KIND, name, {"data": data, "revision": number})
-    made["metadata"]["labels"] |= {PLAN_LABEL: plan.revision, INPUTS_LABEL: str(inputs["hash"])}
+    made["metadata"]["labels"] |= {
+        PLAN_LABEL: plan.revision,
+        INPUTS_LABEL: str(sources.inputs["hash"]),
+    }
     return made

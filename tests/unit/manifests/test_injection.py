@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from plimsoll_operator.api.definitions import LLM_DEPLOYMENT
 from plimsoll_operator.api.formats import BY_PATTERN
 from plimsoll_operator.render.children import children
+from plimsoll_operator.render.labels import PODS_ANNOTATION, RENDERED_ANNOTATION
 from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, resource
 
 CONFIG = {"configMapKeyRef": {"name": "facts"}}
@@ -209,7 +210,8 @@ def rendered(spec: Spec) -> dict[str, Any] | None:
     if owner.spec is None:
         return None
     made = children(owner, owner.spec, cpu_plan(), IMAGE, 1)
-    return {path: leaf for path, leaf in leaves(made) if "plimsoll.dev/rendered" not in path}
+    hashes = (RENDERED_ANNOTATION, PODS_ANNOTATION)
+    return {path: leaf for path, leaf in leaves(made) if not path.endswith(hashes)}
 
 
 def strings(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ import yaml
 from tests.unit.manifests.pod_security import violations
 from tests.unit.manifests.shipped import ROOT, find, installed
 
-RENDERED = sorted((ROOT / "tests" / "golden" / "render").glob("*.yaml"))
+RENDERED = sorted((ROOT / "tests" / "golden" / "render").glob("v*/*.yaml"))
 
 
 def engine_pod(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

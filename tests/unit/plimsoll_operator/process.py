@@ -53,7 +53,7 @@ class Process:
         self.calibrator = Calibrator(self.engines, lambda _: None, lambda: NOW)
         self.admin = EngineAdmin(admin_port, lambda: None)
         self.controller = Controller(
-            Settings(image=IMAGE, trial_requests=0),
+            Settings(rendering=IMAGE, trial_requests=0),
             cluster,  # type: ignore[arg-type]
             self.store,
             Engines(scraper, self.calibrator, LimitsKeeper(self.admin), DrainKeeper(self.admin)),

@@ -15,7 +15,7 @@ from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource, parse_resource
 from plimsoll_operator.schedule import in_force
 from plimsoll_operator.standing import Standing, pods_hash
-from tests.unit.plimsoll_operator.samples import IMAGE, NOW, Cell, cpu_plan, raw_resource
+from tests.unit.plimsoll_operator.samples import NOW, Cell, cpu_plan, raw_resource
 
 Object = dict[str, Any]
 TIMED_OUT = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
@@ -81,7 +81,7 @@ class Rollouts:
                 started = self._of_plan(served.started_plan)
             resource, standing = held(resource, hold, self._kept(hold.revision), started)
         resource, _ = in_force(resource, self.schedules)
-        desired = Desired(resource, standing, None, IMAGE, limits=AGREED)
+        desired = Desired(resource, standing, None, self.cell.rendering, limits=AGREED)
         outcome = reconcile(desired, self.cell.world.observed(), NOW)
         for action in outcome.actions:
             self.cell.world.act(action)

@@ -20,12 +20,12 @@ from plimsoll_operator.live_limits import NO_REPORT, EngineReport, LimitsReport
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.children import ChildKey, key_of
-from plimsoll_operator.render.engine import EngineImage
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource, parse_resource
 from plimsoll_operator.standing import Standing
 from plimsoll_runtime.core.limits import LiveLimits
 
-IMAGE = EngineImage("registry.example/runtime:1")
+IMAGE = Rendering("registry.example/runtime:1")
 UID = "11111111-2222-3333-4444-555555555555"
 NOW = "2026-01-01T00:00:00Z"
 LATER = "2026-01-01T00:05:00Z"
@@ -172,6 +172,7 @@ class Cell:
 
     raw: dict[str, Any]
     world: World = field(default_factory=World)
+    rendering: Rendering = IMAGE
 
     def step(
         self,
@@ -180,7 +181,8 @@ class Cell:
         now: str = NOW,
         limits: LimitsReport = NO_REPORT,
     ) -> Outcome:
-        desired = Desired(parse_resource(self.raw), standing, decision, IMAGE, limits=limits)
+        resource = parse_resource(self.raw)
+        desired = Desired(resource, standing, decision, self.rendering, limits=limits)
         outcome = reconcile(desired, self.world.observed(), now)
         for action in outcome.actions:
             self.world.act(action)

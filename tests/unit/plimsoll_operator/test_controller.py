@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import live_limits
+from plimsoll_operator import pod_source
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import RESOURCE, REVISION
-from plimsoll_operator.render.deployment import deployment
+from plimsoll_operator.render.deployment import pod_template
 from tests.unit.plimsoll_operator.memory_cluster import CrashError, MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, Start, condition, edit, fresh
 from tests.unit.plimsoll_operator.samples import raw_resource
@@ -299,11 +299,11 @@ async def test_a_live_edit_renders_what_pods_were_started_by_once(
     edit(cluster, pin={"maxNumSeqs": 8})
     rendered: list[int] = []
 
-    def render(*arguments: Any, **more: Any) -> dict[str, Any]:
+    def render(*arguments: Any) -> dict[str, Any]:
         rendered.append(arguments[2].max_num_seqs)
-        return deployment(*arguments, **more)
+        return pod_template(*arguments)
 
-    monkeypatch.setattr(live_limits, "render", render)
+    monkeypatch.setattr(pod_source, "pod_template", render)
     await process.sync()
     await process.controller.reconcile(KEY)
     assert rendered == [16]

@@ -13,7 +13,7 @@ from plimsoll_operator.observed import Observed
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.revision import KIND, revision_name
 from plimsoll_operator.standing import Standing
-from tests.unit.plimsoll_operator.samples import UID, Cell, cpu_plan, raw_resource, resource
+from tests.unit.plimsoll_operator.samples import IMAGE, UID, Cell, cpu_plan, raw_resource, resource
 
 RECORD: dict[str, Any] = {"spec": {}}
 
@@ -51,6 +51,7 @@ def test_a_plan_is_kept_with_what_it_was_made_from() -> None:
     assert made.child["data"] == {
         "plan": plan(0).model_dump(mode="json", by_alias=True, exclude_none=True),
         "inputs": {"hash": "inputs 0", "spec": {}},
+        "rendering": {"image": IMAGE.image, "pullPolicy": "IfNotPresent", "version": 1},
     }
     metadata = made.child["metadata"]
     assert metadata["name"] == name(0)
@@ -117,13 +118,13 @@ def test_what_the_status_says_is_in_force_stays_while_the_new_one_is_refused() -
     cell.settle(in_force(0))
     cell.edit()
     parsed = resource(status=cell.raw["status"])
-    actions = revision_actions(parsed, in_force(2), cell.world.observed(), 0)
+    actions = revision_actions(parsed, in_force(2), IMAGE, cell.world.observed(), 0)
     assert [type(action) for action in actions] == [Apply]
 
 
 @pytest.mark.parametrize("standing", [Standing(), Standing(plan=plan(0), inputs="inputs 0")])
 def test_without_a_plan_or_its_record_nothing_is_done(standing: Standing) -> None:
-    assert revision_actions(resource(), standing, Observed(), 10) == ()
+    assert revision_actions(resource(), standing, IMAGE, Observed(), 10) == ()
 
 
 def test_revisions_of_others_are_left_alone() -> None:

@@ -43,7 +43,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def manager_of(cluster: MemoryCluster, namespaces: tuple[str, ...] = ()) -> Manager:
     settings = Settings(
-        image=IMAGE, namespaces=namespaces, http_port=0, workers=1, trial_requests=0
+        rendering=IMAGE, namespaces=namespaces, http_port=0, workers=1, trial_requests=0
     )
     return Manager(settings, cluster)  # type: ignore[arg-type]
 

@@ -159,7 +159,7 @@ def test_arguments_are_ones_that_the_command_takes() -> None:
     command, *arguments = container["args"]
     assert command == "operator"
     settings, _ = parse(arguments, {})
-    assert settings.image.reference == DEFAULT_IMAGE
+    assert settings.rendering.image == DEFAULT_IMAGE
     assert settings.namespaces == ()
     (port,) = container["ports"]
     assert settings.http_port == port["containerPort"]
@@ -171,5 +171,5 @@ def test_arguments_and_environment() -> None:
         {"PLIMSOLL_RUNTIME_IMAGE": "x:1", "PLIMSOLL_WORKERS": "3", "PLIMSOLL_LOG_LEVEL": "debug"},
     )
     assert settings.namespaces == ("a", "b")
-    assert settings.image.reference == "x:1"
+    assert settings.rendering.image == "x:1"
     assert (settings.workers, level) == (3, "debug")

@@ -161,6 +161,19 @@ def test_pause_and_resume(cluster: MemoryCluster, run: Run) -> None:
     assert "paused" not in chat(cluster)["spec"]["rollout"]
 
 
+def test_restart(cluster: MemoryCluster, run: Run) -> None:
+    chat(cluster)["spec"]["template"] = {"metadata": {"annotations": {"team": "ml"}}}
+    code, out, _ = run("restart", "chat")
+    assert (code, out) == (0, f"ml/chat: restarts, as generation {generation(cluster)}\n")
+    annotations = chat(cluster)["spec"]["template"]["metadata"]["annotations"]
+    assert annotations.pop("kubectl.kubernetes.io/restartedAt").endswith("Z")
+    assert annotations == {"team": "ml"}
+
+
+def generation(cluster: MemoryCluster) -> int:
+    return int(chat(cluster)["metadata"]["generation"])
+
+
 def test_whoever_applies_it_from_a_repository_is_named(cluster: MemoryCluster, run: Run) -> None:
     chat(cluster)["metadata"]["labels"] = {"kustomize.toolkit.fluxcd.io/name": "apps"}
     code, _, err = run("pause", "chat")

@@ -4,6 +4,7 @@ from typing import Any
 
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.render.children import children
+from plimsoll_operator.render.rendering import Rendering
 from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, gpu_plan, resource
 
 CONFIG = {"configMapKeyRef": {"name": "facts"}}
@@ -67,14 +68,16 @@ DRAFTS: dict[str, dict[str, Any]] = {
 }
 
 
-def rendered(case: str, replicas: int = 2) -> tuple[dict[str, Any], ...]:
+def rendered(
+    case: str, replicas: int = 2, rendering: Rendering = IMAGE
+) -> tuple[dict[str, Any], ...]:
     model, plan = CASES[case]
     spec: dict[str, Any] = {"model": model, **TEMPLATES.get(case, {})}
     if case in DRAFTS:
         spec["speculation"] = {"method": "DraftModel", "draftModel": DRAFTS[case]}
     owner = resource(spec=spec)
     assert owner.spec is not None, owner.invalid
-    return children(owner, owner.spec, plan, IMAGE, replicas)
+    return children(owner, owner.spec, plan, rendering, replicas)
 
 
 def engine(case: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Renderings, byte for byte: a difference here restarts pods on upgrade, so it must be meant.
+"""Renderings, byte for byte, of every version: once it is released, pods by it stay as they are.
 
 `PLIMSOLL_UPDATE_GOLDEN=1 pytest tests/unit/plimsoll_operator/render` writes the files anew.
 """
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from plimsoll_operator.api.status import PlanPrecision
 from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
+from plimsoll_operator.render.rendering import NEWEST
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.server.speculative_config import read_speculative_config
 from tests.unit.plimsoll_operator.render.cases import CASES, CONFIG, engine, pod, rendered
@@ -25,12 +27,14 @@ from tests.unit.plimsoll_operator.samples import IMAGE, cpu_plan, resource
 GOLDEN = Path(__file__).parents[3] / "golden" / "render"
 
 
+@pytest.mark.parametrize("version", range(1, NEWEST + 1))
 @pytest.mark.parametrize("case", CASES)
-def test_golden(case: str) -> None:
+def test_golden(case: str, version: int) -> None:
+    """Pods of a released version never change; its golden files stay when a newer one comes."""
     # By way of JSON, since YAML would write shared objects as references.
-    plain = json.loads(json.dumps(rendered(case)))
+    plain = json.loads(json.dumps(rendered(case, rendering=replace(IMAGE, version=version))))
     text = yaml.safe_dump_all(plain, sort_keys=False, allow_unicode=True, width=100)
-    path = GOLDEN / f"{case}.yaml"
+    path = GOLDEN / f"v{version}" / f"{case}.yaml"
     if os.environ.get("PLIMSOLL_UPDATE_GOLDEN"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")

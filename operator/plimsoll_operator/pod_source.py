@@ -1,0 +1,57 @@
+"""What pods are made from, and by what they go on: pure, from what was applied last.
+
+An upgraded operator has another engine image, and may render pods otherwise; neither is a reason to
+restart one. What stands goes on by the image and the version of the rendering that it has, until an
+edit changes what its pods are made from.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.status import PlanStatus
+from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.render.deployment import pod_template
+from plimsoll_operator.render.labels import PODS_ANNOTATION, digest
+from plimsoll_operator.render.rendering import NEWEST, Rendering
+from plimsoll_operator.resource import Resource
+
+
+@dataclass(frozen=True)
+class PodSource:
+    """A plan, and by what pods are made of it."""
+
+    plan: PlanStatus
+    rendering: Rendering
+
+
+def source_of(
+    deployment: Mapping[str, Any],
+    resource: Resource,
+    spec: LLMDeploymentSpec,
+    plans: Iterable[PlanStatus],
+) -> PodSource | None:
+    """The first of `plans` by which the Deployment was applied last, and how it was rendered.
+
+    None where it was by none of them, or where somebody has changed its engine's image since.
+    """
+    pods = (deployment["metadata"].get("annotations") or {}).get(PODS_ANNOTATION)
+    renderings = tuple(_renderings(deployment))
+    for plan in plans:
+        for rendering in renderings:
+            if digest(pod_template(resource, spec, plan, rendering)) == pods:
+                return PodSource(plan, rendering)
+    return None
+
+
+def _renderings(deployment: Mapping[str, Any]) -> Iterator[Rendering]:
+    """Those that a Deployment with this image may be by."""
+    try:
+        containers = deployment["spec"]["template"]["spec"]["containers"]
+        (engine,) = (item for item in containers if item["name"] == ENGINE)
+        image, policy = str(engine["image"]), str(engine["imagePullPolicy"])
+    except (KeyError, TypeError, ValueError):
+        return
+    for version in range(NEWEST, 0, -1):
+        yield Rendering(image, policy, version)
