@@ -5,6 +5,11 @@ import gc
 from contextlib import suppress
 
 
+def defer() -> None:
+    """No collections until `settle`: nearly all that is imported stays, looked at in vain."""
+    gc.disable()
+
+
 def settle() -> None:
     """Takes all that lives now out of later collections. Call it once a process has started.
 
@@ -14,6 +19,7 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def trim() -> None:

@@ -207,6 +207,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _load(load: Load) -> Engine:
+    garbage.defer()
     from plimsoll_runtime.engine.loader import load_engine
     from plimsoll_runtime.kernels.used_pages import give_back_libraries
 
