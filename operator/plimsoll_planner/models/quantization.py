@@ -14,6 +14,7 @@ _NAMES = {
     Part.ATTENTION: ("attn", "attention"),
     Part.MLP: ("shared_expert", "mlp.(gate|", "mlp.gate_proj", "mlp.down_proj"),
     Part.EXPERT: (".experts",),
+    Part.HEAD: ("lm_head",),
 }
 """What modules of a part are called in the lists of those that are left as they were."""
 
@@ -48,7 +49,8 @@ def _quantized(fields: Fields) -> Format:
 
 def _without_left_out(form: Format, fields: Fields) -> Format:
     """Without the parts that are left as they were in all layers or most: lists name either a
-    pattern or every single module, so that a part counts as left out from the second entry on."""
+    pattern or every single module, so that a part counts as left out from the second entry on.
+    There is one output head."""
     left = [str(item) for name in _LEFT_OUT for item in fields.items(name)]
     parts = tuple(part for part in form.parts if not _is_left_out(part, left))
     return replace(form, parts=parts)
@@ -56,7 +58,9 @@ def _without_left_out(form: Format, fields: Fields) -> Format:
 
 def _is_left_out(part: Part, modules: list[str]) -> bool:
     named = _of_part(part, modules)
-    return len(named) > 1 or any("*" in module or "re:" in module for module in named)
+    return len(named) > (part is not Part.HEAD) or any(
+        "*" in module or "re:" in module for module in named
+    )
 
 
 def _of_part(part: Part, modules: list[str]) -> list[str]:
@@ -99,10 +103,21 @@ def _compressed(fields: Fields) -> Format:
     groups = fields.nested("config_groups").values
     first = next((one for one in groups.values() if isinstance(one, Mapping)), {})
     weights = Fields(first).nested("weights")
+    packing = f"{fields.text('format')} {Fields(first).text('format')}"
+    form = _compressed_weights(weights, packing)
+    # Of linear layers the head is one, where nothing leaves it out.
+    head = (Part.HEAD,) if "Linear" in Fields(first).items("targets") else ()
+    return replace(form, parts=(*form.parts, *head))
+
+
+def _compressed_weights(weights: Fields, packing: str) -> Format:
     bits = weights.size("num_bits", default=8)
     if weights.text("type") != "float":
-        return _grouped(bits, weights) if weights.text("strategy") == "group" else FORMATS["INT8"]
-    packing = f"{fields.text('format')} {Fields(first).text('format')}"
+        if weights.text("strategy") == "group" or weights.size_or_none("group_size", least=-1):
+            return _grouped(bits, weights)
+        return (
+            FORMATS["INT8"] if bits == 8 else replace(_grouped(bits, weights), group_columns=WHOLE)
+        )
     if bits == 4:
         return FORMATS["MXFP4" if "mxfp4" in packing else "NVFP4"]
     return FORMATS["FP8"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ACTIVATIONS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token"}
+FORMATS = ("int-quantized", "pack-quantized")
 HEADS = ("lm_head", "re:.*lm_head", "re:.*lm_head.*")
 
 
@@ -16,11 +17,13 @@ class UnsupportedSchemeError(ValueError):
 class CompressedTensors:
     """All linear layers are int8, and the output head too with `head`.
 
-    With `weight_only` activations stay as they are, else they are quantized token by token.
+    With `weight_only` activations stay as they are, else they are quantized token by token. With
+    `packed` four numbers are stored as one int32.
     """
 
     weight_only: bool
     head: bool
+    packed: bool = False
 
 
 def compressed_tensors(config: Mapping[str, Any]) -> CompressedTensors:
@@ -34,7 +37,8 @@ def compressed_tensors(config: Mapping[str, Any]) -> CompressedTensors:
     ((name, group),) = groups.items()
     if not isinstance(group, Mapping):
         raise _unsupported(f"config_groups.{name}", group, "an object")
-    _require("format", group.get("format") or config.get("format"), ("int-quantized",))
+    number_format = group.get("format") or config.get("format")
+    _require("format", number_format, FORMATS)
     _require(f"{name}.targets", group.get("targets"), (["Linear"],))
     weights = group.get("weights")
     if not isinstance(weights, Mapping):
@@ -57,10 +61,15 @@ def compressed_tensors(config: Mapping[str, Any]) -> CompressedTensors:
     _require("kv_cache_scheme", config.get("kv_cache_scheme"), (None,))
     sparsity = config.get("sparsity_config") or {}
     _require("sparsity_config.format", sparsity.get("format"), (None, "dense"))
+    _require("transform_config", config.get("transform_config") or None, (None,))
     ignored = config.get("ignore") or []
     for module in ignored:
         _require("ignore", module, HEADS)
-    return CompressedTensors(weight_only=activations is None, head=not ignored)
+    return CompressedTensors(
+        weight_only=activations is None,
+        head=not ignored,
+        packed=number_format == "pack-quantized",
+    )
 
 
 def _require(name: str, value: object, known: tuple[object, ...]) -> None:
@@ -71,5 +80,6 @@ def _require(name: str, value: object, known: tuple[object, ...]) -> None:
 def _unsupported(name: str, value: object, known: str) -> UnsupportedSchemeError:
     return UnsupportedSchemeError(
         f"quantization_config.{name} is {value!s:.80}, and only {known} can be read: use a "
-        "checkpoint in int8 (W8A8 or W8A16, int-quantized), or the unquantized one"
+        "checkpoint in symmetric int8 (W8A8 or W8A16) with a scale for each output or weight, or "
+        "the unquantized one, of which --quantization makes int8 on CPU"
     )

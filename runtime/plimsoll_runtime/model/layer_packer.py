@@ -32,11 +32,15 @@ class LayerPacker:
         self._begin = begin
         self._parts = parts
         self._begun: dict[Weighted, PackedMatrix | None] = {}
-        by_storage = {_storage(Part.all_of(layer.weight)): layer for layer in layers}
+        by_storage = {
+            _storage(tensor): layer
+            for layer in layers
+            for tensor in layer.checkpoint_tensors().values()
+        }
         self._owners = {
-            name: by_storage[_storage(part)]
+            name: by_storage[_storage(part.tensor)]
             for name, part in parts.items()
-            if _storage(part) in by_storage
+            if _storage(part.tensor) in by_storage
         }
 
     def take(self, name: str, read: Tensor) -> bool:
@@ -45,8 +49,9 @@ class LayerPacker:
         if layer is None:
             return False
         if layer not in self._begun:
+            packed = self._begin(layer)
             parts = [self._parts[other] for other, its in self._owners.items() if its is layer]
-            self._begun[layer] = self._begin(layer) if _are_panels(layer, parts) else None
+            self._begun[layer] = packed if packed and _are_panels(layer, parts) else None
         packed = self._begun[layer]
         if packed is None:
             return False
@@ -74,5 +79,5 @@ def _first(part: Part) -> int:
     return int(part.tensor.storage_offset()) // part.tensor.shape[1]
 
 
-def _storage(part: Part) -> int:
-    return part.tensor.untyped_storage().data_ptr()
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

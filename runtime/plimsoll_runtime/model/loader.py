@@ -16,6 +16,7 @@ from plimsoll_runtime.model.layer_packer import LayerPacker
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix
 from plimsoll_runtime.model.operations import choose_operations, in_form_of
+from plimsoll_runtime.model.packed_checkpoint import packed_parts
 from plimsoll_runtime.model.parallel import SINGLE, Group, Weighted
 from plimsoll_runtime.model.weights import load_weights
 
@@ -66,15 +67,17 @@ def load_model(  # noqa: PLR0913 - all by name
     if config.compressed is not None:
         make_compressed(model, config.compressed, dtype, device)
     parts, tied = model.checkpoint_parts(), config.tie_word_embeddings
+    if config.compressed is not None and config.compressed.packed:
+        parts = packed_parts(parts)
     operations = choose_operations(model.norm.weight, backend)
     int8 = set() if quantization is Quantization.NONE else set(model.quantizable())
     weight_only = quantization is Quantization.INT8_WEIGHT_ONLY
 
     def made(layer: Weighted) -> Matrix:
-        matrix, weight = layer.matrix, layer.weight
+        matrix = layer.matrix
         if layer in int8:
-            numbers = quantize_weight(weight)
-            matrix = TorchInt8Matrix(numbers, weight.dtype, weight_only=weight_only)
+            numbers = quantize_weight(matrix.weight())
+            matrix = TorchInt8Matrix(numbers, dtype, weight_only=weight_only)
         return in_form_of(operations, matrix)
 
     def begun(layer: Weighted) -> PackedMatrix | None:

@@ -15,6 +15,8 @@ from plimsoll_runtime.core.partition import vocab_range, vocab_share
 from plimsoll_runtime.model.int8 import TorchInt8Matrix
 from plimsoll_runtime.model.matrix import Matrix, TorchMatrix
 
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 
 class Group(Protocol):
     """The ranks that share a model, seen from one of them.
@@ -87,6 +89,15 @@ class Part(NamedTuple):
         """What of the checkpoint's tensor this is."""
         share = slice(self.start, self.start + self.tensor.shape[self.dim])
         return (share,) if self.dim == 0 else (slice(None), share)
+
+    @property
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        """Those that the checkpoint's tensor may have."""
+        return (torch.int8,) if self.tensor.dtype == torch.int8 else FLOATS
+
+    def fill(self, source: Tensor) -> None:
+        """Takes `region` of the checkpoint's tensor."""
+        self.tensor.copy_(source)
 
 
 class Columns(NamedTuple):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -14,11 +13,10 @@ from plimsoll_runtime.model.parallel import Part
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# Old checkpoints carry the rotary frequencies, which follow from config.json.
-DERIVED_SUFFIX = "rotary_emb.inv_freq"
+# What follows from config.json: rotary frequencies (in old checkpoints), shapes of packed weights.
+DERIVED = ("rotary_emb.inv_freq", ".weight_shape")
 # One number where all outputs have the same.
 SCALE = ".weight_scale"
-FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class WeightsError(ValueError):
@@ -66,7 +64,7 @@ def load_weights(
         raise WeightsError(f"{folder}: the checkpoint lacks {_some(missing)}")
     redundant = {"lm_head.weight"} if tied else set()
     unexpected = sorted(
-        name for name in set(files) - set(targets) - redundant if not name.endswith(DERIVED_SUFFIX)
+        name for name in set(files) - set(targets) - redundant if not name.endswith(DERIVED)
     )
     if unexpected:
         raise WeightsError(
@@ -107,6 +105,7 @@ def _copy(
                 shape = file.get_slice(name).get_shape()
                 if name.endswith(SCALE) and shape in ([], [1]):
                     target.tensor.fill_(float(file.get_tensor(name)))
+                    loaded(name)
                     continue
                 if shape != target.whole_shape:
                     raise WeightsError(
@@ -115,14 +114,13 @@ def _copy(
                     )
                 if target.tensor.numel():
                     source = _read(file, name, target)
-                    wanted = (torch.int8,) if target.tensor.dtype == torch.int8 else FLOATS
-                    if source.dtype not in wanted:
+                    if source.dtype not in target.dtypes:
                         raise WeightsError(
                             f"{path}: {name} has dtype {source.dtype}, but config.json makes it "
-                            f"{' or '.join(map(str, wanted))}"
+                            f"{' or '.join(map(str, target.dtypes))}"
                         )
                     if not take(name, source):
-                        target.tensor.copy_(source)
+                        target.fill(source)
                     give_back(source)
                 loaded(name)
     except SafetensorError as error:

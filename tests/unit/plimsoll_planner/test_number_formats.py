@@ -1,18 +1,22 @@
 """Bytes of weights in each number format."""
 
+import json
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
-from plimsoll_planner.model_facts import CHECKPOINT
+from plimsoll_planner.model_facts import CHECKPOINT, model_facts
 from plimsoll_planner.models.fields import Fields
 from plimsoll_planner.models.formats import FORMATS, Format
 from plimsoll_planner.models.gguf import MIXTURES
 from plimsoll_planner.models.quantization import checkpoint_format
+from plimsoll_planner.models.reader import read_model
 from plimsoll_planner.models.weights import Matrix, Part
-from tests.unit.plimsoll_planner.published import NAMES, facts
+from tests.unit.plimsoll_planner.published import DATA, NAMES, facts
 
 SQUARE = Matrix("up", Part.MLP, 4096, 4096)
 
@@ -139,6 +143,44 @@ def test_a_checkpoint_is_in_its_dtype_unless_quantized() -> None:
         (
             {
                 "quant_method": "compressed-tensors",
+                "format": "pack-quantized",
+                "config_groups": {
+                    "0": {
+                        "weights": {
+                            "num_bits": 4,
+                            "type": "int",
+                            "strategy": "channel",
+                            "group_size": None,
+                            "symmetric": True,
+                        }
+                    }
+                },
+            },
+            "INT4",
+            4 + 16 / 4096,
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "format": "pack-quantized",
+                "config_groups": {
+                    "0": {
+                        "weights": {
+                            "num_bits": 8,
+                            "type": "int",
+                            "strategy": "group",
+                            "group_size": 128,
+                            "symmetric": True,
+                        }
+                    }
+                },
+            },
+            "INT8",
+            8 + 16 / 128,
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
                 "format": "mxfp4-pack-quantized",
                 "config_groups": {"0": {"weights": {"num_bits": 4, "type": "float"}}},
             },
@@ -169,6 +211,27 @@ def test_what_a_quantization_config_says(
 def test_parts_that_a_checkpoint_leaves_as_they_were(left: list[str], parts: set[str]) -> None:
     form = checkpoint(quant_method="modelopt", quant_algo="NVFP4", ignore=left)
     assert {part.name for part in form.parts} == parts
+
+
+@pytest.mark.parametrize("variant", ["w8a16", "w8a16_tensor_head", "w8a8"])
+def test_bytes_of_what_llm_compressor_wrote(variant: str) -> None:
+    """As the engine holds them: scales in FP32, one for each output, and no filled-up words."""
+    folder = DATA / "compressed_tensors" / variant
+    of = model_facts(read_model(json.loads((folder / "config.json").read_text())))
+    assert ("HEAD" in {part.name for part in of.model.checkpoint.parts}) is ("head" in variant)
+    expected = 0
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        names = set(file.keys())
+        for name in names:
+            layer, _, kind = name.rpartition(".")
+            shape = file.get_slice(name).get_shape()
+            if f"{layer}.weight_scale" not in names:
+                expected += 2 * math.prod(shape)
+            elif kind in ("weight", "weight_packed"):
+                if kind == "weight_packed":
+                    shape = file.get_tensor(f"{layer}.weight_shape").tolist()
+                expected += shape[0] * (shape[1] + 4)
+    assert of.weights_bytes(CHECKPOINT) == expected
 
 
 def test_only_the_experts_of_gpt_oss_are_quantized() -> None:

@@ -155,3 +155,37 @@ def test_a_model_that_the_engine_does_not_serve_is_planned_and_told() -> None:
     found = parse_config(json.dumps({**CONFIG, "architectures": ["Phi3ForCausalLM"]}), "here")
     assert found.model.architecture == "Phi3ForCausalLM"
     assert "supported: LlamaForCausalLM" in found.unserved
+
+
+@pytest.mark.parametrize("variant", ["w8a16", "w8a16_tensor_head", "w8a8"])
+def test_int8_that_llm_compressor_wrote_is_served(variant: str) -> None:
+    folder = Path(__file__).parents[3] / "data" / "compressed_tensors" / variant
+    found = read_model_directory(folder)
+    assert (found.unserved, found.model.checkpoint.name) == ("", "INT8")
+
+
+@pytest.mark.parametrize(
+    ("bits", "group", "reason"),
+    [(4, 128, "num_bits is 4, and only 8"), (8, 128, "strategy is group, and only channel")],
+)
+def test_packed_weights_that_the_engine_cannot_read_are_planned_but_not_served(
+    bits: int, group: int, reason: str
+) -> None:
+    """llm-compressor's W4A16 and, since 2026, W8A16."""
+    weights = {
+        "num_bits": bits,
+        "type": "int",
+        "symmetric": True,
+        "strategy": "group",
+        "group_size": group,
+    }
+    quantization = {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+    }
+    found = parse_config(json.dumps(CONFIG | {"quantization_config": quantization}), "here")
+    assert found.model.checkpoint.name == f"INT{bits}"
+    assert reason in found.unserved
+    assert "the unquantized one" in found.unserved

@@ -18,6 +18,7 @@ from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.loader import load_model, read_model_config
 from plimsoll_runtime.model.parallel import Single, Weighted
 from plimsoll_runtime.model.weights import WeightsError
+from tests.unit.plimsoll_runtime.model.int32_words import pack
 
 Saved = Callable[[str], tuple[Any, Path]]
 # As llm-compressor writes it for W8A8.
@@ -78,7 +79,12 @@ def write(folder: Path, to: Path, quantization: dict[str, Any]) -> dict[str, Ten
         largest = tensor.abs().amax(1, keepdim=True)
         scale = (largest if strategy == "channel" else largest.amax().view(1)) / 127
         numbers = (tensor / scale).round().to(torch.int8)
-        tensors[name], tensors[name + "_scale"] = numbers, scale
+        tensors[name + "_scale"] = scale
+        if quantization["format"] == "pack-quantized":
+            tensors[name + "_packed"] = pack(numbers)
+            tensors[name + "_shape"] = torch.tensor(numbers.shape)
+        else:
+            tensors[name] = numbers
         exact[name] = numbers * scale
     save_file(tensors, to / "model.safetensors")
     return exact
@@ -100,12 +106,14 @@ def weights(model: LlamaForCausalLM) -> dict[str, Tensor]:
     return {name: m.weight for name, m in model.named_modules() if isinstance(m, Weighted)}
 
 
+@pytest.mark.parametrize("number_format", ["int-quantized", "pack-quantized"])
 @pytest.mark.parametrize("strategy", ["channel", "tensor"])
 @pytest.mark.parametrize("variant", ["gqa", "tied", "qwen2"])
 def test_weights_are_those_that_the_checkpoint_stands_for(
-    saved: Saved, tmp_path: Path, variant: str, strategy: str
+    saved: Saved, tmp_path: Path, variant: str, strategy: str, number_format: str
 ) -> None:
     config = changed("group.weights.strategy", strategy)
+    config["format"] = number_format
     if variant == "gqa":  # the head as well, and activations as they are
         config |= {"ignore": []}
         config["config_groups"]["group_0"]["input_activations"] = None
@@ -145,8 +153,11 @@ def test_ranks_read_their_share(saved: Saved, tmp_path: Path) -> None:
     ("path", "value"),
     [
         ("quant_method", "gptq"),
-        ("format", "pack-quantized"),
+        ("format", "float-quantized"),
+        ("format", "marlin-24"),
+        ("transform_config", {"config_groups": {"u": {"type": "hadamard"}}}),
         ("group.weights.num_bits", 4),
+        ("group.weights.actorder", "group"),
         ("group.weights.type", "float"),
         ("group.weights.symmetric", False),
         ("group.weights.strategy", "group"),

@@ -14,7 +14,7 @@ from plimsoll_runtime.kernels.library import InstructionSet, KernelsUnavailableE
 from plimsoll_runtime.model.int8 import TorchInt8Matrix, quantize_weight
 from plimsoll_runtime.model.layer_packer import LayerPacker
 from plimsoll_runtime.model.llama import LlamaForCausalLM
-from plimsoll_runtime.model.loader import load_model, read_model_config
+from plimsoll_runtime.model.loader import load_model, make_compressed, read_model_config
 from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix
 from plimsoll_runtime.model.operations import NativeOperations
 from plimsoll_runtime.model.parallel import (
@@ -28,6 +28,7 @@ from plimsoll_runtime.model.parallel import (
     Weighted,
 )
 
+COMPRESSED = Path(__file__).parents[3] / "data" / "compressed_tensors"
 Saved = Callable[[str], tuple[Any, Path]]
 
 
@@ -102,6 +103,29 @@ def test_a_weight_is_let_go_when_the_last_of_it_was_read() -> None:
     matrix = layers[0].matrix
     assert isinstance(matrix, TorchInt8Matrix)
     assert all(map(torch.equal, matrix.int8(), first))
+
+
+@pytest.mark.parametrize("variant", ["w8a16", "w8a16_tensor_head", "w8a8"])
+def test_layers_that_are_int8_in_the_checkpoint_are_finished_while_it_is_read(variant: str) -> None:
+    folder = COMPRESSED / variant
+    config = read_model_config(folder)
+    assert config.compressed is not None
+    model = LlamaForCausalLM(config, 64)
+    make_compressed(model, config.compressed, torch.float32, torch.device("cpu"))
+    parts, made = model.checkpoint_parts(), list[Weighted]()
+    layers = [layer for layer in model.modules() if isinstance(layer, Weighted)]
+
+    def make(layer: Weighted) -> Matrix:
+        made.append(layer)
+        return layer.matrix
+
+    packer = LayerPacker(layers, parts, make)
+    for name in list(parts):
+        packer.loaded(name)
+        if name.endswith("down_proj.weight"):
+            assert model.layers[0].mlp.down_proj not in made  # its scales are still to come
+    assert set(map(id, made)) == set(map(id, layers))
+    assert all("norm" in name for name in parts)
 
 
 @pytest.mark.parametrize("variant", ["gqa", "mha", "tied", "biases"])
