@@ -47,13 +47,15 @@ class Server:
         log, name = tempfile.mkstemp(suffix=".log")
         self._log = Path(name)
         variables = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", **self._command.variables}
+        # As where it is installed: with the bytecode that its first start leaves behind.
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         begun = time.monotonic()
         self._process = subprocess.Popen(
             self._command.command,
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **variables},
+            env={**inherited, **variables},
             start_new_session=True,
         )
         os.close(log)

@@ -1,6 +1,13 @@
-"""The garbage collector, told what stays for good."""
+"""Memory of what is gone: given back, and looked for only among what may go."""
 
+import ctypes
 import gc
+from contextlib import suppress
+
+
+def defer() -> None:
+    """No collections until `settle`: nearly all that is imported stays, looked at in vain."""
+    gc.disable()
 
 
 def settle() -> None:
@@ -12,3 +19,10 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
+
+
+def trim() -> None:
+    """Gives the system back what was freed. In vain with other C libraries than glibc."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

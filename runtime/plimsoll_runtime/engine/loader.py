@@ -1,6 +1,7 @@
 """From a model's folder and options to an engine: dtype, device, limits, size of the cache."""
 
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +10,9 @@ import torch
 
 from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
 from plimsoll_runtime.core.cuda_graphs import WORKSPACE_BYTES, graph_bytes, why_no_graphs
-from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.partition import shard_config
-from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.engine.cuda_recorder import capture_graphs
 from plimsoll_runtime.engine.drafting import Drafting
@@ -21,6 +20,11 @@ from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.grammar import GrammarCompiler
 from plimsoll_runtime.engine.host import cpu_limit, free_memory
 from plimsoll_runtime.engine.options import EngineOptions
+from plimsoll_runtime.engine.precision import (
+    choose_dtype,
+    choose_kv_cache_dtype,
+    choose_quantization,
+)
 from plimsoll_runtime.engine.rank_channel import Allocate, Allocated, Budget, Loaded, Measure
 from plimsoll_runtime.engine.ranks import Ranks
 from plimsoll_runtime.engine.runner import ModelRunner
@@ -68,9 +72,19 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         num_blocks = options.kv_cache_memory_bytes // own_block_bytes
         # Tell what is wrong before minutes go by with reading weights.
         fit_limits(shape, options, num_blocks)
-    with ExitStack() as on_error:
+
+    def allocate(num_blocks: int) -> KVCache:
+        return KVCache.allocate(
+            shard, num_blocks, options.block_size, dtype, device, kv_cache_dtype
+        )
+
+    with ExitStack() as on_error, ThreadPoolExecutor(1) as beside:
         ranks = Ranks(model_dir, options, device, threads)
         on_error.callback(ranks.close)
+        early: Future[KVCache] | None = None
+        if num_blocks is not None and device.type == "cpu":
+            # The kernel takes as long to lend this memory as weights take to be read.
+            early = beside.submit(allocate, num_blocks)
         model = load_model(
             model_dir,
             config,
@@ -90,9 +104,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             num_blocks = min([own // own_block_bytes, *others])
         limits = fit_limits(shape, options, num_blocks)
         ranks.send(Allocate(limits.num_blocks))
-        cache = KVCache.allocate(
-            shard, limits.num_blocks, limits.block_size, dtype, device, kv_cache_dtype
-        )
+        cache = allocate(limits.num_blocks) if early is None else early.result()
         ranks.collect(Allocated)
         scheduler = Scheduler(
             limits,
@@ -187,51 +199,6 @@ def rank_threads(options: EngineOptions, device: torch.device) -> int | None:
     if device.type == "cpu":
         threads = threads or cpu_limit()
     return None if threads is None else max(1, threads // options.tensor_parallel_size)
-
-
-def choose_dtype(name: str, config: ModelConfig, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 for all checkpoints but float32 ones on CPU, which stay exact.
-
-    float16 checkpoints become bfloat16, whose range holds theirs. On CUDA before compute
-    capability 8.0 bfloat16 is emulated only, slower than float32, and `auto` is float32.
-    """
-    if name == "float32":
-        return torch.float32
-    if name == "bfloat16":
-        return torch.bfloat16
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native else torch.float32
-    return torch.float32 if config.dtype == "float32" else torch.bfloat16
-
-
-def choose_kv_cache_dtype(options: EngineOptions, device: torch.device) -> KVCacheDtype:
-    """Raises ValueError for int8 on GPUs, whose attention does not read it."""
-    if options.kv_cache_dtype is KVCacheDtype.INT8 and device.type != "cpu":
-        raise ValueError(
-            f"kv_cache_dtype int8 is for CPU, and the device is {device.type}: leave it auto"
-        )
-    return options.kv_cache_dtype
-
-
-def choose_quantization(
-    options: EngineOptions, config: ModelConfig, device: torch.device
-) -> Quantization:
-    """What is to be done on loading. Raises ValueError for int8 on GPUs, where nothing multiplies
-    with it, and where the checkpoint is quantized already."""
-    chosen, quantized = options.quantization, config.compressed is not None
-    if quantized and chosen is not Quantization.NONE:
-        raise ValueError(
-            f"quantization {chosen} is for unquantized checkpoints, and this one is in int8 "
-            "already: leave it out"
-        )
-    if (quantized or chosen is not Quantization.NONE) and device.type != "cpu":
-        what = "this checkpoint's int8" if quantized else f"quantization {chosen}"
-        raise ValueError(
-            f"{what} is for CPU, and the device is {device.type}: use --device cpu, or the "
-            "unquantized model"
-        )
-    return chosen
 
 
 def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> EngineLimits:

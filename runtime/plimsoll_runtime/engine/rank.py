@@ -25,10 +25,10 @@ from plimsoll_runtime.engine.collectives import CollectiveError, connect
 from plimsoll_runtime.engine.lifeline import ignore_terminal_signals
 from plimsoll_runtime.engine.loader import (
     available_bytes,
-    choose_dtype,
     choose_limits,
     rank_device,
 )
+from plimsoll_runtime.engine.precision import choose_dtype
 from plimsoll_runtime.engine.rank_channel import (
     EXIT_LEFT_ALONE,
     Allocate,
@@ -44,6 +44,7 @@ from plimsoll_runtime.engine.rank_channel import (
     Step,
 )
 from plimsoll_runtime.engine.runner import ModelRunner
+from plimsoll_runtime.kernels.used_pages import give_back_libraries
 from plimsoll_runtime.model.loader import load_model, read_model_config
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
+    give_back_libraries()
     options = start.options
     size = options.tensor_parallel_size
     if start.threads is not None:

@@ -207,8 +207,11 @@ def _exit(code: int) -> NoReturn:
 
 
 def _load(load: Load) -> Engine:
+    garbage.defer()
     from plimsoll_runtime.engine.loader import load_engine
+    from plimsoll_runtime.kernels.used_pages import give_back_libraries
 
+    give_back_libraries()
     engine = load_engine(Path(load.model_dir), load.options)
     garbage.settle()
     return engine

@@ -20,11 +20,12 @@ def prefer_large_pages(memory: Tensor) -> None:
     # Whole pages, some bytes of which may be others': the advice changes no content.
     begin = memory.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     end = -(-(memory.data_ptr() + memory.nbytes) // mmap.PAGESIZE) * mmap.PAGESIZE
-    _madvise()(begin, end - begin, advice)
+    madvise()(begin, end - begin, advice)
 
 
 @cache
-def _madvise() -> Any:
+def madvise() -> Any:
+    """The C library's function."""
     function = ctypes.CDLL(None).madvise
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return function

@@ -14,7 +14,7 @@ from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.model.int8 import Int8Weight, TorchInt8Matrix, quantize_weight
 from plimsoll_runtime.model.layer_packer import LayerPacker
 from plimsoll_runtime.model.llama import LlamaForCausalLM
-from plimsoll_runtime.model.matrix import Matrix
+from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix
 from plimsoll_runtime.model.operations import choose_operations, in_form_of
 from plimsoll_runtime.model.packed_checkpoint import packed_parts
 from plimsoll_runtime.model.parallel import SINGLE, Group, Weighted
@@ -80,8 +80,13 @@ def load_model(  # noqa: PLR0913 - all by name
             matrix = TorchInt8Matrix(numbers, dtype, weight_only=weight_only)
         return in_form_of(operations, matrix)
 
+    def begun(layer: Weighted) -> PackedMatrix | None:
+        plain = layer not in int8 and isinstance(layer.matrix, TorchMatrix)
+        return operations.empty_matrix(layer.weight) if plain else None
+
     layers = [layer for layer in model.modules() if isinstance(layer, Weighted)]
-    load_weights(parts, folder, tied=tied, loaded=LayerPacker(layers, parts, made).loaded)
+    packer = LayerPacker(layers, parts, made, begun)
+    load_weights(parts, folder, tied=tied, take=packer.take, loaded=packer.loaded)
     model.use(operations)
     return model.eval()
 

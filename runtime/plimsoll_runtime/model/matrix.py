@@ -80,11 +80,18 @@ class PackedWeight(ctypes.Structure):
 class PackedMatrix(Matrix):
     """A weight in panels, for the C++ kernels: see runtime/csrc/product.h.
 
-    A row of a product is the same bits whatever rows are beside it. Raises ValueError for what
-    `why_not_packed` names.
+    A row of a product is the same bits whatever rows are beside it. With `empty`, `weight` only
+    says what is to come by `pack`. Raises ValueError for what `why_not_packed` names.
     """
 
-    def __init__(self, weight: Tensor, kernels: Kernels, instruction_set: InstructionSet) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        kernels: Kernels,
+        instruction_set: InstructionSet,
+        *,
+        empty: bool = False,
+    ) -> None:
         super().__init__()
         if (reason := why_not_packed(weight)) is not None:
             raise ValueError(reason)
@@ -95,15 +102,6 @@ class PackedMatrix(Matrix):
         self._words = self.inputs * weight.itemsize // WORD_BYTES
         panels = torch.empty((-(-self.outputs // PANEL), self._words, PANEL), dtype=torch.int32)
         prefer_large_pages(panels)
-        rows = weight.contiguous()
-        kernels.pack(
-            panels.data_ptr(),
-            rows.data_ptr(),
-            self._words,
-            self.outputs,
-            self._words,
-            torch.get_num_threads(),
-        )
         self.panels = nn.Parameter(panels, requires_grad=False)
         self._packed = PackedWeight(
             panels=panels.data_ptr(),
@@ -113,6 +111,32 @@ class PackedMatrix(Matrix):
             instruction_set=instruction_set,
         )
         self.address = ctypes.addressof(self._packed)
+        if not empty:
+            self.pack(0, weight)
+
+    def pack(self, first: int, rows: Tensor) -> None:
+        """Takes the weight of the outputs from `first` on, `[n, inputs]`, of any float dtype.
+
+        Raises ValueError for what is not whole panels, but for the last one.
+        """
+        end = first + len(rows)
+        whole = first % PANEL == 0 and (end % PANEL == 0 or end == self.outputs)
+        if not whole or end > self.outputs or rows.shape[1] != self.inputs:
+            raise ValueError(
+                f"outputs {first} to {end} of {rows.shape[1]} inputs are no whole panels of "
+                f"{self.outputs} of {self.inputs}"
+            )
+        rows = rows.to(self.dtype).contiguous()
+        if rows.data_ptr() % WORD_BYTES:
+            rows = rows.clone()
+        self._kernels.pack(
+            self.panels[first // PANEL :].data_ptr(),
+            rows.data_ptr(),
+            self._words,
+            len(rows),
+            self._words,
+            torch.get_num_threads(),
+        )
 
     def multiply(
         self, x: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None

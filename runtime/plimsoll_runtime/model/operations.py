@@ -49,6 +49,10 @@ class Operations(Protocol):
     def matrix(self, weight: Tensor) -> Matrix:
         """A weight `[outputs, inputs]` in the form in which it is multiplied with."""
 
+    def empty_matrix(self, weight: Tensor) -> PackedMatrix | None:
+        """What `matrix` would make of a weight like this one, to be packed part by part; None where
+        that is of another form."""
+
     def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
         """The same of an int8 weight."""
 
@@ -76,6 +80,11 @@ class TorchOperations:
     def matrix(self, weight: Tensor) -> Matrix:
         """See `Operations`."""
         return TorchMatrix(weight)
+
+    def empty_matrix(self, weight: Tensor) -> PackedMatrix | None:
+        """See `Operations`."""
+        del weight
+        return None
 
     def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
         """See `Operations`."""
@@ -166,9 +175,16 @@ class NativeOperations:
 
     def matrix(self, weight: Tensor) -> Matrix:
         """See `Operations`. Without wide vectors torch's own products are faster."""
-        if why_not_packed(weight) or self._instruction_set is InstructionSet.PORTABLE:
+        if (packed := self.empty_matrix(weight)) is None:
             return TorchMatrix(weight)
-        return PackedMatrix(weight, self._kernels, self._instruction_set)
+        packed.pack(0, weight)
+        return packed
+
+    def empty_matrix(self, weight: Tensor) -> PackedMatrix | None:
+        """See `Operations`."""
+        if why_not_packed(weight) or self._instruction_set is InstructionSet.PORTABLE:
+            return None
+        return PackedMatrix(weight, self._kernels, self._instruction_set, empty=True)
 
     def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
         """See `Operations`."""

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from plimsoll_runtime.kernels.used_pages import give_back
 from plimsoll_runtime.model.parallel import Part
 
 SINGLE = "model.safetensors"
@@ -46,11 +47,13 @@ def load_weights(
     folder: Path,
     *,
     tied: bool,
+    take: Callable[[str, Tensor], bool] = lambda _name, _read: False,
     loaded: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Copies every tensor of the checkpoint, or the part of it that is wanted, to its target,
-    converting it to the target's dtype. What is not wanted is not read. `loaded` is told of each
-    one's name when it is there.
+    converting it to the target's dtype. What is not wanted is not read. `take` gets each one's name
+    and what was read, and may put it where it belongs itself (True), but not keep it; `loaded` is
+    told of the name when it is there.
 
     With `tied`, the checkpoint may also hold the output head; it is the embedding again. Raises
     WeightsError for a missing, unexpected, mis-shaped or non-float tensor, naming it.
@@ -72,7 +75,7 @@ def load_weights(
     for name in targets:
         by_file.setdefault(files[name], []).append(name)
     for path, names in by_file.items():
-        _copy(path, names, targets, loaded)
+        _copy(path, names, targets, take, loaded)
 
 
 def _sharded(folder: Path, index: Path) -> dict[str, Path]:
@@ -89,7 +92,11 @@ def _sharded(folder: Path, index: Path) -> dict[str, Path]:
 
 
 def _copy(
-    path: Path, names: list[str], targets: Mapping[str, Part], loaded: Callable[[str], None]
+    path: Path,
+    names: list[str],
+    targets: Mapping[str, Part],
+    take: Callable[[str, Tensor], bool],
+    loaded: Callable[[str], None],
 ) -> None:
     try:
         with safe_open(path, framework="pt") as file:
@@ -112,7 +119,9 @@ def _copy(
                             f"{path}: {name} has dtype {source.dtype}, but config.json makes it "
                             f"{' or '.join(map(str, target.dtypes))}"
                         )
-                    target.fill(source)
+                    if not take(name, source):
+                        target.fill(source)
+                    give_back(source)
                 loaded(name)
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from error

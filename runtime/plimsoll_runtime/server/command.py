@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from plimsoll_runtime.core.admission import AdmissionRules
 from plimsoll_runtime.core.attention_backend import AttentionBackend
@@ -32,8 +32,10 @@ from plimsoll_runtime.server.model_source import ModelSource, resolve_model
 from plimsoll_runtime.server.pooling_config import read_pooling
 from plimsoll_runtime.server.settings import DEFAULT_MAX_QUEUE_LEN, ServerSettings
 from plimsoll_runtime.server.speculative_config import read_speculative_config, with_draft_folder
-from plimsoll_runtime.server.tokenizer import Tokenizer, load_tokenizer
 from plimsoll_runtime.server.tool_calls.formats import FORMATS
+
+if TYPE_CHECKING:
+    from plimsoll_runtime.server.tokenizer import Tokenizer
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -224,11 +226,11 @@ def _serve(arguments: argparse.Namespace) -> int:
             admin = _listen(arguments.admin_host, arguments.admin_port, "--admin-port")
             listeners = listeners._replace(admin=stack.enter_context(admin))
         listeners = listeners._replace(certificate=_certificate(arguments))
-        source, settings, tokenizer = _model(arguments)
+        source, settings = _model(arguments)
         _say(f"loading {_weights_megabytes(source.folder)} MB of weights from {source.root}")
         process = EngineProcess(Load(str(source.folder), options))
         try:
-            return _serve_engine(process, listeners, settings, tokenizer, started)
+            return _serve_engine(process, listeners, settings, source.folder, started)
         finally:
             process.kill()
             process.wait(EXIT_SECONDS)
@@ -239,10 +241,11 @@ def _serve_engine(
     process: EngineProcess,
     listeners: Listeners,
     settings: ServerSettings,
-    tokenizer: Tokenizer,
+    folder: Path,
     started: float,
 ) -> int:
-    # These take a while to import, as the engine's process takes to load.
+    # All of this takes a while, as the engine's process takes to load.
+    tokenizer = _tokenizer(folder)
     from prometheus_client import disable_created_metrics
 
     from plimsoll_runtime.server.app import create_app
@@ -273,7 +276,7 @@ def _serve_engine(
     return serve(app, listeners.api, ready, listeners.admin, listeners.certificate)
 
 
-def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, Tokenizer]:
+def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings]:
     try:
         if arguments.api_key_file is not None:
             ApiKeys(file=arguments.api_key_file)
@@ -289,9 +292,20 @@ def _model(arguments: argparse.Namespace) -> tuple[ModelSource, ServerSettings, 
             pooling=read_pooling(source.folder),
             admin_trust_file=arguments.admin_trust_file,
         )
-        return source, settings, load_tokenizer(source.folder)
     except ValueError as error:
         raise BadInputError(str(error)) from error
+    return source, settings
+
+
+def _tokenizer(folder: Path) -> "Tokenizer":
+    from plimsoll_runtime.server.tokenizer import load_tokenizer
+
+    try:
+        tokenizer = load_tokenizer(folder)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+    garbage.trim()  # reading it takes nearly twice the memory that stays
+    return tokenizer
 
 
 def _certificate(arguments: argparse.Namespace) -> Certificate | None:

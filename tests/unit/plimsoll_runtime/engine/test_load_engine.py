@@ -2,33 +2,38 @@
 
 import dataclasses
 import queue
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import LlamaForCausalLM as Oracle
 
 import plimsoll_runtime
-from plimsoll_runtime.attention.kv_cache import bytes_per_block
+from plimsoll_runtime.attention.kv_cache import KVCache, bytes_per_block
 from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.request import Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
+from plimsoll_runtime.engine import loader
 from plimsoll_runtime.engine.loader import (
     StepLimits,
     choose_device,
-    choose_dtype,
-    choose_kv_cache_dtype,
     choose_limits,
-    choose_quantization,
     fit_limits,
     load_engine,
 )
 from plimsoll_runtime.engine.options import EngineOptions
+from plimsoll_runtime.engine.precision import (
+    choose_dtype,
+    choose_kv_cache_dtype,
+    choose_quantization,
+)
 from plimsoll_runtime.engine.runner import ModelRunner
-from plimsoll_runtime.model.loader import read_model_config
+from plimsoll_runtime.model.loader import load_model, read_model_config
 
 CPU = torch.device("cpu")
 TINY = Path(plimsoll_runtime.__file__).parent / "builtin" / "tiny"
@@ -117,6 +122,39 @@ def test_a_cache_too_small_is_told_before_weights_are_read(
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(ValueError, match="does not hold one block"):
         load_engine(tmp_path, EngineOptions(device="cpu", kv_cache_memory_bytes=1))
+
+
+def test_a_cache_of_known_size_is_taken_while_weights_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = threading.Event()
+    allocate = KVCache.allocate
+
+    def and_tell(*arguments: Any) -> KVCache:
+        cache = allocate(*arguments)
+        taken.set()
+        return cache
+
+    def wait_and_load(*arguments: Any, **named: Any) -> Any:
+        assert taken.wait(30)
+        return load_model(*arguments, **named)
+
+    monkeypatch.setattr(KVCache, "allocate", and_tell)
+    monkeypatch.setattr(loader, "load_model", wait_and_load)
+    engine = load_engine(TINY, EngineOptions(device="cpu", kv_cache_memory_bytes=1 << 20))
+    assert engine.limits.num_blocks == (1 << 20) // bytes_per_block(
+        engine.model_config, 16, torch.bfloat16
+    )
+
+
+def test_memory_that_is_not_to_be_had_ends_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> KVCache:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(KVCache, "allocate", refuse)
+    for size in (1 << 20, None):
+        with pytest.raises(MemoryError, match="no more"):
+            load_engine(TINY, EngineOptions(device="cpu", kv_cache_memory_bytes=size))
 
 
 def test_limits_that_contradict_each_other_are_refused(

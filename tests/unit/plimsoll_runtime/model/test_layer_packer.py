@@ -8,26 +8,47 @@ from typing import Any
 import pytest
 import torch
 
+from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.quantization import Quantization
+from plimsoll_runtime.kernels.library import InstructionSet, KernelsUnavailableError, load_kernels
 from plimsoll_runtime.model.int8 import TorchInt8Matrix, quantize_weight
 from plimsoll_runtime.model.layer_packer import LayerPacker
 from plimsoll_runtime.model.llama import LlamaForCausalLM
 from plimsoll_runtime.model.loader import load_model, make_compressed, read_model_config
-from plimsoll_runtime.model.matrix import Matrix, TorchMatrix
-from plimsoll_runtime.model.parallel import ColumnParallelLinear, Columns, Part, Weighted
+from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix
+from plimsoll_runtime.model.operations import NativeOperations
+from plimsoll_runtime.model.parallel import (
+    SINGLE,
+    ColumnParallelLinear,
+    Columns,
+    Group,
+    Part,
+    Single,
+    VocabParallel,
+    Weighted,
+)
 
 COMPRESSED = Path(__file__).parents[3] / "data" / "compressed_tensors"
 Saved = Callable[[str], tuple[Any, Path]]
 
 
-def load(folder: Path, quantization: Quantization) -> LlamaForCausalLM:
+def load(
+    folder: Path,
+    quantization: Quantization = Quantization.NONE,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    backend: AttentionBackend = AttentionBackend.TORCH,
+    group: Group = SINGLE,
+) -> LlamaForCausalLM:
     return load_model(
         folder,
         read_model_config(folder),
-        dtype=torch.bfloat16,
+        dtype=dtype,
         device=torch.device("cpu"),
         max_model_len=64,
+        group=group,
         quantization=quantization,
+        backend=backend,
     )
 
 
@@ -105,3 +126,68 @@ def test_layers_that_are_int8_in_the_checkpoint_are_finished_while_it_is_read(va
             assert model.layers[0].mlp.down_proj not in made  # its scales are still to come
     assert set(map(id, made)) == set(map(id, layers))
     assert all("norm" in name for name in parts)
+
+
+@pytest.mark.parametrize("variant", ["gqa", "mha", "tied", "biases"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("group", [SINGLE, Single(1, 2)], ids=["alone", "shared"])
+def test_weights_packed_as_they_are_read_are_the_same(
+    saved: Saved, variant: str, dtype: torch.dtype, group: Group
+) -> None:
+    skip_unless_packed()
+    folder = saved(variant)[1]
+    plain = weighted(load(folder, dtype=dtype, group=group))
+    native = load(folder, dtype=dtype, backend=AttentionBackend.NATIVE, group=group)
+    for name, layer in weighted(native).items():
+        assert isinstance(layer.matrix, PackedMatrix)
+        assert torch.equal(layer.weight, plain[name].weight)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "at_once"), [((64, 32, 9), True), ((48, 32, 9), False), ((9,), True)]
+)
+def test_parts_that_begin_where_panels_do_are_packed_at_once(
+    sizes: tuple[int, ...], at_once: bool
+) -> None:
+    skip_unless_packed()
+    operations = NativeOperations(load_kernels(), torch.float32)
+    layer = ColumnParallelLinear(8, tuple(Columns(n, 0, n) for n in sizes), True)
+    wanted = torch.randn(sum(sizes), 8)
+    names = "abc"[: len(sizes)]
+    parts = layer.checkpoint_parts("", tuple(names))
+    packer = LayerPacker(
+        [layer],
+        parts,
+        lambda layer: operations.matrix(layer.weight),
+        lambda layer: operations.empty_matrix(layer.weight),
+    )
+    assert not packer.take("a.bias", torch.zeros(sizes[0]))
+    for name, rows in reversed(list(zip(names, torch.split(wanted, list(sizes)), strict=True))):
+        assert isinstance(layer.matrix, TorchMatrix)
+        assert packer.take(f"{name}.weight", rows) is at_once
+        if not at_once:
+            parts[f"{name}.weight"].tensor.copy_(rows)
+        packer.loaded(f"{name}.weight")
+    assert isinstance(layer.matrix, PackedMatrix)
+    assert torch.equal(layer.weight, wanted)
+    assert set(parts) == {f"{name}.bias" for name in names}
+
+
+def test_a_weight_of_which_a_part_is_made_up_is_not_packed_at_once() -> None:
+    """As the rows of a vocabulary that does not divide among ranks: zeros that no file has."""
+    skip_unless_packed()
+    operations = NativeOperations(load_kernels(), torch.float32)
+    layer = VocabParallel(65, 8, Single(1, 2))
+    parts = layer.checkpoint_parts("weight")
+    packer = LayerPacker(
+        [layer], parts, lambda _: layer.matrix, lambda layer: operations.empty_matrix(layer.weight)
+    )
+    assert not packer.take("weight", torch.randn(32, 8))
+
+
+def skip_unless_packed() -> None:
+    try:
+        if load_kernels().best is InstructionSet.PORTABLE:
+            pytest.skip("without wide vectors nothing is packed")
+    except KernelsUnavailableError as error:
+        pytest.skip(str(error))

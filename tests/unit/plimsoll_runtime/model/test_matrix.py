@@ -121,6 +121,30 @@ def test_a_weight_with_rows_apart_is_packed_as_it_is() -> None:
     assert torch.equal(packed(weight).weight(), weight)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parts_make_the_same_panels_as_the_whole(dtype: torch.dtype) -> None:
+    weight = random(100, 24, dtype=dtype)
+    whole = packed(weight)
+    parts = PackedMatrix(weight, kernels(), kernels().best, empty=True)
+    parts.panels.fill_(-1)
+    askew = torch.empty(1 + 36 * 24, dtype=dtype)[1:].view(36, 24).copy_(weight[64:])
+    parts.pack(64, askew)
+    parts.pack(0, weight[:64].double())
+    assert torch.equal(parts.panels, whole.panels)
+
+
+@pytest.mark.parametrize(
+    ("first", "rows", "inputs"),
+    [(16, 32, 24), (0, 33, 24), (96, 5, 24), (32, 32, 22), (128, 0, 24)],
+)
+def test_parts_that_are_no_whole_panels_are_refused(first: int, rows: int, inputs: int) -> None:
+    matrix = packed(random(100, 24))
+    before = matrix.panels.clone()
+    with pytest.raises(ValueError, match=f"outputs {first} to {first + rows} of {inputs} inputs"):
+        matrix.pack(first, random(rows, inputs))
+    assert torch.equal(matrix.panels, before)
+
+
 def test_nan_stays_in_its_row() -> None:
     x = random(14, 64)
     x[3, 5] = torch.nan
