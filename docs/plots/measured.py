@@ -103,7 +103,9 @@ def cases(result: Result, known: dict[tuple[str, str], Calibrated]) -> list[Case
 
 def _case(model: Result, trace: Result, known: Calibrated) -> Case:
     (recorded,) = (each for each in TRACES if each.name == trace["name"])
-    arrivals = recorded.arrivals(trace["requests"], model["limits"]["max_model_len"])
+    arrivals = recorded.arrivals(
+        trace["requests"], model["limits"]["max_model_len"], longer=_subject(model["name"]).longer
+    )
     loads = [
         (
             load["rate"],

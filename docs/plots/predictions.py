@@ -14,7 +14,7 @@ from string import Template
 from urllib.parse import urlsplit
 
 from docs.plots.left_out import saved
-from plimsoll_planner.uncertainty import FITTED, OTHERS, Range
+from plimsoll_planner.uncertainty import PUBLISHED, Range
 from tests.unit.plimsoll_planner.measured import Point, points, rank_correlation
 from tests.unit.plimsoll_planner.published_serving import Published, published
 
@@ -111,10 +111,9 @@ def published_table(found: list[Published]) -> Iterable[str]:
 
 def ranges() -> Iterable[str]:
     """What plans say of their own error."""
-    yield "| accelerators | TPOT | TTFT |"
-    yield "|---|---|---|"
-    for name, known in (("H100 SXM and H200, not calibrated", FITTED), ("all others", OTHERS)):
-        yield f"| {name} | {_range(known.tpot)} | {_range(known.ttft)} |"
+    yield "| TPOT | TTFT |"
+    yield "|---|---|"
+    yield f"| {_range(PUBLISHED.tpot)} | {_range(PUBLISHED.ttft)} |"
 
 
 def _range(known: Range) -> str:

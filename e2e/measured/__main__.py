@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.measured import random_llama
+from e2e.measured.awake import awake
 from e2e.measured.calibrated import calibrate_on
 from e2e.measured.comparison import measured, predicted
 from e2e.measured.engine import Engine
@@ -53,7 +54,7 @@ def main() -> None:
     def save() -> None:
         options.output.write_text(_written(result), encoding="utf-8")
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, awake(os.sched_getaffinity(0)):
         for subject in SUBJECTS:
             if options.model in subject.name:
                 measure(subject, Path(folder), result, save)
@@ -77,8 +78,9 @@ def measure(subject: Subject, folder: Path, result: Measured, save: Callable[[],
         _say(f"{probes_only.fit}")
         for trace in TRACES:
             longest = limits["max_model_len"]
-            arrivals = trace.arrivals(subject.requests, longest)
-            later = trace.arrivals(subject.rehearsed, longest, skip=subject.requests)
+            longer, first = subject.longer, subject.requests
+            arrivals = trace.arrivals(first, longest, longer=longer)
+            later = trace.arrivals(subject.rehearsed, longest, skip=first, longer=longer)
             knee = expected_knee(probes_only.replica, arrivals)
             rehearsed = rehearse(engine, parts(later, knee), facts.vocab_size)
             known = calibrate_on(probed, facts, limits, rehearsed)

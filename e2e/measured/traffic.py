@@ -21,16 +21,20 @@ DATA = Path(__file__).parents[2] / "tests" / "data"
 @dataclass(frozen=True)
 class Recorded:
     """A trace of `tests/data`, whose README says where it is from, and what its lengths are
-    divided by."""
+    divided by for a model of some hundred million parameters."""
 
     name: str
     file: str
     divisor: int
 
-    def arrivals(self, count: int, max_model_len: int, skip: int = 0) -> list[Arrival]:
-        """So many requests after the first `skip`, cut to the model's context."""
+    def arrivals(
+        self, count: int, max_model_len: int, skip: int = 0, longer: int = 1
+    ) -> list[Arrival]:
+        """So many requests after the first `skip`, `longer` times as long as for such a model, cut
+        to the model's context."""
         found = read_trace(str(DATA / self.file), sys.stdin).requests[skip : skip + count]
-        return [_divided(each, self.divisor).within(max_model_len) for each in found]
+        divisor = self.divisor // longer
+        return [_divided(each, divisor).within(max_model_len) for each in found]
 
 
 TRACES = (

@@ -1,9 +1,9 @@
 """How sure a prediction is: the range that 8 of 10 measurements fall into.
 
-The ranges are quantiles of measured over predicted of the published points that the tests hold
-the performance model to (`docs/predictions.md`): on the GPUs that its constants were fitted on, and
-on all others. A calibrated accelerator has the error of its own fit instead, and beside it that of
-the formulas for traffic, which those points include.
+The ranges are quantiles of measured over predicted of the published figures that the tests hold
+the performance model to (`docs/predictions.md`), of all GPUs and engines: not of the points that
+its constants were fitted on, which lie much closer. A calibrated accelerator has the error of its own
+fit instead, and beside it that of the formulas for traffic, which those figures include.
 """
 
 import math
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from plimsoll_planner.accelerator import Accelerator
 
-FITTED_ON = frozenset({"NVIDIA-H100-80GB-HBM3", "NVIDIA-H200"})
-"""Products of the points that the constants of `performance` were fitted on."""
 _FROM_MEDIAN = 1.9
 """80th percentile of a normal error's size over its median: 1.2816 / 0.6745."""
 _OF_19_IN_20 = 0.654
@@ -57,10 +55,7 @@ class Uncertainty:
         return Uncertainty(tpot, ttft, self.basis)
 
 
-FITTED = Uncertainty(Range(0.93, 1.10), Range(0.65, 1.40), "by published measurements on it")
-OTHERS = Uncertainty(
-    Range(0.75, 1.60), Range(0.40, 2.50), "by published measurements on other accelerators"
-)
+PUBLISHED = Uncertainty(Range(0.75, 1.60), Range(0.40, 2.50), "by published figures of others")
 
 
 def uncertainty(accelerator: Accelerator) -> Uncertainty:
@@ -71,4 +66,4 @@ def uncertainty(accelerator: Accelerator) -> Uncertainty:
         queued = 1 + math.hypot(_QUEUEING * _FROM_MEDIAN * error, _TRAFFIC)
         basis = f"by its calibration, which is off by {error:.1%}"
         return Uncertainty(Range(1 / wide, wide), Range(1 / queued, queued), basis)
-    return FITTED if accelerator.name in FITTED_ON else OTHERS
+    return PUBLISHED
