@@ -1,9 +1,10 @@
 """How sure a prediction is: the range that 8 of 10 measurements fall into.
 
 The ranges are quantiles of measured over predicted of the published figures that the tests hold
-the performance model to (`docs/predictions.md`), of all GPUs and engines: not of the points that
-its constants were fitted on, which lie much closer. A calibrated accelerator has the error of its own
-fit instead, and beside it that of the formulas for traffic, which those figures include.
+the performance model to (`docs/predictions.md`), of all GPUs and engines. They are not of the
+points that its constants were fitted on, which lie much closer. A calibrated accelerator has the
+error of its own fit instead, and beside it that of the formulas for traffic, which those figures
+include.
 """
 
 import math
