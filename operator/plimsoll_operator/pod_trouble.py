@@ -116,6 +116,11 @@ def no_room(pods: Iterable[Pod], revision: str | None) -> bool:
     )
 
 
+def ending(pods: Iterable[Pod], now: str) -> bool:
+    """Whether a pod is ending in the time that it was given; `now` is an RFC 3339 time."""
+    return any(str(pod["metadata"].get("deletionTimestamp", "")) > now for pod in pods)
+
+
 def downloading(pods: Iterable[Pod], revision: str | None) -> int:
     """How many pods of the plan `revision` bring a model into their cache, and nothing is wrong."""
     return sum(

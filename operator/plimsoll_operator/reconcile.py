@@ -106,7 +106,7 @@ def reconcile(
             pods = pods or PodSource(standing.plan, desired.rendering)
             started = pods.plan
             ours = children(resource, resource.spec, pods.plan, pods.rendering, replicas)
-            missing = unavailable(resource, resource.spec, pods.plan.revision, observed)
+            missing = unavailable(resource, resource.spec, pods.plan.revision, observed, now)
             if missing:
                 ours = (*ours[:-1], in_place(ours[-1], missing))
             limit = resource.spec.revision_history_limit

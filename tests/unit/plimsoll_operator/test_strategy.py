@@ -71,6 +71,28 @@ def test_beside_where_there_is_room_or_room_would_not_help_or_none_may_go(
     assert strategy(rolling(pod, **spec)) == BESIDE
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("2026-01-01T00:01:00Z", BESIDE), ("2025-12-31T23:59:59Z", IN_PLACE)]
+)
+def test_room_that_is_about_to_come_is_waited_for_as_long_as_it_was_given(
+    given: str, expected: dict[str, int]
+) -> None:
+    old = serving("old")
+    old["metadata"]["deletionTimestamp"] = given
+    rig = Rollouts(scaling={"minReplicas": 3, "maxReplicas": 3}, **ALLOWED)
+    rig.serve()
+    rig.cell.edit(pin={"maxNumSeqs": 64})
+    rig.settle()
+    pod = unschedulable("new")
+    pod["metadata"]["labels"]["plimsoll.dev/plan"] = f"{64:010x}"
+    rig.cell.world.pods = (serving("a"), serving("b"), old, pod)
+    progress(rig, replicas=4, updated=1, ready=3)
+    assert strategy(rig) == expected
+    rig.cell.world.pods = (serving("a"), serving("b"), pod)
+    progress(rig, replicas=3, updated=1, ready=2)
+    assert strategy(rig) == IN_PLACE
+
+
 def test_how_to_make_room_is_said_before_and_after_it_is_rolled_back() -> None:
     rig = rolling(unschedulable("new"))
     way_out = "With spec.rollout.maxUnavailable replicas may end before new ones serve"
