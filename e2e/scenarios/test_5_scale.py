@@ -25,6 +25,12 @@ def pods(kubectl: Kubectl) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
+def settled(kubectl: Kubectl, replicas: int) -> bool:
+    """Whether so many serve, and no rollout of an edit is under way."""
+    ready = is_true(kubectl.get("llmdeployment", NAME), "Ready")
+    return ready and ready_replicas(kubectl) == replicas == len(pods(kubectl))
+
+
 def draining(kubectl: Kubectl) -> list[str]:
     """Who drains, by a status that never counts that as a failure."""
     resource = kubectl.get("llmdeployment", NAME)
@@ -65,7 +71,7 @@ def test_queue_scales_up_and_down(kubectl: Kubectl, proxy: str) -> None:
 def test_the_idle_replica_goes_and_the_busy_one_stays(kubectl: Kubectl, proxy: str) -> None:
     scaling = {"mode": "External", "minReplicas": 1, "maxReplicas": 2}
     kubectl.apply(tiny(NAME, pin={"maxNumSeqs": 2}, scaling=scaling, replicas=2))
-    eventually("two replicas serve", lambda: ready_replicas(kubectl) == 2)
+    eventually("two replicas serve by this plan, and no others", lambda: settled(kubectl, 2))
     # A ReplicaSet by itself would delete the younger one.
     busy = pods(kubectl)[-1]
     # All at once, so that how long they keep the engine busy does not depend on the clients.
