@@ -70,7 +70,7 @@ def test_queue_scales_up_and_down(kubectl: Kubectl, proxy: str) -> None:
 
 def test_the_idle_replica_goes_and_the_busy_one_stays(kubectl: Kubectl, proxy: str) -> None:
     scaling = {"mode": "External", "minReplicas": 1, "maxReplicas": 2}
-    kubectl.apply(tiny(NAME, pin={"maxNumSeqs": 2}, scaling=scaling, replicas=2))
+    kubectl.apply(tiny(NAME, pin={"maxNumSeqs": 1}, scaling=scaling, replicas=2))
     eventually("two replicas serve by this plan, and no others", lambda: settled(kubectl, 2))
     # A ReplicaSet by itself would delete the younger one.
     busy = pods(kubectl)[-1]
