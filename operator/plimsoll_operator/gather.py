@@ -88,13 +88,20 @@ def engine_pods(observed: Observed) -> tuple[EnginePod, ...]:
 
 
 def of_one_template(observed: Observed, name: str) -> bool:
-    """Whether all pods of the Deployment `name` are by its present template, as far as it says."""
+    """Whether all pods of the Deployment `name` are by its present template, as far as it says.
+
+    Those on their way out are not asked: after a rollout they may take a minute to end.
+    """
     deployment = observed.children.get(("Deployment", name))
     if deployment is None or deployment["spec"].get("paused"):
         return False
     progress = rollout(deployment)
     labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
-    plans = {(pod["metadata"].get("labels") or {}).get(PLAN_LABEL) for pod in observed.pods}
+    plans = {
+        (pod["metadata"].get("labels") or {}).get(PLAN_LABEL)
+        for pod in observed.pods
+        if "deletionTimestamp" not in pod["metadata"]
+    }
     return progress.updated == progress.replicas and plans <= {labels.get(PLAN_LABEL)}
 
 

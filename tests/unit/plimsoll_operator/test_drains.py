@@ -189,6 +189,19 @@ async def test_in_a_rollout_nobody_drains(site: Site) -> None:
     site.plan = other
 
 
+async def test_pods_of_an_earlier_template_that_are_ending_are_no_rollout(site: Site) -> None:
+    """They may take a minute, in which the busy replica would go as well as the idle one."""
+    plan, site.plan = site.plan, "earlier"
+    site.put_pod("old", "127.0.0.3", ready=False)
+    site.plan = plan
+    site.cluster.objects["Pod", "ml", "old"]["metadata"]["deletionTimestamp"] = (
+        "2026-01-01T00:01:00Z"
+    )
+    edit(site.cluster, replicas=1)
+    await site.look()
+    assert (site.asked, site.drains) == (2, [False, True])
+
+
 async def test_who_is_refused_a_lower_count_drains_nobody(site: Site) -> None:
     resource = site.cluster.objects[RESOURCE.name, "ml", "chat"]
     refused = [
