@@ -142,9 +142,11 @@ def write(found: Sequence[Measurement], output: Path) -> None:
     """The page, and the same as JSON beside it."""
     output.parent.mkdir(parents=True, exist_ok=True)
     document = json.loads(_DOCUMENT.dump_json(list(found)))
-    for each in document:
+    for result in (each["result"] for each in document if each["result"]):
+        # llama.cpp's server tells where the file lies.
+        result["model"] = Path(result["model"]).name
         # Digests of answers are for `compare`, and most of the file.
-        for run in (each["result"] or {}).get("runs", []):
+        for run in result["runs"]:
             run["answers"] = []
     output.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     output.with_suffix(".md").write_text(page(found, host.machine()), encoding="utf-8")
