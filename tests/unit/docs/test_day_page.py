@@ -10,25 +10,13 @@ from e2e.day.attribution import Kill
 from e2e.day.disturbance import Happened
 from e2e.day.observer import Sample
 from e2e.day.request import Objectives, Request
-from e2e.day.result import Result, Run, Setup, read, result
+from e2e.day.result import Result, Run, read, result
 from e2e.day.schedule import Kind
 from plimsoll_operator.planning.svg import svg
+from tests.unit.e2e_day.samples import SETUP as SAMPLE
 
 OBJECTIVES = Objectives(2.0, 0.1)
-SETUP = Setup(
-    hours=1.0,
-    seed=3,
-    peak=5.0,
-    mean=2.5,
-    objectives=OBJECTIVES,
-    planned=2,
-    static=3,
-    replica_rate=2.5,
-    most_replicas=3,
-    machine={"cpu": "a CPU", "cores": "2"},
-    commit="abc",
-    started="2026-01-01T00:00:00+00:00",
-)
+SETUP = replace(SAMPLE, hours=1.0, seed=3, objectives=OBJECTIVES)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from e2e.day.disturbance import Happened
 from e2e.day.figures import LONGEST_GAP, changes, percentile, replica_seconds, windows
 from e2e.day.observer import Sample, is_ready
 from e2e.day.request import Objectives, Request
-from e2e.day.result import Run, Setup, read, result, write
+from e2e.day.result import Run, read, result, write
 from e2e.day.schedule import Kind
+from tests.unit.e2e_day.samples import SETUP
 
 KILL = Kill("day-a", at=100.0, gone=102.0)
 OBJECTIVES = Objectives(1.0, 0.1)
@@ -91,20 +92,6 @@ def test_a_pod_on_its_way_out_is_not_ready() -> None:
     assert not is_ready({"metadata": {}, "status": {}})
 
 
-SETUP = Setup(
-    hours=0.1,
-    seed=1,
-    peak=5.0,
-    mean=2.5,
-    objectives=OBJECTIVES,
-    planned=2,
-    static=3,
-    replica_rate=2.5,
-    most_replicas=3,
-    machine={"cpu": "a", "cores": "2"},
-    commit="abc",
-    started="2026-01-01T00:00:00+00:00",
-)
 RUN = Run(
     SETUP,
     seconds=360.0,
