@@ -20,7 +20,7 @@ from plimsoll_operator.gather import observe, ready_replicas
 from plimsoll_operator.hold import after_rollback, while_paused
 from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
-from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pod_source
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, choose_source
 from plimsoll_operator.measurement import Look, Window
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.planner_service import PlannerService
@@ -218,7 +218,7 @@ class Controller:
         """What pods are, or will be, made from; None where nothing can be applied."""
         if resource.spec is None or standing.trouble is not None:
             return None
-        return pod_source(resource, resource.spec, standing, self._settings.rendering, observed)
+        return choose_source(resource, resource.spec, standing, self._settings.rendering, observed)
 
     async def _keep_limits(
         self,

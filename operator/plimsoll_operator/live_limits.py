@@ -25,7 +25,7 @@ KV_CACHE_SLACK = 0.05
 Pods go on with that much less of it than planned, since restarting them would gain nothing else."""
 
 
-def pod_source(
+def choose_source(
     resource: Resource,
     spec: LLMDeploymentSpec,
     standing: Standing,

@@ -16,7 +16,7 @@ from plimsoll_operator.difference import difference
 from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.history import revision_actions
-from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, pod_source
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, choose_source
 from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.pod_source import PodSource
 from plimsoll_operator.refusal import Refusal
@@ -62,8 +62,9 @@ class Desired:
     """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
     what there is to say of how the plan fits what is measured, `calibration` what engines' steps
     gave last, `limits` what is to be said of those in force. `rendering` is that of this
-    operator; `pods` is what `pod_source` answered, where it was asked before, since it renders pods
-    to find out; `step` the next one to the replicas that are wanted, or None for all at once."""
+    operator; `pods` is what `choose_source` answered, where it was asked before, since it renders
+    pods to find out; `step` the next one to the replicas that are wanted, or None for all at
+    once."""
 
     resource: Resource
     standing: Standing
@@ -100,7 +101,7 @@ def reconcile(
         replicas = wanted if desired.step is None else desired.step.replicas
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            pods = desired.pods or pod_source(
+            pods = desired.pods or choose_source(
                 resource, resource.spec, standing, desired.rendering, observed
             )
             pods = pods or PodSource(standing.plan, desired.rendering)
