@@ -84,16 +84,18 @@ def verdict(found: Result) -> Iterator[str]:
 
 def events(found: Result) -> Iterator[str]:
     """By kind."""
-    yield "| event | times | left out | well again after, median | longest |"
-    yield "|---|---|---|---|---|"
+    yield "| event | times | left out | no room, and said so | well again after, median | longest |"
+    yield "|---|---|---|---|---|---|"
     for kind in sorted({event.kind for event in found.events}):
         of = [event for event in found.events if event.kind == kind]
         took = sorted(event.until - event.at for event in of if not event.left_out)
         median, longest = (took[len(took) // 2], took[-1]) if took else (0.0, 0.0)
         left_out = sum(bool(event.left_out) for event in of)
-        yield f"| {kind} | {len(of)} | {left_out} | {median:.0f} s | {longest:.0f} s |"
+        told = sum(bool(event.no_room) for event in of)
+        yield f"| {kind} | {len(of)} | {left_out} | {told} | {median:.0f} s | {longest:.0f} s |"
     yield ""
-    yield "An edit's time has its way back in it, and the time that it stood."
+    yield "An edit's time has its way back in it, and the time that it stood. *No room*: its plan"
+    yield "took more than the node has, the status said so, and the pods of before served on."
 
 
 def failures(found: Result) -> Iterator[str]:

@@ -13,6 +13,7 @@ from e2e.day.edits import ANNOTATION, edit
 from e2e.day.observer import Observer, is_ready
 from e2e.day.schedule import BREAKS_REQUESTS, Event, Kind
 from e2e.support.kubectl import Kubectl, Object, is_true
+from plimsoll_operator.pod_trouble import UNSCHEDULABLE
 
 RECOVERY_SECONDS = 240.0
 """Until all must be well again after an event; longer is a failure of the run."""
@@ -38,7 +39,8 @@ for entry in os.listdir("/proc"):
 
 @dataclass
 class Happened:
-    """What an event came to; seconds from the start. `wrong` is empty where all was well again."""
+    """What an event came to; seconds from the start. `wrong` is empty where all was well again,
+    `no_room` is what the status said of an edit whose plan takes more than the node has."""
 
     kind: Kind
     at: float
@@ -46,10 +48,19 @@ class Happened:
     pod: str = ""
     left_out: str = ""
     wrong: str = ""
+    no_room: str = ""
 
 
 class Interrupted(Exception):  # noqa: N818 (nothing is wrong)
     """The run ends."""
+
+
+def no_room(resource: Object) -> str:
+    """Pure: what its status says of pods that no node has room for; empty where it says nothing."""
+    for condition in resource.get("status", {}).get("conditions", ()):
+        if condition["reason"] == UNSCHEDULABLE:
+            return str(condition["message"])
+    return ""
 
 
 @dataclass
@@ -76,7 +87,7 @@ class Disturber:
             found.wrong = f"{type(error).__name__}: {error}"[:500]
         finally:
             found.until = self.observer.now()
-        outcome = found.left_out or found.wrong or "well again"
+        outcome = found.left_out or found.wrong or found.no_room or "well again"
         self.say(f"{found.at:7.0f} s  {found.kind}: {outcome} after {found.until - found.at:.0f} s")
 
     def put_back(self) -> None:
@@ -94,7 +105,7 @@ class Disturber:
                 self._pause(event.hold)
                 self.system.run("scale", OPERATOR, "--replicas=1")
             case _:
-                self._edit(event, len(self.happened))
+                self._edit(event, found)
         self._until("all is well again", self._is_well)
 
     def _kill_pod(self, kind: Kind, found: Happened) -> None:
@@ -148,7 +159,8 @@ class Disturber:
     def _operator_pods(self) -> list[Object]:
         return self.observer.pods_by(self.system.namespace, OPERATOR_PODS)
 
-    def _edit(self, event: Event, number: int) -> None:
+    def _edit(self, event: Event, found: Happened) -> None:
+        number = len(self.happened)
         edited = edit(event.kind, number, self.spec)
         self._patch(edited.there)
         try:
@@ -163,11 +175,21 @@ class Disturber:
                     self._kill_operator()
                     self._until("the rollout is through", self._is_well)
                 case _:
-                    self._until("the edit is followed", self._is_well)
+                    self._follow(found)
                     self._pause(event.hold)
         finally:
             self._patch(edited.back)
         self._pause(1.0)
+
+    def _follow(self, found: Happened) -> None:
+        """The plan for an edit may take more than the node has; then the status must say so, and
+        the pods of before serve on."""
+        try:
+            self._until("the edit is followed", self._is_well)
+        except TimeoutError:
+            found.no_room = no_room(self.observer.resource())
+            if not found.no_room:
+                raise
 
     def _check_paused(self, number: str) -> None:
         for pod in self.observer.pods():

@@ -27,6 +27,7 @@ def found() -> Result:
     happened = [
         Happened(Kind.POD_FORCED, 1800.2, 1810.2, "day-a"),
         Happened(Kind.POD_DELETED, 100.0, 160.0, left_out="left out: 1 pods serve"),
+        Happened(Kind.OBJECTIVE, 2000.0, 2240.0, no_room="1 replica cannot be scheduled"),
     ]
     kills = [Kill("day-a", 1800.2, 1801.0)]
     return result(Run(SETUP, 3600.0, True, 3600, sent, samples, happened, kills, 3, 0))
@@ -37,8 +38,9 @@ def test_the_page_has_the_figures(found: Result) -> None:
     assert "| kept the objectives | 99.97% |" in text
     assert "| failed | 1, of which 1 on killed pods |" in text
     assert "| static peak | 10,800 (" in text
-    assert "| pod deleted by force | 1 | 0 | 10 s | 10 s |" in text
-    assert "| pod deleted | 1 | 1 | 0 s | 0 s |" in text
+    assert "| pod deleted by force | 1 | 0 | 0 | 10 s | 10 s |" in text
+    assert "| pod deleted | 1 | 1 | 0 | 0 s | 0 s |" in text
+    assert "| objective edited | 1 | 0 | 1 | 240 s | 240 s |" in text
     assert "| 1800.0 s | 1800.5 s | cut off: a\\|b | day-a |" in text
     assert "Nothing was wrong" in text
 
@@ -53,7 +55,7 @@ def test_the_picture_marks_what_happened(found: Result) -> None:
     root = ElementTree.fromstring(svg(picture(found)))  # noqa: S314
     lines = root.findall("{http://www.w3.org/2000/svg}line")
     dashed = [line for line in lines if line.get("stroke") == "#b0b0b0"]
-    assert len(dashed) == 3
+    assert len(dashed) == 6
     words = {text.text for text in root.findall("{http://www.w3.org/2000/svg}text")}
     assert {"static peak", "plan's count", "pods", "ready", "hour of the day"} <= words
 

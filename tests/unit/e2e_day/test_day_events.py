@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from e2e.day.arrivals import parse_lengths
 from e2e.day.deployment import deployment
+from e2e.day.disturbance import no_room
 from e2e.day.edits import edit
 from e2e.day.run import DATA
 from e2e.day.schedule import Kind, schedule
@@ -95,3 +96,13 @@ def test_kills_are_no_edits() -> None:
     assert set(EDITS) | KILLS == set(Kind)
     with pytest.raises(KeyError):
         edit(Kind.POD_DELETED, 1, spec)
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("Unschedulable", "1 replica cannot be scheduled"), ("RollingOut", "")],
+)
+def test_an_edit_without_room_is_told_from_one_that_is_stuck(reason: str, told: str) -> None:
+    condition = {"type": "Ready", "reason": reason, "message": "1 replica cannot be scheduled"}
+    assert no_room({"status": {"conditions": [condition]}}) == told
+    assert no_room({}) == ""
