@@ -97,6 +97,15 @@ def test_a_file_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[st
     assert "absent.yaml: cannot be read: No such file" in capsys.readouterr().err
 
 
+def test_a_folder_without_documents(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "deploy" / "prod").mkdir(parents=True)
+    (folder / "chat.yaml").rename(folder / "deploy" / "prod" / "chat.yaml")
+    assert main(["-f", "deploy", "--inventory", "nodes.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "deploy: no LLMDeployment in it: give the file, or the folder right above it" in told
+    assert main(["-f", "deploy/prod", "--inventory", "nodes.yaml"]) == 0
+
+
 def test_both_from_stdin(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-f", "-", "--inventory", "-"]) == 2
     assert "only one input can be stdin" in capsys.readouterr().err
