@@ -163,7 +163,7 @@ def test_exit_code_of_what_was_asked_to_fail_on(
     ("arguments", "said"),
     [
         (["--fail-on", "price"], "'price': give none, or some of slo, cost"),
-        (["--fail-on", "restart"], "give --diff OLD NEW"),
+        (["--fail-on", "slo,restart"], "--fail-on restart: give --diff OLD NEW"),
     ],
 )
 def test_what_cannot_be_failed_on(
