@@ -25,6 +25,7 @@ from plimsoll_planner.simulation.planned import replica_model
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.simulator import Routing
 from plimsoll_planner.trial import REQUESTS
+from plimsoll_runtime.choices import one_of
 
 KEPT, BAD_INPUT, BROKEN = 0, 2, 3
 MOST_REQUESTS = 1_000_000
@@ -133,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--routing",
-        type=Routing,
+        type=one_of(Routing),
         choices=list(Routing),
         default=Routing.RANDOM,
         metavar="HOW",

@@ -3,6 +3,7 @@
 import argparse
 import math
 
+from plimsoll_runtime.choices import one_of
 from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.cuda_graphs import CudaGraphs
 from plimsoll_runtime.core.fairness import SchedulingPolicy
@@ -19,7 +20,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     add("--dtype", choices=DTYPES, default="auto", help="type of weights and KV cache")
     add(
         "--quantization",
-        type=Quantization,
+        type=one_of(Quantization),
         choices=list(Quantization),
         default=Quantization.NONE,
         help="what the layers' weights are made when they are loaded, on CPU: int8 with activations"
@@ -27,7 +28,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--kv-cache-dtype",
-        type=KVCacheDtype,
+        type=one_of(KVCacheDtype),
         choices=list(KVCacheDtype),
         default=KVCacheDtype.AUTO,
         help="type of the KV cache, if another than of the weights; int8 is for CPU (%(default)s)",
@@ -50,7 +51,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--scheduling-policy",
-        type=SchedulingPolicy,
+        type=one_of(SchedulingPolicy),
         choices=list(SchedulingPolicy),
         default=SchedulingPolicy.FAIR,
         help="who is served first: tenants by turns, by priority, or by arrival (%(default)s)",
@@ -83,7 +84,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, metavar="N", help="CPU threads of the model")
     add(
         "--attention-backend",
-        type=AttentionBackend,
+        type=one_of(AttentionBackend),
         choices=list(AttentionBackend),
         default=AttentionBackend.AUTO,
         help="C++ kernels for CPU, a Triton kernel for GPUs, plain torch, or what is best known to "
@@ -91,7 +92,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--cuda-graphs",
-        type=CudaGraphs,
+        type=one_of(CudaGraphs),
         choices=list(CudaGraphs),
         default=CudaGraphs.AUTO,
         help="decode steps in one launch each, with the Triton kernel (%(default)s)",

@@ -151,7 +151,7 @@ def test_several_deployments_make_no_one_picture(
         (["--requests", "9999999"], "--requests: '9999999' is not a whole number"),
         (["--replicas", "-1"], "--replicas: '-1' is not a whole number, 1 to"),
         (["--seed", "x"], "--seed: 'x' is not a whole number"),
-        (["--routing", "magic"], "--routing: invalid choice: 'magic'"),
+        (["--routing", "magic"], "--routing: 'magic': give one of random, least-loaded"),
         (["--gap-cv", "-1"], "--gap-cv: '-1' is not a number from 0 up to 100"),
     ],
 )
