@@ -36,7 +36,10 @@ async def first_model(target: Target) -> str:
             return str(json.loads(found.body)["data"][0]["id"])
         reason = f"answers {found.status}"
     except (OSError, StreamError) as error:
-        raise ApproachError(f"no answer from {target.host}:{target.port}: {error}") from error
+        raise ApproachError(
+            f"no answer from {target.host}:{target.port}: {error}; start the server, or give the "
+            "address where it serves"
+        ) from error
     except (ValueError, KeyError, IndexError, TypeError):
         reason = "answers no list of models"
     raise ApproachError(f"/v1/models {reason}: name the model with --model")

@@ -82,7 +82,8 @@ def from_json(text: str | bytes, origin: str) -> Result:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ResultError(
-            f"{origin}: no result of `plimsoll bench`: {where or 'the file'}: {first['msg']}"
+            f"{origin}: no result of `plimsoll bench`: {where or 'the file'}: {first['msg']}; "
+            "give a file that its --save wrote"
         ) from error
     if found.format != FORMAT:
         raise ResultError(f"{origin}: format {found.format!r}: this version reads {FORMAT!r}")

@@ -75,7 +75,8 @@ class Cluster:
             else:
                 config.load_kube_config(context=context, client_configuration=configuration)
         except config.ConfigException as error:
-            message = f"no way to a cluster: {error}; name a kubeconfig file in KUBECONFIG"
+            why = str(error).rstrip(".")
+            message = f"no way to a cluster: {why}; name a kubeconfig file in KUBECONFIG"
             raise ClusterError(0, "", message) from error
         configuration.connection_pool_maxsize = workers
         configuration.retries = False

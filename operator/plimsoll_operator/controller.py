@@ -20,11 +20,11 @@ from plimsoll_operator.gather import observe, ready_replicas
 from plimsoll_operator.hold import after_rollback, while_paused
 from plimsoll_operator.kinds import RESOURCE
 from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
-from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, choose_source
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport
 from plimsoll_operator.measurement import Look, Window
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.planner_service import PlannerService
-from plimsoll_operator.pod_source import PodSource
+from plimsoll_operator.pod_source import choose_source
 from plimsoll_operator.queue import KeyedQueue
 from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
@@ -144,7 +144,7 @@ class Controller:
         observed = await observe(
             self.store, self._cluster, resource, keys_of(resource.name, standing)
         )
-        pods = self._pods(resource, standing, observed)
+        pods = choose_source(resource, standing, self._settings.rendering, observed)
         started = standing.plan if pods is None else pods.plan
         # Plans are made for what is declared; the minimum of the hour is for the count alone.
         resource, schedule = in_force(resource, datetime.now(UTC))
@@ -153,9 +153,7 @@ class Controller:
         plan = resource.status.plan
         fit = None if plan is None else self._calibrator.found(resource.uid, plan)
         limits = await self._keep_limits(resource, standing, started, observed)
-        desired = Desired(
-            resource, standing, decision, self._settings.rendering, found, fit, limits, pods
-        )
+        desired = Desired(resource, standing, pods, decision, found, fit, limits)
         desired = replace(desired, step=await self._autoscaler.step(desired, observed))
         outcome = reconcile(desired, observed, _now())
         if outcome.creates and not await self._still_there(resource, raw):
@@ -213,12 +211,6 @@ class Controller:
             await self._actuator.tell(raw, event)
         if failure is not None:
             raise failure
-
-    def _pods(self, resource: Resource, standing: Standing, observed: Observed) -> PodSource | None:
-        """What pods are, or will be, made from; None where nothing can be applied."""
-        if resource.spec is None or standing.trouble is not None:
-            return None
-        return choose_source(resource, resource.spec, standing, self._settings.rendering, observed)
 
     async def _keep_limits(
         self,

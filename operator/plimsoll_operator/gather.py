@@ -14,7 +14,7 @@ from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.demand import Capacity
 from plimsoll_operator.drain_keeper import EnginePod
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
-from plimsoll_operator.observed import Observed, owned_by, rollout
+from plimsoll_operator.observed import Observed, has_ended, is_ready, owned_by, rollout, terminating
 from plimsoll_operator.pace import Pace
 from plimsoll_operator.pruning import SPEAKS_TLS
 from plimsoll_operator.render.children import ChildKey
@@ -52,10 +52,10 @@ def ready_replicas(
     return tuple(
         (str(pod["metadata"]["name"]), str(pod["status"]["podIP"]))
         for pod in store.of_instance(POD.name, key)
-        if "deletionTimestamp" not in pod["metadata"]
+        if not terminating(pod)
         and pod["status"].get("podIP")
         and revision in (None, (pod["metadata"].get("labels") or {}).get(PLAN_LABEL))
-        and _is_ready(pod)
+        and is_ready(pod)
     )
 
 
@@ -74,7 +74,7 @@ def engine_pods(observed: Observed) -> tuple[EnginePod, ...]:
         EnginePod(
             name=str(pod["metadata"]["name"]),
             address=str(pod["status"].get("podIP") or ""),
-            ready=_is_ready(pod),
+            ready=is_ready(pod),
             started=any(
                 container.get("name") == ENGINE and container.get("started")
                 for container in pod["status"].get("containerStatuses") or ()
@@ -82,8 +82,7 @@ def engine_pods(observed: Observed) -> tuple[EnginePod, ...]:
             created=str(pod["metadata"].get("creationTimestamp") or ""),
         )
         for pod in observed.pods
-        if "deletionTimestamp" not in pod["metadata"]
-        and pod["status"].get("phase") not in ("Failed", "Succeeded")
+        if not terminating(pod) and not has_ended(pod)
     )
 
 
@@ -100,16 +99,9 @@ def of_one_template(observed: Observed, name: str) -> bool:
     plans = {
         (pod["metadata"].get("labels") or {}).get(PLAN_LABEL)
         for pod in observed.pods
-        if "deletionTimestamp" not in pod["metadata"]
+        if not terminating(pod)
     }
     return progress.updated == progress.replicas and plans <= {labels.get(PLAN_LABEL)}
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    return any(
-        condition.get("type") == "Ready" and condition.get("status") == "True"
-        for condition in pod["status"].get("conditions") or ()
-    )
 
 
 def calibration_target(store: Store, resource: Resource) -> Target | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plimsoll_operator.actions import Action, Apply, Delete, Renumber
-from plimsoll_operator.observed import Observed, owned_by
+from plimsoll_operator.observed import Observed, owned_by, terminating
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.revision import KIND, Sources, revision
@@ -46,7 +46,7 @@ def revision_actions(
             inputs = {"hash": standing.inputs, **standing.record}
             made = revision(resource, name, plan, Sources(inputs, rendering), newest + 1)
             actions.append(Apply(made))
-    elif _number(current) <= newest and not _leaving(current):
+    elif _number(current) <= newest and not terminating(current):
         actions.append(Renumber((KIND, name), _uid(current), newest + 1))
     newest_of_plan = {_plan(item): _name(item) for item in earlier}
     served = resource.status.served
@@ -58,7 +58,9 @@ def revision_actions(
     }
     rest = [item for item in earlier if _name(item) not in kept]
     surplus = rest[: max(0, len(rest) - limit)]
-    actions += [Delete((KIND, _name(item)), _uid(item)) for item in surplus if not _leaving(item)]
+    actions += [
+        Delete((KIND, _name(item)), _uid(item)) for item in surplus if not terminating(item)
+    ]
     return tuple(actions)
 
 
@@ -76,7 +78,3 @@ def _uid(item: Object) -> str:
 
 def _plan(item: Object) -> str:
     return str((item["metadata"].get("labels") or {}).get(PLAN_LABEL, ""))
-
-
-def _leaving(item: Object) -> bool:
-    return "deletionTimestamp" in item["metadata"]

@@ -1,4 +1,4 @@
-"""Which limits running engines can take without a restart: pure, from what runs and is planned.
+"""Limits that running engines take without a restart: pure, from what runs and is planned.
 
 Pods keep what they were started with for as long as a plan asks for no more than that; what it asks
 for less is sent to them. What they were started with is read from their Deployment, so nothing has
@@ -10,14 +10,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from plimsoll_operator.api.quantity import parse_quantity
-from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import LimitsStatus, PlanStatus
-from plimsoll_operator.observed import Observed, has_rolled_out, owned_by
-from plimsoll_operator.pod_source import PodSource, source_of
+from plimsoll_operator.observed import has_rolled_out
 from plimsoll_operator.render.labels import PLAN_LABEL
-from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.standing import Standing
 from plimsoll_runtime.core.limits import LiveLimits
 
 KV_CACHE_SLACK = 0.05
@@ -25,43 +21,19 @@ KV_CACHE_SLACK = 0.05
 Pods go on with that much less of it than planned, since restarting them would gain nothing else."""
 
 
-def choose_source(
-    resource: Resource,
-    spec: LLMDeploymentSpec,
-    standing: Standing,
-    newest: Rendering,
-    observed: Observed,
-) -> PodSource | None:
-    """What to make pods from; None where no plan is in force.
-
-    The plan is the one in force, or what pods were started by while that will do: where they have
-    served, the plan has no limit above theirs, and the plan with theirs gives the very pods that
-    were applied last; or where that plan is held. What ran out of memory will not do: only a
-    restart gives back what a cache was given. The rendering is `newest`, or that of the pods that
-    were applied last while they are made from nothing else.
-    """
-    plan, hold = standing.plan, standing.hold
-    if plan is None:
-        return None
-    held, rendering = (None, None) if hold is None else (hold.started, hold.rendering)
-    there = observed.children.get(("Deployment", resource.name))
-    if there is not None and owned_by(there, resource.uid):
-        plans = (held,) if held else (*_still_good(resource, plan, there), plan)
-        found = source_of(there, resource, spec, plans)
-        if found is not None:
-            return found
-    return PodSource(held or plan, rendering or newest)
-
-
-def _still_good(
+def still_sufficient(
     resource: Resource, plan: PlanStatus, there: Mapping[str, Any]
-) -> tuple[PlanStatus, ...]:
-    """What the pods of a Deployment were started by, where that will do for `plan`."""
+) -> PlanStatus | None:
+    """What the pods of the Deployment `there` were started by, where that will do for `plan`.
+
+    That is where they have served, and `plan` has no limit above theirs. What ran out of memory
+    will not do: only a restart gives back what a cache was given.
+    """
     started = _started(there, plan) if has_rolled_out(there) else None
     if started is None or started.revision == plan.revision or not _within(plan, started):
-        return ()
+        return None
     reserve = resource.status.memory_reserve
-    return () if reserve is not None and reserve.plan == started.revision else (started,)
+    return None if reserve is not None and reserve.plan == started.revision else started
 
 
 class PlannedLimits(NamedTuple):

@@ -30,6 +30,24 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
     return any(ref.get("controller") and ref.get("uid") == uid for ref in references)
 
 
+def terminating(item: Mapping[str, Any]) -> bool:
+    """Whether a pod, or any other object, is on its way out."""
+    return "deletionTimestamp" in item["metadata"]
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Whether none of its containers will run again."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether it serves, as its probes say."""
+    return any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in (pod.get("status") or {}).get("conditions") or ()
+    )
+
+
 def has_rolled_out(deployment: Mapping[str, Any]) -> bool:
     """Whether all pods by its present template have served once; that stays so as pods come and go.
 

@@ -12,10 +12,13 @@ from typing import Any
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.live_limits import still_sufficient
+from plimsoll_operator.observed import Observed, owned_by
 from plimsoll_operator.render.deployment import pod_template
 from plimsoll_operator.render.labels import PODS_ANNOTATION, digest
 from plimsoll_operator.render.rendering import NEWEST, Rendering
 from plimsoll_operator.resource import Resource
+from plimsoll_operator.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,29 @@ class PodSource:
 
     plan: PlanStatus
     rendering: Rendering
+
+
+def choose_source(
+    resource: Resource, standing: Standing, newest: Rendering, observed: Observed
+) -> PodSource | None:
+    """What to make pods from; None where nothing is to be applied.
+
+    The plan is the one in force, or what pods were started by while that will do: where the plan
+    with theirs gives the very pods that were applied last; or where that plan is held. The
+    rendering is `newest`, or that of the pods that were applied last while they are made from
+    nothing else.
+    """
+    spec, plan, hold = resource.spec, standing.plan, standing.hold
+    if spec is None or plan is None or standing.trouble is not None:
+        return None
+    held, rendering = (None, None) if hold is None else (hold.started, hold.rendering)
+    there = observed.children.get(("Deployment", resource.name))
+    if there is not None and owned_by(there, resource.uid):
+        plans = (held,) if held else (still_sufficient(resource, plan, there), plan)
+        found = source_of(there, resource, spec, filter(None, plans))
+        if found is not None:
+            return found
+    return PodSource(held or plan, rendering or newest)
 
 
 def source_of(

@@ -11,6 +11,7 @@ from typing import Any
 
 from plimsoll_operator.api.template_rules import DOWNLOADS, ENGINE
 from plimsoll_operator.excerpt import excerpt
+from plimsoll_operator.observed import has_ended, is_ready, terminating
 from plimsoll_operator.pruning import MANY_RESTARTS
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.secrets import TLS_PATH
@@ -150,13 +151,7 @@ def counted(count: int) -> str:
 
 
 def _counts(pod: Pod) -> bool:
-    status = pod.get("status") or {}
-    ready = any(
-        condition.get("type") == "Ready" and condition.get("status") == "True"
-        for condition in status.get("conditions") or ()
-    )
-    gone = "deletionTimestamp" in pod["metadata"]
-    return not ready and not gone and status.get("phase") not in ("Failed", "Succeeded")
+    return not (is_ready(pod) or terminating(pod) or has_ended(pod))
 
 
 def _cause(status: Mapping[str, Any]) -> _Cause | None:

@@ -16,13 +16,12 @@ from plimsoll_operator.difference import difference
 from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.history import revision_actions
-from plimsoll_operator.live_limits import NO_REPORT, LimitsReport, choose_source
-from plimsoll_operator.observed import Observed, owned_by
+from plimsoll_operator.live_limits import NO_REPORT, LimitsReport
+from plimsoll_operator.observed import Observed, owned_by, terminating
 from plimsoll_operator.pod_source import PodSource
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
 from plimsoll_operator.render.deployment import in_place
-from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource, dump_status
 from plimsoll_operator.rollback import decide
@@ -59,21 +58,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Desired:
-    """What should be. `decision` is the autoscaler's, or None where it does not decide; `drift` is
-    what there is to say of how the plan fits what is measured, `calibration` what engines' steps
-    gave last, `limits` what is to be said of those in force. `rendering` is that of this
-    operator; `pods` is what `choose_source` answered, where it was asked before, since it renders
-    pods to find out; `step` the next one to the replicas that are wanted, or None for all at
-    once."""
+    """What should be. `pods` is what they are made from, as `choose_source` says it, or None where
+    nothing is to be applied; `decision` is the autoscaler's, or None where it does not decide;
+    `drift` is what there is to say of how the plan fits what is measured, `calibration` what
+    engines' steps gave last, `limits` what is to be said of those in force; `step` the next one to
+    the replicas that are wanted, or None for all at once."""
 
     resource: Resource
     standing: Standing
-    decision: Decision | None
-    rendering: Rendering
+    pods: PodSource | None
+    decision: Decision | None = None
     drift: Drift = NO_NEWS
     calibration: MeasuredCalibration | None = None
     limits: LimitsReport = NO_REPORT
-    pods: PodSource | None = None
     step: Step | None = None
 
 
@@ -95,16 +92,12 @@ def reconcile(
     done: tuple[Action, ...] = ()
     replicas = wanted = 0
     scale: int | None = None
-    started = standing.plan
-    if resource.spec is not None and standing.plan is not None and trouble is None:
+    pods, started = desired.pods, standing.plan
+    if resource.spec is not None and standing.plan is not None and pods is not None:
         wanted = wanted_replicas(desired, resource.spec, standing.plan, observed)
         replicas = wanted if desired.step is None else desired.step.replicas
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
-            pods = desired.pods or choose_source(
-                resource, resource.spec, standing, desired.rendering, observed
-            )
-            pods = pods or PodSource(standing.plan, desired.rendering)
             started = pods.plan
             ours = children(resource, resource.spec, pods.plan, pods.rendering, replicas)
             missing = unavailable(resource, resource.spec, pods.plan.revision, observed, now)
@@ -225,7 +218,7 @@ def _actions(
             continue
         where = difference(child, existing)
         # An object on its way out cannot be mended; its end wakes us and it is made anew.
-        if where is not None and "deletionTimestamp" not in existing["metadata"]:
+        if where is not None and not terminating(existing):
             actions.append(Apply(child, because=where))
     keys = {key_of(child) for child in wanted}
     for key, existing in sorted(observed.children.items()):

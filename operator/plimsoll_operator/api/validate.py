@@ -13,6 +13,7 @@ from plimsoll_operator.api.accelerator import AcceleratorSpec
 from plimsoll_operator.api.formats import BY_PATTERN
 from plimsoll_operator.api.rules import ACCELERATOR_RULES, RULES, Rule
 from plimsoll_operator.api.spec import LLMDeploymentSpec
+from plimsoll_operator.api.spelling import field_meant
 from plimsoll_operator.api.template_rules import template_problems
 from plimsoll_operator.api.time_zone import zone
 
@@ -97,7 +98,7 @@ def _checked(
     try:
         spec = model.model_validate(raw)
     except ValidationError as error:
-        raise InvalidSpecError(tuple(_schema_problems(error))) from error
+        raise InvalidSpecError(tuple(_schema_problems(model, error))) from error
     broken = (problem for rule in rules if (problem := check(rule, spec)) is not None)
     if problems := (*broken, *more(spec)):
         raise InvalidSpecError(problems)
@@ -143,12 +144,14 @@ def _plain(value: object) -> str:
     return repr(str(value)) if isinstance(value, str) else str(value)
 
 
-def _schema_problems(error: ValidationError) -> Iterator[Problem]:
+def _schema_problems(model: type[BaseModel], error: ValidationError) -> Iterator[Problem]:
     for item in error.errors(include_url=False):
         path = "spec"
         for part in item["loc"]:
             path += f"[{part}]" if isinstance(part, int) else f".{part}"
         message = _HINTS.get(item["type"])
+        if item["type"] == "extra_forbidden" and (meant := field_meant(model, item["loc"])):
+            message = f"unknown field; did you mean {meant}?"
         if message is None:
             value = item["input"]
             shown = repr(value) if isinstance(value, str | int | float | bool) else ""

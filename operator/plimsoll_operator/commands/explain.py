@@ -9,8 +9,13 @@ import asyncio
 import sys
 from importlib.metadata import version
 
-from plimsoll_operator.cluster import Cluster, ClusterError
-from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.cluster import ClusterError
+from plimsoll_operator.commands.named_resource import (
+    add_resource_arguments,
+    cluster_of,
+    read_resource,
+)
+from plimsoll_operator.kinds import REVISION
 from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
 from plimsoll_operator.planning.record import RecordError
 from plimsoll_operator.planning.revision_report import revision_report
@@ -56,11 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("name", metavar="NAME", help="the LLMDeployment")
-    parser.add_argument(
-        "-n", "--namespace", help="where it is; that of the kubeconfig's context if absent"
-    )
-    parser.add_argument("--context", help="of the kubeconfig; its current one if absent")
+    add_resource_arguments(parser)
     parser.add_argument(
         "--revision", type=int, metavar="NUMBER", help="an earlier plan; the one in force if absent"
     )
@@ -74,16 +75,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _read(options: argparse.Namespace) -> tuple[Resource, list[KeptPlan]]:
-    name, context = options.name, options.context
-    cluster = Cluster.connect(workers=2, context=context)
-    try:
-        where = options.namespace or Cluster.default_namespace(context)
-        raw = await cluster.get(RESOURCE, where, name)
-        if raw is None:
-            raise RecordError(f"there is no LLMDeployment {name} in namespace {where}: give -n")
+    with cluster_of(options) as (cluster, where):
+        raw = await read_resource(cluster, where, options.name)
         items, _ = await cluster.list(REVISION, where)
-    finally:
-        cluster.close()
     resource = parse_resource(raw)
     return resource, kept_plans(items, resource)
 

@@ -33,7 +33,10 @@ def read_bundle(sources: list[str], *, may_be_empty: bool = False) -> Bundle:
         raise InputError(str(error)) from error
     if not bundle.deployments and not may_be_empty:
         shown = ", ".join("stdin" if source == STDIN else source for source in sources)
-        raise InputError(f"{shown}: no {KIND} in it")
+        raise InputError(
+            f"{shown}: no {KIND} in it: give the file, or the folder right above it; other kinds "
+            "and folders in folders are skipped"
+        )
     return bundle
 
 

@@ -177,8 +177,8 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
 
 
 def _run_plans(options: argparse.Namespace) -> tuple[str, int]:
-    if OF_A_CHANGE & set(options.fail_on):
-        raise InputError(f"--fail-on {', '.join(sorted(OF_A_CHANGE))}: give --diff OLD NEW")
+    if of_a_change := OF_A_CHANGE & set(options.fail_on):
+        raise InputError(f"--fail-on {','.join(sorted(of_a_change))}: give --diff OLD NEW")
     planned = read_planned(
         options.filename, options.inventory, options.model_config, options.requests
     )

@@ -10,6 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.commands.named_resource import (
+    add_resource_arguments,
+    cluster_of,
+    read_resource,
+)
 from plimsoll_operator.kinds import RESOURCE, REVISION
 from plimsoll_operator.planning.comparison import differences, spec_fields
 from plimsoll_operator.planning.comparison_report import rows_of
@@ -69,11 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         ("restart", "replace its pods one by one, by the engine image of today's operator"),
     ):
         action = actions.add_parser(name, help=said, description=said, allow_abbrev=False)
-        action.add_argument("name", metavar="NAME", help="the LLMDeployment")
-        action.add_argument(
-            "-n", "--namespace", help="where it is; that of the kubeconfig's context if absent"
-        )
-        action.add_argument("--context", help="of the kubeconfig; its current one if absent")
+        add_resource_arguments(action)
         if name == "undo":
             action.add_argument(
                 "--to-revision",
@@ -90,10 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(options: argparse.Namespace) -> str:
-    cluster = Cluster.connect(workers=2, context=options.context)
-    try:
-        where = options.namespace or Cluster.default_namespace(options.context)
-        raw = await _read(cluster, where, options.name)
+    with cluster_of(options) as (cluster, where):
+        raw = await read_resource(cluster, where, options.name)
         if options.action == "history":
             items, _ = await cluster.list(REVISION, where)
             resource = parse_resource(raw)
@@ -105,15 +104,6 @@ async def _run(options: argparse.Namespace) -> str:
         if options.action == "restart":
             return await _restart(cluster, raw)
         return await _pause(cluster, raw, paused=options.action == "pause")
-    finally:
-        cluster.close()
-
-
-async def _read(cluster: Cluster, namespace: str, name: str) -> Raw:
-    raw = await cluster.get(RESOURCE, namespace, name)
-    if raw is None:
-        raise RecordError(f"there is no LLMDeployment {name} in namespace {namespace}: give -n")
-    return raw
 
 
 def _warn(raw: Raw) -> None:
@@ -182,7 +172,7 @@ async def _edit(cluster: Cluster, raw: Raw, patch: Raw, *, dry_run: bool = False
             if error.status != 409:
                 raise
             refused = error
-        raw = await _read(cluster, metadata["namespace"], metadata["name"])
+        raw = await read_resource(cluster, metadata["namespace"], metadata["name"])
         if raw["metadata"]["generation"] != metadata["generation"]:
             break
     raise ClusterError(

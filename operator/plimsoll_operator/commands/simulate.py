@@ -25,6 +25,7 @@ from plimsoll_planner.simulation.planned import replica_model
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.simulator import Routing
 from plimsoll_planner.trial import REQUESTS
+from plimsoll_runtime.choices import one_of
 
 KEPT, BAD_INPUT, BROKEN = 0, 2, 3
 MOST_REQUESTS = 1_000_000
@@ -104,14 +105,14 @@ def _parser() -> argparse.ArgumentParser:
     loads = parser.add_mutually_exclusive_group()
     loads.add_argument(
         "--rate",
-        type=_number(0.0, 1e6),
+        type=_number(1e6),
         metavar="R",
         help="requests per second; a trace is stretched to it (default: the workload's, or the "
         "trace's own)",
     )
     loads.add_argument(
         "--rates",
-        type=lambda text: [_number(0.0, 1e6)(each) for each in text.split(",")],
+        type=lambda text: [_number(1e6)(each) for each in text.split(",")],
         metavar="A,B,…",
         help="also draw up latency at these loads, and its knee",
     )
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--gap-cv",
-        type=_number(-1e-9, 100.0),
+        type=_number(100.0, zero=True),
         default=1.0,
         metavar="CV",
         help="standard deviation over mean of the gaps between random requests: 1 is Poisson, "
@@ -133,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--routing",
-        type=Routing,
+        type=one_of(Routing),
         choices=list(Routing),
         default=Routing.RANDOM,
         metavar="HOW",
@@ -150,14 +151,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _number(above: float, most: float) -> Callable[[str], float]:
+def _number(most: float, *, zero: bool = False) -> Callable[[str], float]:
+    """Numbers above 0, or with `zero` from 0, up to `most`."""
+
     def number(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not above < value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number up to {most:g}")
+        if not 0 <= value <= most or (value == 0 and not zero):
+            asked = "from 0" if zero else "above 0,"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {asked} up to {most:.0f}")
         return value
 
     return number

@@ -8,6 +8,7 @@ from plimsoll_operator.api.spec import ScalingMode
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.planning.bundle import Declared
+from plimsoll_operator.pod_source import choose_source
 from plimsoll_operator.reconcile import Desired, reconcile
 from plimsoll_operator.render.children import children, key_of
 from plimsoll_operator.render.labels import PLAN_LABEL
@@ -68,18 +69,20 @@ def _deployments(
     """The Deployment as it runs, and as it would be applied; None where it stays."""
     there = before.declared.resource
     made = children(there, before.declared.spec, before.plan, _RENDERING, before.replicas)
-    observed = {key_of(child): child for child in made}
-    observed["Deployment", there.name]["status"] = _ROLLED_OUT
+    running = {key_of(child): child for child in made}
+    running["Deployment", there.name]["status"] = _ROLLED_OUT
     status = there.status.model_copy(update={"plan": before.plan})
     resource = replace(there, spec=after.spec, invalid="", status=status)
-    outcome = reconcile(Desired(resource, standing, None, _RENDERING), Observed(observed), now="")
+    observed = Observed(running)
+    pods = choose_source(resource, standing, _RENDERING, observed)
+    outcome = reconcile(Desired(resource, standing, pods), observed, now="")
     key = ("Deployment", there.name)
     applied = (
         action.child
         for action in outcome.actions
         if isinstance(action, Apply) and action.key == key
     )
-    return observed[key], next(applied, None)
+    return running[key], next(applied, None)
 
 
 def _scaling(before: int, after: int, plan: PlanStatus, declared: Declared) -> str:

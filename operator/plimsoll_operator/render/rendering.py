@@ -1,4 +1,4 @@
-"""By what pods are made of a plan: the engine's image, and the version of this package."""
+"""How pods are made of a plan: by which engine image, and by which version of this package."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -86,7 +86,7 @@ def parse_trace(
     if not records:
         raise TraceError(
             f"{origin}: no record has the tokens of a prompt and of an answer, as prompt_tokens "
-            "and output_tokens, or in `usage`"
+            "and output_tokens, or in `usage`; `plimsoll trace --help` names the formats"
         )
     return Trace(_arrivals(records), skipped)
 

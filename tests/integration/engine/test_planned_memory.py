@@ -34,7 +34,8 @@ from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.runner import ModelRunner
 from plimsoll_runtime.model.matrix import PackedMatrix
 from plimsoll_runtime.model.packed_int8 import Int8Matrix
-from plimsoll_runtime.server.command import _engine_options, parser
+from plimsoll_runtime.server.command import parser
+from plimsoll_runtime.server.engine_options import engine_options
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -91,7 +92,7 @@ def engine_of(folder: Path, found: Plan) -> Iterator[Engine]:
     spec = LLMDeploymentSpec.model_validate({"model": {"source": "pvc://models/random"}})
     mount = ModelMount(str(folder), (), (), 60, downloads=())
     words = arguments("random", spec, status, mount)
-    engine = load_engine(folder, _engine_options(parser().parse_args(words[1:])))
+    engine = load_engine(folder, engine_options(parser().parse_args(words[1:])))
     try:
         yield engine
     finally:

@@ -109,7 +109,7 @@ def test_json_and_back() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"label": 3}', "\x00"])
 def test_other_files_are_no_results(text: str) -> None:
-    with pytest.raises(ResultError, match="x: no result"):
+    with pytest.raises(ResultError, match=r"x: no result.*; give a file that its --save wrote"):
         from_json(text, "x")
 
 

@@ -9,6 +9,7 @@ from plimsoll_operator.api.status import LimitsStatus
 from plimsoll_operator.hold import after_rollback, held, while_paused
 from plimsoll_operator.live_limits import LimitsReport
 from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
+from plimsoll_operator.pod_source import choose_source
 from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.revision import KIND as REVISION
@@ -81,8 +82,9 @@ class Rollouts:
                 started = self._of_plan(served.started_plan)
             resource, standing = held(resource, hold, self._kept(hold.revision), started)
         resource, _ = in_force(resource, self.schedules)
-        desired = Desired(resource, standing, None, self.cell.rendering, limits=AGREED)
-        outcome = reconcile(desired, self.cell.world.observed(), NOW)
+        observed = self.cell.world.observed()
+        pods = choose_source(resource, standing, self.cell.rendering, observed)
+        outcome = reconcile(Desired(resource, standing, pods, limits=AGREED), observed, NOW)
         for action in outcome.actions:
             self.cell.world.act(action)
         if outcome.status is not None:

@@ -18,6 +18,7 @@ from plimsoll_operator.autoscale import Decision, Memory
 from plimsoll_operator.difference import ATOMIC
 from plimsoll_operator.live_limits import NO_REPORT, EngineReport, LimitsReport
 from plimsoll_operator.observed import Observed
+from plimsoll_operator.pod_source import choose_source
 from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.children import ChildKey, key_of
 from plimsoll_operator.render.rendering import Rendering
@@ -182,8 +183,10 @@ class Cell:
         limits: LimitsReport = NO_REPORT,
     ) -> Outcome:
         resource = parse_resource(self.raw)
-        desired = Desired(resource, standing, decision, self.rendering, limits=limits)
-        outcome = reconcile(desired, self.world.observed(), now)
+        observed = self.world.observed()
+        pods = choose_source(resource, standing, self.rendering, observed)
+        desired = Desired(resource, standing, pods, decision, limits=limits)
+        outcome = reconcile(desired, observed, now)
         for action in outcome.actions:
             self.world.act(action)
         if outcome.status is not None:

@@ -62,4 +62,5 @@ def test_no_cluster_is_told_in_one_line(
     assert operator.main([]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("plimsoll operator: no way to a cluster: ")
-    assert "KUBECONFIG" in line
+    assert line.endswith("; name a kubeconfig file in KUBECONFIG")
+    assert ".;" not in line

@@ -16,6 +16,7 @@ from plimsoll_operator.live_limits import (
     limits_for,
     planned_limits,
 )
+from plimsoll_operator.pod_source import choose_source
 from plimsoll_operator.reconcile import Desired, reconcile
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import parse_resource
@@ -52,10 +53,11 @@ def standing(plan: PlanStatus) -> Standing:
 def restarts(cell: Cell, plan: PlanStatus, image: Rendering = IMAGE) -> bool:
     """Whether pods are replaced when `plan` comes into force."""
     before = cell.world.children[KEY]["spec"]["template"]
-    desired = Desired(parse_resource(cell.raw), standing(plan), None, image)
+    resource, observed = parse_resource(cell.raw), cell.world.observed()
+    pods = choose_source(resource, standing(plan), image, observed)
     applied = [
         action.child
-        for action in reconcile(desired, cell.world.observed(), NOW).actions
+        for action in reconcile(Desired(resource, standing(plan), pods), observed, NOW).actions
         if isinstance(action, Apply) and action.key == KEY
     ]
     return any(child["spec"]["template"] != before for child in applied)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator.commands import explain
+from plimsoll_operator.commands import explain, named_resource
 from plimsoll_operator.kinds import RESOURCE, REVISION
 from plimsoll_operator.planning.kept_plan import kept_plans
 from plimsoll_operator.planning.record import RecordError
@@ -177,7 +177,7 @@ def test_the_command(
     code: int,
     said: str,
 ) -> None:
-    monkeypatch.setattr(explain, "Cluster", Connected(cluster))
+    monkeypatch.setattr(named_resource, "Cluster", Connected(cluster))
     assert explain.main(arguments) == code
     out, err = capsys.readouterr()
     assert said in (err if code else out)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from plimsoll_operator.api.validate import parse_spec
 from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.commands import rollout
+from plimsoll_operator.commands import named_resource, rollout
 from plimsoll_operator.kinds import RESOURCE, REVISION
 from plimsoll_operator.planning.gitops import managed_by
 from plimsoll_operator.planning.undo import merge_patch
@@ -62,7 +62,7 @@ def run(
     cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(rollout, "Cluster", Connected(cluster))
+        monkeypatch.setattr(named_resource, "Cluster", Connected(cluster))
         code = rollout.main(list(arguments))
         return (code, *capsys.readouterr())
 

@@ -112,7 +112,7 @@ GOOD = '{"t":1,"prompt_tokens":3,"output_tokens":2}\n'
         (GOOD + GOOD.replace('"t":1,', ""), "log:2: no field says when"),
         (GOOD + GOOD.replace("2}", '2,"prefix_ids":3}'), "log:2: prefix_ids: 3: give a list"),
         (GOOD + GOOD.replace("2}", '2,"prefix_ids":[1.5]}'), "log:2: prefix_ids: 1.5: ids are"),
-        ("t,prompt_tokens\n1,2\n", "no record has the tokens"),
+        ("t,prompt_tokens\n1,2\n", "`plimsoll trace --help` names the formats"),
         ('t,prompt_tokens,output_tokens\n1,2,"3\n', "log:1: not CSV: unexpected end"),
         (GOOD + '{"t":1}\n' * 3 + "{x", "log:5: not JSON"),
     ],

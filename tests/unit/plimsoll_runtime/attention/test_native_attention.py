@@ -19,31 +19,20 @@ from plimsoll_runtime.attention.native import (
     why_not_native,
 )
 from plimsoll_runtime.attention.paged import Attention, PagedAttention
-from plimsoll_runtime.kernels.library import (
-    InstructionSet,
-    Kernels,
-    KernelsUnavailableError,
-    load_kernels,
-)
+from plimsoll_runtime.kernels.library import InstructionSet
 from tests.unit.plimsoll_runtime.attention.page_layouts import (
     scales_to_blocks,
     scales_to_rows,
     to_blocks,
     to_rows,
 )
+from tests.unit.plimsoll_runtime.built_kernels import kernels
 
 CPU = torch.device("cpu")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 # From a cache in int8 queries and weights are rounded to 16 bits.
 INT8_TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 2e-2}
 LAYER = 1
-
-
-def kernels() -> Kernels:
-    try:
-        return load_kernels()
-    except KernelsUnavailableError as error:
-        pytest.skip(str(error))
 
 
 on_every_instruction_set = pytest.mark.parametrize(

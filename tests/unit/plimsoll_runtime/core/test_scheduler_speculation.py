@@ -14,10 +14,11 @@ from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.speculation import AcceptedDrafts, SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.core.step import SchedulerOutput
 from plimsoll_runtime.core.step_result import StepResult
-from tests.unit.plimsoll_runtime.core.test_scheduler_properties import (
+from tests.unit.plimsoll_runtime.core.workloads import (
     Arrival,
     Changes,
     Guess,
+    a_thousand_requests,
     alone,
     arrivals,
     changing,
@@ -118,21 +119,8 @@ def _shape(step: SchedulerOutput) -> object:
 
 
 def test_a_thousand_requests_under_pressure_with_drafts() -> None:
-    rng = random.Random(7)
     limit = EngineLimits(8, 48, 64, 24, 4)
-    workload = [
-        Arrival(
-            step=rng.randrange(12),
-            prompt=rng.randint(1, 30),
-            max_tokens=rng.randint(1, 40),
-            priority=rng.choice([-1, 0, 0, 1]),
-            abort_after=rng.choice([None, None, None, 3, 40, 200]),
-            family=rng.choice([None, 100, 101, 102, 103]),
-            diverges=rng.random() < 0.3,
-            salt=rng.choice(["", "a", "b"]),
-        )
-        for _ in range(1000)
-    ]
+    workload = a_thousand_requests()
     config = SpeculativeConfig(NGRAM, 5)
     outputs, steps = serve(limit, workload, speculation=config, guess=guesses(3, 0.8))
     check_tokens(limit, workload, outputs)

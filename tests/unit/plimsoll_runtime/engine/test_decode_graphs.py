@@ -27,8 +27,8 @@ from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.rank_channel import Step
 from plimsoll_runtime.engine.runner import ModelRunner
 from plimsoll_runtime.kernels.library import KernelsUnavailableError, load_kernels
+from tests.unit.plimsoll_runtime.engine.driving import prompts, request, submit
 from tests.unit.plimsoll_runtime.engine.graph_steps import Again, Traffic
-from tests.unit.plimsoll_runtime.engine.test_engine import prompts, request, submit
 
 LIMITS = EngineLimits(12, 64, 64, 100, 4)
 MakeRunner = Callable[..., ModelRunner]

@@ -14,7 +14,7 @@ from plimsoll_runtime.core.step_result import StepResult
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.runner import ModelRunner
-from tests.unit.plimsoll_runtime.engine.test_engine import Collector, submit
+from tests.unit.plimsoll_runtime.engine.driving import Collector, submit
 
 MakeEngine = Callable[..., Engine]
 Greedy = Callable[[list[int], int], list[int]]

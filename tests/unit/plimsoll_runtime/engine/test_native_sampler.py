@@ -19,12 +19,8 @@ from plimsoll_runtime.engine.sampler import (
     truncated,
     uniform,
 )
-from plimsoll_runtime.kernels.library import (
-    InstructionSet,
-    Kernels,
-    KernelsUnavailableError,
-    load_kernels,
-)
+from plimsoll_runtime.kernels.library import InstructionSet
+from tests.unit.plimsoll_runtime.built_kernels import kernels
 
 NEAR = 1e-5
 """How far from a border of the cumulative distribution the kernels' fp32 may choose otherwise."""
@@ -44,13 +40,6 @@ requests = st.builds(
     min_p=st.sampled_from([0.0, 0.0, 1e-9, 0.02, 0.3, 1.0]),
     seed=st.integers(0, 10_000),
 )
-
-
-def kernels() -> Kernels:
-    try:
-        return load_kernels()
-    except KernelsUnavailableError as error:
-        pytest.skip(str(error))
 
 
 def native(instruction_set: InstructionSet | None = None) -> NativeSampler:

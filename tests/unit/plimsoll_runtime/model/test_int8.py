@@ -6,12 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plimsoll_runtime.kernels.library import (
-    InstructionSet,
-    Kernels,
-    KernelsUnavailableError,
-    load_kernels,
-)
+from plimsoll_runtime.kernels.library import InstructionSet
 from plimsoll_runtime.model.int8 import (
     Int8Weight,
     TorchInt8Matrix,
@@ -20,19 +15,13 @@ from plimsoll_runtime.model.int8 import (
     why_not_int8,
 )
 from plimsoll_runtime.model.packed_int8 import Int8Matrix, WidenedInt8Matrix, why_not_widened
+from tests.unit.plimsoll_runtime.built_kernels import kernels
 
 Packed = Int8Matrix | WidenedInt8Matrix
 
 DTYPES = (torch.float32, torch.bfloat16)
 instruction_sets = st.sampled_from(list(InstructionSet))
 few = settings(max_examples=20)
-
-
-def kernels() -> Kernels:
-    try:
-        return load_kernels()
-    except KernelsUnavailableError as error:
-        pytest.skip(str(error))
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:

@@ -6,23 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from plimsoll_runtime.kernels.library import (
-    InstructionSet,
-    Kernels,
-    KernelsUnavailableError,
-    load_kernels,
-)
+from plimsoll_runtime.kernels.library import InstructionSet
 from plimsoll_runtime.model.matrix import PackedMatrix, TorchMatrix, why_not_packed
+from tests.unit.plimsoll_runtime.built_kernels import kernels
 
 DTYPES = (torch.float32, torch.bfloat16)
 instruction_sets = st.sampled_from(list(InstructionSet))
-
-
-def kernels() -> Kernels:
-    try:
-        return load_kernels()
-    except KernelsUnavailableError as error:
-        pytest.skip(str(error))
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:

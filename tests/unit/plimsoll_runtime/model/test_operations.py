@@ -7,17 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from plimsoll_runtime.core.attention_backend import AttentionBackend
-from plimsoll_runtime.kernels.library import (
-    InstructionSet,
-    Kernels,
-    KernelsUnavailableError,
-    load_kernels,
-)
+from plimsoll_runtime.kernels.library import InstructionSet
 from plimsoll_runtime.model.operations import (
     TORCH_OPERATIONS,
     NativeOperations,
     choose_operations,
 )
+from tests.unit.plimsoll_runtime.built_kernels import kernels
 
 # A unit in the last place of bf16, twice.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-7}
@@ -27,13 +23,6 @@ on_every_instruction_set = pytest.mark.parametrize(
 rows = st.integers(0, 40)
 widths = st.sampled_from([1, 2, 7, 16, 30, 64, 100])
 dtypes = st.sampled_from([torch.float32, torch.bfloat16])
-
-
-def kernels() -> Kernels:
-    try:
-        return load_kernels()
-    except KernelsUnavailableError as error:
-        pytest.skip(str(error))
 
 
 def native(instruction_set: InstructionSet, dtype: torch.dtype) -> NativeOperations:
