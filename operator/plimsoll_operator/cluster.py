@@ -120,8 +120,17 @@ class Cluster:
             raise
         return str(found["metadata"]["resourceVersion"])
 
-    async def list(self, kind: Kind, namespace: str | None = None) -> tuple[list[Object], str]:
-        """All objects of a kind that its selector selects, and the list's resource version."""
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        kept: Callable[[Object], Object] = dict,
+    ) -> tuple[list[Object], str]:
+        """All objects of a kind that its selector selects, and the list's resource version.
+
+        `kept` is applied to each object as its page comes, so that what it drops of many objects
+        never lies in memory at once. Raises ClusterError.
+        """
         items: list[Object] = []
         proceed = ""
         while True:
@@ -132,7 +141,7 @@ class Cluster:
                 query["continue"] = proceed
             page = await self._call("GET", kind.path(namespace), query)
             # Items of a list lack what the list says once for all of them.
-            items.extend({**kind.type_meta(), **item} for item in page.get("items") or ())
+            items.extend(kept({**kind.type_meta(), **item}) for item in page.get("items") or ())
             metadata = page.get("metadata") or {}
             proceed = metadata.get("continue") or ""
             if not proceed:

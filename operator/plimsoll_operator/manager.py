@@ -6,6 +6,7 @@ import random
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from plimsoll_operator import metrics
@@ -21,6 +22,7 @@ from plimsoll_operator.gather import api_addresses, calibration_target, scales_a
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.limits_keeper import LimitsKeeper
+from plimsoll_operator.pruning import prune
 from plimsoll_operator.render.labels import ADMIN_PORT
 from plimsoll_operator.resource import Key
 from plimsoll_operator.scraper import Scraper
@@ -184,7 +186,9 @@ class Manager:
         namespaces = self._settings.namespaces if kind.namespaced else ()
         for namespace in namespaces or (None,):
             try:
-                items, version = await self._cluster.list(kind, namespace)
+                items, version = await self._cluster.list(
+                    kind, namespace, partial(prune, kind.name)
+                )
             except ClusterError as error:
                 if kind in (RESOURCE, ACCELERATOR) and error.status == 404:
                     raise ClusterError(404, "NotFound", NO_CRD) from error
