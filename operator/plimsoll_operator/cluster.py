@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from kubernetes import config as _config
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
-from kubernetes.client.exceptions import ApiException
+from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from plimsoll_operator.kinds import BY_NAME as KINDS
@@ -249,20 +249,20 @@ class Cluster:
         for setting in configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
-        payload: object = body
-        if method == "PATCH":
-            headers["Content-Type"] = media or APPLY_PATCH
-            # The client encodes what its type calls JSON, and only that.
-            payload = body if media == MERGE_PATCH else json.dumps(body)
-        elif body is not None:
-            headers["Content-Type"] = "application/json"
+        if body is not None:
+            patch = (media or APPLY_PATCH) if method == "PATCH" else ""
+            headers["Content-Type"] = patch or "application/json"
         try:
-            response = cast("Any", self._client.rest_client).request(
-                method, url, headers=headers, body=payload, _request_timeout=TIMEOUT_SECONDS
+            # The connections that the client has set up, without what it does at each request.
+            response = cast("Any", self._client.rest_client).pool_manager.urlopen(
+                method,
+                url,
+                headers=headers,
+                body=None if body is None else json.dumps(body).encode(),
+                timeout=Timeout(total=TIMEOUT_SECONDS),
+                retries=False,
+                redirect=False,
             )
-            response.read()
-        except ApiException as error:
-            raise _error(int(error.status or 0), error.body) from error
         except (HTTPError, OSError) as error:
             raise ClusterError(0, "", f"{method} {path}: {error}") from error
         if not 200 <= response.status < 300:

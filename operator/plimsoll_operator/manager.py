@@ -241,18 +241,22 @@ class Manager:
     async def _scrape(self) -> None:
         while True:
             targets = []
-            for key in self._store.resource_keys():
-                resource = self._store.resource(key)
+            for key in filter(self._scraper.due, self._store.resource_keys()):
+                addresses = api_addresses(self._store, key)
+                resource = self._store.resource(key) if addresses else None
                 if resource is not None:
-                    scales = scales_automatically(resource.spec)
-                    targets.append((key, api_addresses(self._store, key), scales))
+                    targets.append((key, addresses, scales_automatically(resource.spec)))
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
 
     async def _calibrate(self) -> None:
         while True:
             await asyncio.sleep(CALIBRATE_SECONDS)
-            found = (self._store.resource(key) for key in self._store.resource_keys())
+            found = (
+                self._store.resource((raw["metadata"]["namespace"], raw["metadata"]["name"]))
+                for raw in self._store.all(RESOURCE.name)
+                if self._calibrator.due(raw["metadata"]["uid"])
+            )
             targets = (
                 calibration_target(self._store, resource)
                 for resource in found

@@ -15,7 +15,7 @@ saw change, and looks through all handlers at each event, to do things that we a
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -38,7 +38,7 @@ Seen = Callable[[Kind, Mapping[str, Any], bool], object]
 """Takes an object of a kind as an event shows it, and whether it is gone."""
 
 
-async def _outlasting(**arguments: Any) -> AsyncIterator[Any]:
+async def _outlasting(**arguments: Any) -> AsyncGenerator[Any, None]:
     """One list and the watch after it. Raises errors.APINotFoundError where the kind is unknown,
     which time does not mend: the next start says what to do."""
     try:
