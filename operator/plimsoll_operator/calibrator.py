@@ -66,6 +66,11 @@ class Calibrator:
         for known in (self._found, self._counted, self._due):
             known.pop(uid, None)
 
+    def due(self, uid: str) -> bool:
+        """Whether the engines of a resource may be asked now, as far as is known without a look."""
+        now = asyncio.get_running_loop().time()
+        return uid not in self._running and self._due.get(uid, now) <= now
+
     def tick(self, targets: Iterable[Target], facts: Facts) -> None:
         """Begins to measure the resources that are due; never waits."""
         now = asyncio.get_running_loop().time()

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 from kubernetes import config as _config
 from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
-from kubernetes.client.exceptions import ApiException
+from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from plimsoll_operator.kinds import BY_NAME as KINDS
@@ -121,8 +121,17 @@ class Cluster:
             raise
         return str(found["metadata"]["resourceVersion"])
 
-    async def list(self, kind: Kind, namespace: str | None = None) -> tuple[list[Object], str]:
-        """All objects of a kind that its selector selects, and the list's resource version."""
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        kept: Callable[[Object], Object] = dict,
+    ) -> tuple[list[Object], str]:
+        """All objects of a kind that its selector selects, and the list's resource version.
+
+        `kept` is applied to each object as its page comes, so that what it drops of many objects
+        never lies in memory at once. Raises ClusterError.
+        """
         items: list[Object] = []
         proceed = ""
         while True:
@@ -133,7 +142,7 @@ class Cluster:
                 query["continue"] = proceed
             page = await self._call("GET", kind.path(namespace), query)
             # Items of a list lack what the list says once for all of them.
-            items.extend({**kind.type_meta(), **item} for item in page.get("items") or ())
+            items.extend(kept({**kind.type_meta(), **item}) for item in page.get("items") or ())
             metadata = page.get("metadata") or {}
             proceed = metadata.get("continue") or ""
             if not proceed:
@@ -241,20 +250,20 @@ class Cluster:
         for setting in configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
-        payload: object = body
-        if method == "PATCH":
-            headers["Content-Type"] = media or APPLY_PATCH
-            # The client encodes what its type calls JSON, and only that.
-            payload = body if media == MERGE_PATCH else json.dumps(body)
-        elif body is not None:
-            headers["Content-Type"] = "application/json"
+        if body is not None:
+            patch = (media or APPLY_PATCH) if method == "PATCH" else ""
+            headers["Content-Type"] = patch or "application/json"
         try:
-            response = cast("Any", self._client.rest_client).request(
-                method, url, headers=headers, body=payload, _request_timeout=TIMEOUT_SECONDS
+            # The connections that the client has set up, without what it does at each request.
+            response = cast("Any", self._client.rest_client).pool_manager.urlopen(
+                method,
+                url,
+                headers=headers,
+                body=None if body is None else json.dumps(body).encode(),
+                timeout=Timeout(total=TIMEOUT_SECONDS),
+                retries=False,
+                redirect=False,
             )
-            response.read()
-        except ApiException as error:
-            raise _error(int(error.status or 0), error.body) from error
         except (HTTPError, OSError) as error:
             raise ClusterError(0, "", f"{method} {path}: {error}") from error
         if not 200 <= response.status < 300:

@@ -1,7 +1,8 @@
 """Watches, by kopf, which is used for nothing else.
 
-Handlers only store what they see and wake the queue: they decide nothing, and nothing here makes
-kopf add a finalizer (timers, daemons and handlers of deletion would).
+kopf finds the API server, signs in, lists and watches; what it is told goes straight into the
+manager (`watches`), which stores it and wakes the queue. Nothing here makes kopf add a finalizer
+(timers, daemons and handlers of deletion would).
 """
 
 import asyncio
@@ -17,7 +18,6 @@ from plimsoll_operator import metrics
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import WATCHED, Kind
 from plimsoll_operator.manager import Manager
-from plimsoll_operator.watch_storage import NoDifferences, NoProgress
 from plimsoll_operator.watches import adapt
 
 logger = logging.getLogger(__name__)
@@ -42,20 +42,16 @@ class Backoffs:
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """kopf without persistence, posting and scanning, and with watches that cannot go deaf."""
+    """kopf without posting and scanning, and with watches that cannot go deaf."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
-    settings.persistence.diffbase_storage = NoDifferences()
-    settings.persistence.progress_storage = NoProgress()
     settings.watching.inactivity_timeout = INACTIVITY_SECONDS
     settings.watching.server_timeout = SERVER_SECONDS
     settings.watching.client_timeout = CLIENT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.error_backoffs = Backoffs()
-    settings.queueing.worker_limit = 64
-    settings.queueing.idle_timeout = 1.0
     for kind in WATCHED:
         if kind.selector:
             resource = (kind.group, kind.version, kind.plural)
@@ -64,8 +60,8 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 def registry(manager: Manager, stop: asyncio.Event) -> kopf.OperatorRegistry:
-    """Handlers that feed `manager`. They set `stop` when kopf ends by itself, else it would wait
-    for five seconds for its own task that waits for that."""
+    """Handlers that start and stop `manager`, and name what is watched. They set `stop` when kopf
+    ends by itself, else it would wait for five seconds for its own task that waits for that."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
@@ -88,16 +84,15 @@ def registry(manager: Manager, stop: asyncio.Event) -> kopf.OperatorRegistry:
         await manager.stop()
 
     for kind in WATCHED:
-        _watch(handlers, manager, kind)
+        # kopf watches what has a handler; the events themselves never get that far (`watches`).
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers, id=kind.plural)(
+            _nothing
+        )
     return handlers
 
 
-def _watch(handlers: kopf.OperatorRegistry, manager: Manager, kind: Kind) -> None:
-    @kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers, id=kind.plural)
-    async def see(event: kopf.RawEvent, **_: Any) -> None:
-        metrics.WATCH_EVENTS.labels(kind=kind.name).inc()
-        metrics.LAST_EVENT.set(time.time())
-        manager.see(kind.name, dict(event["object"]), gone=event["type"] == "DELETED")
+async def _nothing(**_: Any) -> None:
+    """Does nothing."""
 
 
 async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
@@ -110,7 +105,12 @@ async def serve(manager: Manager, namespaces: tuple[str, ...]) -> bool:
         metrics.LAST_EVENT.set(time.time())
         manager.listed(kind, items, version, namespace)
 
-    adapt(listed)
+    def seen(kind: Kind, item: Mapping[str, Any], gone: bool) -> None:
+        metrics.WATCH_EVENTS.labels(kind=kind.name).inc()
+        metrics.LAST_EVENT.set(time.time())
+        manager.see(kind.name, item, gone=gone)
+
+    adapt(listed, seen)
     watching = asyncio.create_task(
         kopf.operator(
             registry=registry(manager, stop),

@@ -6,6 +6,7 @@ import random
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from plimsoll_operator import metrics
@@ -21,6 +22,7 @@ from plimsoll_operator.gather import api_addresses, calibration_target, scales_a
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.limits_keeper import LimitsKeeper
+from plimsoll_operator.pruning import prune
 from plimsoll_operator.render.labels import ADMIN_PORT
 from plimsoll_operator.resource import Key
 from plimsoll_operator.scraper import Scraper
@@ -184,7 +186,9 @@ class Manager:
         namespaces = self._settings.namespaces if kind.namespaced else ()
         for namespace in namespaces or (None,):
             try:
-                items, version = await self._cluster.list(kind, namespace)
+                items, version = await self._cluster.list(
+                    kind, namespace, partial(prune, kind.name)
+                )
             except ClusterError as error:
                 if kind in (RESOURCE, ACCELERATOR) and error.status == 404:
                     raise ClusterError(404, "NotFound", NO_CRD) from error
@@ -237,18 +241,22 @@ class Manager:
     async def _scrape(self) -> None:
         while True:
             targets = []
-            for key in self._store.resource_keys():
-                resource = self._store.resource(key)
+            for key in filter(self._scraper.due, self._store.resource_keys()):
+                addresses = api_addresses(self._store, key)
+                resource = self._store.resource(key) if addresses else None
                 if resource is not None:
-                    scales = scales_automatically(resource.spec)
-                    targets.append((key, api_addresses(self._store, key), scales))
+                    targets.append((key, addresses, scales_automatically(resource.spec)))
             self._scraper.tick(targets)
             await asyncio.sleep(1.0)
 
     async def _calibrate(self) -> None:
         while True:
             await asyncio.sleep(CALIBRATE_SECONDS)
-            found = (self._store.resource(key) for key in self._store.resource_keys())
+            found = (
+                self._store.resource((raw["metadata"]["namespace"], raw["metadata"]["name"]))
+                for raw in self._store.all(RESOURCE.name)
+                if self._calibrator.due(raw["metadata"]["uid"])
+            )
             targets = (
                 calibration_target(self._store, resource)
                 for resource in found

@@ -2,17 +2,17 @@
 everything else that long.
 
 The process starts with the first question and ends once nothing was asked for a while, so that an
-operator at rest does not keep its memory.
+operator at rest does not keep its memory. It is a command, and no pool of `multiprocessing`, which
+would import in it all that this module does and leave another process behind for good.
 """
 
 import asyncio
-import multiprocessing
-import os
-import resource
-import threading
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from time import perf_counter
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from typing import Any
 
 from plimsoll_operator import metrics
 from plimsoll_planner.inputs import PlanRequest
@@ -20,8 +20,6 @@ from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 
 IDLE_SECONDS = 30.0
-MEMORY_BYTES = 2 << 30
-"""Address space of the process: a search that needs more has gone astray."""
 
 
 class PlanProcessError(Exception):
@@ -34,14 +32,14 @@ class PlanProcess:
     def __init__(self, trial_requests: int, idle: float = IDLE_SECONDS) -> None:
         self.trial_requests = trial_requests
         self._idle = idle
-        self._executor: ProcessPoolExecutor | None = None
+        self._worker: _Worker | None = None
         self._asked = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def running(self) -> bool:
-        """Whether there is a process, or about to be one."""
-        return self._executor is not None
+    def pid(self) -> int | None:
+        """Of the process, if there is one."""
+        return None if self._worker is None else self._worker.process.pid
 
     async def plan(self, request: PlanRequest) -> PlanResult:
         """What the planner answers.
@@ -50,17 +48,17 @@ class PlanProcess:
         may help: the next question gets a new process.
         """
         if self.trial_requests == 0:  # milliseconds, which no process is worth
-            return (await asyncio.to_thread(_timed, request, 0))[0]
+            return await asyncio.to_thread(plan, request, 0)
         self._asked += 1
-        executor: ProcessPoolExecutor | None = None
+        worker: _Worker | None = None
         try:
-            executor = self._begin()
+            worker = self._begin()
             work = asyncio.get_running_loop().run_in_executor(
-                executor, _timed, request, self.trial_requests
+                worker.thread, worker.ask, request, self.trial_requests
             )
             result, seconds = await work
-        except (BrokenProcessPool, MemoryError, OSError) as error:
-            if self._executor is executor:
+        except (EOFError, MemoryError, OSError) as error:
+            if self._worker is worker:
                 self.close()
             raise PlanProcessError(
                 f"the process that plans has ended or run out of memory ({error!r}); if this goes "
@@ -75,23 +73,18 @@ class PlanProcess:
     def close(self) -> None:
         """Ends the process, in the midst of a search if need be."""
         self._stop_timer()
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            processes = list((executor._processes or {}).values())
-            executor.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.kill()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
 
-    def _begin(self) -> ProcessPoolExecutor:
+    def _begin(self) -> "_Worker":
         self._stop_timer()
-        if self._executor is None:
-            # Spawned, since a fork copies the locks of other threads in whatever state they are.
-            spawn = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(1, spawn, _prepare, (MEMORY_BYTES,))
-        return self._executor
+        if self._worker is None:
+            self._worker = _Worker()
+        return self._worker
 
     def _rest(self) -> None:
-        if self._asked == 0 and self._executor is not None:
+        if self._asked == 0 and self._worker is not None:
             self._stop_timer()
             self._timer = asyncio.get_running_loop().call_later(self._idle, self.close)
 
@@ -101,20 +94,39 @@ class PlanProcess:
             self._timer = None
 
 
-def _prepare(memory: int) -> None:
-    """In the new process: bounds its memory, and has it end with its parent."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    os.nice(5)  # the operator itself goes first
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+class _Worker:
+    """The process, and the thread that alone speaks with it: so an answer that nobody waits for any
+    more is still read before the next question is sent."""
 
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            # -P: no module comes from the folder that the process happens to be in.
+            command = [sys.executable, "-P", "-m", "plimsoll_operator.plan_worker"]
+            self.process = subprocess.Popen(  # noqa: S603 - a command of ours
+                [*command, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+            self._connection: Connection[Any, Any] = Connection(ours.detach())
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="plan")
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    def ask(self, request: PlanRequest, trial_requests: int) -> tuple[PlanResult, float]:
+        """A plan, and the seconds that it took. Raises what the planner raises, and EOFError or
+        OSError where the process has ended."""
+        self._connection.send((request, trial_requests))
+        answer = self._connection.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        result: tuple[PlanResult, float] = answer
+        return result
 
+    def end(self) -> None:
+        """Kills the process; what was asked and waits fails."""
+        self.process.kill()
+        self.thread.submit(self._clear_away)
+        self.thread.shutdown(wait=False)
 
-def _timed(request: PlanRequest, trial_requests: int) -> tuple[PlanResult, float]:
-    began = perf_counter()
-    return plan(request, trial_requests), perf_counter() - began
+    def _clear_away(self) -> None:
+        self._connection.close()
+        self.process.wait()

@@ -57,18 +57,23 @@ class Resource:
         }
 
 
-def parse_resource(raw: Mapping[str, Any]) -> Resource:
+def parse_resource(raw: Mapping[str, Any], before: Resource | None = None) -> Resource:
     """The resource in the object that the API server sent; never raises for a bad spec or status.
 
-    A status that does not parse counts as empty, and is then written anew.
+    A status that does not parse counts as empty, and is then written anew. `before` is another
+    version with the same spec, if there is one, which is then not read again.
     """
     metadata = raw["metadata"]
     spec: LLMDeploymentSpec | None = None
-    invalid = ""
-    try:
-        spec = parse_spec(raw.get("spec"))
-    except InvalidSpecError as error:
-        invalid = "; ".join(map(str, error.problems))
+    invalid = hashed = ""
+    if before is not None:
+        spec, invalid, hashed = before.spec, before.invalid, before.edited
+    else:
+        try:
+            spec = parse_spec(raw.get("spec"))
+            hashed = edited(spec)
+        except InvalidSpecError as error:
+            invalid = "; ".join(map(str, error.problems))
     try:
         status = LLMDeploymentStatus.model_validate(raw.get("status") or {})
     except ValidationError:
@@ -82,7 +87,7 @@ def parse_resource(raw: Mapping[str, Any]) -> Resource:
         spec=spec,
         invalid=invalid,
         status=status,
-        edited="" if spec is None else edited(spec),
+        edited=hashed,
     )
 
 

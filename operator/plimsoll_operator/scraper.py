@@ -43,14 +43,18 @@ class Scraper:
         for known in (self._samples, self._due, self._failures):
             known.pop(key, None)
 
+    def due(self, key: Key) -> bool:
+        """Whether the replicas of a resource are to be measured now."""
+        now = asyncio.get_running_loop().time()
+        return key not in self._running and self._due.get(key, now) <= now
+
     def tick(self, targets: Iterable[tuple[Key, Replicas, bool]]) -> None:
         """Begins to measure the resources that are due; never waits.
 
         A target says whether its replicas scale by what is measured.
         """
-        now = asyncio.get_running_loop().time()
         for key, replicas, scales in targets:
-            if replicas and key not in self._running and self._due.get(key, now) <= now:
+            if replicas and self.due(key):
                 interval = self._interval if scales else COMPARE_SECONDS
                 task = asyncio.create_task(self._measure(key, replicas, interval))
                 self._running[key] = task

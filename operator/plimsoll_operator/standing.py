@@ -8,6 +8,7 @@ a plan that misses the SLO gives way, to the first feasible one.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
@@ -86,7 +87,14 @@ class Standing:
             return self.hold.revision or None
         if self.plan is None:
             return None
-        return revision_name(name, self.plan, self.inputs, self.pods)
+        if name not in self._names:
+            self._names[name] = revision_name(name, self.plan, self.inputs, self.pods)
+        return self._names[name]
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """Of the revision, by that of the resource: a look asks eight times."""
+        return {}
 
 
 def engine_limit(plan: PlanStatus, unserved: str = "") -> Trouble | None:

@@ -17,8 +17,6 @@ Object = Mapping[str, Any]
 _Id = tuple[str, str]
 _MAX_GONE = 10_000
 _CHILD_KINDS = frozenset(kind.name for kind in CHILDREN)
-_PRUNED_KINDS = frozenset({NODE.name, POD.name})
-"""Kinds of which much changes that nobody here reads, such as heartbeats."""
 _INVENTORY_KINDS = frozenset({NODE.name, ACCELERATOR.name})
 """Kinds that say what plans may use."""
 
@@ -33,6 +31,7 @@ class Store:
         self._objects: dict[str, dict[_Id, Object]] = {}
         self._instances: dict[str, dict[Key, dict[str, Object]]] = {}
         self._belongs: dict[tuple[str, _Id], Key] = {}
+        self._latest: dict[str, Object] = {}
         self._parsed: dict[Key, tuple[Object, Resource]] = {}
         self._calibrated: dict[str, dict[_Id, Object]] = {}
         self._calibrates: dict[_Id, str] = {}
@@ -50,7 +49,10 @@ class Store:
             return None
         known = self._parsed.get(key)
         if known is None or known[0] is not raw:
-            known = self._parsed[key] = (raw, parse_resource(raw))
+            # Most changes are of the status, and by ourselves; then the spec is the very same.
+            same = known is not None and known[0].get("spec") is raw.get("spec")
+            before = known[1] if known is not None and same else None
+            known = self._parsed[key] = (raw, parse_resource(raw, before))
         return known[1]
 
     def calibrations(self, model: str) -> list[Object]:
@@ -73,23 +75,22 @@ class Store:
 
     def put(self, kind: str, item: Object) -> bool:
         """Takes `item` unless a newer version is known. Returns whether it was news."""
-        pruned = prune(kind, item)
-        identity = _identity(pruned)
-        if pruned["metadata"]["uid"] in self._gone:
+        identity, uid = _identity(item), item["metadata"]["uid"]
+        if uid in self._gone:
             return False
         known = self._objects.get(kind, {}).get(identity)
-        if known is not None and known["metadata"]["uid"] == pruned["metadata"]["uid"]:
-            if _version(pruned) <= _version(known):
-                return False
-            if kind in _PRUNED_KINDS and without_version(known) == without_version(pruned):
-                known = {**known, "metadata": pruned["metadata"]}
-                self._objects[kind][identity] = known
-                self._index(kind, identity, known)
-                return False
+        same = known if known is not None and known["metadata"]["uid"] == uid else None
+        if same is not None and _version(item) <= _version(same):
+            return False
+        # Much of an object is as it was before, or as it is in the one that came last.
+        pruned = self._latest[kind] = prune(kind, item, same or self._latest.get(kind, {}))
+        identity = _identity(pruned)  # in strings that are shared
         self._objects.setdefault(kind, {})[identity] = pruned
         self._index(kind, identity, pruned)
-        self.inventory_version += kind in _INVENTORY_KINDS
-        return True
+        # Much changes that nobody here reads, such as heartbeats of nodes, or who owns a field.
+        quiet = same is not None and without_version(same) == without_version(pruned)
+        self.inventory_version += not quiet and kind in _INVENTORY_KINDS
+        return not quiet
 
     def remove(self, kind: str, item: Object) -> bool:
         """Forgets the object if it still is the same one. Returns whether it was known.

@@ -45,10 +45,13 @@ class MemoryCluster:
         return None if found is None else str(found["metadata"]["resourceVersion"])
 
     async def list(
-        self, kind: Kind, namespace: str | None = None
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        kept: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> tuple[list[dict[str, Any]], str]:
         found = [
-            copy.deepcopy(item)
+            kept(copy.deepcopy(item))
             for (name, where, _), item in sorted(self.objects.items())
             if name == kind.name and namespace in (None, where) and _selected(kind, item)
         ]

@@ -101,7 +101,10 @@ async def test_scraper_keeps_its_pace_and_backs_off() -> None:
         assert set(measured) == {key}
         assert scraper.samples(key)[0].error
         assert scraper.samples(("ml", "empty")) == ()
+        assert not scraper.due(key)
+        assert scraper.due(("ml", "empty"))
         pause = scraper._due[key] - asyncio.get_running_loop().time()
         assert pause > 0.02
         scraper.forget(key)
+        assert scraper.due(key)
         assert scraper.samples(key) == ()

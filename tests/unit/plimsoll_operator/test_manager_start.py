@@ -1,6 +1,6 @@
 """An API server that is down when the operator starts is waited for; a missing CRD is not."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -26,11 +26,14 @@ class Unwell(MemoryCluster):
         self.closed = False
 
     async def list(
-        self, kind: Kind, namespace: str | None = None
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        kept: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> tuple[list[dict[str, Any]], str]:
         if self.answers.get(kind.name):
             raise ClusterError(self.answers[kind.name].pop(0), "", "not now")
-        return await super().list(kind, namespace)
+        return await super().list(kind, namespace, kept)
 
     def close(self) -> None:
         self.closed = True

@@ -5,6 +5,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plimsoll_operator.gather import api_addresses, ready_replicas
 from plimsoll_operator.pruning import prune
@@ -81,3 +83,67 @@ def test_short_texts_are_shared_between_objects() -> None:
     names = [next(iter(item["spec"]["ports"][0].items())) for item in (one, other)]
     assert names[0][0] is names[1][0]
     assert names[0][1] is names[1][1]
+
+
+@pytest.mark.parametrize("kind", ["Node", "Pod", "Service", "ControllerRevision"])
+def test_pruning_again_changes_nothing(kind: str) -> None:
+    pod = serving()
+    pod["spec"]["containers"] = [{"name": "engine", "ports": [{"name": "https"}]}]
+    item = {"Node": node("a"), "Pod": pod}.get(kind, {"metadata": {"name": "a"}, "spec": {}})
+    once = prune(kind, item)
+    assert prune(kind, once) == once
+
+
+def node(name: str, **annotations: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "uid": name, "labels": {}, "annotations": annotations},
+        "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
+        "status": {"allocatable": {"cpu": "192", "memory": "2Ti"}},
+    }
+
+
+def test_of_annotations_of_nodes_only_the_price_is_kept() -> None:
+    kept = prune("Node", node("a", **{"plimsoll.dev/price-per-hour": "2", "csi": "x" * 1000}))
+    assert kept["metadata"]["annotations"] == {"plimsoll.dev/price-per-hour": "2"}
+    assert "annotations" not in prune("Node", node("a", csi="x" * 1000))["metadata"]
+
+
+def test_what_kubectl_notes_for_itself_is_not_kept() -> None:
+    noted = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "a"}
+    item = {"metadata": {"name": "a", "annotations": noted}, "spec": {}}
+    assert prune("LLMDeployment", item)["metadata"]["annotations"] == {"team": "a"}
+    assert len(noted) == 2
+
+
+def test_equal_parts_of_neighbours_are_one() -> None:
+    one = prune("Node", node("a"))
+    other = prune("Node", node("b"), one)
+    assert other == prune("Node", node("b"))
+    assert other["status"] is one["status"]
+    assert other["spec"] is one["spec"]
+    assert other["metadata"] is not one["metadata"]
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(0, 2),
+        st.floats(0, 2),
+        st.sampled_from(["", "x" * 65]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+    ),
+)
+
+
+@given(VALUES, VALUES)
+def test_sharing_changes_no_value(value: Any, like: Any) -> None:
+    def typed(part: Any) -> str:
+        return json.dumps(part, sort_keys=True)  # where true is not 1, nor 1.0
+
+    neighbour = prune("Service", {"metadata": {}, "spec": like})
+    kept = prune("Service", {"metadata": {}, "spec": value}, neighbour)
+    assert typed(kept["spec"]) == typed(value)
+    assert typed(neighbour["spec"]) == typed(like)

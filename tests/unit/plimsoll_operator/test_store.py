@@ -142,7 +142,17 @@ def test_a_resource_is_parsed_once_a_version() -> None:
     assert store.resource(("ml", "chat")) is first
     store.put(RESOURCE.name, raw("chat", 2))
     assert store.resource(("ml", "chat")) is not first
-    store.remove(RESOURCE.name, raw("chat", 3))
+    second = store.resource(("ml", "chat"))
+    assert second is not None
+    assert second.spec is first.spec  # of which nothing has changed
+    edited = raw("chat", 3)
+    edited["spec"]["replicas"] = 2
+    store.put(RESOURCE.name, edited)
+    third = store.resource(("ml", "chat"))
+    assert third is not None
+    assert third.spec is not None
+    assert third.spec.replicas == 2
+    store.remove(RESOURCE.name, raw("chat", 4))
     assert store.resource(("ml", "chat")) is None
 
 

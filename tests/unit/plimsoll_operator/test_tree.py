@@ -23,6 +23,7 @@ FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "subp
 # Python and modules of ours, and the compiler when the package is installed: no command that
 # anybody could bring.
 STARTS_PROCESSES = {
+    "operator/plimsoll_operator/plan_process.py",
     "runtime/csrc/build.py",
     "runtime/plimsoll_runtime/engine/child.py",
     "runtime/plimsoll_runtime/engine/grammar_trial.py",
