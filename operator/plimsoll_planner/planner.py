@@ -5,6 +5,7 @@ from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
 from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import PlanRequest, Workload
+from plimsoll_planner.precision import UNQUANTIZED
 from plimsoll_planner.result import (
     Alternative,
     Candidate,
@@ -96,6 +97,8 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         expert_parallel=shape.expert_parallel,
         cost=cost_of(market, bid),
         trace=_trace(market.request.workload),
+        published=shape.weights not in UNQUANTIZED
+        and shape.weights == market.request.model.checkpoint.name,
     )
 
 
