@@ -1,5 +1,6 @@
 """`plan`: the cheapest way to keep a promise with an inventory, or what stands in the way."""
 
+from plimsoll_planner.attempt import Measured
 from plimsoll_planner.cost import cost_of
 from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
@@ -20,7 +21,7 @@ from plimsoll_planner.scene import Scene
 from plimsoll_planner.search import Bid, Broken, Market, Refusal, search
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import round_up
-from plimsoll_planner.trial import SEED, Measured, Trials
+from plimsoll_planner.trial import SEED, Trials
 from plimsoll_planner.uncertainty import uncertainty
 
 
