@@ -1,6 +1,6 @@
 """Number formats of weights, and the bytes that a matrix takes in each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from plimsoll_planner.models.weights import Matrix, Part
 
@@ -26,7 +26,7 @@ class Format:
     group_columns: int = WHOLE
     parts: tuple[Part, ...] = LAYERS
     other_bits: int = 16
-    widened: bool = False
+    widened: bool = field(default=False, repr=False)
 
     @property
     def activation_bytes(self) -> int:

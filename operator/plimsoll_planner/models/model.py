@@ -1,7 +1,7 @@
 """A decoder-only transformer as the planner sees it."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from plimsoll_planner.models.attention import AnyAttention
 from plimsoll_planner.models.formats import Format
@@ -50,7 +50,7 @@ class Model:
     positions: int
     checkpoint: Format
     encoders: tuple[Matrix, ...] = ()
-    compressed: CompressedTensors | None = None
+    compressed: CompressedTensors | None = field(default=None, repr=False)
 
     def matrices(self) -> tuple[Matrix, ...]:
         """All weights, equal ones of several layers together."""
