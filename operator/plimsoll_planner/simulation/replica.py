@@ -141,7 +141,7 @@ class Replica:
         """
         if self._step is None:
             raise ValueError("no step was begun")
-        begin, seconds, load, *others = self._step
+        begin, seconds, load, used, running, waiting = self._step
         end, passed = begin + seconds, 0
         if end < until and (most := self._scheduler.quiet_steps()):
             step, count, context = self.model.step, load.sampled, load.context
@@ -151,7 +151,8 @@ class Replica:
                 begin, seconds = end, step(count, count, context, context)
                 end = begin + seconds
             self._scheduler.pass_quiet(passed)
-            self._step = (begin, seconds, StepLoad(count, count, context, context), *others)
+            load = StepLoad(count, count, context, context)
+            self._step = (begin, seconds, load, used, running, waiting)
         return end
 
     def end_step(self) -> tuple[Step, list[Served]]:
