@@ -75,8 +75,9 @@ def alone(step: StepSeconds, measured: list[Arrival]) -> Least:
     prompt in parts takes no less than in one step, if a context token costs at least what a further
     product of a query with it does. Nothing is said of step times that this may not hold for.
     """
-    simple = isinstance(step, StepTime) and not step.per_window_context
-    if not simple or not measured or step.per_context < step.per_pair:
+    if not isinstance(step, StepTime) or not measured:
+        return Least()
+    if step.per_window_context or step.per_context < step.per_pair:
         return Least()
     prompt = percentile(sorted(each.prompt_tokens for each in measured), 0.95)
     # Its steps have contexts from the prompt's to all of it, by which their time grows evenly.
