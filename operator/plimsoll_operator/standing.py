@@ -155,7 +155,8 @@ def inputs_hash(request: PlanRequest) -> str:
     facts = repr(replace(request, inventory=(), accelerators=()))
     trace = request.workload.trace
     reserves = request.reserves or None
-    for later in (request.draft, request.pin.pipeline_parallel_size, trace, reserves):
+    staged, compressed = request.pin.pipeline_parallel_size, request.model.compressed
+    for later in (request.draft, staged, trace, reserves, compressed):
         if later is not None:
             facts += repr(later)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]

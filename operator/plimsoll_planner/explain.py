@@ -3,13 +3,13 @@
 import math
 from dataclasses import replace
 
+from plimsoll_planner.attempt import Measured
 from plimsoll_planner.latency import latency
 from plimsoll_planner.options import HEADROOM, Limit, limit_at, without_slots
 from plimsoll_planner.products import known_names
 from plimsoll_planner.search import Bid, Broken, Market, idle_latency
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import duration, figure, money
-from plimsoll_planner.trial import Measured
 
 
 def why_not_cheaper(market: Market, ranked: list[Bid]) -> str:
@@ -22,7 +22,7 @@ def why_not_cheaper(market: Market, ranked: list[Bid]) -> str:
         limit = limit_at(winner.option, market.demand, rate)
         cause = "" if limit is None else f": {_limit_text(market, winner, limit, rate)}"
         if winner.refuted is not None:
-            cause = f": {_refutation(market, winner.refuted)}"
+            cause = f": {_refutation(market, winner.refuted.measured)}"
         return (
             f"{_replicas(fewer)} would each get {figure(rate)} requests/s, more than the "
             f"{figure(winner.option.sustained)} that {winner.shape} sustains{cause}"
@@ -130,7 +130,7 @@ def _too_slow(market: Market, bid: Bid) -> str:
     if slow:
         return "; ".join(slow)
     if bid.refuted is not None:
-        return f"{bid.shape} sustains no rate: {_refutation(market, bid.refuted)}"
+        return f"{bid.shape} sustains no rate: {_refutation(market, bid.refuted.measured)}"
     limit_found = limit_at(bid.option, market.demand, bid.rate)
     cause = "" if limit_found is None else _limit_text(market, bid, limit_found, bid.rate)
     return f"{bid.shape} sustains no rate: {cause}"
@@ -153,7 +153,7 @@ def _too_few(market: Market, bid: Bid) -> str:
     )
     text = f"{who} {serve} of {figure(load)} requests/s on {bid.shape} {within}"
     if bid.refuted is not None:
-        return f"{text}: {_refutation(market, bid.refuted)}"
+        return f"{text}: {_refutation(market, bid.refuted.measured)}"
     if bid.limit is None:
         return text
     return f"{text}: {_limit_text(market, bid, bid.limit, load / max(1, bid.replicas))}"

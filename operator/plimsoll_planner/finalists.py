@@ -9,12 +9,14 @@ token budget, another shape.
 
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.latency import OVERLOADED
+from plimsoll_planner.attempt import Attempt, Measured
+from plimsoll_planner.inputs import Objectives
+from plimsoll_planner.latency import OVERLOADED, Latency
 from plimsoll_planner.options import Demand, Option
 from plimsoll_planner.search import Bid, Broken, Market, bid_for, ranking
 from plimsoll_planner.simulation.trace import cached_share
 from plimsoll_planner.text import round_down
-from plimsoll_planner.trial import Measured, Trials
+from plimsoll_planner.trial import Trials
 
 SLACK = 1.25
 """How far off the closed formulas may be: tests hold them to within a quarter of the simulation."""
@@ -34,11 +36,11 @@ class _Judge:
     market: Market
     trials: Trials
 
-    def try_out(self, option: Option, rate: float) -> Measured:
+    def try_out(self, option: Option, rate: float) -> Attempt:
         workload, length = self.market.request.workload, self.market.demand.max_model_len
-        return self.trials.measure(workload, length, option, rate)
+        return self.trials.attempt(workload, length, option, rate)
 
-    def keeps(self, found: Measured) -> bool:
+    def keeps(self, found: Attempt) -> bool:
         return found.keeps(self.market.demand.objectives)
 
 
@@ -61,7 +63,7 @@ def finals(market: Market, trials: Trials, *, settled: bool = True) -> list[Bid]
         index = next(i for i, bid in enumerate(hopes) if bid is best)
         found = judge.try_out(best.option, best.rate)
         if judge.keeps(found):
-            best = _shown(best, found)
+            best = _shown(best, found.measured)
             if settled or failures[index] > 1:
                 best = _settled(judge, best)
             others = _known(market, hopes)
@@ -112,7 +114,7 @@ def _known(market: Market, hopes: list[Bid]) -> list[Bid]:
     ]
 
 
-def _lowered(market: Market, bid: Bid, found: Measured, factor: float) -> Bid:
+def _lowered(market: Market, bid: Bid, found: Attempt, factor: float) -> Bid:
     """The bid if it sustains only so much of the rate at which it failed, or else what it would
     have to with as many replicas as there may be."""
     share = market.request.workload.requests_per_second / max(1, bid.bound)
@@ -121,7 +123,7 @@ def _lowered(market: Market, bid: Bid, found: Measured, factor: float) -> Bid:
 
 
 def _lower_alike(
-    market: Market, hopes: list[Bid], failed: Bid, found: Measured, factor: float
+    market: Market, hopes: list[Bid], failed: Bid, found: Attempt, factor: float
 ) -> None:
     """Other token budgets on the same shape fail too if they would be no better by as much as the
     closed formulas were off at the one that failed."""
@@ -134,13 +136,23 @@ def _lower_alike(
         if not alike or bid.option.sustained < rate:
             continue
         own = bid.option.latency(demand, rate)
-        likely = replace(
-            found,
-            ttft_p95=own.ttft_p95 * found.ttft_p95 / closed.ttft_p95,
-            tpot_p95=own.tpot_p95 * found.tpot_p95 / closed.tpot_p95,
-        )
-        if not likely.keeps(demand.objectives):
+        if _breaks_alike(found, demand.objectives, own, closed):
             hopes[i] = _lowered(market, bid, found, factor)
+
+
+def _breaks_alike(found: Attempt, promised: Objectives, own: Latency, closed: Latency) -> bool:
+    """Whether a promise breaks where the closed formulas say `own` instead of `closed`, by which
+    they are as far off. What is known so far may do to say so."""
+    for known in (found.at_least, lambda: found.measured):
+        seen = known()
+        likely = replace(
+            seen,
+            ttft_p95=own.ttft_p95 * seen.ttft_p95 / closed.ttft_p95,
+            tpot_p95=own.tpot_p95 * seen.tpot_p95 / closed.tpot_p95,
+        )
+        if likely.breaks(promised):
+            return True
+    return False
 
 
 def _settled(judge: _Judge, bid: Bid) -> Bid:
@@ -151,12 +163,12 @@ def _settled(judge: _Judge, bid: Bid) -> Bid:
     if found.replicas >= bid.replicas:
         return replace(kept, needed=found.needed)
     again = judge.try_out(found.option, found.rate)
-    return _shown(found, again) if judge.keeps(again) else kept
+    return _shown(found, again.measured) if judge.keeps(again) else kept
 
 
 def _sustained(
     judge: _Judge, bid: Bid, low: float, *, precision: float = _PRECISION
-) -> tuple[float, Measured | None]:
+) -> tuple[float, Attempt | None]:
     """The highest rate that keeps the promises, and a trial just above it that does not, if any.
 
     `low` keeps them; what the bid sustains may or may not, and what refuted it does not.
@@ -191,4 +203,4 @@ def _none(judge: _Judge, hopes: list[Bid], *, settled: bool) -> list[Bid]:
         nearest = bid_for(judge.market, replace(nearest, refuted=refuted), low)
         if nearest.feasible:
             nearest = _given_up(nearest)
-    return [_shown(nearest, judge.try_out(nearest.option, nearest.rate)), *others]
+    return [_shown(nearest, judge.try_out(nearest.option, nearest.rate).measured), *others]

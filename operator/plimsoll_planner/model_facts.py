@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from plimsoll_planner.models.attention import AnyAttention
-from plimsoll_planner.models.formats import FORMATS, INT8_AT_LOAD, Format
+from plimsoll_planner.models.formats import FORMATS, INT8_PANELS, INT8_WIDENED, Format
 from plimsoll_planner.models.gguf import MIXTURES, sized_tensors
 from plimsoll_planner.models.mlp import Experts
 from plimsoll_planner.models.model import Model
@@ -25,7 +25,8 @@ CHECKPOINT = "Checkpoint"
 """As a precision: the number format in which a model's weights are published."""
 INT8 = "INT8"
 INT8_ON_CPU = "INT8 on cpu"
-"""As a precision: what the engine makes of an unquantized checkpoint on loading."""
+"""As a precision: what the engine holds of a checkpoint that it reads as INT8, or else makes of it
+on loading."""
 _LINEAR = (Part.ATTENTION, Part.MLP, Part.ROUTER)
 _EXPERTS = (Part.EXPERT, Part.EXPERT_BIAS)
 
@@ -196,8 +197,7 @@ class ModelFacts:
         if precision in (CHECKPOINT, self.model.checkpoint.name):
             return self.model.checkpoint
         if precision == INT8_ON_CPU:
-            head = Part.EMBEDDING if self.model.tied else Part.HEAD
-            return replace(INT8_AT_LOAD, parts=(*INT8_AT_LOAD.parts, head))
+            return self._int8_on_cpu()
         known = FORMATS.get(precision)
         if known is None:
             raise ValueError(
@@ -228,7 +228,7 @@ class ModelFacts:
 
     def head_bytes(self, precision: str) -> int:
         """Bytes of the output projection, tied or not."""
-        return self._bytes(precision, Part.EMBEDDING if self.model.tied else Part.HEAD)
+        return self._bytes(precision, self.head_part)
 
     def kv_bytes_per_token(self, precision: str, tensor_parallel_size: int = 1) -> int:
         """Bytes that one more token caches on one of `tensor_parallel_size` accelerators, while
@@ -262,6 +262,20 @@ class ModelFacts:
         return all(width % tensor_parallel_size == 0 for width in widths) and all(
             kind.attention.divides_into(tensor_parallel_size) for kind in self.attention
         )
+
+    @property
+    def head_part(self) -> Part:
+        """What the output projection is among the weights."""
+        return Part.EMBEDDING if self.model.tied else Part.HEAD
+
+    def _int8_on_cpu(self) -> Format:
+        read = self.model.compressed
+        if read is None:
+            return replace(INT8_PANELS, parts=(*INT8_PANELS.parts, self.head_part))
+        form = INT8_WIDENED if read.weight_only else INT8_PANELS
+        # A head that is tied is the embedding, which checkpoints leave as it was.
+        has_head = read.head and not self.model.tied
+        return replace(form, parts=(*form.parts, Part.HEAD)) if has_head else form
 
     def _count(self, *parts: Part) -> int:
         return sum(matrix.parameters for matrix in self.matrices if matrix.part in parts)

@@ -71,7 +71,7 @@ MLP_PASSES = 3
 _UNQUANTIZED = "FP16"
 """What the head and attention are computed in beside quantized weights: FP16 or BF16."""
 _UNQUANTIZED_ON_CPU = "BF16"
-"""What attention is computed in beside INT8 weights on `cpu`, where the head is INT8 too."""
+"""What attention is computed in beside INT8 weights on `cpu`, and all that is not INT8 itself."""
 _COMPUTED_IN: dict[str, tuple[str, ...]] = {
     "FP16": ("FP16", "BF16"),
     "FP8": ("FP8", "BF16", "FP16"),
@@ -106,6 +106,15 @@ def computes(accelerator: Accelerator, weights: str) -> bool:
     """Whether it can multiply with weights of such a format, widened on the way if need be."""
     forms = _COMPUTED_IN.get(weights, (weights,))
     return any(accelerator.peaks.of(form) is not None for form in forms)
+
+
+def cpu_products(facts: ModelFacts, shape: Shape) -> tuple[str, str]:
+    """In which formats layers and output head are multiplied on `cpu`. INT8 numbers that are
+    widened, and what is left unquantized, are in BF16."""
+    form = facts.format(shape.stored)
+    plain = _UNQUANTIZED_ON_CPU if shape.weights == INT8 else shape.weights
+    layers = plain if form.widened else shape.weights
+    return layers, layers if facts.head_part in form.parts else plain
 
 
 def product_flops(accelerator: Accelerator, weights: str) -> float:
@@ -224,8 +233,8 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
     core, size = shape.accelerator, shape.tensor_parallel_size
     cores = 1.0 if shape.cpu_cores is None else shape.cpu_cores
     slower, faster = 1.0 / min(1.0, cores), max(1.0, cores)
-    compute = core.flops(shape.weights) * faster
-    compute *= core.efficiency.compute or CPU_COMPUTE_EFFICIENCY
+    share = core.efficiency.compute or CPU_COMPUTE_EFFICIENCY
+    compute, head = (core.flops(name) * faster * share for name in cpu_products(facts, shape))
     memory = min(core.bandwidth * faster, CPU_SOCKET_BANDWIDTH)
     bandwidth = memory * (core.efficiency.bandwidth or CPU_BANDWIDTH_EFFICIENCY)
     attention = core.flops(_UNQUANTIZED_ON_CPU if shape.weights == INT8 else shape.weights) * faster
@@ -245,7 +254,7 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
         per_token=reduces * reduce.per_byte * token_bytes,
         compute_per_token=slower * facts.flops_per_token / compute,
         read_fixed=read / bandwidth,
-        compute_per_sequence=slower * facts.flops_per_logits / compute,
+        compute_per_sequence=slower * facts.flops_per_logits / head,
         head_read=slower * facts.head_bytes(shape.stored) / bandwidth,
         per_context=slower * kv_cache / kv_bandwidth,
         per_pair=slower * facts.attention_flops_per_pair / attention,

@@ -1,10 +1,12 @@
 """`plan`: the cheapest way to keep a promise with an inventory, or what stands in the way."""
 
+from plimsoll_planner.attempt import Measured
 from plimsoll_planner.cost import cost_of
 from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
 from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import PlanRequest, Workload
+from plimsoll_planner.precision import UNQUANTIZED
 from plimsoll_planner.result import (
     Alternative,
     Candidate,
@@ -19,7 +21,7 @@ from plimsoll_planner.scene import Scene
 from plimsoll_planner.search import Bid, Broken, Market, Refusal, search
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.text import round_up
-from plimsoll_planner.trial import SEED, Measured, Trials
+from plimsoll_planner.trial import SEED, Trials
 from plimsoll_planner.uncertainty import uncertainty
 
 
@@ -96,6 +98,8 @@ def _plan(market: Market, bid: Bid, binding: str) -> Plan:
         expert_parallel=shape.expert_parallel,
         cost=cost_of(market, bid),
         trace=_trace(market.request.workload),
+        published=shape.weights not in UNQUANTIZED
+        and shape.weights == market.request.model.checkpoint.name,
     )
 
 

@@ -30,11 +30,12 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
     Auto weights are what the checkpoint is published in, if that is quantized; else what the KV
     cache is asked in, or what the accelerator computes best in. An Auto KV cache has the format of
     unquantized weights; beside quantized ones it is in 16 bits where the accelerator has any. On
-    `cpu` the engine makes unquantized weights INT8 if they are asked for so, which Auto never does;
-    a KV cache in INT8 is for `cpu`, whatever the weights are.
+    `cpu` the engine makes unquantized weights INT8 if they are asked for so, which Auto never does,
+    and of quantized checkpoints it reads what is `Model.compressed`; a KV cache in INT8 is for
+    `cpu`, whatever the weights are.
     """
     weights, kv_cache = request.weights_precision, request.kv_cache_precision
-    published = request.model.checkpoint.name
+    published, read = request.model.checkpoint.name, request.model.compressed
     computed = accelerator.precisions
     if kv_cache == INT8 and accelerator.name != CPU:
         raise PrecisionError(
@@ -45,10 +46,22 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
         weights = published
     elif weights == AUTO:
         weights = computed[0] if kv_cache in (AUTO, INT8) else kv_cache
+    if weights in UNQUANTIZED and read is not None:
+        raise PrecisionError(
+            f"precision.weights {weights}: the checkpoint is in {published}, and the engine keeps "
+            "it so: leave precision.weights Auto, or take the unquantized checkpoint"
+        )
     if weights in UNQUANTIZED:
         return _unquantized(weights, kv_cache, accelerator, label)
-    if accelerator.name == CPU and weights == INT8 and published in UNQUANTIZED:
-        return _quantized_at_load(kv_cache, accelerator, label)
+    if accelerator.name == CPU and weights == INT8 and (published in UNQUANTIZED or read):
+        widened = read is not None and read.weight_only
+        return _int8_on_cpu(kv_cache, accelerator, label, widened=widened)
+    if accelerator.name == CPU and published not in UNQUANTIZED:
+        raise PrecisionError(
+            f"{label} does not compute with weights in {weights} of this checkpoint, which is in "
+            f"{published}: take one in compressed-tensors' symmetric INT8 with a scale for each "
+            "output or weight (W8A8, W8A16), or the unquantized one"
+        )
     if accelerator.name == CPU or not computes(accelerator, weights):
         raise PrecisionError(
             f"{label} does not compute with weights in {weights}: use {' or '.join(computed)}"
@@ -61,8 +74,10 @@ def precision(request: PlanRequest, accelerator: Accelerator, label: str) -> Pre
     return Precision(weights, kv_cache)
 
 
-def _quantized_at_load(kv_cache: str, accelerator: Accelerator, label: str) -> Precision:
-    if accelerator.peaks.of(INT8) is None:
+def _int8_on_cpu(
+    kv_cache: str, accelerator: Accelerator, label: str, *, widened: bool
+) -> Precision:
+    if not widened and accelerator.peaks.of(INT8) is None:
         raise PrecisionError(f"{label} does not compute in {INT8}: state spec.compute.int8 of it")
     if kv_cache not in (AUTO, INT8, "BF16"):
         raise PrecisionError(

@@ -110,8 +110,9 @@ def _nearest(
     reached = []
     for closed, bid in found[:_TRIED]:
         rate = load / max(1, bid.bound)
-        seen = scene.trials.measure(request.workload, demand.max_model_len, bid.option, rate)
-        if seen.keeps(dropped):
+        trial = scene.trials.attempt(request.workload, demand.max_model_len, bid.option, rate)
+        if trial.keeps(dropped):
+            seen = trial.measured
             tried = _promised(seen.ttft_p95, seen.tpot_p95)
             reached.append(replace(tried, tpot=max(tried.tpot, closed.tpot)))
     return min(reached, key=distance, default=None)

@@ -53,8 +53,10 @@ class Plan:
     """One way to run the model. `kv_cache_bytes` and `memory_bytes` are per accelerator.
 
     `cpu_cores` is None unless the accelerator is `cpu`; it may be a fraction, such as 0.5.
-    `resource` is what pods ask for. `binding_constraint` says in one sentence what stopped the plan
-    from being cheaper. `cost` is None where a price is unknown.
+    `resource` is what pods ask for. The weights are as `published` where the checkpoint is
+    quantized to their format, so that nothing is made of it on loading. `binding_constraint` says
+    in one sentence what stopped the plan from being cheaper. `cost` is None where a price is
+    unknown.
     """
 
     accelerator: str
@@ -76,6 +78,7 @@ class Plan:
     cost: Cost | None = None
     expert_parallel: bool = False
     trace: PlannedTrace | None = None
+    published: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain
 
+from plimsoll_planner.attempt import Attempt, Measured
 from plimsoll_planner.drafting import Drafter
 from plimsoll_planner.inputs import Pin, PlanRequest
 from plimsoll_planner.latency import OVERLOADED, Latency
@@ -24,7 +25,6 @@ from plimsoll_planner.shape import Shape
 from plimsoll_planner.shapes import shapes, staged_shapes, why_none
 from plimsoll_planner.support import Lack, Needs
 from plimsoll_planner.traffic import Traffic
-from plimsoll_planner.trial import Measured
 
 _ALMOST = 1e-9
 
@@ -68,7 +68,7 @@ class Bid:
     shortage: float
     lack: Lack | None = None
     measured: Measured | None = None
-    refuted: Measured | None = None
+    refuted: Attempt | None = None
 
     @property
     def feasible(self) -> bool:

@@ -1,18 +1,20 @@
 """A way to run a replica, tried out: traffic through the engine's own scheduler."""
 
 import math
-from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 
+from plimsoll_planner.attempt import Attempt, Least, Measured, alone
 from plimsoll_planner.inputs import Objectives, Workload
 from plimsoll_planner.latency import mean_running
 from plimsoll_planner.memory import BLOCK_SIZE
-from plimsoll_planner.options import HEADROOM, Option
+from plimsoll_planner.options import Option
+from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.recorded_trace import RecordedTrace
 from plimsoll_planner.simulation.replay import Bounds, fleet_for, replay
 from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.simulation.simulator import Fleet, Routing, Run, Window, simulate
+from plimsoll_planner.simulation.simulator import Fleet, Routing, Run, Window, simulation
 from plimsoll_planner.simulation.summary import Percentiles, summary
 from plimsoll_planner.traffic import Traffic
 from plimsoll_runtime.core.limits import EngineLimits
@@ -38,30 +40,6 @@ _SHORT = 1.0
 """Seconds of a wait that tells nothing, however short the trial."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a replica did at `rate` requests per second. Seconds; errors of the 95th percentiles
-    are shares, None where there are too few requests to say. `keeps_up` is whether requests did not
-    wait for ever longer."""
-
-    rate: float
-    requests: int
-    ttft_p50: float
-    ttft_p95: float
-    tpot_p50: float
-    tpot_p95: float
-    queue_p95: float
-    ttft_error: float | None
-    tpot_error: float | None
-    keeps_up: bool
-
-    def keeps(self, promised: Objectives) -> bool:
-        """Whether it keeps up, and both latencies are as promised, headroom included."""
-        ttft, tpot, share = promised.ttft_p95, promised.tpot_p95, 1 - HEADROOM
-        in_time = ttft is None or self.ttft_p95 <= ttft * share
-        return self.keeps_up and in_time and (tpot is None or self.tpot_p95 <= tpot * share)
-
-
 class Trials:
     """Trials of `requests` each, remembered; of 0 requests there are none.
 
@@ -71,17 +49,18 @@ class Trials:
 
     def __init__(self, requests: int) -> None:
         self.requests = requests
-        self._known: dict[tuple[object, ...], Measured] = {}
+        self._known: dict[tuple[object, ...], Attempt] = {}
+        self._lengths: dict[tuple[object, ...], list[Arrival]] = {}
 
     @property
     def count(self) -> int:
         """How many there have been."""
         return len(self._known)
 
-    def measure(
+    def attempt(
         self, workload: Workload, max_model_len: int, option: Option, rate: float
-    ) -> Measured:
-        """What a replica of the option does at `rate` requests per second."""
+    ) -> Attempt:
+        """A trial of a replica of the option at `rate` requests per second."""
         lengths = (workload.prompt_tokens, workload.output_tokens, workload.shared_prefix_tokens)
         tokens, trace = option.memory.kv_cache_tokens, workload.trace
         load = None if trace is None else (trace, workload.requests_per_second)
@@ -105,8 +84,21 @@ class Trials:
                 return self._known[key]
             traffic = Traffic.of(workload, max_model_len)
             running = round(mean_running(option.engine, traffic, rate))
-            self._known[key] = _measured(workload, model, rate, running, self.requests)
+            count = min(self.requests, _affordable(workload, model, _STEPS))
+            least = Least()
+            if not caching:
+                least = alone(model.step, self._requests(workload, max_model_len, count))
+            self._known[key] = _random(workload, model, rate, running, count, least)
         return self._known[key]
+
+    def _requests(self, workload: Workload, max_model_len: int, count: int) -> list[Arrival]:
+        """Those that are measured, whose lengths are the same at any rate."""
+        key = (workload.prompt_tokens, workload.output_tokens, max_model_len, count)
+        if key not in self._lengths:
+            skip = int(count * WARM_UP)
+            some = _traffic(workload, count).arrivals(1.0, max_model_len, SEED)
+            self._lengths[key] = list(islice(some, skip, skip + count))
+        return self._lengths[key]
 
 
 def _most_blocks(option: Option, max_model_len: int, workload: Workload, *, caching: bool) -> float:
@@ -124,32 +116,35 @@ def _most_blocks(option: Option, max_model_len: int, workload: Workload, *, cach
     )
 
 
-def _measured(
-    workload: Workload, model: ReplicaModel, rate: float, running: int, most: int
-) -> Measured:
+def _random(  # noqa: PLR0913, PLR0917 - of one trial
+    workload: Workload, model: ReplicaModel, rate: float, running: int, count: int, least: Least
+) -> Attempt:
     """Begins with as many sequences as run in a steady state, which is far off from an idle replica
     where there are hundreds."""
-    count = min(most, _affordable(workload, model, _STEPS))
-    traffic, longest = (
-        RandomTraffic(workload, stratum=max(1, count // 2)),
-        model.limits.max_model_len,
-    )
+    traffic, longest = _traffic(workload, count), model.limits.max_model_len
     arrivals = chain(
         traffic.underway(running, longest, SEED), traffic.arrivals(rate, longest, SEED)
     )
-    run = simulate(Fleet(model), arrivals, Window(running + int(count * WARM_UP), count))
-    return _found(run, rate)
+    window = Window(running + int(count * WARM_UP), count)
+    going = simulation(Fleet(model), arrivals, window, steps=False)
+    return Attempt(rate, count, least, going, partial(_found, rate=rate))
+
+
+def _traffic(workload: Workload, count: int) -> RandomTraffic:
+    return RandomTraffic(workload, stratum=max(1, count // 2))
 
 
 def _replayed(
     workload: Workload, trace: RecordedTrace, model: ReplicaModel, rate: float, enough: int
-) -> Measured:
+) -> Attempt:
     """The trace at as many replicas as the declared load takes at `rate` each."""
     fleet = fleet_for(workload.requests_per_second, rate)
     most = _affordable(workload, model, _TRACE_STEPS)
     part = replay(trace.arrivals, fleet, rate, Bounds(enough, most, SEED))
     replicas = Fleet(model, part.replicas, Routing.RANDOM, SEED)
-    return _found(simulate(replicas, part.arrivals, Window(part.skip, part.count)), rate)
+    window = Window(part.skip, part.count)
+    going = simulation(replicas, part.arrivals, window, steps=False)
+    return Attempt(rate, part.count, Least(), going, partial(_found, rate=rate))
 
 
 def _affordable(workload: Workload, model: ReplicaModel, steps: int) -> int:

@@ -191,7 +191,8 @@ class PrecisionSpec(ApiModel):
         description="Format of the weights. Auto is what a quantized checkpoint is published in; "
         "of others it is what kvCache names; where that is Auto or INT8, BF16, or FP32 on GPUs "
         "without it. On cpu the engine makes INT8 of an unquantized checkpoint when it loads it, "
-        "and computes with activations in INT8 too: never by Auto, since it costs some quality.",
+        "and computes with activations in INT8 too: never by Auto, since it costs some quality. Of "
+        "quantized ones it reads compressed-tensors' INT8 there.",
     )
     kv_cache: Precision = Field(
         default=Precision.AUTO,

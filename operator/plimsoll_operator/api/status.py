@@ -58,6 +58,11 @@ class PlanPrecision(ApiModel):
 
     weights: str = Field(description="Format of the weights.")
     kv_cache: str = Field(description="Format of the KV cache.")
+    published: bool | None = Field(
+        default=None,
+        description="True where the checkpoint itself is quantized to the weights' format, so that "
+        "nothing is made of it on loading.",
+    )
 
 
 class PlanStatus(ApiModel):

@@ -13,8 +13,12 @@ from plimsoll_planner.fit_parameters import (
     SEQUENCE,
     STEP,
 )
-from plimsoll_planner.model_facts import INT8
-from plimsoll_planner.performance import CPU_BANDWIDTH_EFFICIENCY, CPU_COMPUTE_EFFICIENCY
+from plimsoll_planner.model_facts import INT8, ModelFacts
+from plimsoll_planner.performance import (
+    CPU_BANDWIDTH_EFFICIENCY,
+    CPU_COMPUTE_EFFICIENCY,
+    cpu_products,
+)
 from plimsoll_planner.shape import Shape
 
 API_VERSION = "plimsoll.dev/v1alpha1"
@@ -38,7 +42,7 @@ class Origin:
 
 
 def accelerator_resource(
-    found: Calibration, shape: Shape, name: str, origin: Origin
+    found: Calibration, facts: ModelFacts, shape: Shape, name: str, origin: Origin
 ) -> dict[str, Any]:
     """The manifest. What the steps did not determine is left to the catalogue.
 
@@ -48,7 +52,7 @@ def accelerator_resource(
     calibration: dict[str, Any] = {}
     spec: dict[str, Any] = {"products": [shape.accelerator.name]}
     if shape.is_cpu:
-        _say_peaks(spec, calibration, found, shape)
+        _say_peaks(spec, calibration, found, shape, cpu_products(facts, shape)[0])
     else:
         if COMPUTE in found.determined:
             calibration["computeEfficiency"] = decimal(found.compute)
@@ -73,19 +77,23 @@ def accelerator_resource(
 
 
 def _say_peaks(
-    spec: dict[str, Any], calibration: dict[str, Any], found: Calibration, shape: Shape
+    spec: dict[str, Any],
+    calibration: dict[str, Any],
+    found: Calibration,
+    shape: Shape,
+    multiplied_in: str,
 ) -> None:
     core = shape.accelerator
     faster = found.compute / CPU_COMPUTE_EFFICIENCY if COMPUTE in found.determined else 1.0
     wider = found.bandwidth / CPU_BANDWIDTH_EFFICIENCY if BANDWIDTH in found.determined else 1.0
     if COMPUTE in found.determined:
-        peak = core.flops(shape.weights) * faster
-        spec["compute"] = {shape.weights.lower(): _quantity(peak, "G", 9)}
+        peak = core.flops(multiplied_in) * faster
+        spec["compute"] = {multiplied_in.lower(): _quantity(peak, "G", 9)}
     if BANDWIDTH in found.determined:
         spec["bandwidth"] = _quantity(core.bandwidth * wider, "M", 6)
     if found.attention is not None and ATTENTION in found.determined:
-        # Beside INT8 weights attention is computed in another format, whose peak stays.
-        of_peak = found.attention / (1.0 if shape.weights == INT8 else faster)
+        # Beside products in INT8 attention is computed in another format, whose peak stays.
+        of_peak = found.attention / (1.0 if multiplied_in == INT8 else faster)
         calibration["attentionEfficiency"] = decimal(min(1.0, of_peak))
     if found.kv_cache is not None and KV_CACHE in found.determined:
         calibration["kvCacheEfficiency"] = decimal(min(1.0, found.kv_cache / wider))

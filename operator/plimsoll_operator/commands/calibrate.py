@@ -53,6 +53,7 @@ def main(argv: list[str]) -> int:
     model = options.model or str(options.model_config)
     resource = accelerator_resource(
         found,
+        facts,
         shape,
         options.name or shape.accelerator.name.lower(),
         Origin(model, options.engine, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),

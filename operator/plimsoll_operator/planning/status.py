@@ -34,7 +34,11 @@ def plan_status(result: PlanResult) -> PlanStatus | None:
         cpu_cores=None if plan.cpu_cores is None else decimal_string(plan.cpu_cores),
         tensor_parallel_size=plan.tensor_parallel_size,
         pipeline_parallel_size=plan.pipeline_parallel_size,
-        precision=PlanPrecision(weights=plan.weights_precision, kv_cache=plan.kv_cache_precision),
+        precision=PlanPrecision(
+            weights=plan.weights_precision,
+            kv_cache=plan.kv_cache_precision,
+            published=plan.published or None,
+        ),
         max_num_seqs=plan.max_num_seqs,
         max_num_batched_tokens=plan.max_num_batched_tokens,
         max_model_len=plan.max_model_len,
@@ -95,6 +99,8 @@ def revision(plan: Plan) -> str:
         facts["resource"] = plan.resource
     if plan.expert_parallel:
         facts["expertParallel"] = True
+    if plan.published and plan.accelerator == CPU:
+        facts["published"] = True
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

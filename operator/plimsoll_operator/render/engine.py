@@ -32,7 +32,8 @@ _HOST_CORES_PER_GPU = 1
 _HOST_MEMORY_PER_GPU = 4 * 2**30
 _DTYPES = {"BF16": "bfloat16", "FP32": "float32"}
 _QUANTIZATIONS = {"INT8": Quantization.INT8}
-"""What weights are made on loading, on `cpu`; all else is in BF16 beside them."""
+"""What weights are made on loading, on `cpu`, unless they are published so; all else is in BF16
+beside them."""
 _KV_CACHE_DTYPES = {"INT8": KVCacheDtype.INT8}
 """Those that are not the weights'."""
 _METHODS = {SpeculationMethod.N_GRAM: "ngram", SpeculationMethod.DRAFT_MODEL: "draft_model"}
@@ -41,7 +42,8 @@ _METHODS = {SpeculationMethod.N_GRAM: "ngram", SpeculationMethod.DRAFT_MODEL: "d
 def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: ModelMount) -> list[str]:
     """Arguments of `plimsoll`, each value bound to its option so that none can pass for another."""
     device = "cpu" if plan.accelerator == CPU else "cuda"
-    quantization = _QUANTIZATIONS.get(plan.precision.weights) if device == CPU else None
+    formats = plan.precision
+    quantization = _QUANTIZATIONS.get(formats.weights) if device == CPU else None
     options: dict[str, object] = {
         "served-model-name": spec.model.served_name or name,
         "host": "0.0.0.0",  # noqa: S104 - pods are reached at their own address
@@ -50,17 +52,17 @@ def arguments(name: str, spec: LLMDeploymentSpec, plan: PlanStatus, mount: Model
         "admin-port": ADMIN_PORT,
         "admin-trust-file": f"{admin_trust.MOUNT_PATH}/{admin_trust.FILE}",
         "device": device,
-        "dtype": _DTYPES["BF16"] if quantization else _DTYPES.get(plan.precision.weights, "auto"),
+        "dtype": _DTYPES["BF16"] if quantization else _DTYPES.get(formats.weights, "auto"),
         "max-model-len": plan.max_model_len,
         "max-num-seqs": plan.max_num_seqs,
         "max-num-batched-tokens": plan.max_num_batched_tokens,
         "kv-cache-memory-bytes": plan.kv_cache_bytes,
         "shutdown-timeout": SHUTDOWN_SECONDS,
     }
-    if quantization:
+    if quantization and not formats.published:
         options["quantization"] = quantization
-    if plan.precision.kv_cache in _KV_CACHE_DTYPES:
-        options["kv-cache-dtype"] = _KV_CACHE_DTYPES[plan.precision.kv_cache]
+    if formats.kv_cache in _KV_CACHE_DTYPES:
+        options["kv-cache-dtype"] = _KV_CACHE_DTYPES[formats.kv_cache]
     if plan.tensor_parallel_size > 1:
         options["tensor-parallel-size"] = plan.tensor_parallel_size
     if plan.cpu_cores is not None:

@@ -1,6 +1,6 @@
 """Number formats of weights, and the bytes that a matrix takes in each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from plimsoll_planner.models.weights import Matrix, Part
 
@@ -15,7 +15,8 @@ class Format:
     """Weights of `parts` in `bits` each and one scale of `scale_bits`, zero point included, for
     every group of `group_rows` × `group_columns`; all other weights in `other_bits`.
 
-    `activation_bytes` is the size of the numbers that go from layer to layer beside it.
+    `activation_bytes` is the size of the numbers that go from layer to layer beside it. Weights
+    that are `widened` are made such numbers before they are multiplied.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Format:
     group_columns: int = WHOLE
     parts: tuple[Part, ...] = LAYERS
     other_bits: int = 16
+    widened: bool = field(default=False, repr=False)
 
     @property
     def activation_bytes(self) -> int:
@@ -75,6 +77,8 @@ FORMATS = {
 }
 """Formats by the names that a deployment may ask for."""
 
-INT8_AT_LOAD = Format("INT8", 8, 64)
-"""As the engine makes it on loading, on `cpu`: for each output a scale in FP32 and in INT32 the sum
-of its numbers, by which products are corrected. The output head is made so with these parts."""
+INT8_PANELS = Format("INT8", 8, 64)
+"""As the engine keeps it on `cpu`: for each output a scale in FP32 and in INT32 the sum of its
+numbers, by which products are corrected."""
+INT8_WIDENED = Format("INT8", 8, 32, widened=True)
+"""The same where activations stay in 16 bits (W8A16): without the sums."""

@@ -1,12 +1,13 @@
 """A decoder-only transformer as the planner sees it."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from plimsoll_planner.models.attention import AnyAttention
 from plimsoll_planner.models.formats import Format
 from plimsoll_planner.models.mlp import Experts, Mlp
 from plimsoll_planner.models.weights import Matrix, Part, vector
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Model:
 
     `positions` is the rows of a learned position embedding, 0 where positions are rotary;
     `encoders` are weights beside the language model, such as for images.
-    `checkpoint` is the format of the published weights.
+    `checkpoint` is the format of the published weights, `compressed` what the engine reads of them
+    where they are quantized in a way that it knows.
     """
 
     architecture: str
@@ -48,6 +50,7 @@ class Model:
     positions: int
     checkpoint: Format
     encoders: tuple[Matrix, ...] = ()
+    compressed: CompressedTensors | None = field(default=None, repr=False)
 
     def matrices(self) -> tuple[Matrix, ...]:
         """All weights, equal ones of several layers together."""

@@ -7,8 +7,14 @@ from typing import Any
 from plimsoll_planner.models.fields import Fields, UnknownModelError
 from plimsoll_planner.models.formats import EXPERTS, FORMATS, WHOLE, Format
 from plimsoll_planner.models.weights import Part
+from plimsoll_runtime.core.compressed_tensors import (
+    CompressedTensors,
+    UnsupportedSchemeError,
+    compressed_tensors,
+)
 
 _DTYPES = {"float32": "FP32", "float": "FP32", "bfloat16": "BF16", "float16": "FP16"}
+_DTYPE_KEYS = ("dtype", "torch_dtype")
 _LEFT_OUT = ("modules_to_not_convert", "ignore", "exclude_modules", "ignored_layers")
 _NAMES = {
     Part.ATTENTION: ("attn", "attention"),
@@ -25,14 +31,33 @@ def checkpoint_format(config: Mapping[str, Any], text: Fields) -> Format:
     `config` is the whole config.json, `text` the fields of the language model in it. Raises
     UnknownModelError where it names a way of quantizing that the planner does not know.
     """
-    sources = (text, Fields(config))
-    for source in sources:
+    fields = _quantization(config, text)
+    if fields is not None:
+        return _without_left_out(_quantized(fields), fields)
+    named = (source.text(key) for source in (text, Fields(config)) for key in _DTYPE_KEYS)
+    return FORMATS[_DTYPES.get(next(filter(None, named), ""), "BF16")]
+
+
+def engine_scheme(config: Mapping[str, Any], text: Fields) -> CompressedTensors | None:
+    """What the engine reads of a quantized checkpoint; None where it reads none of it, and of one
+    that is not quantized. Arguments as for `checkpoint_format`."""
+    fields = _quantization(config, text)
+    if fields is None:
+        return None
+    try:
+        return compressed_tensors(fields.values)
+    except UnsupportedSchemeError:
+        return None
+
+
+def _quantization(config: Mapping[str, Any], text: Fields) -> Fields | None:
+    """What config.json says of it, if anything."""
+    for source in (text, Fields(config)):
         for name in ("quantization_config", "compression_config"):
             fields = source.nested(name)
             if fields.values:
-                return _without_left_out(_quantized(fields), fields)
-    named = (source.text(key) for source in sources for key in ("dtype", "torch_dtype"))
-    return FORMATS[_DTYPES.get(next(filter(None, named), ""), "BF16")]
+                return fields
+    return None
 
 
 def _quantized(fields: Fields) -> Format:

@@ -9,7 +9,7 @@ from plimsoll_planner.models.fields import Fields, UnknownModelError
 from plimsoll_planner.models.layer_reader import has_bias, read_layer
 from plimsoll_planner.models.layout import layer_kinds
 from plimsoll_planner.models.model import Model
-from plimsoll_planner.models.quantization import checkpoint_format
+from plimsoll_planner.models.quantization import checkpoint_format, engine_scheme
 
 MAX_LAYERS = 4096
 _ENDINGS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "Model")
@@ -44,6 +44,7 @@ def read_model(config: Mapping[str, Any]) -> Model:
         positions=0 if family.extra_positions is None else longest + family.extra_positions,
         checkpoint=checkpoint_format(config, fields),
         encoders=encoder_matrices(Fields(config), hidden),
+        compressed=engine_scheme(config, fields),
     )
 
 

@@ -133,6 +133,28 @@ class Replica:
         )
         return now + seconds
 
+    def pass_quiet(self, until: float) -> float:
+        """Ends the steps that begin and end no request, as far as they end before `until`; says
+        when the next one does, which is begun. Nothing may have been received since a step was.
+
+        Raises ValueError where no step was begun.
+        """
+        if self._step is None:
+            raise ValueError("no step was begun")
+        begin, seconds, load, used, running, waiting = self._step
+        end, passed = begin + seconds, 0
+        if end < until and (most := self._scheduler.quiet_steps()):
+            step, count, context = self.model.step, load.sampled, load.context
+            while passed < most and end < until:
+                passed += 1
+                context += count
+                begin, seconds = end, step(count, count, context, context)
+                end = begin + seconds
+            self._scheduler.pass_quiet(passed)
+            load = StepLoad(count, count, context, context)
+            self._step = (begin, seconds, load, used, running, waiting)
+        return end
+
     def end_step(self) -> tuple[Step, list[Served]]:
         """Ends the step that was begun; gives the requests that it ended."""
         if self._step is None:

@@ -2,9 +2,10 @@
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import cast
 
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.random_traffic import stream
@@ -62,6 +63,10 @@ class Run:
     num_preemptions: int
 
 
+Simulation = Generator[list[Served], None, Run]
+"""One that goes on as it is asked; gives requests as they end, and at last what was measured."""
+
+
 class Fleet:
     """Equal replicas behind one address, each with a clock of its own; `seed` is of the routing."""
 
@@ -108,33 +113,51 @@ class Fleet:
             )
         self._replicas[index].receive(number, arrival)
 
-    def wake(self, now: float) -> None:
-        """Lets replicas that were idle begin with what they received."""
+    def wake(self, now: float, quiet_until: float = 0.0) -> None:
+        """Lets replicas that were idle begin with what they received, and pass over steps that
+        begin and end no request, as far as they end before `quiet_until`."""
         for index in sorted(self._idle):
             if self._replicas[index].num_requests:
-                self._begin(index, now)
+                self._begin(index, now, quiet_until)
 
-    def end_step(self) -> tuple[Step, list[Served]]:
-        """Ends the step at `next_end`; its replica goes on with the next."""
+    def end_step(self, quiet_until: float = 0.0) -> tuple[Step, list[Served]]:
+        """Ends the step at `next_end`; its replica goes on with the next, as in `wake`."""
         end, index = heapq.heappop(self._ends)
         ended = self._replicas[index].end_step()
-        self._begin(index, end)
+        self._begin(index, end, quiet_until)
         return ended
 
-    def _begin(self, index: int, now: float) -> None:
-        end = self._replicas[index].begin_step(now)
+    def _begin(self, index: int, now: float, quiet_until: float) -> None:
+        replica = self._replicas[index]
+        end = replica.begin_step(now)
         if end is None:
             self._idle.add(index)
         else:
             self._idle.discard(index)
+            if end < quiet_until:
+                end = replica.pass_quiet(quiet_until)
             heapq.heappush(self._ends, (end, index))
 
 
 def simulate(fleet: Fleet, traffic: Iterable[Arrival], window: Window = ALL) -> Run:
+    """`simulation`, to its end."""
+    going = simulation(fleet, traffic, window, steps=True)
+    while True:
+        try:
+            next(going)
+        except StopIteration as ended:
+            return cast(Run, ended.value)
+
+
+def simulation(
+    fleet: Fleet, traffic: Iterable[Arrival], window: Window = ALL, *, steps: bool
+) -> Simulation:
     """Serves `traffic`, which comes in order of time, until all that is measured has ended.
 
     What is measured is served under load to its end: the traffic goes on until then, but for at
-    most `EXTRA` more requests. The fleet must not have served before.
+    most `EXTRA` more requests. The fleet must not have served before. Without `steps` nothing is
+    told of these, which saves the time to look at every one. Yields what is measured as it ends,
+    and may be left at any time.
     """
     served: list[Served] = []
     totals = StepTotals()
@@ -153,14 +176,16 @@ def simulate(fleet: Fleet, traffic: Iterable[Arrival], window: Window = ALL) -> 
             number, now = number + 1, following.at
             following = next(coming, None) if number < window.most else None
             if following is None or following.at > now:
-                fleet.wake(now)
+                fleet.wake(now, _quiet_until(following, steps=steps))
             continue
-        step, ended = fleet.end_step()
-        if first <= step.begin and (number < window.end or step.begin <= last):
+        step, ended = fleet.end_step(_quiet_until(following, steps=steps))
+        if steps and first <= step.begin and (number < window.end or step.begin <= last):
             totals.add(step)
         measured = [each for each in ended if window.skip <= each.number < window.end]
-        served += measured
-        missing -= len(measured)
+        if measured:
+            served += measured
+            missing -= len(measured)
+            yield measured
         if not missing and number >= window.end:
             break
     served.sort()
@@ -168,3 +193,10 @@ def simulate(fleet: Fleet, traffic: Iterable[Arrival], window: Window = ALL) -> 
     return Run(
         fleet.model, fleet.num_replicas, tuple(served), seconds, totals, fleet.num_preemptions
     )
+
+
+def _quiet_until(following: Arrival | None, *, steps: bool) -> float:
+    """How far replicas may go on by themselves: until the next request comes."""
+    if steps:
+        return 0.0
+    return math.inf if following is None else following.at

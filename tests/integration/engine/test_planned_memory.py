@@ -33,13 +33,15 @@ from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.loader import load_engine
 from plimsoll_runtime.engine.runner import ModelRunner
 from plimsoll_runtime.model.matrix import PackedMatrix
-from plimsoll_runtime.model.packed_int8 import Int8Matrix
+from plimsoll_runtime.model.packed_int8 import Int8Matrix, WidenedInt8Matrix
 from plimsoll_runtime.server.command import parser
 from plimsoll_runtime.server.engine_options import engine_options
+from tests.unit.plimsoll_runtime.model.compressed_checkpoint import W8A8, changed, write
 
 pytestmark = pytest.mark.timeout(120)
 
 NODE = AcceleratorPool("cpu", 8, 1, 16 * 2**30)
+COMPRESSED = Path(__file__).parents[2] / "data" / "compressed_tensors"
 TINY = Path(builtin.__file__).parent / "tiny"
 
 
@@ -103,17 +105,20 @@ def filled_up(module: torch.nn.Module) -> int:
     """Bytes of zeros in a weight's panels."""
     if isinstance(module, PackedMatrix):
         return module.panels.nbytes - module.outputs * module.inputs * module.dtype.itemsize
-    if isinstance(module, Int8Matrix):
-        assert module.totals is not None
-        of_outputs = (module.scales.nbytes + module.totals.nbytes) // len(module.scales)
-        held = module.panels.nbytes + module.scales.nbytes + module.totals.nbytes
+    if isinstance(module, Int8Matrix | WidenedInt8Matrix):
+        totals = 0 if module.totals is None else module.totals.nbytes
+        of_outputs = (module.scales.nbytes + totals) // len(module.scales)
+        held = module.panels.nbytes + module.scales.nbytes + totals
         return held - module.outputs * (module.inputs + of_outputs)
     return 0
 
 
-def check(folder: Path, precision: str, size: int, kv_cache: str = "Auto") -> None:
+def check(
+    folder: Path, precision: str, size: int, kv_cache: str = "Auto", asked: str | None = None
+) -> None:
     """As many tokens as planned, in as many bytes and one block of zeros; weights to the byte."""
-    found = planned(folder, precision, size, kv_cache)
+    found = planned(folder, asked or precision, size, kv_cache)
+    assert found.weights_precision == precision
     facts = model_facts(read_model_directory(folder).model)
     cpu = find("cpu")
     assert cpu is not None
@@ -153,6 +158,30 @@ def test_random_models_with_a_cache_in_int8(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_random_models_made_int8_when_they_are_loaded(tmp_path: Path, seed: int) -> None:
     check(random_model(tmp_path, seed), "INT8", 1, ("Auto", "INT8")[seed // 2])
+
+
+@pytest.mark.parametrize("variant", ["w8a8", "w8a16", "w8a16_tensor_head"])
+def test_checkpoints_that_are_int8_already(variant: str) -> None:
+    check(COMPRESSED / variant, "INT8", 1, asked="Auto")
+
+
+@pytest.mark.parametrize(
+    "activations", [W8A8["config_groups"]["group_0"]["input_activations"], None]
+)
+def test_each_of_two_ranks_of_one_that_is_int8_already(
+    tmp_path: Path, activations: dict[str, object] | None
+) -> None:
+    write(TINY, tmp_path / "int8", changed("group.input_activations", activations))
+    check(tmp_path / "int8", "INT8", 2, asked="Auto")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_models_that_are_published_in_int8(tmp_path: Path, seed: int) -> None:
+    quantization = changed("ignore", ["lm_head"] if seed < 2 else [])
+    if seed % 2:
+        quantization["config_groups"]["group_0"]["input_activations"] = None
+    write(random_model(tmp_path / "plain", seed), tmp_path / "int8", quantization)
+    check(tmp_path / "int8", "INT8", 1, ("Auto", "INT8")[seed // 2], asked="Auto")
 
 
 @pytest.mark.parametrize("precision", ["FP32", "BF16", "INT8"])

@@ -231,6 +231,6 @@ def test_blocks_that_nobody_can_use_change_nothing(monkeypatch: pytest.MonkeyPat
     few = replace(option, engine=replace(option.engine, max_num_seqs=8))
     most = trial._most_blocks(few, 2048, request.workload, caching=False)
     assert 8 * 2048 // BLOCK_SIZE <= most < few.memory.kv_cache_tokens // BLOCK_SIZE
-    counted = Trials(FEW).measure(request.workload, 2048, few, 1.0)
+    counted = Trials(FEW).attempt(request.workload, 2048, few, 1.0).measured
     monkeypatch.setattr(trial, "_most_blocks", lambda *_, **__: 1 << 40)
-    assert Trials(FEW).measure(request.workload, 2048, few, 1.0) == counted
+    assert Trials(FEW).attempt(request.workload, 2048, few, 1.0).measured == counted

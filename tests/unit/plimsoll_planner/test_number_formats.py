@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from plimsoll_planner.model_facts import CHECKPOINT, model_facts
 from plimsoll_planner.models.fields import Fields
 from plimsoll_planner.models.formats import FORMATS, Format
 from plimsoll_planner.models.gguf import MIXTURES
-from plimsoll_planner.models.quantization import checkpoint_format
+from plimsoll_planner.models.quantization import checkpoint_format, engine_scheme
 from plimsoll_planner.models.reader import read_model
 from plimsoll_planner.models.weights import Matrix, Part
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from tests.unit.plimsoll_planner.published import DATA, NAMES, facts
 
 SQUARE = Matrix("up", Part.MLP, 4096, 4096)
@@ -92,6 +94,29 @@ def test_bits_per_weight_of_llama_31_8b(mixture: str, bits: float) -> None:
 
 def checkpoint(**quantization: Any) -> Format:
     return checkpoint_format({"quantization_config": quantization}, Fields({}))
+
+
+@pytest.mark.parametrize(
+    ("variant", "read"),
+    [
+        ("w8a8", CompressedTensors(weight_only=False, head=False)),
+        ("w8a16", CompressedTensors(weight_only=True, head=False, packed=True)),
+        ("w8a16_tensor_head", CompressedTensors(weight_only=True, head=True, packed=True)),
+    ],
+)
+def test_what_the_engine_reads_of_int8_that_llm_compressor_wrote(
+    variant: str, read: CompressedTensors
+) -> None:
+    folder = Path(__file__).parents[2] / "data" / "compressed_tensors" / variant
+    config = json.loads((folder / "config.json").read_text())
+    assert engine_scheme(config, Fields(config)) == read
+    assert read_model(config).compressed == read
+    # A group of inputs with a scale of its own, and another maker's INT8.
+    weights = config["quantization_config"]["config_groups"]["group_0"]["weights"]
+    weights |= {"strategy": "group", "group_size": 32}
+    assert engine_scheme(config, Fields(config)) is None
+    for method in ({"quant_method": "bitsandbytes"}, {"quant_method": "gptq", "bits": 8}):
+        assert engine_scheme({"quantization_config": method}, Fields({})) is None
 
 
 def test_a_checkpoint_is_in_its_dtype_unless_quantized() -> None:

@@ -7,15 +7,18 @@ import pytest
 from plimsoll_operator.engine_support import ENGINE
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.catalogue.others import CPU_CORE
-from plimsoll_planner.inputs import AcceleratorPool, PlanRequest
+from plimsoll_planner.inputs import AcceleratorPool, Objectives, PlanRequest
 from plimsoll_planner.memory import without_kv_cache
 from plimsoll_planner.model_facts import CHECKPOINT, ModelFacts, model_facts
-from plimsoll_planner.models.formats import FORMATS
+from plimsoll_planner.models.formats import FORMATS, LAYERS
+from plimsoll_planner.models.model import Model
+from plimsoll_planner.models.weights import Part
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.planner import plan
 from plimsoll_planner.precision import Precision, PrecisionError, precision
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.support import Lack, Needs
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from tests.unit.plimsoll_planner import models, published
 from tests.unit.plimsoll_planner.models import CPU_NODE, request_for
 
@@ -23,6 +26,16 @@ DEEPSEEK = published.facts("deepseek-ai/DeepSeek-V3")
 GPT_OSS = published.facts("openai/gpt-oss-120b")
 H200 = AcceleratorPool("NVIDIA-H200", 8, 2)
 H100 = AcceleratorPool("NVIDIA-H100-80GB-HBM3", 8, 2)
+
+
+def in_int8(model: Model, *, weight_only: bool = False, head: bool = False) -> Model:
+    """As compressed-tensors publishes it."""
+    parts = (*LAYERS, Part.HEAD) if head else LAYERS
+    return replace(
+        model,
+        checkpoint=replace(FORMATS["INT8"], parts=parts),
+        compressed=CompressedTensors(weight_only=weight_only, head=head),
+    )
 
 
 def taken(request: PlanRequest, label: str) -> Precision:
@@ -48,7 +61,12 @@ def test_auto_is_what_a_quantized_model_is_published_in(
 
 
 def test_a_quantized_model_is_not_planned_on_cpu() -> None:
-    with pytest.raises(PrecisionError, match="cpu does not compute with weights in FP8: use BF16"):
+    with pytest.raises(
+        PrecisionError,
+        match=r"cpu does not compute with weights in FP8 of this checkpoint, which is in FP8: take "
+        r"one in compressed-tensors' symmetric INT8 with a scale for each output or weight \(W8A8, "
+        r"W8A16\), or the unquantized one",
+    ):
         taken(request_for(DEEPSEEK.model), "cpu")
     asked = replace(request_for(DEEPSEEK.model), weights_precision="BF16")
     assert taken(asked, "cpu") == Precision("BF16", "BF16")
@@ -80,12 +98,67 @@ def test_weights_are_made_int8_on_cpu_where_asked() -> None:
     assert ENGINE.lack(Needs("nvidia.com/gpu", "INT8", "BF16", 1)) is Lack.WEIGHTS
 
 
-def test_a_checkpoint_in_int8_is_planned_as_before() -> None:
+def test_a_checkpoint_in_int8_that_the_engine_does_not_read_is_refused_on_cpu() -> None:
     model = replace(models.LLAMA_32_1B, checkpoint=FORMATS["INT8"])
     assert taken(request_for(model), "NVIDIA-H200") == Precision("INT8", "BF16")
     for asked in ("Auto", "INT8"):
-        with pytest.raises(PrecisionError, match="cpu does not compute with weights in INT8"):
+        with pytest.raises(PrecisionError, match="weights in INT8 of this checkpoint"):
             taken(replace(request_for(model), weights_precision=asked), "cpu")
+
+
+@pytest.mark.parametrize("weight_only", [False, True])
+def test_a_checkpoint_in_int8_is_planned_as_the_engine_reads_it(*, weight_only: bool) -> None:
+    request = request_for(in_int8(models.LLAMA_32_1B, weight_only=weight_only), CPU_NODE, rate=0.02)
+    for asked in ("Auto", "INT8"):
+        for kv_cache, kept in (("Auto", "BF16"), ("BF16", "BF16"), ("INT8", "INT8")):
+            both = replace(request, weights_precision=asked, kv_cache_precision=kv_cache)
+            assert taken(both, "cpu") == Precision("INT8", kept)
+    assert taken(request, "NVIDIA-H200") == Precision("INT8", "BF16")
+    found = plan(replace(request, objectives=Objectives(9, 1))).plan
+    assert found is not None
+    assert (found.accelerator, found.weights_precision, found.published) == ("cpu", "INT8", True)
+    for label in ("cpu", "NVIDIA-H200"):
+        with pytest.raises(PrecisionError, match=r"BF16: the checkpoint is in INT8, .* leave"):
+            taken(replace(request, weights_precision="BF16"), label)
+
+
+def test_int8_of_a_checkpoint_is_faster_in_products_only_where_activations_are_int8() -> None:
+    shape = Shape(CPU_CORE, "cpu", "INT8", "BF16", 1, 1.0)
+    steps = {
+        name: step_time(model_facts(model), replace(shape, weights=weights, kv_cache="BF16"))
+        for name, model, weights in (
+            ("bf16", models.MISTRAL_7B, "BF16"),
+            ("at load", models.MISTRAL_7B, "INT8"),
+            ("w8a8", in_int8(models.MISTRAL_7B), "INT8"),
+            ("w8a8 with head", in_int8(models.MISTRAL_7B, head=True), "INT8"),
+            ("w8a16", in_int8(models.MISTRAL_7B, weight_only=True), "INT8"),
+        )
+    }
+    assert steps["w8a8 with head"] == steps["at load"]
+    assert steps["w8a8"].compute_per_token == steps["at load"].compute_per_token
+    assert steps["w8a8"].read_fixed == steps["at load"].read_fixed
+    # The head stays in BF16.
+    assert steps["w8a8"].compute_per_sequence == steps["bf16"].compute_per_sequence
+    assert steps["w8a8"].head_read == steps["bf16"].head_read
+    assert steps["w8a16"].compute_per_token == steps["bf16"].compute_per_token
+    # Without the sums of each output's numbers.
+    assert 0.99 * steps["w8a8"].read_fixed < steps["w8a16"].read_fixed < steps["w8a8"].read_fixed
+
+
+def test_bytes_of_a_checkpoint_in_int8_are_those_that_the_engine_holds() -> None:
+    head, layers = 32768, 32 * (4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096)
+    numbers = 32 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
+    rest = 2 * 4096 * (32768 + 32 * 2 + 1)
+    for weight_only, of_output in ((False, 8), (True, 4)):
+        model = in_int8(models.MISTRAL_7B, weight_only=weight_only)
+        facts = model_facts(model)
+        expected = numbers + of_output * layers + 2 * 4096 * head + rest
+        assert facts.weights_bytes("INT8 on cpu") == expected
+        facts = model_facts(in_int8(models.MISTRAL_7B, weight_only=weight_only, head=True))
+        assert facts.weights_bytes("INT8 on cpu") == expected + (of_output - 4096) * head
+    # A head that is tied is the embedding, and stays as that is.
+    tied = model_facts(in_int8(models.LLAMA_32_1B, head=True))
+    assert tied.head_bytes("INT8 on cpu") == 2 * tied.head_parameters
 
 
 def test_int8_on_cpu_takes_half_the_memory_and_fewer_cores() -> None:

@@ -19,6 +19,7 @@ from plimsoll_planner.inputs import AcceleratorPool, DraftModel, Pin
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan
 from plimsoll_runtime import builtin
+from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.engine.draft_model import DraftModel as Proposer
 from plimsoll_runtime.engine.engine import Engine
@@ -153,7 +154,9 @@ def test_plans_that_stand_keep_their_hash() -> None:
         inputs_hash(replace(request, draft=DraftModel(tiny, count, 8))) for count in (3, 4)
     )
     staged = inputs_hash(replace(request, pin=Pin(pipeline_parallel_size=2)))
-    assert len({inputs_hash(request), three, four, staged}) == 4
+    read = CompressedTensors(weight_only=True, head=False)
+    int8 = inputs_hash(replace(request, model=replace(request.model, compressed=read)))
+    assert len({inputs_hash(request), three, four, staged, int8}) == 5
     # What every request has now, and those of plans that stand had not.
     assert inputs_hash(replace(request, engine=None)) == inputs_hash(request)
     assert "pipeline" not in repr(request)

@@ -19,6 +19,7 @@ from plimsoll_operator.difference import difference
 from plimsoll_operator.planning.inventory import pools_from_nodes
 from plimsoll_operator.render.children import child_keys, children, key_of
 from plimsoll_operator.render.rendering import NEWEST
+from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.core.speculation import SpeculativeConfig, SpeculativeMethod
 from plimsoll_runtime.server.command import parser
@@ -140,6 +141,17 @@ def test_int8_weights_are_asked_for_where_the_plan_has_them(
     assert {each for each in container["args"] if each.startswith(chosen)} == options
     read = parser().parse_args(container["args"][1:])
     assert read.quantization is Quantization.INT8
+
+
+def test_weights_that_are_published_in_int8_are_not_quantized_again() -> None:
+    owner = resource(spec={"model": {"source": "builtin://tiny"}})
+    assert owner.spec is not None
+    precision = PlanPrecision(weights="INT8", kv_cache="INT8", published=True)
+    deployment = children(owner, owner.spec, cpu_plan(precision=precision), IMAGE, 1)[-1]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    read = parser().parse_args(container["args"][1:])
+    assert read.quantization is Quantization.NONE
+    assert (read.dtype, read.kv_cache_dtype) == ("bfloat16", KVCacheDtype.INT8)
 
 
 def test_other_weights_are_not_quantized_on_loading() -> None:

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from plimsoll_planner.inputs import Lengths, Objectives, Workload
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
-from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.simulation.simulator import Fleet, Routing, Run, Window, simulate
+from plimsoll_planner.simulation.replica import ReplicaModel, Served
+from plimsoll_planner.simulation.simulator import (
+    Fleet,
+    Routing,
+    Run,
+    Simulation,
+    Window,
+    simulate,
+    simulation,
+)
 from plimsoll_planner.simulation.summary import summary
 from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.fairness import SchedulingPolicy
@@ -94,6 +102,39 @@ def test_requests_fare_as_in_a_plain_loop(
     assert [
         (each.queue, each.ttft, each.e2e, each.cached_tokens, each.preemptions) for each in found
     ] == [(each.queue, each.ttft, each.e2e, each.cached_tokens, each.preemptions) for each in plain]
+
+
+@given(
+    arrivals,
+    st.sampled_from(SchedulingPolicy),
+    st.integers(64, 160),
+    st.integers(1, 3),
+    st.sampled_from(Routing),
+)
+@settings(max_examples=40)
+def test_steps_that_nobody_looks_at_change_nothing(
+    wanted: list[Arrival], policy: SchedulingPolicy, blocks: int, replicas: int, routing: Routing
+) -> None:
+    model = ReplicaModel(GPU, replace(LIMITS, num_blocks=blocks), policy)
+    wanted.sort(key=lambda each: each.at)
+    looked, passed = (
+        drained(simulation(Fleet(model, replicas, routing), wanted, steps=flag))
+        for flag in (True, False)
+    )
+    assert passed[0] == looked[0]
+    assert passed[1].num_preemptions == looked[1].num_preemptions
+    assert passed[1].served == looked[1].served == tuple(sorted(passed[0]))
+    assert looked[1].steps.steps > passed[1].steps.steps == 0
+
+
+def drained(going: Simulation) -> tuple[list[Served], Run]:
+    """What it gave one after the other, and at last."""
+    given: list[Served] = []
+    while True:
+        try:
+            given += next(going)
+        except StopIteration as ended:
+            return given, ended.value
 
 
 @given(arrivals, st.integers(1, 3), st.sampled_from(Routing))
