@@ -115,6 +115,8 @@ def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
     cache = KVCache.allocate(
         shard, blocks, options.block_size, dtype, device, options.kv_cache_dtype
     )
+    for _ in cache.take_memory():
+        pass  # at once: rank 0 alone knows when there is time to spare
     runner = ModelRunner(model, cache, device, attention_backend=options.attention_backend)
     garbage.settle()
     channel.send(Allocated())

@@ -25,7 +25,7 @@ def prefer_large_pages(memory: Tensor) -> None:
 
 @cache
 def madvise() -> Any:
-    """The C library's function."""
-    function = ctypes.CDLL(None).madvise
+    """The C library's function; `ctypes.get_errno` tells why it failed."""
+    function = ctypes.CDLL(None, use_errno=True).madvise
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     return function

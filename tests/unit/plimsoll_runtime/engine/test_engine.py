@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -399,3 +399,42 @@ def test_stalled_seconds_count_only_while_there_is_work(make_engine: MakeEngine)
     faulty(engine).gate.set()
     collector.wait()
     assert engine.stats().stalled_seconds == 0.0
+
+
+def test_spare_time_is_used_while_there_is_nothing_to_run(make_engine: MakeEngine) -> None:
+    engine = make_engine(Faulty)
+    runner, done = faulty(engine), list[int]()
+
+    def work() -> Iterator[None]:
+        for i in range(1000):
+            done.append(i)
+            yield
+
+    engine.spare_work = work()
+    engine.start()
+    wait_until(lambda: len(done) > 2)
+    runner.entered.clear()
+    runner.gate.clear()
+    (collector,) = submit(engine, request("a", [1, 2, 3], 2))
+    assert runner.entered.wait(TIMEOUT)
+    before = len(done)
+    time.sleep(0.02)
+    assert len(done) == before < 1000
+    runner.gate.set()
+    assert len(collector.wait()[0]) == 2
+    wait_until(lambda: engine.spare_work is None)
+    assert done == list(range(1000))
+    assert len(submit(engine, request("b", [1, 2, 3], 2))[0].wait()[0]) == 2
+
+
+def test_spare_work_that_fails_is_the_engines_end(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+
+    def work() -> Iterator[None]:
+        yield
+        raise MemoryError("none left")
+
+    engine.spare_work = work()
+    engine.start()
+    wait_until(lambda: engine.failed is not None)
+    assert "none left" in str(engine.failed)
