@@ -48,9 +48,9 @@ class Engine:
     its `finish_reason`, and exactly one such call comes for every submitted request, whatever
     happens. `failed` holds the exception that ended the engine, else None. `on_step` is called on
     that thread too, when a step was scheduled and after its callbacks, and must not raise; set it
-    before `start`. `on_end` is called when the engine has ended, maybe more than once. `spare_work` is gone on with
-    on that thread, a step at a time, while there is nothing to run; set it before `start`. Without
-    `grammars` requests that bring one are refused.
+    before `start`. `on_end` is called when the engine has ended, maybe more than once.
+    `spare_work` is gone on with on that thread, a step at a time, while there is nothing to run;
+    set it before `start`. Without `grammars` requests that bring one are refused.
     """
 
     def __init__(  # noqa: PLR0913 - most by name

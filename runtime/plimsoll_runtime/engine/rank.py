@@ -44,7 +44,7 @@ from plimsoll_runtime.engine.rank_channel import (
     Step,
 )
 from plimsoll_runtime.engine.runner import ModelRunner
-from plimsoll_runtime.kernels.used_pages import give_back_libraries
+from plimsoll_runtime.kernels.library_pages import give_back_libraries
 from plimsoll_runtime.model.loader import load_model, read_model_config
 
 logger = logging.getLogger(__name__)

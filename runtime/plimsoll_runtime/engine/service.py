@@ -209,7 +209,7 @@ def _exit(code: int) -> NoReturn:
 def _load(load: Load) -> Engine:
     garbage.defer()
     from plimsoll_runtime.engine.loader import choose_device, load_engine
-    from plimsoll_runtime.kernels.used_pages import (
+    from plimsoll_runtime.kernels.library_pages import (
         CUDA_TABLES,
         give_back_data,
         give_back_libraries,

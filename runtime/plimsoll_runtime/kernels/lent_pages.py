@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plimsoll_runtime.kernels.large_pages import madvise, prefer_large_pages
+from plimsoll_runtime.kernels.advice import POPULATE_WRITE, madvise
+from plimsoll_runtime.kernels.large_pages import prefer_large_pages
 
 PIECE_BYTES = 2 << 20
 """Asked for at a time: a large page, cleared in a fraction of a millisecond."""
-_POPULATE_WRITE = 23
-"""`MADV_POPULATE_WRITE` of Linux 5.14, which Python's mmap has no name for."""
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -39,7 +38,7 @@ def lend(address: int, size: int) -> bool:
         return False
     page = os.sysconf("SC_PAGE_SIZE")
     begin, end = address // page * page, -(-(address + size) // page) * page
-    if madvise()(begin, end - begin, _POPULATE_WRITE) == 0:
+    if madvise()(begin, end - begin, POPULATE_WRITE) == 0:
         return True
     if (reason := ctypes.get_errno()) == errno.ENOMEM:
         raise MemoryError(f"the system has no {size} bytes more: {os.strerror(reason)}")

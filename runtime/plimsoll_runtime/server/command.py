@@ -26,6 +26,7 @@ from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.options import DEVICES, DTYPES, EngineOptions
 from plimsoll_runtime.engine.remote import RemoteEngine
+from plimsoll_runtime.kernels.library_pages import give_back_libraries
 from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.certificate import Certificate
 from plimsoll_runtime.server.model_source import ModelSource, resolve_model
@@ -266,6 +267,8 @@ def _serve_engine(
 
     def ready() -> None:
         garbage.settle()
+        garbage.trim()
+        give_back_libraries()
         seconds = time.monotonic() - started
         url = _url(listeners.api, "http" if listeners.certificate is None else "https")
         _say(f"serving {settings.name} on {url} (ready in {seconds:.1f} s)")

@@ -72,7 +72,10 @@ def test_an_accelerator_without_memory_is_told_as_such() -> None:
     found = pod_trouble([ended(COUNTED)])
     assert found is not None
     assert found.reason == OUT_OF_MEMORY
-    assert "container engine finds no memory left: plimsoll serve: MemoryError: the KV" in found.message
+    assert (
+        "container engine finds no memory left: plimsoll serve: MemoryError: the KV"
+        in found.message
+    )
 
 
 def test_it_is_raised_once_for_each_plan_twice_as_much_each_time_and_not_for_ever() -> None:

@@ -212,7 +212,7 @@ def test_a_quantized_weight_is_near_the_weight() -> None:
     instruction_sets,
     st.booleans(),
 )
-def test_a_weight_packed_as_it_is_read_is_the_one_quantized_before(  # noqa: PLR0913, PLR0917
+def test_a_weight_packed_as_it_is_read_is_the_one_quantized_before(
     dtype: torch.dtype,
     outputs: int,
     inputs: int,
