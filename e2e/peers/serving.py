@@ -135,23 +135,33 @@ def _answers(port: int) -> bool:
 def peak(root: int) -> int:
     """Bytes of the most memory that a process and its children ever had, in sum, or have had since
     `forget_peak`."""
+    return _sum_of("VmHWM", root)
+
+
+def resident(root: int) -> int:
+    """Bytes of memory that a process and its children have, in sum."""
+    return _sum_of("VmRSS", root)
+
+
+def _sum_of(field: str, root: int) -> int:
     found = 0
-    for process in _family(root):
+    for process in family(root):
         with suppress(OSError):
             status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-            lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM")]
+            lines = [line.split() for line in status.splitlines() if line.startswith(field)]
             found += sum(int(fields[1]) * 1024 for fields in lines)
     return found
 
 
 def forget_peak(root: int) -> None:
     """Peaks of a process and its children are from now on; see clear_refs in proc(5)."""
-    for process in _family(root):
+    for process in family(root):
         with suppress(OSError):
             Path(f"/proc/{process}/clear_refs").write_text("5", encoding="utf-8")
 
 
-def _family(root: int) -> Iterator[int]:
+def family(root: int) -> Iterator[int]:
+    """Ids of a process and its children, and theirs."""
     left = [root]
     while left:
         process = left.pop()
