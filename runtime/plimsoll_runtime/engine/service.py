@@ -217,10 +217,10 @@ def _load(load: Load) -> Engine:
 
     if choose_device(load.options.device).type == "cpu":
         give_back_data(CUDA_TABLES)
-    give_back_libraries()
     engine = load_engine(Path(load.model_dir), load.options)
     garbage.settle()
     garbage.trim()
+    give_back_libraries()  # the cache is not taken yet: until then memory is far from its peak
     return engine
 
 
