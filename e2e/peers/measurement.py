@@ -26,8 +26,8 @@ class Measurement:
     """What came of a turn, which took `seconds` in all and ended at `ended` (UTC).
 
     `result` is None where the engine failed, and `error` says why. `first_token_seconds` are from
-    the start of its process, None where it had been running; `peak_bytes` is the most memory that
-    its processes ever had. `commit` is ours, whatever the engine.
+    the start of its process, None where it had been running; `peak_bytes` is the most memory of
+    its processes, as `Server` counts it. `commit` is ours, whatever the engine.
     """
 
     turn: Turn

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -26,6 +27,9 @@ _FIRST = json.dumps(
 class Server:
     """From `start` to `end`. `ready_seconds` is how long it took from the start of the process to
     the end of its first answer, which is of one token.
+
+    `peak_bytes` is the most memory: of its processes' own peaks the sum, until that answer or after
+    it. What a process needs to start is not had at once with what another needs to serve.
     """
 
     def __init__(self, start: Start, port: int) -> None:
@@ -62,6 +66,8 @@ class Server:
         while time.monotonic() - begun < START_SECONDS and self._process.poll() is None:
             if _answers(self.port):
                 self.ready_seconds = time.monotonic() - begun
+                self.peak_bytes = peak(self._process.pid)
+                forget_peak(self._process.pid)
                 return
             time.sleep(POLL_SECONDS)
         self.end()
@@ -69,7 +75,7 @@ class Server:
 
     def pause(self) -> None:
         """Takes it from the cores (SIGSTOP) until `resume`."""
-        self.peak_bytes = _peak(self._process.pid)
+        self.peak_bytes = max(self.peak_bytes, peak(self._process.pid))
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -80,7 +86,7 @@ class Server:
 
     def end(self) -> None:
         """Ends it, paused or not."""
-        self.peak_bytes = max(self.peak_bytes, _peak(self._process.pid))
+        self.peak_bytes = max(self.peak_bytes, peak(self._process.pid))
         self._signal(signal.SIGCONT)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -126,17 +132,40 @@ def _answers(port: int) -> bool:
         connection.close()
 
 
-def _peak(root: int) -> int:
-    """Bytes of the most memory that a process and its children ever had, in sum."""
-    found, left = 0, [root]
+def peak(root: int) -> int:
+    """Bytes of the most memory that a process and its children ever had, in sum, or have had since
+    `forget_peak`."""
+    return _sum_of("VmHWM", root)
+
+
+def resident(root: int) -> int:
+    """Bytes of memory that a process and its children have, in sum."""
+    return _sum_of("VmRSS", root)
+
+
+def _sum_of(field: str, root: int) -> int:
+    found = 0
+    for process in family(root):
+        with suppress(OSError):
+            status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+            lines = [line.split() for line in status.splitlines() if line.startswith(field)]
+            found += sum(int(fields[1]) * 1024 for fields in lines)
+    return found
+
+
+def forget_peak(root: int) -> None:
+    """Peaks of a process and its children are from now on; see clear_refs in proc(5)."""
+    for process in family(root):
+        with suppress(OSError):
+            Path(f"/proc/{process}/clear_refs").write_text("5", encoding="utf-8")
+
+
+def family(root: int) -> Iterator[int]:
+    """Ids of a process and its children, and theirs."""
+    left = [root]
     while left:
         process = left.pop()
-        try:
-            status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+        yield process
+        with suppress(OSError):
             for task in Path(f"/proc/{process}/task").iterdir():
                 left += map(int, (task / "children").read_text(encoding="utf-8").split())
-        except OSError:
-            continue
-        lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM")]
-        found += sum(int(fields[1]) * 1024 for fields in lines)
-    return found

@@ -33,8 +33,9 @@ _PREEMPTION = re.compile(r"[.,]?\s*(no new claims to deallocate, )?preemption: .
 # As the scheduler names a resource that is short. What is missing altogether it says otherwise.
 _TOO_LITTLE = re.compile(r"\b\d+ Insufficient [\w./-]+|\b\d+ Too many pods")
 _NEW_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
-# As PyTorch says it of CUDA, in what a crash printed last.
+# In what a crash printed last: as PyTorch says it of CUDA, and the engine of a CPU's memory.
 _ACCELERATOR_FULL = re.compile(r"\bOutOfMemoryError\b|\bCUDA out of memory\b")
+_MEMORY_FULL = re.compile(r"\bMemoryError: ")
 # As the engine says it of its certificate, whose folder has the name of the Secret.
 _CERTIFICATE = re.compile(rf" --ssl-(?:cert|key)file {TLS_PATH}/([^/ ]+)/")
 _KILLED_FOR_MEMORY = "OOMKilled"
@@ -191,8 +192,9 @@ def _crash(name: str, ended: Mapping[str, Any]) -> _Cause:
         return _Cause(OUT_OF_MEMORY, f"{what}memory than its limit ({cause})", "")
     last = (ended.get("message") or "").strip().splitlines()
     if _short_of_memory(ended):
-        what = f"cannot stay up ({OUT_OF_MEMORY}): container {name} finds no "
-        return _Cause(OUT_OF_MEMORY, f"{what}memory left on its accelerator", excerpt(last[-1]))
+        where = " on its accelerator" if _ACCELERATOR_FULL.search(last[-1]) else ""
+        what = f"cannot stay up ({OUT_OF_MEMORY}): container {name} finds no memory left{where}"
+        return _Cause(OUT_OF_MEMORY, what, excerpt(last[-1]))
     secret = _CERTIFICATE.search(last[-1]) if last else None
     if secret is not None:
         what = f"cannot speak TLS ({CERTIFICATE}): Secret {secret[1]} must be of the type "
@@ -212,11 +214,11 @@ def _ended(container: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _short_of_memory(ended: Mapping[str, Any]) -> bool:
-    """Whether the kernel killed it for its memory, or an allocation on the accelerator failed."""
+    """Whether the kernel killed it for its memory, or it found too little."""
     if ended.get("reason") == _KILLED_FOR_MEMORY:
         return True
     last = (ended.get("message") or "").strip().splitlines()
-    return bool(last) and _ACCELERATOR_FULL.search(last[-1]) is not None
+    return bool(last) and any(each.search(last[-1]) for each in (_ACCELERATOR_FULL, _MEMORY_FULL))
 
 
 def _rank(key: tuple[str, str]) -> tuple[int, str, str]:

@@ -2,6 +2,9 @@
 
 #include "product.h"
 
+#include <cstring>
+#include <vector>
+
 #include "cpu.h"
 #include "quantize.h"
 #include "threads.h"
@@ -39,6 +42,28 @@ QuantizeKernels quantize_kernels_for(int instruction_set, bool is_bf16) {
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t pieces_of(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
 
+// The words of `rows` quantized rows side by side; Word is as many numbers as a word multiplies.
+template <class Word>
+void lay_out(Word* to, const QuantizedRows& from, int64_t rows, int64_t words) {
+  // Back from 128 more, which is the other sign bit.
+  const Word sign = static_cast<Word>(0x80808080u);
+  for (int64_t word = 0; word < words; ++word) {
+    for (int64_t c = 0; c < kPanel; ++c) {
+      Word numbers = sign;
+      if (c < rows) {
+        std::memcpy(&numbers, from.bytes + c * from.words * 4 + word * sizeof(Word), sizeof(Word));
+      }
+      to[word * kPanel + c] = numbers ^ sign;
+    }
+  }
+}
+
+int32_t sum_of(const uint8_t* bytes, int64_t count) {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += bytes[i];
+  return sum - static_cast<int32_t>(128 * count);
+}
+
 }  // namespace
 }  // namespace plimsoll
 
@@ -55,6 +80,38 @@ PLIMSOLL_API void plimsoll_pack(uint32_t* panels, const uint32_t* rows, int64_t 
         const int64_t row = panel * kPanel + c;
         to[word * kPanel + c] = row < outputs ? rows[row * stride + word] : 0;
       }
+    }
+  });
+}
+
+PLIMSOLL_API void plimsoll_pack_int8(void* panels, float* scales, int32_t* totals, const void* rows,
+                                     int64_t outputs, int64_t columns, int rows_are_bf16,
+                                     int64_t words, int64_t numbers_per_word, int instruction_set,
+                                     int threads) {
+  using namespace plimsoll;
+  const QuantizeKernels kernels = quantize_kernels_for(instruction_set, rows_are_bf16 != 0);
+  const int64_t element = rows_are_bf16 ? 2 : 4;
+  parallel_for(pieces_of(outputs, kPanel), threads, [&](int64_t panel) {
+    // Kept by the thread: a panel's worth is more than what the allocator keeps.
+    thread_local std::vector<uint8_t> bytes;
+    const int64_t first = panel * kPanel, count = smaller(kPanel, outputs - first);
+    const int64_t quads = pieces_of(columns, 4);
+    bytes.resize(kPanel * quads * 4);
+    const QuantizedRows quantized{bytes.data(), quads, scales + first};
+    const char* from = static_cast<const char*>(rows) + first * columns * element;
+    kernels.quantize(quantized, from, columns, columns, 0, count);
+    if (totals != nullptr) {
+      for (int64_t r = 0; r < count; ++r) {
+        totals[first + r] = sum_of(bytes.data() + r * quads * 4, quads * 4);
+      }
+    }
+    const int64_t at = panel * words * kPanel;
+    if (numbers_per_word == 4) {
+      lay_out(static_cast<uint32_t*>(panels) + at, quantized, count, words);
+    } else if (numbers_per_word == 2) {
+      lay_out(static_cast<uint16_t*>(panels) + at, quantized, count, words);
+    } else {
+      lay_out(static_cast<uint8_t*>(panels) + at, quantized, count, words);
     }
   });
 }

@@ -89,3 +89,11 @@ extern "C" void plimsoll_multiply_int8(const plimsoll::PackedWeight* weight, con
                                        int64_t columns, uint32_t* bytes, float* x_scales,
                                        const void* bias, void* out, int64_t out_stride,
                                        int out_is_bf16, int threads);
+
+// Rows [outputs, columns] of bf16 or fp32 to panels of int8, `words` of `numbers_per_word` (4, 2 or
+// 1: kInt8, kBf16ByInt8, kFp32ByInt8) a row: quantized as rows of x are, one after the other and
+// nowhere else held. Scales, and totals where they are not null, are of these rows.
+extern "C" void plimsoll_pack_int8(void* panels, float* scales, int32_t* totals, const void* rows,
+                                   int64_t outputs, int64_t columns, int rows_are_bf16,
+                                   int64_t words, int64_t numbers_per_word, int instruction_set,
+                                   int threads);

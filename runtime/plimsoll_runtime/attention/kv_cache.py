@@ -1,5 +1,6 @@
 """The KV cache: one tensor of pages that all sequences share."""
 
+from collections.abc import Iterator
 from typing import Self
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from plimsoll_runtime.attention.int8 import dequantize, quantize
 from plimsoll_runtime.core.kv_cache_dtype import SCALE_BYTES, KVCacheDtype
 from plimsoll_runtime.core.model_config import ModelConfig
-from plimsoll_runtime.kernels.large_pages import prefer_large_pages
+from plimsoll_runtime.kernels.lent_pages import lend, pieces, zeros
 
 
 def bytes_per_block(
@@ -61,15 +62,14 @@ class KVCache:
         device: torch.device,
         kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
     ) -> Self:
-        """Takes the memory of `num_blocks` blocks and the null block.
+        """`num_blocks` blocks and the null block.
 
-        On CPU too it is taken now: an engine for which there is not enough ends at its start, and
-        not when the cache fills under load.
+        On CPU the system lends their memory when they are written to, or `take_memory` is called.
         """
         shape = (2, config.num_layers, num_blocks + 1, block_size, config.num_kv_heads)
         pages = (*shape, config.head_dim)
         if kv_cache_dtype is KVCacheDtype.INT8:
-            scales = torch.zeros(shape, dtype=torch.float32, device=device)
+            scales = _zeros(shape, torch.float32, device)
             return cls(_zeros(pages, torch.int8, device), scales, dtype)
         return cls(_zeros(pages, dtype, device))
 
@@ -77,6 +77,22 @@ class KVCache:
     def nbytes(self) -> int:
         """Memory of all blocks, the null block too."""
         return self.pages.nbytes + (0 if self.scales is None else self.scales.nbytes)
+
+    def take_memory(self) -> Iterator[None]:
+        """Has the system lend the memory, a piece with each step and that of the lowest blocks
+        first. What the blocks hold stays, so that it may be done while they are used.
+
+        Nothing is left to do on other devices than CPUs, and where the system knows no such call.
+        Raises MemoryError.
+        """
+        if self.pages.device.type != "cpu":
+            return
+        rows = 2 * self.pages.shape[1]
+        for memory in (self.pages, self.scales):
+            for address, size in () if memory is None else pieces(memory, rows):
+                if not lend(address, size):
+                    return
+                yield
 
     def store(self, layer: int, key: Tensor, value: Tensor, slots: Tensor) -> None:
         """Writes the keys and values `[tokens, kv_heads, head_dim]` of a layer to `slots`."""
@@ -108,7 +124,6 @@ class KVCache:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    memory = torch.empty(shape, dtype=dtype, device=device)
-    prefer_large_pages(memory)
-    # Written to: on CPU the kernel lends pages only then.
-    return memory.zero_()
+    if device.type == "cpu":
+        return zeros(shape, dtype)
+    return torch.zeros(shape, dtype=dtype, device=device)

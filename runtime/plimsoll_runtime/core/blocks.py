@@ -47,8 +47,9 @@ class BlockPool:
     """`num_blocks` blocks with reference counts; every operation is O(1) a block.
 
     The free blocks are the cache: one whose content is known stays findable until it is handed
-    out for something else. Free blocks without content go first, then the one least recently
-    given back.
+    out for something else. Free blocks without content go first, of these the one last given back
+    and then the lowest that was never used, whose memory may not have been lent yet; then the one
+    least recently given back.
     """
 
     def __init__(self, num_blocks: int) -> None:
@@ -132,7 +133,7 @@ class BlockPool:
             if count == 1:
                 content = self._contents.get(block_id)
                 if content is None:
-                    self._blank.append(block_id)
+                    self._blank.appendleft(block_id)
                 else:
                     self._kept[block_id] = content
         self._withhold()
@@ -166,7 +167,7 @@ class BlockPool:
             return
         del self._contents[cached.block_id], self._index[cached.key.digest]
         if self._kept.pop(cached.block_id, None) is not None:
-            self._blank.append(cached.block_id)
+            self._blank.appendleft(cached.block_id)
 
     def _evict(self) -> None:
         """Forgets what the free block least recently given back holds."""
@@ -179,4 +180,4 @@ class BlockPool:
         while self.num_withheld < self.num_blocks - self.num_usable and self.num_free:
             if not self._blank:
                 self._evict()
-            self._withheld.append(self._blank.popleft())
+            self._withheld.append(self._blank.pop())

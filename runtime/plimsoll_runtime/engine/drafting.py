@@ -77,4 +77,6 @@ class Drafting:
         cache = KVCache.allocate(
             self._model.config, num_blocks, block_size, dtype, device, kv_cache_dtype
         )
+        for _ in cache.take_memory():
+            pass
         return DraftModel(self._model, cache, device, attention_backend)

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -33,7 +33,10 @@ from plimsoll_runtime.engine.stats import (
 
 logger = logging.getLogger(__name__)
 
+_NO_MORE = object()
 MAX_CONSECUTIVE_FAILURES = 3
+SPARE_PAUSE = 0.001
+"""Seconds without work before each piece of what the engine does in its spare time."""
 FAIL_SECONDS = 5.0
 """How long a step that hangs may keep requests from their error once the engine has failed."""
 
@@ -45,8 +48,9 @@ class Engine:
     its `finish_reason`, and exactly one such call comes for every submitted request, whatever
     happens. `failed` holds the exception that ended the engine, else None. `on_step` is called on
     that thread too, when a step was scheduled and after its callbacks, and must not raise; set it
-    before `start`. `on_end` is called when the engine has ended, maybe more than once. Without
-    `grammars` requests that bring one are refused.
+    before `start`. `on_end` is called when the engine has ended, maybe more than once.
+    `spare_work` is gone on with on that thread, a step at a time, while there is nothing to run;
+    set it before `start`. Without `grammars` requests that bring one are refused.
     """
 
     def __init__(  # noqa: PLR0913 - most by name
@@ -65,6 +69,7 @@ class Engine:
         self.attention_path = ""
         self.on_step: Callable[[], None] = _nothing
         self.on_end: Callable[[], None] = _nothing
+        self.spare_work: Iterator[None] | None = None
         self._scheduler = scheduler
         self._runner = runner
         self._clock = clock
@@ -279,10 +284,8 @@ class Engine:
 
     def _take_in(self) -> bool:
         """Waits for work; takes submissions, then aborts. False when the loop is to end."""
+        self._wait()
         with self._changed:
-            if not self._has_work():
-                self._changed.wait_for(self._has_work)
-                self._step_began = self._clock()
             if self._stopping or self.failed is not None:
                 return False
             submitted = list(self._submitted)
@@ -302,6 +305,20 @@ class Engine:
             # One that the scheduler does not know has ended, or its grammar is being compiled.
             self._deliver(ended or RequestOutput(request_id, (), FinishReason.ABORT))
         return True
+
+    def _wait(self) -> None:
+        """Until there is work; meanwhile goes on with what can wait."""
+        with self._changed:
+            if self._has_work():
+                return
+        while not self._has_work_in(None if self.spare_work is None else SPARE_PAUSE):
+            if self.spare_work is not None and next(self.spare_work, _NO_MORE) is _NO_MORE:
+                self.spare_work = None
+        self._step_began = self._clock()
+
+    def _has_work_in(self, seconds: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(self._has_work, seconds)
 
     def _has_work(self) -> bool:
         return bool(

@@ -3,10 +3,13 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_REASON = 200
 """Characters of a message that may quote the client's schema."""
@@ -156,7 +159,7 @@ class GrammarState:
             self._panic = _panic(error)
             return 0
 
-    def fill(self, words: NDArray[np.int32]) -> None:
+    def fill(self, words: "NDArray[np.int32]") -> None:
         """Writes which tokens may come next, a bit each, least significant first."""
         try:
             self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
@@ -164,11 +167,13 @@ class GrammarState:
             self._panic = _panic(error)
 
 
-def allowed_tokens(states: Sequence[GrammarState], vocab_size: int) -> NDArray[np.int32]:
+def allowed_tokens(states: Sequence[GrammarState], vocab_size: int) -> "NDArray[np.int32]":
     """Bits `[states, ceil(vocab_size / 32)]` of the tokens that may come next.
 
     All zero where a grammar cannot be followed any further: see `GrammarState.error`.
     """
+    import numpy as np  # here, as the server uses this module and most never need it
+
     words = np.zeros((len(states), -(-vocab_size // 32)), dtype=np.int32)
     for state, row in zip(states, words, strict=True):
         if state.error is None:

@@ -68,13 +68,17 @@ def _folders(root: Path, proc: Path, controller: str) -> Iterator[Path]:
 
 
 def _page_cache(folder: Path) -> int:
-    """Bytes of inactive file pages, by cgroup v2's or v1's name; 0 when not told."""
+    """Bytes of file pages, by cgroup v2's or v1's names; 0 when not told.
+
+    Active ones too: a checkpoint that was read more than once is among them.
+    """
     try:
         lines = (folder / "memory.stat").read_text().splitlines()
     except OSError:
         return 0
     stat = dict(line.split(" ", 1) for line in lines if " " in line)
-    return int(stat.get("total_inactive_file", stat.get("inactive_file", "0")))
+    kinds = ("inactive_file", "active_file")
+    return sum(int(stat.get(f"total_{kind}", stat.get(kind, "0"))) for kind in kinds)
 
 
 def _words(path: Path) -> list[str]:

@@ -1,7 +1,6 @@
 """From a model's folder and options to an engine: dtype, device, limits, size of the cache."""
 
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,19 +71,10 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         num_blocks = options.kv_cache_memory_bytes // own_block_bytes
         # Tell what is wrong before minutes go by with reading weights.
         fit_limits(shape, options, num_blocks)
-
-    def allocate(num_blocks: int) -> KVCache:
-        return KVCache.allocate(
-            shard, num_blocks, options.block_size, dtype, device, kv_cache_dtype
-        )
-
-    with ExitStack() as on_error, ThreadPoolExecutor(1) as beside:
+        check_room(num_blocks * own_block_bytes, options, device)
+    with ExitStack() as on_error:
         ranks = Ranks(model_dir, options, device, threads)
         on_error.callback(ranks.close)
-        early: Future[KVCache] | None = None
-        if num_blocks is not None and device.type == "cpu":
-            # The kernel takes as long to lend this memory as weights take to be read.
-            early = beside.submit(allocate, num_blocks)
         model = load_model(
             model_dir,
             config,
@@ -103,8 +93,11 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
             others = [each.available // block_bytes for each in ranks.collect(Budget)]
             num_blocks = min([own // own_block_bytes, *others])
         limits = fit_limits(shape, options, num_blocks)
+        check_room(limits.num_blocks * own_block_bytes, options, device)
         ranks.send(Allocate(limits.num_blocks))
-        cache = allocate(limits.num_blocks) if early is None else early.result()
+        cache = KVCache.allocate(
+            shard, limits.num_blocks, options.block_size, dtype, device, kv_cache_dtype
+        )
         ranks.collect(Allocated)
         scheduler = Scheduler(
             limits,
@@ -143,6 +136,7 @@ def load_engine(model_dir: Path, options: EngineOptions) -> Engine:
         engine = Engine(scheduler, runner, config, grammars=grammars, seed=options.seed)
         engine.attention_path = _capture(runner, options, limits.max_num_seqs)
         engine.on_end = ranks.close
+        engine.spare_work = cache.take_memory()
         on_error.pop_all()
     ranks.watch(engine.fail)
     logger.info(
@@ -230,6 +224,22 @@ def fit_limits(shape: StepLimits, options: EngineOptions, num_blocks: int) -> En
         enable_prefix_caching=options.enable_prefix_caching,
         long_prefill_token_threshold=options.long_prefill_token_threshold,
     )
+
+
+def check_room(cache_bytes: int, options: EngineOptions, device: torch.device) -> None:
+    """By counting: the memory of a KV cache on CPU is taken while the engine serves.
+
+    Raises MemoryError when the machine, or the container, has less left for all ranks' caches than
+    they will take.
+    """
+    if device.type != "cpu":
+        return
+    needed, free = cache_bytes * options.tensor_parallel_size, free_memory()
+    if needed > free:
+        raise MemoryError(
+            f"the KV cache takes {needed / 2**30:.2f} GiB, and {free / 2**30:.2f} GiB of memory "
+            "are left: give --kv-cache-memory-bytes less, or the container or machine more memory"
+        )
 
 
 def choose_limits(options: EngineOptions, config: ModelConfig, device: torch.device) -> StepLimits:

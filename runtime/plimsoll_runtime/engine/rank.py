@@ -44,7 +44,7 @@ from plimsoll_runtime.engine.rank_channel import (
     Step,
 )
 from plimsoll_runtime.engine.runner import ModelRunner
-from plimsoll_runtime.kernels.used_pages import give_back_libraries
+from plimsoll_runtime.kernels.library_pages import give_back_libraries
 from plimsoll_runtime.model.loader import load_model, read_model_config
 
 logger = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ def _run(channel: Channel, start: Start, meeting: Path) -> NoReturn:
     cache = KVCache.allocate(
         shard, blocks, options.block_size, dtype, device, options.kv_cache_dtype
     )
+    for _ in cache.take_memory():
+        pass  # at once: rank 0 alone knows when there is time to spare
     runner = ModelRunner(model, cache, device, attention_backend=options.attention_backend)
     garbage.settle()
     channel.send(Allocated())

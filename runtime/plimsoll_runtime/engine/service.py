@@ -208,12 +208,19 @@ def _exit(code: int) -> NoReturn:
 
 def _load(load: Load) -> Engine:
     garbage.defer()
-    from plimsoll_runtime.engine.loader import load_engine
-    from plimsoll_runtime.kernels.used_pages import give_back_libraries
+    from plimsoll_runtime.engine.loader import choose_device, load_engine
+    from plimsoll_runtime.kernels.library_pages import (
+        CUDA_TABLES,
+        give_back_data,
+        give_back_libraries,
+    )
 
-    give_back_libraries()
+    if choose_device(load.options.device).type == "cpu":
+        give_back_data(CUDA_TABLES)
     engine = load_engine(Path(load.model_dir), load.options)
     garbage.settle()
+    garbage.trim()
+    give_back_libraries()  # the cache is not taken yet: until then memory is far from its peak
     return engine
 
 

@@ -1,11 +1,10 @@
 """Asks for large pages for memory that is read again and again."""
 
-import ctypes
 import mmap
-from functools import cache
-from typing import Any
 
 from torch import Tensor
+
+from plimsoll_runtime.kernels.advice import madvise
 
 LEAST_BYTES = 1 << 20
 """Below, large pages would be none or mostly others'."""
@@ -21,11 +20,3 @@ def prefer_large_pages(memory: Tensor) -> None:
     begin = memory.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     end = -(-(memory.data_ptr() + memory.nbytes) // mmap.PAGESIZE) * mmap.PAGESIZE
     madvise()(begin, end - begin, advice)
-
-
-@cache
-def madvise() -> Any:
-    """The C library's function."""
-    function = ctypes.CDLL(None).madvise
-    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return function

@@ -17,6 +17,7 @@ _RMS_NORM = (_P, _P, _N, _P, _N, _P, ctypes.c_float, _N, _N, _I, _I)
 _ROTATE = (_P, _N, _P, _N, _N, _N, _I, _I)
 _SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
 _PACK = (_P, _P, _N, _N, _N, _I)
+_PACK_INT8 = (_P, _P, _P, _P, _N, _N, _I, _N, _N, _I, _I)
 _UNPACK = (_P, _P, _P, _N, _N, _I)
 _NORM_HEADS = (_P, _N, _P, ctypes.c_float, _N, _N, _N, _I, _I)
 _DECODE = (_P, _P, _P, _P, _P, _N, _I)
@@ -52,6 +53,7 @@ class Kernels:
     rotate: Function
     silu_and_mul: Function
     pack: Function
+    pack_int8: Function
     unpack: Function
     multiply: Function
     multiply_int8: Function
@@ -79,6 +81,7 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             rotate=_typed(library.plimsoll_rotate, _ROTATE),
             silu_and_mul=_typed(library.plimsoll_silu_and_mul, _SILU_AND_MUL),
             pack=_typed(library.plimsoll_pack, _PACK),
+            pack_int8=_typed(library.plimsoll_pack_int8, _PACK_INT8),
             unpack=_typed(library.plimsoll_unpack, _UNPACK),
             multiply=_typed(library.plimsoll_multiply, _MULTIPLY),
             multiply_int8=_typed(library.plimsoll_multiply_int8, _MULTIPLY_INT8),

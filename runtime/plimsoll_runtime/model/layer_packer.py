@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
-from plimsoll_runtime.model.matrix import PANEL, Matrix, PackedMatrix
+from plimsoll_runtime.model.decoder import AnyPackedMatrix
+from plimsoll_runtime.model.matrix import PANEL, Matrix
 from plimsoll_runtime.model.parallel import Part, Weighted
 
 Make = Callable[[Weighted], Matrix]
-Begin = Callable[[Weighted], PackedMatrix | None]
+Begin = Callable[[Weighted], AnyPackedMatrix | None]
 
 
 class LayerPacker:
@@ -31,7 +32,7 @@ class LayerPacker:
         self._make = make
         self._begin = begin
         self._parts = parts
-        self._begun: dict[Weighted, PackedMatrix | None] = {}
+        self._begun: dict[Weighted, AnyPackedMatrix | None] = {}
         by_storage = {
             _storage(tensor): layer
             for layer in layers

@@ -11,10 +11,11 @@ from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from plimsoll_runtime.core.model_config import ModelConfig, UnsupportedModelError
 from plimsoll_runtime.core.quantization import Quantization
+from plimsoll_runtime.model.decoder import AnyPackedMatrix
 from plimsoll_runtime.model.int8 import Int8Weight, TorchInt8Matrix, quantize_weight
 from plimsoll_runtime.model.layer_packer import LayerPacker
 from plimsoll_runtime.model.llama import LlamaForCausalLM
-from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix
+from plimsoll_runtime.model.matrix import Matrix, TorchMatrix
 from plimsoll_runtime.model.operations import choose_operations, in_form_of
 from plimsoll_runtime.model.packed_checkpoint import packed_parts
 from plimsoll_runtime.model.parallel import SINGLE, Group, Weighted
@@ -80,9 +81,12 @@ def load_model(  # noqa: PLR0913 - all by name
             matrix = TorchInt8Matrix(numbers, dtype, weight_only=weight_only)
         return in_form_of(operations, matrix)
 
-    def begun(layer: Weighted) -> PackedMatrix | None:
-        plain = layer not in int8 and isinstance(layer.matrix, TorchMatrix)
-        return operations.empty_matrix(layer.weight) if plain else None
+    def begun(layer: Weighted) -> AnyPackedMatrix | None:
+        if not isinstance(layer.matrix, TorchMatrix):
+            return None
+        if layer in int8:
+            return operations.empty_int8_matrix(layer.weight.shape, weight_only=weight_only)
+        return operations.empty_matrix(layer.weight)
 
     layers = [layer for layer in model.modules() if isinstance(layer, Weighted)]
     packer = LayerPacker(layers, parts, made, begun)

@@ -119,13 +119,7 @@ class PackedMatrix(Matrix):
 
         Raises ValueError for what is not whole panels, but for the last one.
         """
-        end = first + len(rows)
-        whole = first % PANEL == 0 and (end % PANEL == 0 or end == self.outputs)
-        if not whole or end > self.outputs or rows.shape[1] != self.inputs:
-            raise ValueError(
-                f"outputs {first} to {end} of {rows.shape[1]} inputs are no whole panels of "
-                f"{self.outputs} of {self.inputs}"
-            )
+        check_panels(self, first, rows)
         rows = rows.to(self.dtype).contiguous()
         if rows.data_ptr() % WORD_BYTES:
             rows = rows.clone()
@@ -164,6 +158,18 @@ class PackedMatrix(Matrix):
     def weight(self) -> Tensor:
         """See `Matrix`; a copy."""
         return self.rows(torch.arange(self.outputs))
+
+
+def check_panels(matrix: Matrix, first: int, rows: Tensor) -> None:
+    """Raises ValueError unless `rows` `[n, inputs]`, of the outputs from `first` on, are whole
+    panels or end with the last one."""
+    end = first + len(rows)
+    whole = first % PANEL == 0 and (end % PANEL == 0 or end == matrix.outputs)
+    if not whole or end > matrix.outputs or rows.shape[1] != matrix.inputs:
+        raise ValueError(
+            f"outputs {first} to {end} of {rows.shape[1]} inputs are no whole panels of "
+            f"{matrix.outputs} of {matrix.inputs}"
+        )
 
 
 class HasDtype(Protocol):

@@ -25,6 +25,8 @@ from plimsoll_runtime.model.matrix import Matrix, PackedMatrix, TorchMatrix, why
 from plimsoll_runtime.model.packed_int8 import Int8Matrix, WidenedInt8Matrix, why_not_widened
 from plimsoll_runtime.model.rope import rotate
 
+PackedInt8 = Int8Matrix | WidenedInt8Matrix
+
 
 class Operations(Protocol):
     """T is the number of tokens in the step."""
@@ -55,6 +57,9 @@ class Operations(Protocol):
 
     def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
         """The same of an int8 weight."""
+
+    def empty_int8_matrix(self, shape: torch.Size, *, weight_only: bool) -> PackedInt8 | None:
+        """As `empty_matrix`, for a weight that becomes int8 as it is packed."""
 
 
 class TorchOperations:
@@ -89,6 +94,11 @@ class TorchOperations:
     def int8_matrix(self, matrix: QuantizedMatrix) -> QuantizedMatrix:
         """See `Operations`."""
         return TorchInt8Matrix(matrix.int8(), matrix.dtype, weight_only=matrix.weight_only)
+
+    def empty_int8_matrix(self, shape: torch.Size, *, weight_only: bool) -> PackedInt8 | None:
+        """See `Operations`."""
+        del shape, weight_only
+        return None
 
 
 TORCH_OPERATIONS = TorchOperations()
@@ -191,9 +201,17 @@ class NativeOperations:
         weight = matrix.int8()
         if not matrix.weight_only:
             return Int8Matrix(weight, self._dtype, self._kernels, self._instruction_set)
-        if why_not_widened(weight, self._dtype):
+        if why_not_widened(matrix.inputs, self._dtype):
             return TORCH_OPERATIONS.int8_matrix(matrix)
         return WidenedInt8Matrix(weight, self._dtype, self._kernels, self._instruction_set)
+
+    def empty_int8_matrix(self, shape: torch.Size, *, weight_only: bool) -> PackedInt8 | None:
+        """See `Operations`."""
+        if not weight_only:
+            return Int8Matrix(shape, self._dtype, self._kernels, self._instruction_set)
+        if why_not_widened(shape[1], self._dtype):
+            return None
+        return WidenedInt8Matrix(shape, self._dtype, self._kernels, self._instruction_set)
 
     def decoder(self, config: ModelConfig, layers: Sequence[LayerWeights]) -> NativeDecoder:
         """All layers of a model without other ranks, in one call."""

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from plimsoll_runtime.kernels.large_pages import prefer_large_pages
 from plimsoll_runtime.kernels.library import InstructionSet, Kernels
 from plimsoll_runtime.model.int8 import Int8Weight, QuantizedMatrix
 from plimsoll_runtime.model.matrix import (
@@ -14,6 +15,7 @@ from plimsoll_runtime.model.matrix import (
     WORD_BYTES,
     PackedWeight,
     check_indices,
+    check_panels,
     multiply_words,
     output_for,
 )
@@ -26,35 +28,36 @@ WIDENED_FORMATS = {torch.bfloat16: 3, torch.float32: 4}
 
 class _Panels(QuantizedMatrix):
     """`pack` is how many numbers are in a word that is multiplied with, `words` as many as a row
-    takes."""
+    takes. Of a `weight` that is only a shape, all is to come by `pack`."""
 
     def __init__(  # noqa: PLR0913 - the last by name
         self,
-        weight: Int8Weight,
+        weight: Int8Weight | torch.Size,
         dtype: torch.dtype,
         kernels: Kernels,
         instruction_set: InstructionSet,
         *,
         number_format: int,
         pack: int,
-        totals: Tensor | None = None,
+        has_totals: bool,
     ) -> None:
         super().__init__()
-        self.outputs, self.inputs = weight.numbers.shape
+        self.outputs, self.inputs = _shape(weight)
         self.made_for = (kernels, instruction_set)
         self.dtype = dtype
         self._kernels = kernels
         self._pack = pack
         self._words = -(-self.inputs // pack)
         # The last word of a row, and the last panel, are filled up with zeros.
-        filling = -self.outputs % PANEL
-        rows = F.pad(weight.numbers, (0, self._words * pack - self.inputs, 0, filling))
-        panels = rows.view(-1, PANEL, self._words, pack).transpose(1, 2).contiguous()
-        self.panels = nn.Parameter(panels, requires_grad=False)  # [panels, words, PANEL, pack]
-        self.scales = nn.Parameter(F.pad(weight.scales, (0, filling)), requires_grad=False)
+        count = -(-self.outputs // PANEL)
+        panels = torch.empty((count, self._words, PANEL, pack), dtype=torch.int8)
+        prefer_large_pages(panels)
+        self.panels = nn.Parameter(panels, requires_grad=False)
+        self.scales = nn.Parameter(torch.zeros(count * PANEL), requires_grad=False)
         self.totals = None
-        if totals is not None:
-            self.totals = nn.Parameter(F.pad(totals, (0, filling)), requires_grad=False)
+        if has_totals:
+            totals = torch.zeros(count * PANEL, dtype=torch.int32)
+            self.totals = nn.Parameter(totals, requires_grad=False)
         self._packed = PackedWeight(
             panels=self.panels.data_ptr(),
             words=self._words,
@@ -65,6 +68,38 @@ class _Panels(QuantizedMatrix):
             instruction_set=instruction_set,
         )
         self.address = ctypes.addressof(self._packed)
+        if isinstance(weight, Int8Weight):
+            self._take(weight)
+
+    def _take(self, weight: Int8Weight) -> None:
+        filling = len(self.scales) - self.outputs
+        rows = F.pad(weight.numbers, (0, self._words * self._pack - self.inputs, 0, filling))
+        self.panels.copy_(rows.view(-1, PANEL, self._words, self._pack).transpose(1, 2))
+        self.scales[: self.outputs] = weight.scales
+        if self.totals is not None:
+            self.totals[: self.outputs] = weight.numbers.sum(1, dtype=torch.int32)
+
+    def pack(self, first: int, rows: Tensor) -> None:
+        """Takes the weight of the outputs from `first` on, `[n, inputs]`, of any float dtype:
+        made `dtype`, and then int8 by `quantize`, a panel at a time.
+
+        Raises ValueError for what is not whole panels, but for the last one.
+        """
+        check_panels(self, first, rows)
+        rows = rows.to(self.dtype).contiguous()
+        self._kernels.pack_int8(
+            self.panels[first // PANEL :].data_ptr(),
+            self.scales[first:].data_ptr(),
+            None if self.totals is None else self.totals[first:].data_ptr(),
+            rows.data_ptr(),
+            len(rows),
+            self.inputs,
+            rows.dtype == torch.bfloat16,
+            self._words,
+            self._pack,
+            self._packed.instruction_set,
+            torch.get_num_threads(),
+        )
 
     def rows(self, indices: Tensor) -> Tensor:
         """See `Matrix`. Raises IndexError for an output that is not there."""
@@ -87,7 +122,7 @@ class Int8Matrix(_Panels):
 
     def __init__(
         self,
-        weight: Int8Weight,
+        weight: Int8Weight | torch.Size,
         dtype: torch.dtype,
         kernels: Kernels,
         instruction_set: InstructionSet,
@@ -99,7 +134,7 @@ class Int8Matrix(_Panels):
             instruction_set,
             number_format=INT8_FORMAT,
             pack=WORD_BYTES,
-            totals=weight.numbers.sum(1, dtype=torch.int32),
+            has_totals=True,
         )
 
     def multiply(
@@ -139,12 +174,12 @@ class WidenedInt8Matrix(_Panels):
 
     def __init__(
         self,
-        weight: Int8Weight,
+        weight: Int8Weight | torch.Size,
         dtype: torch.dtype,
         kernels: Kernels,
         instruction_set: InstructionSet,
     ) -> None:
-        if (reason := why_not_widened(weight, dtype)) is not None:
+        if (reason := why_not_widened(_shape(weight)[1], dtype)) is not None:
             raise ValueError(reason)
         super().__init__(
             weight,
@@ -153,6 +188,7 @@ class WidenedInt8Matrix(_Panels):
             instruction_set,
             number_format=WIDENED_FORMATS[dtype],
             pack=WORD_BYTES // dtype.itemsize,
+            has_totals=False,
         )
 
     def multiply(
@@ -164,9 +200,13 @@ class WidenedInt8Matrix(_Panels):
         return out
 
 
-def why_not_widened(weight: Int8Weight, dtype: torch.dtype) -> str | None:
-    """What about a weight is beyond the weight-only kernels; None when nothing is."""
-    inputs = weight.numbers.shape[1]
+def why_not_widened(inputs: int, dtype: torch.dtype) -> str | None:
+    """What about a weight of `inputs` columns is beyond the weight-only kernels; None when nothing
+    is."""
     if dtype not in FORMATS or inputs * dtype.itemsize % WORD_BYTES:
         return f"{inputs} columns of {dtype} are no whole words"
     return None
+
+
+def _shape(weight: Int8Weight | torch.Size) -> torch.Size:
+    return weight.numbers.shape if isinstance(weight, Int8Weight) else weight

@@ -16,6 +16,7 @@ from plimsoll_runtime.engine.child import EXIT_SECONDS, EngineInputError, Engine
 from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.messages import Load, Loaded
 from plimsoll_runtime.engine.remote import RemoteEngine
+from plimsoll_runtime.kernels.library_pages import give_back_libraries
 from plimsoll_runtime.server.certificate import Certificate
 from plimsoll_runtime.server.engine_options import add_engine_options, engine_options
 from plimsoll_runtime.server.listeners import Listeners, listen, url
@@ -146,6 +147,8 @@ def _serve_engine(
 
     def ready() -> None:
         garbage.settle()
+        garbage.trim()
+        give_back_libraries()
         seconds = time.monotonic() - started
         scheme = "http" if listeners.certificate is None else "https"
         _say(f"serving {settings.name} on {url(listeners.api, scheme)} (ready in {seconds:.1f} s)")

@@ -3,10 +3,8 @@
 import asyncio
 from base64 import b64encode
 
-import numpy as np
 import orjson
 from fastapi import APIRouter
-from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,7 +17,7 @@ from plimsoll_runtime.server.embeddings_protocol import (
     EmbeddingRequest,
 )
 from plimsoll_runtime.server.errors import APIError, bad_request
-from plimsoll_runtime.server.pooling import pooled_prompts
+from plimsoll_runtime.server.pooling import Vector, pooled_prompts
 from plimsoll_runtime.server.prompts import PromptField, prompt_ids, prompt_list
 from plimsoll_runtime.server.streaming import until_disconnect
 from plimsoll_runtime.server.validation import parse_body
@@ -28,8 +26,6 @@ MAX_NUMBERS = 2**23
 """In all vectors of one answer before they are cut to `dimensions`: 32 MiB in fp32."""
 MAX_INLINE_NUMBERS = 2**16
 """That are written on the event loop; for more, others would wait."""
-
-Vector = NDArray[np.float32]
 
 router = APIRouter()
 
@@ -69,6 +65,8 @@ async def embeddings(request: Request) -> Response:
 
 def unit_vector(vector: Vector) -> Vector:
     """The same direction with length 1; zeros stay zeros."""
+    import numpy as np
+
     exact = vector.astype(np.float64)
     length = np.linalg.norm(exact)
     return (exact / length if length else exact).astype("<f4")

@@ -1,9 +1,8 @@
 """Prompts that the engine computes and answers with a vector each."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request as HTTPRequest
 
 from plimsoll_runtime.core.request import FinishReason, Request, SamplingParams
@@ -13,7 +12,11 @@ from plimsoll_runtime.server.engine_client import Arrival
 from plimsoll_runtime.server.generation import failure
 from plimsoll_runtime.server.origin import origin_of
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Vector: TypeAlias = "NDArray[np.float32]"
 
 
 async def pooled_prompts(
@@ -27,6 +30,8 @@ async def pooled_prompts(
 
     Raises APIError as `Generation` does. Cancelled, it aborts what is unfinished.
     """
+    import numpy as np  # here, as most servers never need it, nor its memory
+
     context = context_of(request)
     origin = origin_of(request, priority)
     requests = [

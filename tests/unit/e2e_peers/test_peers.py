@@ -1,6 +1,7 @@
 """The comparison with other engines: its models, its limits, its page, its servers."""
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -23,7 +24,8 @@ from e2e.peers.environments import Environment
 from e2e.peers.gguf_writer import gguf_name, rotated_heads
 from e2e.peers.models import MODELS, QWEN2_05B, RandomModel
 from e2e.peers.roofline import Roofline, median_of
-from e2e.peers.serving import Server, free_port
+from e2e.peers.serving import Server, forget_peak, free_port, peak, resident
+from e2e.peers.starting import effort
 from e2e.peers.token_server import serve
 from plimsoll_bench.approach import first_model
 from plimsoll_bench.dialect import Dialect
@@ -207,6 +209,28 @@ def test_a_server_is_ready_when_it_has_answered_and_can_be_put_to_sleep() -> Non
         server.pause()
     assert not state.exists()
     assert server.peak_bytes > 2**20
+
+
+def test_a_peak_is_forgotten_and_what_is_there_is_not() -> None:
+    held = bytes(8 << 20)
+    memory = bytearray(b"\1") * (64 << 20)
+    forget_peak(os.getpid())
+    there, highest = resident(os.getpid()), peak(os.getpid())
+    assert highest >= there > len(memory) + len(held)
+    del memory
+    assert peak(os.getpid()) > highest - (1 << 20)  # the kernel counts pages in rough numbers
+    forget_peak(os.getpid())
+    assert peak(os.getpid()) < highest - (32 << 20)
+
+
+def test_what_a_process_has_used_grows() -> None:
+    before = effort(os.getpid())
+    memory = bytearray(b"\1") * (16 << 20)
+    after = effort(os.getpid())
+    assert after.faults > before.faults
+    assert len(memory) > 0
+    assert after.user >= before.user
+    assert after.system >= before.system
 
 
 def test_engines_that_take_one_request_at_a_time_get_no_crowds() -> None:

@@ -24,6 +24,11 @@ CUDA = {
     "exitCode": 1,
     "message": "Traceback\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
 }
+COUNTED = {
+    "reason": "Error",
+    "exitCode": 1,
+    "message": "plimsoll serve: MemoryError: the KV cache takes 8.00 GiB, and 3.00 GiB are left",
+}
 CRASH = {"reason": "Error", "exitCode": 1, "message": "ValueError: no memory of that"}
 
 
@@ -50,7 +55,7 @@ def learnt(before: Resource, seen: Situation) -> MemoryReserve:
     return found
 
 
-@pytest.mark.parametrize("how", [KILLED, CUDA])
+@pytest.mark.parametrize("how", [KILLED, CUDA, COUNTED])
 @pytest.mark.parametrize("ready", [False, True])
 def test_what_counts_as_out_of_memory(how: dict[str, Any], *, ready: bool) -> None:
     assert out_of_memory([ended(how, ready=ready)], REVISION)
@@ -64,6 +69,13 @@ def test_an_accelerator_without_memory_is_told_as_such() -> None:
     assert found is not None
     assert found.reason == OUT_OF_MEMORY
     assert "container engine finds no memory left on its accelerator: torch.OutOf" in found.message
+    found = pod_trouble([ended(COUNTED)])
+    assert found is not None
+    assert found.reason == OUT_OF_MEMORY
+    assert (
+        "container engine finds no memory left: plimsoll serve: MemoryError: the KV"
+        in found.message
+    )
 
 
 def test_it_is_raised_once_for_each_plan_twice_as_much_each_time_and_not_for_ever() -> None:

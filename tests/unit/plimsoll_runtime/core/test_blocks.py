@@ -23,13 +23,23 @@ def test_asking_for_too_many_takes_none() -> None:
     assert pool.num_free == 2
 
 
-def test_the_block_freed_longest_ago_is_reused_first() -> None:
-    pool = BlockPool(3)
+def test_the_block_freed_last_is_reused_first_and_before_any_that_was_never_used() -> None:
+    """Its memory has been lent, and may still be in a processor's cache."""
+    pool = BlockPool(5)
     first, second, third = pool.allocate(3)
+    assert [first, second, third] == [0, 1, 2]
     pool.free([second])
     pool.free([first])
     pool.free([third])
-    assert pool.allocate(3) == [second, first, third]
+    assert pool.allocate(5) == [third, first, second, 3, 4]
+
+
+def test_the_highest_blocks_are_withheld() -> None:
+    pool = BlockPool(5)
+    pool.limit(3)
+    assert pool.allocate(3) == [0, 1, 2]
+    pool.limit(5)
+    assert sorted(pool.allocate(2)) == [3, 4]
 
 
 def test_a_shared_block_is_free_only_when_all_have_left() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.unit.plimsoll_runtime.engine.driving import (
     prompts,
     request,
     submit,
+    wait_until,
 )
 
 
@@ -164,3 +166,42 @@ def test_an_idle_engine_sleeps(make_engine: MakeEngine) -> None:
     before = time.clock_gettime(clock)
     time.sleep(0.05)
     assert time.clock_gettime(clock) - before < 0.001
+
+
+def test_spare_time_is_used_while_there_is_nothing_to_run(make_engine: MakeEngine) -> None:
+    engine = make_engine(Faulty)
+    runner, done = faulty(engine), list[int]()
+
+    def work() -> Iterator[None]:
+        for i in range(1000):
+            done.append(i)
+            yield
+
+    engine.spare_work = work()
+    engine.start()
+    wait_until(lambda: len(done) > 2)
+    runner.entered.clear()
+    runner.gate.clear()
+    (collector,) = submit(engine, request("a", [1, 2, 3], 2))
+    assert runner.entered.wait(TIMEOUT)
+    before = len(done)
+    time.sleep(0.02)
+    assert len(done) == before < 1000
+    runner.gate.set()
+    assert len(collector.wait()[0]) == 2
+    wait_until(lambda: engine.spare_work is None)
+    assert done == list(range(1000))
+    assert len(submit(engine, request("b", [1, 2, 3], 2))[0].wait()[0]) == 2
+
+
+def test_spare_work_that_fails_is_the_engines_end(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+
+    def work() -> Iterator[None]:
+        yield
+        raise MemoryError("none left")
+
+    engine.spare_work = work()
+    engine.start()
+    wait_until(lambda: engine.failed is not None)
+    assert "none left" in str(engine.failed)

@@ -43,7 +43,7 @@ def test_v2_in_a_container(root: Path, proc: Path) -> None:
         cpu__max="250000 100000",
         memory__max=str(8 * GIB),
         memory__current=str(5 * GIB),
-        memory__stat=f"anon {3 * GIB}\ninactive_file {2 * GIB}",
+        memory__stat=f"anon {3 * GIB}\ninactive_file {GIB}\nactive_file {GIB}",
     )
     assert cpu_limit(root, proc) == 2
     assert free_memory(root, proc) == 5 * GIB
@@ -64,7 +64,8 @@ def test_v1_has_a_tree_for_each_controller(root: Path, proc: Path) -> None:
         root / "memory" / "box",
         memory__limit_in_bytes=str(2 * GIB),
         memory__usage_in_bytes=str(GIB),
-        memory__stat=f"cache 5\ntotal_inactive_file {GIB // 2}",
+        memory__stat=f"cache 5\ntotal_inactive_file {GIB // 4}\n"
+        f"active_file 7\ntotal_active_file {GIB // 4}",
     )
     assert cpu_limit(root, proc) == 1
     assert free_memory(root, proc) == 2 * GIB - GIB // 2

@@ -2,7 +2,7 @@
 
 import dataclasses
 import queue
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -124,27 +124,39 @@ def test_a_cache_too_small_is_told_before_weights_are_read(
         load_engine(tmp_path, EngineOptions(device="cpu", kv_cache_memory_bytes=1))
 
 
-def test_a_cache_of_known_size_is_taken_while_weights_are_read(
+def test_a_cache_beyond_what_is_left_is_told_before_and_after_weights_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    taken = threading.Event()
-    allocate = KVCache.allocate
+    free, loads = iter([4 << 20, 32 << 20, 15 << 20, 32 << 20, 16 << 20]), list[int]()
 
-    def and_tell(*arguments: Any) -> KVCache:
-        cache = allocate(*arguments)
-        taken.set()
-        return cache
-
-    def wait_and_load(*arguments: Any, **named: Any) -> Any:
-        assert taken.wait(30)
+    def count_and_load(*arguments: Any, **named: Any) -> Any:
+        loads.append(1)
         return load_model(*arguments, **named)
 
-    monkeypatch.setattr(KVCache, "allocate", and_tell)
-    monkeypatch.setattr(loader, "load_model", wait_and_load)
-    engine = load_engine(TINY, EngineOptions(device="cpu", kv_cache_memory_bytes=1 << 20))
-    assert engine.limits.num_blocks == (1 << 20) // bytes_per_block(
+    monkeypatch.setattr(loader, "free_memory", lambda: next(free))
+    monkeypatch.setattr(loader, "load_model", count_and_load)
+    options = EngineOptions(device="cpu", kv_cache_memory_bytes=16 << 20)
+    for read in (0, 1):
+        with pytest.raises(MemoryError, match=r"takes 0.02 GiB, and 0.0\d GiB of memory are left"):
+            load_engine(TINY, options)
+        assert len(loads) == read
+    engine = load_engine(TINY, options)
+    assert engine.limits.num_blocks == (16 << 20) // bytes_per_block(
         engine.model_config, 16, torch.bfloat16
     )
+
+
+def test_the_caches_memory_is_left_for_the_engines_spare_time() -> None:
+    engine = load_engine(TINY, EngineOptions(device="cpu", kv_cache_memory_bytes=8 << 20))
+    assert engine.spare_work is not None
+    engine.start()
+    try:
+        until = time.monotonic() + 30
+        while engine.spare_work is not None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    finally:
+        engine.stop()
 
 
 def test_memory_that_is_not_to_be_had_ends_loading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_weight_only_products_are_those_of_double_precision(
     product: tuple[Tensor, Int8Weight, Tensor | None], instruction_set: InstructionSet
 ) -> None:
     x, weight, bias = product
-    if why_not_widened(weight, x.dtype):
+    if why_not_widened(x.shape[1], x.dtype):
         assert x.shape[1] % 2
         return
     exact = x.double() @ weight.numbers.double().T * weight.scales
@@ -130,7 +130,7 @@ def test_a_row_is_the_same_alone_and_among_others(
     data: st.DataObject,
 ) -> None:
     x, weight, bias = product
-    weight_only = why_not_widened(weight, x.dtype) is None and data.draw(st.booleans())
+    weight_only = why_not_widened(x.shape[1], x.dtype) is None and data.draw(st.booleans())
     matrix = packed(weight, x.dtype, instruction_set, weight_only=weight_only)
     together = matrix.multiply(x, bias)
     if len(x):
@@ -190,6 +190,53 @@ def test_a_quantized_weight_is_near_the_weight() -> None:
     assert (error <= scales.unsqueeze(1) * 0.501).all()
     assert not numbers[7].any()
     assert (numbers.abs().amax(1)[:7] == 127).all()
+
+
+@few
+@given(
+    st.sampled_from(DTYPES),
+    st.sampled_from([1, 31, 32, 33, 100]),
+    st.sampled_from([2, 4, 6, 64, 1026]),
+    st.sampled_from([1e-40, 1.0, 1e30]),
+    instruction_sets,
+    st.booleans(),
+)
+def test_a_weight_packed_as_it_is_read_is_the_one_quantized_before(
+    dtype: torch.dtype,
+    outputs: int,
+    inputs: int,
+    size: float,
+    instruction_set: InstructionSet,
+    weight_only: bool,
+) -> None:
+    weight = (random(outputs, inputs) * size).to(dtype)
+    chosen = min(instruction_set, kernels().best)
+    kind = WidenedInt8Matrix if weight_only else Int8Matrix
+    matrix = kind(weight.shape, dtype, kernels(), chosen)
+    # The last panels first, and of a type that the weight is not made of.
+    for first, rows in reversed(list(enumerate(weight.double().split(64)))):
+        matrix.pack(64 * first, rows)
+    wanted = packed(quantize_weight(weight), dtype, chosen, weight_only=weight_only)
+    for name, parameter in wanted.named_parameters():
+        assert torch.equal(matrix.get_parameter(name), parameter)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_a_weight_that_is_not_finite_spoils_its_own_output_alone(wrong: float) -> None:
+    weight = random(40, 64)
+    weight[35, 7] = wrong
+    matrix = Int8Matrix(weight.shape, torch.float32, kernels(), kernels().best)
+    matrix.pack(0, weight)
+    got = matrix.multiply(random(3, 64, seed=1))
+    assert not got[:, 35].isfinite().any()
+    assert got[:, [i for i in range(40) if i != 35]].isfinite().all()
+
+
+@pytest.mark.parametrize(("first", "count"), [(1, 32), (0, 31), (32, 33), (64, 8)])
+def test_what_is_no_whole_panels_is_not_packed(first: int, count: int) -> None:
+    matrix = Int8Matrix(torch.Size((64, 8)), torch.float32, kernels(), kernels().best)
+    with pytest.raises(ValueError, match="no whole panels of 64 of 8"):
+        matrix.pack(first, random(count, 8))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

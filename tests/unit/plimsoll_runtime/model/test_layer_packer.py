@@ -143,6 +143,28 @@ def test_weights_packed_as_they_are_read_are_the_same(
         assert torch.equal(layer.weight, plain[name].weight)
 
 
+@pytest.mark.parametrize("variant", ["gqa", "tied", "qwen2"])
+@pytest.mark.parametrize("quantization", [Quantization.INT8, Quantization.INT8_WEIGHT_ONLY])
+@pytest.mark.parametrize("group", [SINGLE, Single(1, 2)], ids=["alone", "shared"])
+def test_weights_made_int8_as_they_are_read_are_those_made_so_after(
+    saved: Saved,
+    monkeypatch: pytest.MonkeyPatch,
+    variant: str,
+    quantization: Quantization,
+    group: Group,
+) -> None:
+    skip_unless_packed()
+    folder = saved(variant)[1]
+    at_once = load(folder, quantization, backend=AttentionBackend.NATIVE, group=group)
+    monkeypatch.setattr(NativeOperations, "empty_int8_matrix", lambda *_, **__: None)
+    after = weighted(load(folder, quantization, backend=AttentionBackend.NATIVE, group=group))
+    for name, layer in weighted(at_once).items():
+        other = after[name].matrix
+        assert type(layer.matrix) is type(other)
+        for parameter, value in layer.matrix.named_parameters():
+            assert torch.equal(value, other.get_parameter(parameter)), (name, parameter)
+
+
 @pytest.mark.parametrize(
     ("sizes", "at_once"), [((64, 32, 9), True), ((48, 32, 9), False), ((9,), True)]
 )
