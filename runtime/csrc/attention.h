@@ -11,7 +11,7 @@ namespace plimsoll {
 // work is shared among them.
 constexpr int kPartition = 256;
 // Keys that are laid out for the vector units at a time.
-constexpr int kTileKeys = 128;
+constexpr int kTileKeys = 64;
 // Rows, each a query head of a token, that share what was laid out.
 constexpr int kTileRows = 64;
 constexpr int kMaxHeadDim = 256;

@@ -2,8 +2,8 @@
 //
 // Softmax is computed online (Milakov and Gimelshein, arXiv:1805.02867; Dao et al.,
 // arXiv:2205.14135): while keys go by, every row keeps its largest score, its sum of weights and its
-// weighted sum of values. Up to kTileKeys keys and values are laid out for the vector units, and all
-// rows of the tile that see any of them use that.
+// weighted sum of values. Up to 64 keys and values are laid out for the vector units, and all rows
+// of the tile that see any of them use that.
 //
 // A row's arithmetic is the same whatever else is in its tile.
 

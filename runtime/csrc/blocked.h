@@ -31,7 +31,7 @@ class Blocked {
         copy(value_scales_ + k, cache_.value_scales + head * kBlockTokens, kBlockTokens);
       }
     }
-    // Scores are computed of up to 64 keys at a time, and those beyond the last are not looked at.
+    // Scores are computed of 64 keys at a time, and those beyond the last are not looked at.
     for (int k = (keys + kBlockTokens - 1) / kBlockTokens; k < kTileKeys / kBlockTokens; ++k) {
       keys_[k] = keys_[0];
     }
