@@ -1,6 +1,6 @@
-"""`python -m e2e.profile`: takes decode steps of random models apart, into docs/benchmarks.
+"""`python -m e2e.profile`: takes steps of random models apart, into docs/benchmarks.
 
-Needs a processor with the kernels and nothing else to do: a minute.
+Needs a processor with the kernels and nothing else to do: two minutes.
 """
 
 import os
@@ -16,12 +16,18 @@ import torch
 
 from e2e.measured import random_llama
 from e2e.peers.roofline import Roofline, measure, median_of
-from e2e.profile.step import StepTimes, Subject
+from e2e.profile.step import StepTimes, Subject, Work
+from plimsoll_runtime.core.quantization import Quantization
 from plimsoll_runtime.engine.child import engine_environment
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks" / "decode-step.md"
-STEPS = ((1, 128), (8, 256), (32, 256))
-"""Sequences, and how long each is."""
+STEPS = (
+    Work(1, 128),
+    Work(8, 256),
+    Work(32, 256),
+    Work(1, 1024, prompts=True),
+    Work(1, 1024, prompts=True, quantization=Quantization.INT8),
+)
 NAMES = {
     "qkv_proj": "queries, keys and values",
     "o_proj": "attention's output",
@@ -34,14 +40,14 @@ NAMES = {
     "silu_and_mul": "activation",
     "unpack": "embeddings",
 }
-HEADER = """# Where the time of a decode step goes
+HEADER = """# Where the time of a step goes
 
 Made by `python -m e2e.profile`: a Llama of 135M parameters (the shape of SmolLM-135M) with random
 weights in bfloat16, {threads} threads of {machine}, torch {torch}, {made}. Medians of 31 steps.
 Every call of a kernel is on a clock, layer by layer, summed up over the {layers} layers; a step as
 it is served calls all layers at once. *Limit* is what the bytes that must be read take at the
 {bandwidth:.0f} GB/s that this machine read in the same minute, or the products at
-{flops:.0f} GFLOP/s, whichever is more.
+{flops:.0f} GFLOP/s ({int8_ops:.0f} GOP/s in int8), whichever is more; attention's are left out.
 """
 
 
@@ -57,8 +63,8 @@ def main() -> None:
         random_llama.write(random_llama.LLAMA_135M, model)
         rooflines = [measure(threads)]
         found = []
-        for sequences, context in STEPS:
-            found.append(Subject(model, threads, sequences, context).times())
+        for work in STEPS:
+            found.append(Subject(model, threads, work).times())
             rooflines.append(measure(threads))
     roofline = median_of(rooflines)
     config = random_llama.LLAMA_135M
@@ -70,6 +76,7 @@ def main() -> None:
         layers=config["num_hidden_layers"],
         bandwidth=roofline.bandwidth / 1e9,
         flops=roofline.flops / 1e9,
+        int8_ops=roofline.int8_ops / 1e9,
     )
     PAGE.write_text(text + "".join(table(each, roofline) for each in found), encoding="utf-8")
     sys.stdout.write(PAGE.read_text(encoding="utf-8"))
@@ -77,13 +84,16 @@ def main() -> None:
 
 def table(times: StepTimes, roofline: Roofline) -> str:
     """One step's parts, the longest first."""
-    parameters = times.weight_bytes / 2
+    work = times.work
+    int8 = work.quantization is Quantization.INT8
     limits = (
         (times.weight_bytes + times.cache_bytes) / roofline.bandwidth,
-        2 * parameters * times.sequences / roofline.flops,
+        times.operations / (roofline.int8_ops if int8 else roofline.flops),
     )
+    what = "prompt" if work.prompts else "sequence"
     lines = [
-        f"\n## {times.sequences} sequence{'s' * (times.sequences > 1)} of {times.context} tokens\n",
+        f"\n## {work.sequences} {what}{'s' * (work.sequences > 1)} of {work.context} tokens"
+        f"{', int8 weights' * int8}\n",
         "| part | µs | share of the step |",
         "|---|---|---|",
     ]

@@ -45,7 +45,7 @@ class Clocks:
 
     def _timed(self, name: str, function: Function) -> Function:
         def call(*arguments: Any) -> Any:
-            known = self.names.get(arguments[0], name) if name == "multiply" else name
+            known = self.names.get(arguments[0], name) if name.startswith("multiply") else name
             with self.on(known):
                 return function(*arguments)
 

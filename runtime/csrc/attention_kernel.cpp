@@ -176,7 +176,7 @@ class Attention {
       }
     }
     float faded[kRows];
-    for (int r = 0; r < kRows; ++r) faded[r] = weigh(row, r, most, visible[r], state);
+    weigh<kRows>(row, most, visible, state, faded);
     const int words = (most + Compute::kPack - 1) / Compute::kPack;
     for (int d = 0; d < width_;) {
       const int left = (width_ - d) / kLanes;
@@ -239,49 +239,55 @@ class Attention {
     scratch_.scaled_keys = visible;
   }
 
-  // From scores to weights, for row `row + r`. Returns by how much what came before now counts less.
-  float weigh(int row, int r, int most, int visible, const State& state) {
-    float* scores = scratch_.scores + r * kTileKeys;
-    const float scale = kScaled ? scratch_.query_scales[row + r] : tile_.scale * kLog2E;
-    const float before = state.largest[row + r];
-    Floats largest = broadcast(kNothing);
-    for (int k = larger(visible, 0); k < (most + kLanes - 1) / kLanes * kLanes; ++k) {
-      scores[k] = kNothing;
-    }
-    for (int k = 0; k < most; k += kLanes) {
-      const Floats x = load(scores + k) * scale;
-      store(scores + k, x);
-      largest = at_least(largest, x);
-    }
-    const float here = plimsoll::PLIMSOLL_ISA::largest(largest);
-    const float now = here < before ? before : here;
-    // By how much what came before counts less, and the largest weight.
-    Floats shares = broadcast(before);
-    shares[1] = here;
-    shares = exp2_of_negative(shares - finite(now));
-    state.largest[row + r] = now;
-    Floats total = load(scratch_.sums + (row + r) * kLanes) * shares[0];
-    if constexpr (kScaled) scale_values(visible);
-    const Floats against = broadcast(finite(kScaled ? here : now));
-    Floats added = {};
-    for (int k = 0; k < most; k += kLanes) {
-      const Floats weights = exp2_of_negative(load(scores + k) - against);
-      added += weights;
-      auto* to = scratch_.weights + r * kParts * kTileKeys + k;
-      if constexpr (kScaled) {
-        Compute::put(to, kTileKeys, weights * load(scratch_.value_scales + k));
-      } else {
-        Compute::put_weights(to, weights);
+  // From scores to weights, and in `faded` by how much what came before now counts less. Each step is
+  // taken for all rows before the next one: a row alone would wait for its largest score and its share.
+  template <int kRows>
+  void weigh(int row, int most, const int (&visible)[kRows], const State& state,
+             float (&faded)[kRows]) {
+    // Of what came before, and of the largest weight here.
+    Floats old_shares = {}, new_shares = {};
+    float scale[kRows], against[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      float* scores = scratch_.scores + r * kTileKeys;
+      for (int k = larger(visible[r], 0); k < (most + kLanes - 1) / kLanes * kLanes; ++k) {
+        scores[k] = kNothing;
       }
+      Floats largest = load(scores);
+      for (int k = kLanes; k < most; k += kLanes) largest = at_least(largest, load(scores + k));
+      scale[r] = kScaled ? scratch_.query_scales[row + r] : tile_.scale * kLog2E;
+      const float before = state.largest[row + r];
+      const float here = plimsoll::PLIMSOLL_ISA::largest(largest) * scale[r];
+      const float now = here < before ? before : here;
+      state.largest[row + r] = now;
+      old_shares[r] = before - finite(now);
+      new_shares[r] = here - finite(now);
+      against[r] = finite(kScaled ? here : now);
     }
-    // Those that are rounded are against the largest score here, so that the small ones count.
-    if constexpr (kScaled) {
-      added *= shares[1];
-      scratch_.weight_scales[r] = shares[1] * scratch_.value_unit;
+    old_shares = exp2_of_negative(old_shares);
+    if constexpr (kScaled) new_shares = exp2_of_negative(new_shares);
+    for (int r = 0; r < kRows; ++r) {
+      if constexpr (kScaled) scale_values(visible[r]);
+      Floats added = {};
+      for (int k = 0; k < most; k += kLanes) {
+        const Floats score = load(scratch_.scores + r * kTileKeys + k);
+        const Floats weights = exp2_of_negative(score * scale[r] - against[r]);
+        added += weights;
+        auto* to = scratch_.weights + r * kParts * kTileKeys + k;
+        if constexpr (kScaled) {
+          Compute::put(to, kTileKeys, weights * load(scratch_.value_scales + k));
+        } else {
+          Compute::put_weights(to, weights);
+        }
+      }
+      // Those that are rounded are against the largest score here, so that the small ones count.
+      if constexpr (kScaled) {
+        added *= new_shares[r];
+        scratch_.weight_scales[r] = new_shares[r] * scratch_.value_unit;
+      }
+      float* sums = scratch_.sums + (row + r) * kLanes;
+      store(sums, load(sums) * old_shares[r] + added);
+      faded[r] = old_shares[r];
     }
-    total += added;
-    store(scratch_.sums + (row + r) * kLanes, total);
-    return shares[0];
   }
 
   template <int kRows, int kVectors>

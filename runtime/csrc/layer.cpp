@@ -10,6 +10,8 @@ namespace {
 
 // Elements for which waking another thread pays.
 constexpr int64_t kElements = 4096;
+// Pieces of many rows for each thread: taking one costs as much as hundreds of elements.
+constexpr int64_t kPiecesPerThread = 8;
 
 LayerKernels kernels_for(int instruction_set, bool is_bf16) {
   switch (instruction_set) {
@@ -23,11 +25,13 @@ LayerKernels kernels_for(int instruction_set, bool is_bf16) {
 }
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // body(begin, end) for pieces of `count` rows of `width` elements.
 template <class Body>
 void each_piece(int64_t count, int64_t width, int threads, const Body& body) {
-  const int64_t piece = kElements / width + 1;
+  const int64_t shares = kPiecesPerThread * larger(threads, 1);
+  const int64_t piece = larger(kElements / width, count / shares) + 1;
   parallel_for((count + piece - 1) / piece, threads,
                [&](int64_t i) { body(i * piece, smaller(count, (i + 1) * piece)); });
 }

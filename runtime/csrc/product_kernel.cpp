@@ -229,14 +229,19 @@ void write_rows(const Product& product, int64_t panel, int64_t begin, int64_t en
   }
 }
 
-// Adds the product of rows `begin` to `end` with `count` words from `word` on to their sums.
+// Adds the product of rows `begin` to `end` with `count` words from `word` on, which lie at `part`, to
+// their sums. After the last words a tile is written at once: outputs of all rows in one go would be
+// waited for, as each is in another line and page.
 template <class Compute>
-void add_rows(const Product& product, const uint32_t* panel, int64_t word, int count,
+void add_rows(const Product& product, int64_t panel, const uint32_t* part, int64_t word, int count,
               int64_t begin, int64_t end, uint32_t* sums) {
+  const bool last = word + count == product.weight->words;
   for (int64_t row = begin; row < end; row += kTile) {
     const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
-    add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride, panel,
-                               count, sums + (row - begin) * kPanel, word == 0);
+    uint32_t* to = sums + (row - begin) * kPanel;
+    add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride, part,
+                               count, to, word == 0);
+    if (last) write_rows(product, panel, row, row + rows, to);
   }
 }
 
@@ -255,9 +260,8 @@ void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end)
   constexpr int kRow = kPanel / kLanes * Compute::kWidth;
   const uint32_t* weights = product.weight->panels + panel * words * kRow;
   each_part(words, [&](int64_t word, int count) {
-    add_rows<Compute>(product, weights + word * kRow, word, count, begin, end, sums);
+    add_rows<Compute>(product, panel, weights + word * kRow, word, count, begin, end, sums);
   });
-  write_rows(product, panel, begin, end, sums);
 }
 
 // With an int8 weight. For many rows a part of a panel is widened into the first cache.
@@ -274,9 +278,8 @@ void multiply_widened(const Product& product, int64_t panel, int64_t begin, int6
       __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
       Compute::widen(part + i, from + i * Compute::kPack);
     }
-    add_rows<Compute>(product, part, word, count, begin, end, sums);
+    add_rows<Compute>(product, panel, part, word, count, begin, end, sums);
   });
-  write_rows(product, panel, begin, end, sums);
 }
 
 }  // namespace

@@ -21,17 +21,11 @@ Floats load_some(const Element* from, int64_t left) {
 
 template <class Element>
 float scale_of(const Element* row, int64_t columns) {
-  // The bits of magnitudes are ordered as these are, with infinity and then NaN at the end.
-  Ints most = {};
+  Words most = {};
   for (int64_t i = 0; i < columns; i += kLanes) {
-    const Ints bits = (Ints)load_some(row + i, columns - i) & 0x7fffffff;
-    most = bits > most ? bits : most;
+    most = larger_magnitudes(most, load_some(row + i, columns - i));
   }
-  int32_t largest = 0;
-  for (int i = 0; i < kLanes; ++i) largest = most[i] > largest ? most[i] : largest;
-  float magnitude;
-  __builtin_memcpy(&magnitude, &largest, sizeof magnitude);
-  const float scale = magnitude / 127.0f;
+  const float scale = largest_magnitude(most) / 127.0f;
   // Normal, so that no quotient overflows.
   return scale < FLT_MIN ? FLT_MIN : scale;
 }
@@ -43,13 +37,19 @@ void quantize(const QuantizedRows& to, const void* x, int64_t stride, int64_t co
     const Element* row = static_cast<const Element*>(x) + r * stride;
     uint8_t* bytes = to.bytes + r * to.words * 4;
     const float scale = to.scales[r] = scale_of(row, columns);
-    for (int64_t i = 0; i < columns; i += kLanes) {
-      // Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the lowest bits.
+    // Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the lowest bits.
+    const auto rounded = [&](int64_t i) {
       const Floats shifted = load_some(row + i, columns - i) / scale + 12582912.0f;
-      const Int8s numbers = __builtin_convertvector((Ints)shifted ^ 0x80, Int8s);
-      const int64_t left = to.words * 4 - i;
-      __builtin_memcpy(bytes + i, &numbers, left < kLanes ? left : kLanes);
+      return __builtin_convertvector((Ints)shifted ^ 0x80, Int8s);
+    };
+    int64_t i = 0;
+    for (; i + kLanes <= columns; i += kLanes) {
+      const Int8s numbers = rounded(i);
+      __builtin_memcpy(bytes + i, &numbers, sizeof numbers);
     }
+    if (i == columns) continue;
+    const Int8s numbers = rounded(i);
+    for (int64_t j = 0; i + j < to.words * 4; ++j) bytes[i + j] = static_cast<uint8_t>(numbers[j]);
   }
 }
 

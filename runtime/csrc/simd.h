@@ -116,13 +116,18 @@ inline Floats load(const uint16_t* from) {
   return (Floats)(__builtin_convertvector(bits, Words) << 16);
 }
 
-// To the nearest, ties to even; NaN stays NaN.
+// To the nearest, ties to even; NaN stays NaN. What is below the normal numbers may become 0.
 inline void store(uint16_t* to, Floats x) {
+#if defined(__AVX512BF16__)
+  const __m256i result = (__m256i)_mm512_cvtneps_pbh((__m512)x);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), result);
+#else
   const Words bits = (Words)x;
   const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const Words chosen = x != x ? (bits >> 16) | 0x40 : rounded;
   const Bf16s result = __builtin_convertvector(chosen, Bf16s);
   __builtin_memcpy(to, &result, sizeof result);
+#endif
 }
 
 inline Words load(const uint32_t* from) {
