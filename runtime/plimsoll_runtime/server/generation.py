@@ -141,7 +141,7 @@ class Generation:
                     output.logprobs,
                 )
                 if choice.prompt_logprobs:
-                    delta = replace(delta, prompt_logprobs=choice.prompt_logprobs)
+                    delta = delta._replace(prompt_logprobs=choice.prompt_logprobs)
                     choice.prompt_logprobs = ()
                 if delta.finish_reason is not None:
                     left -= 1
