@@ -1,7 +1,7 @@
 """Metrics that change with every token.
 
-As prometheus_client's, but for one thread: without locks and checks at each token, and with a binary
-search for the bucket.
+As prometheus_client's, but for one thread: without locks and checks at each token, and with a
+binary search for the bucket.
 """
 
 from bisect import bisect_left
