@@ -133,7 +133,7 @@ class ModelRunner:
         if hidden is None:
             hidden = self._eager(step)
         sampled = hidden
-        if len(step.sample_rows) < len(step.token_ids):
+        if len(step.sample_rows) < len(hidden):
             sampled = hidden.index_select(0, device_tensor(step.sample_rows, self.device))
         return hidden, self.model.logits(sampled)
 
