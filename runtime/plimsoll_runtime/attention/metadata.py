@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 
@@ -37,6 +39,11 @@ class AttentionMetadata:
     slot_mapping: Tensor
 
 
+def device_tensor(values: object, device: torch.device, dtype: DTypeLike = np.int64) -> Tensor:
+    """Numbers in lists as a tensor. numpy reads lists in less than half of torch's time."""
+    return torch.from_numpy(np.array(values, dtype=dtype)).to(device)
+
+
 def build_metadata(
     spans: Sequence[SequenceSpan], block_size: int, null_block: int, device: torch.device
 ) -> AttentionMetadata:
@@ -58,15 +65,15 @@ def build_metadata(
             )
         starts.append(starts[-1] + span.query_len)
         seq_lens.append(stop)
-        slots.extend(
+        slots += [
             span.block_ids[position // block_size] * block_size + position % block_size
             for position in range(span.start, stop)
-        )
+        ]
         tables.append([*span.block_ids, *[null_block] * (width - len(span.block_ids))])
     return AttentionMetadata(
         spans=tuple(spans),
-        query_start_loc=torch.tensor(starts, dtype=torch.int32).to(device),
-        seq_lens=torch.tensor(seq_lens, dtype=torch.int32).to(device),
-        block_tables=torch.tensor(tables, dtype=torch.int64).view(len(tables), width).to(device),
-        slot_mapping=torch.tensor(slots, dtype=torch.int64).to(device),
+        query_start_loc=device_tensor(starts, device, np.int32),
+        seq_lens=device_tensor(seq_lens, device, np.int32),
+        block_tables=device_tensor(tables, device).view(len(tables), width),
+        slot_mapping=device_tensor(slots, device),
     )

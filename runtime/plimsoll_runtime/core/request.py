@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 from plimsoll_runtime.core.blocks import BlockKey, CachedBlock
@@ -53,14 +54,14 @@ class SamplingParams:
     prompt_logprobs: int | None = None
     pooling: Pooling | None = None
 
-    @property
+    @cached_property
     def needs_whole_prompt(self) -> bool:
         """Whether more is wanted of the prompt than its keys and values, which may be cached."""
         return self.prompt_logprobs is not None or (
             self.pooling is not None and self.pooling.needs_whole_prompt
         )
 
-    @property
+    @cached_property
     def has_penalties(self) -> bool:
         """Whether the tokens so far change what may come next."""
         return (
@@ -69,7 +70,7 @@ class SamplingParams:
             or self.repetition_penalty != 1.0
         )
 
-    @property
+    @cached_property
     def needs_history(self) -> bool:
         """Whether choosing a token takes those before it, and not their logits alone."""
         return self.has_penalties or bool(self.bad_words) or self.grammar is not None

@@ -68,9 +68,10 @@ class SchedulerOutput:
 def scheduled_part(request: Request, budget: int) -> ScheduledRequest:
     """The next tokens of a request that holds the blocks for them, at most `budget`."""
     start = request.num_computed_tokens
-    stop = min(start + budget, request.num_tokens)
+    num_tokens = request.num_tokens
+    stop = min(start + budget, num_tokens)
     sampling = request.sampling
-    samples = stop == request.num_tokens and sampling.max_tokens > 0
+    samples = stop == num_tokens and sampling.max_tokens > 0
     history = None
     if samples and sampling.needs_history:
         history = history_of(request)

@@ -276,8 +276,7 @@ class Engine:
                 ended = self._scheduler.fail(request_id, message)
                 if ended is not None:
                     self._deliver(ended._replace(refused=True))
-            for item in self._scheduler.update(output, result):
-                self._deliver(item)
+            self._deliver(*self._scheduler.update(output, result))
             self._record(output, result)
             self._publish()
             self.on_step()
@@ -367,22 +366,25 @@ class Engine:
             if ended is not None:
                 self._deliver(ended)
 
-    def _deliver(self, output: RequestOutput) -> None:
-        """Calls the request's callback; if that raises, the request ends and no other suffers."""
+    def _deliver(self, *outputs: RequestOutput) -> None:
+        """Calls the requests' callbacks; where one raises, its request ends and no other does."""
         with self._changed:
-            if output.finish_reason is None:
-                callback = self._callbacks.get(output.request_id)
-            else:
-                callback = self._callbacks.pop(output.request_id, None)
-        if callback is None:
-            return
-        try:
-            callback(output)
-        except Exception:
-            logger.exception("the callback of request %s failed", output.request_id)
-            self._scheduler.abort(output.request_id)
-            with self._changed:
-                self._callbacks.pop(output.request_id, None)
+            found = [
+                self._callbacks.get(output.request_id)
+                if output.finish_reason is None
+                else self._callbacks.pop(output.request_id, None)
+                for output in outputs
+            ]
+        for callback, output in zip(found, outputs, strict=True):
+            if callback is None:
+                continue
+            try:
+                callback(output)
+            except Exception:
+                logger.exception("the callback of request %s failed", output.request_id)
+                self._scheduler.abort(output.request_id)
+                with self._changed:
+                    self._callbacks.pop(output.request_id, None)
 
     def _end_all(self) -> None:
         """Tells every request that is left that the engine ended."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.backend import choose_attention, describe
 from plimsoll_runtime.attention.kv_cache import KVCache
-from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata
+from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata, device_tensor
 from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
@@ -132,8 +132,10 @@ class ModelRunner:
         hidden = None if self._graphs is None else self._graphs.run(step)
         if hidden is None:
             hidden = self._eager(step)
-        rows = torch.tensor(step.sample_rows, dtype=torch.int64).to(self.device)
-        return hidden, self.model.logits(hidden.index_select(0, rows))
+        sampled = hidden
+        if len(step.sample_rows) < len(hidden):
+            sampled = hidden.index_select(0, device_tensor(step.sample_rows, self.device))
+        return hidden, self.model.logits(sampled)
 
     def _eager(self, step: Step) -> Tensor:
         """Hidden states `[T, hidden]`, without a graph."""
@@ -144,8 +146,8 @@ class ModelRunner:
         for span in step.spans:
             positions += range(span.start, span.start + span.query_len)
         return self.model.hidden_states(
-            torch.tensor(step.token_ids).to(self.device),
-            torch.tensor(positions).to(self.device),
+            device_tensor(step.token_ids, self.device),
+            device_tensor(positions, self.device),
             self._attention,
         )
 

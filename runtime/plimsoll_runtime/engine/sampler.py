@@ -1,7 +1,6 @@
 """Chooses a token from logits, for many requests at once and each as if it were alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -12,8 +11,7 @@ from plimsoll_runtime.core.request import SamplingParams
 _MASK = (1 << 64) - 1
 
 
-@dataclass(frozen=True)
-class SampleRow:
+class SampleRow(NamedTuple):
     """How to choose from one row of logits: the request's parameters, with a seed, and which of
     its output tokens this is."""
 

@@ -129,7 +129,10 @@ class NativeDecoder:
             2 * config.intermediate_size,
             config.intermediate_size,
         )
+        self._rows = -1
         self._room = torch.empty(0, dtype=dtype)
+        self._added = self._room
+        self._buffers = _Buffers()
         inputs = max(config.hidden_size, self._widths[2], config.intermediate_size)
         self._words = -(-inputs // WORD_BYTES)
         self._quantized = torch.empty(0, self._words + 1, dtype=torch.int32)
@@ -152,31 +155,34 @@ class NativeDecoder:
                     f"{tuple(tensor.shape)}"
                 )
         step = attention.step_address(rows, self._heads)
-        parts = self._parts(rows)
-        if len(self._quantized) < rows:
-            self._quantized = torch.empty(rows, self._words + 1, dtype=torch.int32)
-        count = len(self._quantized)
-        words, scales = torch.split(self._quantized.view(-1), [count * self._words, count])
-        buffers = _Buffers(*(part.data_ptr() for part in (*parts, words, scales)))
+        if rows != self._rows:
+            self._lay_out(rows)
         failed = self._call(
             ctypes.addressof(self._model),
             step,
             table.data_ptr(),
             x.data_ptr(),
-            ctypes.addressof(buffers),
+            ctypes.addressof(self._buffers),
             rows,
             torch.get_num_threads(),
         )
         if failed:
             raise MemoryError("no memory for the states of a split context")
-        return x.add_(parts[3].view(x.shape)) if self._kept else x
+        return x.add_(self._added) if self._kept else x
 
-    def _parts(self, rows: int) -> list[Tensor]:
-        """Buffers that last from step to step, and grow with the largest one."""
+    def _lay_out(self, rows: int) -> None:
+        """Makes buffers for steps of so many rows, in room that grows with the largest one."""
         sizes = [rows * width for width in self._widths]
         if self._room.numel() < sum(sizes):
             self._room = torch.empty(sum(sizes), dtype=self._dtype)
-        return list(torch.split(self._room[: sum(sizes)], sizes))
+        parts = torch.split(self._room[: sum(sizes)], sizes)
+        if len(self._quantized) < rows:
+            self._quantized = torch.empty(rows, self._words + 1, dtype=torch.int32)
+        count = len(self._quantized)
+        words, scales = torch.split(self._quantized.view(-1), [count * self._words, count])
+        self._buffers = _Buffers(*(part.data_ptr() for part in (*parts, words, scales)))
+        self._added = parts[3].view(rows, self._hidden)
+        self._rows = rows
 
 
 def _layer(weights: LayerWeights) -> _Layer:

@@ -80,7 +80,7 @@ async def collect(generation: Generation, answer: Format) -> Json:
     choices = [Choice() for _ in range(len(generation.prompts) * generation.n)]
     try:
         async for delta in generation.deltas():
-            choices[delta.index].add(delta)
+            choices[delta.choice].add(delta)
         scored = sum(len(choice.prompt_logprobs) for choice in choices)
         if scored > MAX_INLINE_SCORED:
             whole = await asyncio.to_thread(answer.whole, choices)

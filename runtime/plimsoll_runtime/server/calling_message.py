@@ -84,7 +84,7 @@ class CallingMessage:
 
     def delta(self, delta: Delta) -> Json:
         """MessageForm."""
-        stream = self._streams.setdefault(delta.index, _Stream(self._calling.parser()))
+        stream = self._streams.setdefault(delta.choice, _Stream(self._calling.parser()))
         pieces = stream.parser.push(delta.text)
         if delta.finish_reason is not None:
             pieces += stream.parser.finish()
@@ -94,7 +94,7 @@ class CallingMessage:
         """MessageForm."""
         if delta.finish_reason is not FinishReason.STOP or self._calling.named:
             return delta.finish_reason
-        stream = self._streams.get(delta.index)
+        stream = self._streams.get(delta.choice)
         called = content.get(TOOL_CALLS) or (stream is not None and stream.calls)
         return TOOL_CALLS if called else delta.finish_reason
 

@@ -114,14 +114,14 @@ class ChatFormat:
     def chunks(self, delta: Delta) -> list[Json]:
         """The role first, once a choice; then content; the last with the reason."""
         chunks = []
-        if delta.index not in self._begun:
-            chunks.append(self._role(delta.index))
-            self._begun.add(delta.index)
+        if delta.choice not in self._begun:
+            chunks.append(self._role(delta.choice))
+            self._begun.add(delta.choice)
         content = {"delta": self._form.delta(delta)}
         told = delta.logprobs
         ended = delta.finish_reason is not None
         if content["delta"] or told or ended or self._prompt is not None:
-            body = self._choice(delta.index, content, delta, list(delta.token_ids), told)
+            body = self._choice(delta.choice, content, delta, list(delta.token_ids), told)
             chunks.append(self._head | {"choices": [body]})
         return chunks
 

@@ -112,14 +112,14 @@ class CompletionFormat:
 
     def chunks(self, delta: Delta) -> list[Json]:
         """At most one chunk."""
-        first = delta.index not in self._begun
+        first = delta.choice not in self._begun
         tells = delta.text or delta.logprobs or (first and self._shown.echoes)
         if not tells and delta.finish_reason is None and self._prompts is None:
             return []
-        self._begun.add(delta.index)
+        self._begun.add(delta.choice)
         choice = Choice()
         choice.add(delta)
-        return [self._head | {"choices": [self._choice(delta.index, choice, first=first)]}]
+        return [self._head | {"choices": [self._choice(delta.choice, choice, first=first)]}]
 
     def empty(self) -> Json:
         """A chunk without choices."""

@@ -1,6 +1,7 @@
 """The way from a request's coroutine to the engine and back."""
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ class Ticket:
 
 
 class EngineClient:
-    """Submits and aborts from the event loop; outputs come back in one wake-up a step.
+    """Submits and aborts from the event loop; outputs come back there, from whatever thread.
 
     Create it on the loop that serves. `time` is the clock of `Request.arrival_time`.
     """
@@ -63,6 +64,7 @@ class EngineClient:
         self._admission = admission
         self._tickets: dict[str, Ticket] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._inbox: deque[Arrival] = deque()
         self._woken = False
 
@@ -78,6 +80,7 @@ class EngineClient:
         cannot serve one of them, 503 when it has stopped or is about to.
         """
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         if self._admission is not None:
             self._admission.check(requests, len(self._tickets), max_wait)
         ticket = Ticket([request.request_id for request in requests])
@@ -108,9 +111,13 @@ class EngineClient:
             ticket.put(Arrival(output, self.time()))
 
     def _on_output(self, output: RequestOutput) -> None:
-        # Perhaps on the engine's thread. A step calls this once a sequence; waking the loop costs
-        # a system call, so only the first of them does it.
-        self._inbox.append(Arrival(output, self.time()))
+        arrival = Arrival(output, self.time())
+        if threading.get_ident() == self._thread and not self._inbox:
+            self._put(arrival)
+            return
+        # On the engine's thread. A step calls this once a sequence; waking the loop costs a system
+        # call, so only the first of them does it.
+        self._inbox.append(arrival)
         if not self._woken and self._loop is not None:
             self._woken = True
             try:
@@ -121,10 +128,12 @@ class EngineClient:
     def _deliver(self) -> None:
         self._woken = False
         while self._inbox:
-            arrival = self._inbox.popleft()
-            request_id = arrival.output.request_id
-            ticket = self._tickets.get(request_id)
-            if ticket is not None:
-                ticket.put(arrival)
-            if arrival.output.finish_reason is not None:
-                self._tickets.pop(request_id, None)
+            self._put(self._inbox.popleft())
+
+    def _put(self, arrival: Arrival) -> None:
+        request_id = arrival.output.request_id
+        ticket = self._tickets.get(request_id)
+        if ticket is not None:
+            ticket.put(arrival)
+        if arrival.output.finish_reason is not None:
+            self._tickets.pop(request_id, None)

@@ -141,7 +141,7 @@ class Generation:
                     output.logprobs,
                 )
                 if choice.prompt_logprobs:
-                    delta = replace(delta, prompt_logprobs=choice.prompt_logprobs)
+                    delta = delta._replace(prompt_logprobs=choice.prompt_logprobs)
                     choice.prompt_logprobs = ()
                 if delta.finish_reason is not None:
                     left -= 1
@@ -174,8 +174,8 @@ class Generation:
             if output.finish_reason is FinishReason.LENGTH and not choice.sequence.num_tokens:
                 self._observe_prompt(choice, output)
             return
-        metrics.generation_tokens.inc(count)
         if choice.last_token_time is None:
+            metrics.tokens.first(count)
             choice.first_scheduled_time = output.first_scheduled_time
             choice.first_token_time = time
             self._observe_prompt(choice, output)
@@ -183,7 +183,7 @@ class Generation:
             if output.first_scheduled_time is not None:
                 metrics.queue_time.observe(output.first_scheduled_time - self._arrival_time)
         else:
-            metrics.inter_token_latency.observe((time - choice.last_token_time) / count)
+            metrics.tokens.later(count, time - choice.last_token_time)
         choice.last_token_time = time
 
     def _observe_prompt(self, choice: _Choice, output: RequestOutput) -> None:
@@ -233,6 +233,8 @@ def _joined(
 
 def _merged(arrivals: list[Arrival]) -> list[RequestOutput]:
     """One output a sequence, in the order in which the sequences first come up."""
+    if len(arrivals) == 1:
+        return [arrivals[0].output]
     merged: dict[str, RequestOutput] = {}
     for output, _ in arrivals:
         before = merged.get(output.request_id)

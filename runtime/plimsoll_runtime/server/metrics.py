@@ -13,6 +13,7 @@ from plimsoll_runtime.core.queue import QueueCount
 from plimsoll_runtime.core.request import FinishReason
 from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.engine.stats import EngineStats
+from plimsoll_runtime.server.token_metrics import TokenMetrics
 
 LABELS = ("model_name", "engine")
 ENGINE = "0"
@@ -53,12 +54,10 @@ class Metrics:
         self.prompt_tokens_cached = counter(
             "vllm:prompt_tokens_cached", "Prompt tokens found in the KV cache."
         )
-        self.generation_tokens = counter("vllm:generation_tokens", "Tokens generated.")
+        self.tokens = TokenMetrics(LABELS, labels)
+        self.registry.register(self.tokens)
         self.time_to_first_token = histogram(
             "vllm:time_to_first_token_seconds", "From arrival to the first token.", LATENCIES
-        )
-        self.inter_token_latency = histogram(
-            "vllm:inter_token_latency_seconds", "Between two tokens of a request.", GAPS
         )
         self.time_per_output_token = histogram(
             "vllm:request_time_per_output_token_seconds",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from plimsoll_runtime.core.request import FinishReason, TokenLogprobs
 from plimsoll_runtime.server.detokenizer import IncrementalDetokenizer
@@ -9,16 +10,15 @@ from plimsoll_runtime.server.stop_strings import StopMatcher
 from plimsoll_runtime.server.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class Delta:
-    """What a choice gained. `finish_reason` is set on its last one.
+class Delta(NamedTuple):
+    """What a choice gained, by its index. `finish_reason` is set on its last one.
 
     `stop_reason` is the stop string or the id from `stop_token_ids` that ended it, as in vLLM.
     `offsets` say for each token how many characters of the answer come before it. `logprobs` have
     an entry for each token where they were asked for; `prompt_logprobs` come with the first delta.
     """
 
-    index: int
+    choice: int
     text: str
     token_ids: tuple[int, ...] = ()
     finish_reason: FinishReason | None = None

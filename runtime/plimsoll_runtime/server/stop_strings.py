@@ -1,11 +1,10 @@
 """Stop strings over text that arrives in pieces. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class StopResult:
+class StopResult(NamedTuple):
     """`text` may go to the client; `matched` is the stop string that ended the sequence."""
 
     text: str

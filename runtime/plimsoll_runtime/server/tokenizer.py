@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 NORMALIZED = 4
 """Times by which Unicode normalization may at most shorten text before it is encoded."""
+
+REMEMBERED = 16384
+"""Tokens that are looked up once: streaming asks for each one by itself, and most of a text is made
+of few."""
 
 
 class TokenizerError(ValueError):
@@ -51,6 +56,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of `ids`; ids without a token have no text."""
+        if len(ids) == 1:
+            return _text_alone(self.hf, ids[0], skip_special_tokens)
         return str(self.hf.decode(ids, skip_special_tokens=skip_special_tokens))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -65,7 +72,17 @@ class Tokenizer:
         """Whether decoding gives `token_id` any text."""
         if skip_special_tokens and token_id in self.special_ids:
             return False
-        return self.hf.id_to_token(token_id) is not None
+        return _is_token(self.hf, token_id)
+
+
+@lru_cache(REMEMBERED)
+def _text_alone(hf: HFTokenizer, token_id: int, skip_special_tokens: bool) -> str:
+    return str(hf.decode([token_id], skip_special_tokens=skip_special_tokens))
+
+
+@lru_cache(REMEMBERED)
+def _is_token(hf: HFTokenizer, token_id: int) -> bool:
+    return hf.id_to_token(token_id) is not None
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -1,9 +1,15 @@
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
 
-from plimsoll_runtime.core.request import FinishReason, Request, SamplingParams
+from plimsoll_runtime.core.request import (
+    FinishReason,
+    Request,
+    RequestOutput,
+    SamplingParams,
+)
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.server.engine_client import Arrival, EngineClient, Ticket
 from plimsoll_runtime.server.errors import APIError
@@ -103,3 +109,27 @@ async def test_end_all_says_why(engine: Engine, spoken: SpokenModel) -> None:
     }
     spoken.gate.set()
     await idle(engine)
+
+
+async def test_outputs_keep_their_order_whichever_thread_they_come_from(
+    engine: Engine, spoken: SpokenModel
+) -> None:
+    spoken.gate.clear()
+    client = EngineClient(engine)
+    ticket = client.submit([request("a")])
+
+    def put(token: int) -> None:
+        client._on_output(RequestOutput("a", (token,)))
+
+    put(1)
+    other = threading.Thread(target=put, args=(2,))
+    other.start()
+    other.join()
+    put(3)
+    arrivals = await ticket.take()
+    assert arrivals[0].output.new_token_ids == (1,), "on the loop's own thread at once"
+    while len(arrivals) < 3:
+        arrivals += await ticket.take()
+    assert [each.output.new_token_ids for each in arrivals] == [(1,), (2,), (3,)]
+    client.drop(ticket)
+    spoken.gate.set()
