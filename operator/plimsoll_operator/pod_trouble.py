@@ -118,6 +118,14 @@ def no_room(pods: Iterable[Pod], revision: str | None) -> bool:
     )
 
 
+def has_node(pod: Pod) -> bool:
+    """Whether a node holds room for it."""
+    return any(
+        condition.get("type") == "PodScheduled" and condition.get("status") == "True"
+        for condition in (pod.get("status") or {}).get("conditions") or ()
+    )
+
+
 def ending(pods: Iterable[Pod], now: str) -> bool:
     """Whether a pod is ending in the time that it was given; `now` is an RFC 3339 time."""
     return any(str(pod["metadata"].get("deletionTimestamp", "")) > now for pod in pods)

@@ -28,7 +28,7 @@ from plimsoll_operator.rollback import decide
 from plimsoll_operator.scaling_record import kept, record
 from plimsoll_operator.situation import Situation
 from plimsoll_operator.standing import Standing, Trouble
-from plimsoll_operator.strategy import unavailable
+from plimsoll_operator.strategy import goes_in_place, rolls_in_place
 from plimsoll_operator.verdict import new_status
 from plimsoll_operator.victims import Step
 
@@ -99,10 +99,12 @@ def reconcile(
         trouble = foreign_children(resource, standing, observed)
         if trouble is None:
             started = pods.plan
+            how = rolls_in_place(resource, resource.spec, pods.plan.revision, observed, now)
+            if how is not None:
+                replicas = min(replicas, how.most)
             ours = children(resource, resource.spec, pods.plan, pods.rendering, replicas)
-            missing = unavailable(resource, resource.spec, pods.plan.revision, observed, now)
-            if missing:
-                ours = (*ours[:-1], in_place(ours[-1], missing))
+            if how is not None:
+                ours = (*ours[:-1], in_place(ours[-1], how.unavailable))
             limit = resource.spec.revision_history_limit
             revisions = revision_actions(resource, standing, pods.rendering, observed, limit)
             actions = (*revisions, *_actions(resource, ours, observed))
@@ -159,8 +161,8 @@ def wanted_replicas(
     """Replicas to ask for, always between minReplicas and maxReplicas.
 
     A resource starts with what the plan needs. From then on the autoscaler decides, except that a
-    new plan starts with at least what it needs itself. An autoscaler outside takes over at the
-    number that runs.
+    new plan starts with at least what it needs itself, which a rollout in place puts off to its
+    end. An autoscaler outside takes over at the number that runs.
     """
     resource, decision = desired.resource, desired.decision
     low, high = spec.scaling.min_replicas, spec.scaling.max_replicas
@@ -175,7 +177,7 @@ def wanted_replicas(
             if decision is not None:
                 wanted = decision.replicas
             before = resource.status.plan
-            if before is None or before.replicas != plan.replicas:
+            if before is None or before.replicas != plan.replicas or goes_in_place(deployment):
                 wanted = max(wanted, plan.replicas)
     return max(low, min(high, wanted))
 

@@ -1,11 +1,15 @@
 """New replicas come beside old ones where there is room, else in the place of as many as may go."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from plimsoll_operator.resource import Resource
+from plimsoll_operator.standing import Standing
+from tests.unit.plimsoll_operator import rollouts
 from tests.unit.plimsoll_operator.pods import serving, unschedulable
-from tests.unit.plimsoll_operator.rollouts import BAD, TIMED_OUT, Rollouts
+from tests.unit.plimsoll_operator.rollouts import BAD, TIMED_OUT, Rollouts, planned
 from tests.unit.plimsoll_operator.samples import condition
 
 BESIDE = {"maxUnavailable": 0, "maxSurge": 1}
@@ -55,6 +59,60 @@ def test_in_place_once_there_is_no_room_and_until_the_end() -> None:
     assert strategy(rig) == BESIDE
     assert rig.template == template
     assert condition(rig.cell, "Ready")["status"] == "True"
+
+
+def test_replicas_that_have_no_room_are_not_asked_for_until_a_rollout_in_place_is_through() -> None:
+    """Else they count as unavailable, and none that holds the room may end."""
+    rig = Rollouts(scaling={"minReplicas": 2, "maxReplicas": 3}, rollout={"maxUnavailable": 1})
+    rig.serve()
+    rig.cell.edit(pin={"maxNumSeqs": 64}, scaling={"minReplicas": 3, "maxReplicas": 3})
+    rig.settle()
+    assert rig.deployment["spec"]["replicas"] == 3
+    placed, waiting = serving("new"), unschedulable("waits")
+    for pod in (placed, waiting):
+        pod["metadata"]["labels"]["plimsoll.dev/plan"] = f"{64:010x}"
+    rig.cell.world.pods = (serving("old"), placed, waiting)
+    progress(rig, replicas=3, updated=2, ready=2)
+    for _ in range(2):
+        rig.look()
+        assert strategy(rig) == {"maxUnavailable": 1, "maxSurge": 0}
+        assert rig.deployment["spec"]["replicas"] == 2
+    # The old one ended, and what it held is taken for a moment by nobody.
+    rig.cell.world.pods = (placed, waiting)
+    progress(rig, replicas=2, updated=1, ready=1)
+    assert rig.deployment["spec"]["replicas"] == 2
+    rig.cell.world.pods = (placed, serving("also new"))
+    progress(rig, replicas=2, updated=2, ready=2)
+    assert strategy(rig) == BESIDE
+    assert rig.deployment["spec"]["replicas"] == 3
+
+
+def test_what_a_plan_needs_is_asked_for_after_a_rollout_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The autoscaler may hold the count while nothing is measured."""
+
+    def two(resource: Resource) -> Standing:
+        standing = planned(resource)
+        assert standing.plan is not None
+        return replace(standing, plan=standing.plan.model_copy(update={"replicas": 2}))
+
+    monkeypatch.setattr(rollouts, "planned", two)
+    rig = Rollouts(scaling={"minReplicas": 1, "maxReplicas": 3}, rollout={"maxUnavailable": 1})
+    rig.serve()
+    assert rig.deployment["spec"]["replicas"] == 2
+    rig.cell.edit(pin={"maxNumSeqs": 64})
+    rig.settle()
+    waiting = unschedulable("waits")
+    waiting["metadata"]["labels"]["plimsoll.dev/plan"] = f"{64:010x}"
+    rig.cell.world.pods = (serving("old"), waiting)
+    progress(rig, replicas=2, updated=1, ready=1)
+    assert rig.deployment["spec"]["replicas"] == 1
+    new = serving("new")
+    new["metadata"]["labels"]["plimsoll.dev/plan"] = f"{64:010x}"
+    rig.cell.world.pods = (new,)
+    progress(rig, replicas=1, updated=1, ready=1)
+    assert rig.deployment["spec"]["replicas"] == 2
 
 
 @pytest.mark.parametrize(
