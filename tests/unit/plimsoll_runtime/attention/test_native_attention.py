@@ -297,6 +297,28 @@ def test_only_what_fits_is_taken() -> None:
         attention.plan(replace(metadata, seq_lens=metadata.seq_lens.long()))
 
 
+@on_every_instruction_set
+def test_pages_are_blocked_where_products_are_of_what_they_hold(
+    instruction_set: InstructionSet,
+) -> None:
+    def chosen(dtype: torch.dtype, block_size: int = 16, head_dim: int = 64) -> PageFormat:
+        cache = KVCache(torch.zeros(2, 1, 2, block_size, 1, head_dim, dtype=dtype))
+        return page_format(cache, instruction_set)
+
+    def chosen_int8(block_size: int) -> PageFormat:
+        pages = torch.zeros(2, 1, 2, block_size, 1, 64, dtype=torch.int8)
+        cache = KVCache(pages, torch.zeros(pages.shape[:-1]), torch.bfloat16)
+        return page_format(cache, instruction_set)
+
+    multiplies_bf16 = instruction_set is InstructionSet.AVX512_BF16
+    assert chosen(torch.float32) is PageFormat.BLOCKED
+    assert chosen(torch.bfloat16) is (PageFormat.BLOCKED if multiplies_bf16 else PageFormat.ROWS)
+    assert chosen(torch.float32, block_size=8) is PageFormat.ROWS
+    assert chosen(torch.float32, head_dim=24) is PageFormat.ROWS
+    assert chosen_int8(16) is PageFormat.INT8_BLOCKED
+    assert chosen_int8(8) is PageFormat.INT8_ROWS
+
+
 def test_caches_beyond_the_kernels_are_refused() -> None:
     def cache(head_dim: int, dtype: torch.dtype, device: str = "cpu") -> KVCache:
         return KVCache(torch.zeros(2, 1, 2, 4, 1, head_dim, dtype=dtype, device=device))
