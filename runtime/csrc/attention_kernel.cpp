@@ -367,14 +367,15 @@ constexpr Kernels kernels(bool is_bf16) {
 }  // namespace
 
 Kernels attention_kernels(bool is_bf16, PageFormat format) {
+  // Rows are laid out once for many: the time to widen bf16 where there are no products of it.
 #if defined(__AVX512BF16__)
   typedef Bf16Dot OfBf16;
-  if (format == kBlockedPages && is_bf16) return kernels<uint16_t, Blocked<Bf16Dot>>();
 #else
   typedef Fp32 OfBf16;
 #endif
   switch (format) {
-    case kBlockedPages: return kernels<float, Blocked<Fp32>>();
+    case kBlockedPages:
+      return is_bf16 ? kernels<uint16_t, Blocked<Bf16Dot>>() : kernels<float, Blocked<Fp32>>();
     case kInt8BlockedPages: return kernels<Blocked<Int8Dot>>(is_bf16);
     case kInt8RowPages: return kernels<LaidOut<Int8Dot, int8_t>>(is_bf16);
     default:
