@@ -123,7 +123,7 @@ def machine() -> Measured:
     """What the figures depend on."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     flags = set(_line(text, "flags").split())
-    known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    known = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
     return {
         "cpu": _line(text, "model name"),
         "family": f"{_line(text, 'cpu family')}/{_line(text, 'model')}",

@@ -44,14 +44,7 @@ struct Plan {
 };
 
 Kernels kernels_for(int instruction_set, bool is_bf16, PageFormat format) {
-  switch (instruction_set) {
-#if defined(__x86_64__)
-    case kAvx512Bf16: return avx512_bf16::attention_kernels(is_bf16, format);
-    case kAvx512: return avx512::attention_kernels(is_bf16, format);
-    case kAvx2: return avx2::attention_kernels(is_bf16, format);
-#endif
-    default: return portable::attention_kernels(is_bf16, format);
-  }
+  PLIMSOLL_RETURN_KERNELS(instruction_set, attention_kernels(is_bf16, format))
 }
 
 int num_rows(const Tile& tile) { return tile.row_end - tile.row_begin; }

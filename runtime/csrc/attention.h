@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace plimsoll {
 
 // Keys that are summed up from nothing. What comes of each partition is added to what came of those
@@ -81,19 +83,6 @@ struct Kernels {
   void (*finish)(const Cache&, const Tile&, int partitions, const State*);
 };
 
-namespace portable {
-Kernels attention_kernels(bool is_bf16, PageFormat);
-}
-#if defined(__x86_64__)
-namespace avx2 {
-Kernels attention_kernels(bool is_bf16, PageFormat);
-}
-namespace avx512 {
-Kernels attention_kernels(bool is_bf16, PageFormat);
-}
-namespace avx512_bf16 {
-Kernels attention_kernels(bool is_bf16, PageFormat);
-}
-#endif
+PLIMSOLL_DECLARE_KERNELS(Kernels attention_kernels(bool is_bf16, PageFormat))
 
 }  // namespace plimsoll

@@ -364,17 +364,41 @@ constexpr Kernels kernels(bool is_bf16) {
   return is_bf16 ? kernels<uint16_t, Layout>() : kernels<float, Layout>();
 }
 
+#if defined(__AVX512BF16__)
+constexpr Kernels kBlockedBf16 = kernels<uint16_t, Blocked<Bf16Dot>>();
+#else
+// Rows for which it pays to write widened keys and values down, rather than to widen them for every
+// kBlockRows.
+constexpr int kManyRows = 4 * kBlockRows;
+
+bool many(const Tile& tile) { return tile.row_end - tile.row_begin >= kManyRows; }
+
+constexpr Kernels kBlockedBf16 = {
+    [](const Cache& cache, const Tile& tile) {
+      const auto by_rows = many(tile) ? attend<uint16_t, Widened> : attend<uint16_t, Blocked<Bf16Dot>>;
+      by_rows(cache, tile);
+    },
+    [](const Cache& cache, const Tile& tile, int partition, const State& state) {
+      const auto by_rows = many(tile) ? attend_partition<uint16_t, Widened>
+                                      : attend_partition<uint16_t, Blocked<Bf16Dot>>;
+      by_rows(cache, tile, partition, state);
+    },
+    finish<uint16_t, Blocked<Bf16Dot>>,
+};
+#endif
+
 }  // namespace
 
 Kernels attention_kernels(bool is_bf16, PageFormat format) {
+  // Rows are laid out once for many: the time to widen bf16 where there are no products of it.
 #if defined(__AVX512BF16__)
   typedef Bf16Dot OfBf16;
-  if (format == kBlockedPages && is_bf16) return kernels<uint16_t, Blocked<Bf16Dot>>();
 #else
   typedef Fp32 OfBf16;
 #endif
   switch (format) {
-    case kBlockedPages: return kernels<float, Blocked<Fp32>>();
+    case kBlockedPages:
+      return is_bf16 ? kBlockedBf16 : kernels<float, Blocked<Fp32>>();
     case kInt8BlockedPages: return kernels<Blocked<Int8Dot>>(is_bf16);
     case kInt8RowPages: return kernels<LaidOut<Int8Dot, int8_t>>(is_bf16);
     default:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "attention.h"
+#include "dot.h"
 #include "kv_store.h"
 #include "pages.h"
 
@@ -78,5 +79,53 @@ class Blocked {
   alignas(64) float key_scales_[kTileKeys] = {};
   alignas(64) float value_scales_[kTileKeys] = {};
 };
+
+#if !defined(__AVX512BF16__)
+// The same of bf16, widened once for all rows: products and their order are those of
+// Blocked<Bf16Dot>, and so are the bits.
+class Widened {
+ public:
+  typedef Fp32 Compute;
+  static constexpr int kKeyStride = kTileKeys;
+  static constexpr int kRun = kTileKeys;
+
+  Widened(const Cache& cache, const Tile& tile)
+      : blocked_(cache, tile), head_dim_(static_cast<int>(cache.head_dim)) {}
+
+  void read(int64_t first, int keys) {
+    blocked_.read(first, keys);
+    for (int k = 0; k < keys; k += kLanes) {
+      for (int d = 0; d < head_dim_; d += 2) {
+        float* to = keys_ + d * kTileKeys + k;
+        widen(to, to + kTileKeys, blocked_.keys(k) + d / 2 * kBlockTokens);
+      }
+    }
+    constexpr int kBlockWords = Blocked<Bf16Dot>::kRun;
+    for (int k = 0; k < keys; k += 2) {
+      const int word = k / 2;
+      const uint32_t* from = blocked_.values(word) + word % kBlockWords * head_dim_;
+      float* to = values_ + k * head_dim_;
+      for (int d = 0; d < head_dim_; d += kLanes) widen(to + d, to + head_dim_ + d, from + d);
+    }
+  }
+
+  void prefetch(int64_t, int) const {}
+
+  const uint32_t* keys(int key) const { return reinterpret_cast<const uint32_t*>(keys_ + key); }
+  const uint32_t* values(int) const { return reinterpret_cast<const uint32_t*>(values_); }
+
+ private:
+  static void widen(float* first, float* second, const uint32_t* words) {
+    const Bf16Dot::Column both = Bf16Dot::column(words);
+    store(first, both.first);
+    store(second, both.second);
+  }
+
+  Blocked<Bf16Dot> blocked_;
+  const int head_dim_;
+  alignas(64) float keys_[kMaxHeadDim * kTileKeys];
+  alignas(64) float values_[kTileKeys * kMaxHeadDim];
+};
+#endif
 
 }  // namespace plimsoll::PLIMSOLL_ISA

@@ -34,7 +34,8 @@ if platform.machine() in ("x86_64", "AMD64"):
     INSTRUCTION_SETS |= {
         "avx2": ("-mavx2", "-mfma"),
         "avx512": AVX512,
-        "avx512_bf16": (*AVX512, "-mavx512bf16", "-mavx512vnni"),
+        "avx512_vnni": (*AVX512, "-mavx512vnni"),
+        "avx512_bf16": (*AVX512, "-mavx512vnni", "-mavx512bf16"),
     }
 
 

@@ -34,20 +34,20 @@ struct Fp32 {
   static void put_weights(Factor* to, Floats x) { store(to, x); }
 };
 
-#if defined(__AVX512BF16__)
 // fp32 sums of products of bf16.
 struct Bf16Dot {
   typedef uint16_t Element;
-  typedef uint16_t Factor;
-  typedef Words Column;
   typedef Floats Sums;
   static constexpr int kPack = 2;
   static constexpr bool kScaled = false;
   static constexpr int kQueryOffset = 0;
   static constexpr int kParts = 1;
   static constexpr int kVectors = kMaxVectors;
-  static Words column(const uint32_t* words) { return (Words)_mm512_loadu_si512(words); }
-  static Floats multiply_add(Floats sum, const Factor* factors, Words column) {
+#if defined(__AVX512BF16__)
+  typedef uint16_t Factor;
+  typedef Words Column;
+  static Column column(const uint32_t* words) { return load(words); }
+  static Floats multiply_add(Floats sum, const Factor* factors, Column column) {
     const __m512i x = _mm512_set1_epi32(word_at(factors));
     return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)column);
   }
@@ -55,8 +55,24 @@ struct Bf16Dot {
     const __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)x);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
   }
-};
+#else
+  // Without an instruction for it words are widened as they are read: the first number of each, and
+  // the second.
+  typedef float Factor;
+  struct Column {
+    Floats first;
+    Floats second;
+  };
+  static Column column(const uint32_t* words) {
+    const Words both = load(words);
+    return {(Floats)(both << 16), (Floats)(both & 0xffff0000u)};
+  }
+  static Floats multiply_add(Floats sum, const Factor* factors, const Column& column) {
+    return broadcast(factors[1]) * column.second + (broadcast(factors[0]) * column.first + sum);
+  }
+  static void put_weights(Factor* to, Floats x) { store(to, x); }
 #endif
+};
 
 // int32 sums of products of int16 and int8, exact: queries and weights are rounded to multiples of a
 // scale, finer than bf16's 8 bits.

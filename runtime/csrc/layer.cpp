@@ -14,14 +14,7 @@ constexpr int64_t kElements = 4096;
 constexpr int64_t kPiecesPerThread = 8;
 
 LayerKernels kernels_for(int instruction_set, bool is_bf16) {
-  switch (instruction_set) {
-#if defined(__x86_64__)
-    case kAvx512Bf16: return avx512_bf16::layer_kernels(is_bf16);
-    case kAvx512: return avx512::layer_kernels(is_bf16);
-    case kAvx2: return avx2::layer_kernels(is_bf16);
-#endif
-    default: return portable::layer_kernels(is_bf16);
-  }
+  PLIMSOLL_RETURN_KERNELS(instruction_set, layer_kernels(is_bf16))
 }
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

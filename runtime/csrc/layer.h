@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace plimsoll {
 
 // Rows of `width` elements, `stride` elements apart.
@@ -23,20 +25,7 @@ struct LayerKernels {
   void (*silu_and_mul)(const Rows& out, const Rows& x, int64_t width, int64_t begin, int64_t end);
 };
 
-namespace portable {
-LayerKernels layer_kernels(bool is_bf16);
-}
-#if defined(__x86_64__)
-namespace avx2 {
-LayerKernels layer_kernels(bool is_bf16);
-}
-namespace avx512 {
-LayerKernels layer_kernels(bool is_bf16);
-}
-namespace avx512_bf16 {
-LayerKernels layer_kernels(bool is_bf16);
-}
-#endif
+PLIMSOLL_DECLARE_KERNELS(LayerKernels layer_kernels(bool is_bf16))
 
 }  // namespace plimsoll
 

@@ -18,25 +18,11 @@ constexpr int64_t kPieceWords = 16384;
 constexpr int64_t kPieceElements = 16384;
 
 ProductKernels kernels_for(int instruction_set, Format format) {
-  switch (instruction_set) {
-#if defined(__x86_64__)
-    case kAvx512Bf16: return avx512_bf16::product_kernels(format);
-    case kAvx512: return avx512::product_kernels(format);
-    case kAvx2: return avx2::product_kernels(format);
-#endif
-    default: return portable::product_kernels(format);
-  }
+  PLIMSOLL_RETURN_KERNELS(instruction_set, product_kernels(format))
 }
 
 QuantizeKernels quantize_kernels_for(int instruction_set, bool is_bf16) {
-  switch (instruction_set) {
-#if defined(__x86_64__)
-    case kAvx512Bf16: return avx512_bf16::quantize_kernels(is_bf16);
-    case kAvx512: return avx512::quantize_kernels(is_bf16);
-    case kAvx2: return avx2::quantize_kernels(is_bf16);
-#endif
-    default: return portable::quantize_kernels(is_bf16);
-  }
+  PLIMSOLL_RETURN_KERNELS(instruction_set, quantize_kernels(is_bf16))
 }
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace plimsoll {
 
 constexpr int kPanel = 32;
@@ -59,20 +61,7 @@ struct ProductKernels {
   void (*multiply)(const Product&, int64_t panel, int64_t begin, int64_t end);
 };
 
-namespace portable {
-ProductKernels product_kernels(Format);
-}
-#if defined(__x86_64__)
-namespace avx2 {
-ProductKernels product_kernels(Format);
-}
-namespace avx512 {
-ProductKernels product_kernels(Format);
-}
-namespace avx512_bf16 {
-ProductKernels product_kernels(Format);
-}
-#endif
+PLIMSOLL_DECLARE_KERNELS(ProductKernels product_kernels(Format))
 
 }  // namespace plimsoll
 

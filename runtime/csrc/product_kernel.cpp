@@ -16,10 +16,18 @@ constexpr int kTile = kLanes == 16 ? 12 : 5;
 // How far ahead the panel is asked for: a processor's own prefetching ends at a page's border.
 constexpr int kAhead = 16;
 
+float number_at(const uint32_t* word) {
+  float x;
+  __builtin_memcpy(&x, word, sizeof x);
+  return x;
+}
+
 struct Fp32Words {
   typedef Floats Sum;
   // Numbers in a word.
   static constexpr int kPack = 1;
+  // Words that go with one of the panel's, of rows as they are multiplied.
+  static constexpr int kRowWords = 1;
   // Of memory, in words, that kLanes words of a panel take.
   static constexpr int kWidth = kLanes;
   // kLanes words of int8 numbers.
@@ -29,12 +37,8 @@ struct Fp32Words {
     const Floats x = __builtin_convertvector(__builtin_convertvector(numbers, Ints), Floats);
     __builtin_memcpy(to, &x, sizeof x);
   }
-  static Floats multiply_add(Floats sum, uint32_t word, const uint32_t* words) {
-    float x;
-    __builtin_memcpy(&x, &word, sizeof x);
-    Floats y;
-    __builtin_memcpy(&y, words, sizeof y);
-    return broadcast(x) * y + sum;
+  static Floats multiply_add(Floats sum, const uint32_t* row, const uint32_t* words) {
+    return broadcast(number_at(row)) * (Floats)load(words) + sum;
   }
 };
 
@@ -59,26 +63,31 @@ struct Bf16Words {
     __builtin_memcpy(to, &words, sizeof words);
 #endif
   }
-  static Floats multiply_add(Floats sum, uint32_t word, const uint32_t* words) {
 #if defined(__AVX512BF16__)
-    const __m512i x = _mm512_set1_epi32(static_cast<int>(word));
+  static constexpr int kRowWords = 1;
+  static Floats multiply_add(Floats sum, const uint32_t* row, const uint32_t* words) {
+    const __m512i x = _mm512_set1_epi32(static_cast<int>(*row));
     const __m512i y = _mm512_loadu_si512(words);
     return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)y);
-#else
-    Words y;
-    __builtin_memcpy(&y, words, sizeof y);
-    const Words x = word - Words{};
-    const Floats low = (Floats)(x << 16) * (Floats)(y << 16) + sum;
-    return (Floats)(x & 0xffff0000u) * (Floats)(y & 0xffff0000u) + low;
-#endif
   }
+#else
+  // Without an instruction for it, products are of fp32; rows were widened before.
+  static constexpr int kRowWords = 2;
+  static Floats multiply_add(Floats sum, const uint32_t* row, const uint32_t* words) {
+    const Words y = load(words);
+    const Floats first = broadcast(number_at(row)) * (Floats)(y << 16) + sum;
+    return broadcast(number_at(row + 1)) * (Floats)(y & 0xffff0000u) + first;
+  }
+#endif
 };
 
 // Rows' bytes are unsigned, the panel's signed, as the instruction for it wants them.
 struct Int8Words {
   typedef Ints Sum;
   static constexpr int kWidth = kLanes;
-  static Ints multiply_add(Ints sum, uint32_t word, const uint32_t* words) {
+  static constexpr int kRowWords = 1;
+  static Ints multiply_add(Ints sum, const uint32_t* row, const uint32_t* words) {
+    const uint32_t word = *row;
 #if defined(__AVX512VNNI__)
     const __m512i y = _mm512_loadu_si512(words);
     return (Ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(static_cast<int>(word)), y);
@@ -115,10 +124,11 @@ template <class Compute>
 struct Narrow {
   typedef typename Compute::Sum Sum;
   static constexpr int kWidth = kLanes * Compute::kPack / 4;
-  static Sum multiply_add(Sum sum, uint32_t word, const uint32_t* words) {
+  static constexpr int kRowWords = Compute::kRowWords;
+  static Sum multiply_add(Sum sum, const uint32_t* row, const uint32_t* words) {
     uint32_t widened[kLanes];
     Compute::widen(widened, reinterpret_cast<const int8_t*>(words));
-    return Compute::multiply_add(sum, word, widened);
+    return Compute::multiply_add(sum, row, widened);
   }
 };
 
@@ -145,8 +155,8 @@ void add_part(const uint32_t* rows, int64_t row_stride, const uint32_t* panel, i
       __builtin_prefetch(at + kAhead * kRow + kRow / 2);
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
-          all[r][v] = Compute::multiply_add(all[r][v], rows[r * row_stride + i],
-                                            at + v * Compute::kWidth);
+          const uint32_t* row = rows + r * row_stride + i * Compute::kRowWords;
+          all[r][v] = Compute::multiply_add(all[r][v], row, at + v * Compute::kWidth);
         }
       }
     }
@@ -239,8 +249,18 @@ void add_rows(const Product& product, int64_t panel, const uint32_t* part, int64
   for (int64_t row = begin; row < end; row += kTile) {
     const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
     uint32_t* to = sums + (row - begin) * kPanel;
-    add_part_of<Compute>(rows)(product.x + row * product.x_stride + word, product.x_stride, part,
-                               count, to, word == 0);
+    const uint32_t* x = product.x + row * product.x_stride + word;
+    if constexpr (Compute::kRowWords == 2) {
+      alignas(64) float widened[kTile * kPartWords * 2];
+      for (int r = 0; r < rows; ++r) {
+        const auto* numbers = reinterpret_cast<const uint16_t*>(x + r * product.x_stride);
+        copy(widened + r * kPartWords * 2, numbers, count * 2);
+      }
+      add_part_of<Compute>(rows)(reinterpret_cast<const uint32_t*>(widened), kPartWords * 2, part,
+                                 count, to, word == 0);
+    } else {
+      add_part_of<Compute>(rows)(x, product.x_stride, part, count, to, word == 0);
+    }
     if (last) write_rows(product, panel, row, row + rows, to);
   }
 }

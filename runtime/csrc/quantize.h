@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace plimsoll {
 
 struct QuantizedRows {
@@ -19,19 +21,6 @@ struct QuantizeKernels {
                    int64_t begin, int64_t end);
 };
 
-namespace portable {
-QuantizeKernels quantize_kernels(bool is_bf16);
-}
-#if defined(__x86_64__)
-namespace avx2 {
-QuantizeKernels quantize_kernels(bool is_bf16);
-}
-namespace avx512 {
-QuantizeKernels quantize_kernels(bool is_bf16);
-}
-namespace avx512_bf16 {
-QuantizeKernels quantize_kernels(bool is_bf16);
-}
-#endif
+PLIMSOLL_DECLARE_KERNELS(QuantizeKernels quantize_kernels(bool is_bf16))
 
 }  // namespace plimsoll

@@ -18,14 +18,7 @@ namespace {
 constexpr int64_t kElements = 16384;
 
 SamplingKernels kernels_for(int instruction_set) {
-  switch (instruction_set) {
-#if defined(__x86_64__)
-    case kAvx512Bf16: return avx512_bf16::sampling_kernels();
-    case kAvx512: return avx512::sampling_kernels();
-    case kAvx2: return avx2::sampling_kernels();
-#endif
-    default: return portable::sampling_kernels();
-  }
+  PLIMSOLL_RETURN_KERNELS(instruction_set, sampling_kernels())
 }
 
 bool is_truncated(const Draw& draw, int64_t vocab) {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "cpu.h"
+
 namespace plimsoll {
 
 // `_Draw` in engine/native_sampler.py. All logits of the row are finite or -inf, and not all -inf.
@@ -47,20 +49,7 @@ struct SamplingKernels {
                   const SampleScratch&);
 };
 
-namespace portable {
-SamplingKernels sampling_kernels();
-}
-#if defined(__x86_64__)
-namespace avx2 {
-SamplingKernels sampling_kernels();
-}
-namespace avx512 {
-SamplingKernels sampling_kernels();
-}
-namespace avx512_bf16 {
-SamplingKernels sampling_kernels();
-}
-#endif
+PLIMSOLL_DECLARE_KERNELS(SamplingKernels sampling_kernels())
 
 }  // namespace plimsoll
 

@@ -72,13 +72,12 @@ class PageFormat(enum.IntEnum):
     INT8_BLOCKED = 3
 
 
-def page_format(cache: KVCache, instruction_set: InstructionSet) -> PageFormat:
+def page_format(cache: KVCache) -> PageFormat:
     """What is blocked is read as it lies by the vector units; it takes blocks and heads of 16s."""
     whole = cache.block_size % BLOCK_TOKENS == 0 and cache.pages.shape[5] % BLOCK_TOKENS == 0
     if cache.scales is not None:
         return PageFormat.INT8_BLOCKED if whole else PageFormat.INT8_ROWS
-    fits = cache.dtype == torch.float32 or instruction_set is InstructionSet.AVX512_BF16
-    return PageFormat.BLOCKED if whole and fits else PageFormat.ROWS
+    return PageFormat.BLOCKED if whole else PageFormat.ROWS
 
 
 class NativeAttention:
@@ -121,7 +120,7 @@ class NativeAttention:
             scale=self._head_dim**-0.5,
             is_bf16=cache.dtype == torch.bfloat16,
             instruction_set=chosen,
-            format=page_format(cache, chosen),
+            format=page_format(cache),
         )
         self._address = ctypes.addressof(self._step)
         # Holds what the step points to.

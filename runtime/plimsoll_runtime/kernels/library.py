@@ -37,7 +37,8 @@ class InstructionSet(enum.IntEnum):
     PORTABLE = 0
     AVX2 = 1
     AVX512 = 2
-    AVX512_BF16 = 3
+    AVX512_VNNI = 3
+    AVX512_BF16 = 4
 
 
 Function = Callable[..., Any]

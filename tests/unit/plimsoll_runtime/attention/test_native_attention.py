@@ -132,7 +132,7 @@ class Step:
         if chosen is not None:
             if chosen > kernels().best:
                 pytest.skip(f"this processor has no {chosen.name}")
-            blocked = page_format(cache, chosen) in BLOCKED
+            blocked = page_format(cache) in BLOCKED
             if blocked:
                 put_in_blocks(cache)
             attention = NativeAttention(cache, kernels(), chosen)
@@ -205,7 +205,7 @@ def test_a_row_depends_on_nothing_beside_it(
     for i, (_, new) in enumerate(sequences):
         alone, cache = step.attend(instruction_set, [i])
         assert torch.equal(alone, together[row : row + new])
-        if page_format(cache, instruction_set) in BLOCKED:
+        if page_format(cache) in BLOCKED:
             put_in_blocks(cache)
         attention = NativeAttention(cache, kernels(), instruction_set)
         for j in (0, new // 2, new - 1):
@@ -295,6 +295,21 @@ def test_only_what_fits_is_taken() -> None:
         attention.plan(replace(metadata, slot_mapping=metadata.slot_mapping - 999))
     with pytest.raises(ValueError, match=r"seq_lens must be contiguous torch.int32"):
         attention.plan(replace(metadata, seq_lens=metadata.seq_lens.long()))
+
+
+def test_pages_are_blocked_where_blocks_and_heads_are_of_16s() -> None:
+    def chosen(dtype: torch.dtype, block_size: int, head_dim: int) -> PageFormat:
+        pages = torch.zeros(2, 1, 2, block_size, 1, head_dim, dtype=dtype)
+        scales = torch.zeros(pages.shape[:-1]) if dtype is torch.int8 else None
+        return page_format(KVCache(pages, scales, torch.float32 if scales is not None else dtype))
+
+    for dtype in (torch.float32, torch.bfloat16):
+        assert chosen(dtype, 32, 64) is PageFormat.BLOCKED
+        assert chosen(dtype, 8, 64) is PageFormat.ROWS
+        assert chosen(dtype, 16, 24) is PageFormat.ROWS
+    assert chosen(torch.int8, 32, 64) is PageFormat.INT8_BLOCKED
+    assert chosen(torch.int8, 8, 64) is PageFormat.INT8_ROWS
+    assert chosen(torch.int8, 16, 24) is PageFormat.INT8_ROWS
 
 
 def test_caches_beyond_the_kernels_are_refused() -> None:

@@ -1,6 +1,8 @@
 """The library of kernels: found or not, and how its threads share work."""
 
 import os
+import platform
+import runpy
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,10 +11,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from plimsoll_runtime.kernels.library import LIBRARY, KernelsUnavailableError, load_kernels
+from plimsoll_runtime.kernels.library import (
+    LIBRARY,
+    InstructionSet,
+    KernelsUnavailableError,
+    load_kernels,
+)
 from plimsoll_runtime.model.matrix import PackedMatrix
 
 with_kernels = pytest.mark.skipif(not LIBRARY.is_file(), reason="there is no library of kernels")
+on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="one instruction set elsewhere")
+
+BUILD = Path(__file__).parents[4] / "runtime" / "csrc" / "build.py"
+CPUINFO = Path("/proc/cpuinfo")
+# What Linux calls the extensions that each set takes beside those of the sets before it.
+EXTENSIONS = {
+    InstructionSet.PORTABLE: set[str](),
+    InstructionSet.AVX2: {"avx2", "fma"},
+    InstructionSet.AVX512: {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
+    InstructionSet.AVX512_VNNI: {"avx512_vnni"},
+    InstructionSet.AVX512_BF16: {"avx512_bf16"},
+}
 
 
 def test_a_missing_library_says_what_to_do(tmp_path: Path) -> None:
@@ -25,6 +44,28 @@ def test_a_library_that_does_not_load_says_why(tmp_path: Path) -> None:
     broken.write_bytes(b"\x7fELF, but not really")
     with pytest.raises(KernelsUnavailableError, match=r"cannot be used: .*broken\.so"):
         load_kernels(broken)
+
+
+@on_x86
+def test_kernels_are_compiled_for_every_instruction_set_with_its_extensions() -> None:
+    options: dict[str, tuple[str, ...]] = runpy.run_path(str(BUILD))["INSTRUCTION_SETS"]
+    assert list(options) == [each.name.lower() for each in InstructionSet]
+    for each, flags in zip(InstructionSet, options.values(), strict=True):
+        given = {flag.removeprefix("-m") for flag in flags}
+        assert {name.replace("512_", "512") for name in EXTENSIONS[each]} <= given
+
+
+@on_x86
+@with_kernels
+def test_the_best_instruction_set_is_the_last_that_the_processor_has_all_of() -> None:
+    line = next(each for each in CPUINFO.read_text().splitlines() if each.startswith("flags"))
+    flags = set(line.split())
+    best = InstructionSet.PORTABLE
+    for each in InstructionSet:
+        if not EXTENSIONS[each] <= flags:
+            break
+        best = each
+    assert load_kernels().best is best
 
 
 def multiply(rows: int, threads: int) -> Tensor:
