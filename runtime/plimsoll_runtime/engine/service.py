@@ -206,17 +206,22 @@ def _exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _load(load: Load) -> Engine:
+def _load_alone(load: Load) -> Engine:
+    """In a process that only `_exit` ends: at an end as usual, libraries still read their data."""
     garbage.defer()
-    from plimsoll_runtime.engine.loader import choose_device, load_engine
-    from plimsoll_runtime.kernels.library_pages import (
-        CUDA_TABLES,
-        give_back_data,
-        give_back_libraries,
-    )
+    from plimsoll_runtime.engine.loader import choose_device
+    from plimsoll_runtime.kernels.library_pages import CUDA_TABLES, give_back_data
 
     if choose_device(load.options.device).type == "cpu":
         give_back_data(CUDA_TABLES)
+    return _load(load)
+
+
+def _load(load: Load) -> Engine:
+    garbage.defer()
+    from plimsoll_runtime.engine.loader import load_engine
+    from plimsoll_runtime.kernels.library_pages import give_back_libraries
+
     engine = load_engine(Path(load.model_dir), load.options)
     garbage.settle()
     garbage.trim()
@@ -224,7 +229,7 @@ def _load(load: Load) -> Engine:
     return engine
 
 
-def main(argv: list[str], make_engine: Callable[[Load], Engine] = _load) -> NoReturn:
+def main(argv: list[str], make_engine: Callable[[Load], Engine] = _load_alone) -> NoReturn:
     """Serves on the socket whose number is the last argument, then ends the process."""
     sock = socket.socket(fileno=int(argv[-1]))
     sock.set_inheritable(False)  # programs that the engine starts must not hold it
