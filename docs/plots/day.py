@@ -80,6 +80,11 @@ def verdict(found: Result) -> Iterator[str]:
     yield "**Wrong:**"
     yield ""
     yield from (f"* {wrong}" for wrong in found.wrong)
+    if found.remarks:
+        yield ""
+        yield "Remarks by whoever ran it:"
+        yield ""
+        yield from (f"* {remark}" for remark in found.remarks)
 
 
 def events(found: Result) -> Iterator[str]:

@@ -8,6 +8,9 @@ from plimsoll_bench.record import Failure
 
 SPREAD_SECONDS = 3.0
 """In which every node's rules follow the Service's endpoints."""
+END_SECONDS = 5.0
+"""In which the kubelet has ended the process of a pod that was deleted by force: its preStop takes
+3, and 2 more are given to a process that does not end by itself."""
 BROKEN = (Failure.CONNECTION, Failure.CUT_OFF, Failure.STREAM, f"{Failure.REFUSED} 5")
 """How failures begin that the end of a process can cause. A refusal (429), a wrong length and a
 timeout are none of them."""
@@ -25,11 +28,10 @@ class Kill:
     def explains(self, request: Request) -> bool:
         """Whether the request may have been on that pod: under way when it died, or sent there
         before all knew. It cannot have failed earlier, nor long after the pod was gone."""
-        until = self.gone + SPREAD_SECONDS
         return (
             request.failure.startswith(BROKEN)
-            and request.begun <= until
-            and self.at <= request.ended <= until
+            and request.begun <= self.gone + SPREAD_SECONDS
+            and self.at <= request.ended <= self.gone + END_SECONDS
         )
 
 

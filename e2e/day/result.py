@@ -69,7 +69,7 @@ class Failed:
 @dataclass(frozen=True)
 class Result:
     """What documentation needs. `seconds` is how long the run went, `wrong` what must not be,
-    `samples` are those that differ from the one before."""
+    `samples` are those that differ from the one before, `remarks` those of whoever ran it."""
 
     setup: Setup
     seconds: float
@@ -80,6 +80,7 @@ class Result:
     samples: tuple[Sample, ...]
     events: tuple[Happened, ...]
     failures: tuple[Failed, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
