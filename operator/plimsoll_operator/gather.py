@@ -14,7 +14,14 @@ from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.demand import Capacity
 from plimsoll_operator.drain_keeper import EnginePod
 from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
-from plimsoll_operator.observed import Observed, has_ended, is_ready, owned_by, rollout, terminating
+from plimsoll_operator.observed import (
+    Observed,
+    is_ready,
+    is_replica,
+    owned_by,
+    rollout,
+    terminating,
+)
 from plimsoll_operator.pace import Pace
 from plimsoll_operator.pruning import SPEAKS_TLS
 from plimsoll_operator.render.children import ChildKey
@@ -82,7 +89,7 @@ def engine_pods(observed: Observed) -> tuple[EnginePod, ...]:
             created=str(pod["metadata"].get("creationTimestamp") or ""),
         )
         for pod in observed.pods
-        if not terminating(pod) and not has_ended(pod)
+        if is_replica(pod)
     )
 
 

@@ -40,6 +40,11 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
+def is_replica(pod: Mapping[str, Any]) -> bool:
+    """Whether it counts as one: it has not ended, and is not on its way out."""
+    return not (terminating(pod) or has_ended(pod))
+
+
 def is_ready(pod: Mapping[str, Any]) -> bool:
     """Whether it serves, as its probes say."""
     return any(

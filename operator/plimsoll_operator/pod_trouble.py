@@ -11,7 +11,7 @@ from typing import Any
 
 from plimsoll_operator.api.template_rules import DOWNLOADS, ENGINE
 from plimsoll_operator.excerpt import excerpt
-from plimsoll_operator.observed import has_ended, is_ready, terminating
+from plimsoll_operator.observed import is_ready, is_replica
 from plimsoll_operator.pruning import MANY_RESTARTS
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.secrets import TLS_PATH
@@ -160,7 +160,7 @@ def counted(count: int) -> str:
 
 
 def _counts(pod: Pod) -> bool:
-    return not (is_ready(pod) or terminating(pod) or has_ended(pod))
+    return is_replica(pod) and not is_ready(pod)
 
 
 def _cause(status: Mapping[str, Any]) -> _Cause | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.observed import Observed, has_ended, owned_by, rollout, terminating
+from plimsoll_operator.observed import Observed, is_replica, owned_by, rollout
 from plimsoll_operator.pod_trouble import ending, has_node, no_room
 from plimsoll_operator.resource import Resource
 
@@ -43,9 +43,7 @@ def rolls_in_place(
         return InPlace(allowed, progress.desired)
     if not no_room(observed.pods, started) or ending(observed.pods, now):
         return None
-    placed = sum(
-        has_node(pod) and not terminating(pod) and not has_ended(pod) for pod in observed.pods
-    )
+    placed = sum(has_node(pod) and is_replica(pod) for pod in observed.pods)
     return InPlace(allowed, max(1, placed))
 
 

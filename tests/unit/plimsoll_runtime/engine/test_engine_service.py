@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from plimsoll_runtime.core.limits import EngineLimits
-from plimsoll_runtime.core.model_config import ModelConfig
 from plimsoll_runtime.core.request import FinishReason, Request, RequestOutput, SamplingParams
 from plimsoll_runtime.core.scheduler import Scheduler
 from plimsoll_runtime.core.step import SchedulerOutput
@@ -37,18 +36,9 @@ from plimsoll_runtime.engine.messages import (
 )
 from plimsoll_runtime.engine.options import EngineOptions
 from plimsoll_runtime.engine.service import UNSENDABLE, Service, serve
+from tests.unit.plimsoll_runtime.engine.played_process import CONFIG
 
 LOAD = Load("", EngineOptions())
-CONFIG = ModelConfig.from_hf(
-    {
-        "architectures": ["LlamaForCausalLM"],
-        "hidden_size": 8,
-        "num_attention_heads": 1,
-        "intermediate_size": 8,
-        "num_hidden_layers": 1,
-        "vocab_size": 97,
-    }
-)
 
 
 @dataclass
