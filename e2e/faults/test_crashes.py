@@ -32,8 +32,8 @@ async def test_crash_at_every_write(
     assert not report.complaints, report
 
 
-@pytest.mark.skipif(not LONG, reason="takes eleven minutes")
-@pytest.mark.timeout(900)
+@pytest.mark.skipif(not LONG, reason="takes twelve minutes")
+@pytest.mark.timeout(1200)
 async def test_what_they_leave_stays_as_it_is(quiet_cluster: ClusterHandle, logs: Path) -> None:
     """What is in the namespaces of all scenarios above is served at the same time."""
     async with bench(quiet_cluster, logs) as bed:
