@@ -136,6 +136,8 @@ class Cluster:
         proceed = ""
         while True:
             query = {"limit": str(PAGE)}
+            if kind.fields:  # else etcd would be searched for them
+                query = {"fieldSelector": kind.fields, "resourceVersion": "0"}
             if kind.selector:
                 query["labelSelector"] = kind.selector
             if proceed:

@@ -10,10 +10,12 @@ from plimsoll_operator.render.labels import PLAN_LABEL
 
 @dataclass(frozen=True)
 class Observed:
-    """Objects as the API server has them. `children` also holds foreign objects of our names."""
+    """Objects as the API server has them. `children` also holds foreign objects of our names.
+    `shortage` is what a node is short of where replicas find no room."""
 
     children: Mapping[ChildKey, Mapping[str, Any]] = field(default_factory=dict)
     pods: tuple[Mapping[str, Any], ...] = ()
+    shortage: str = ""
 
     def pods_of(self, revision: str) -> frozenset[str]:
         """Names of the pods that run by the plan with that revision."""

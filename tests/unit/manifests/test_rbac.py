@@ -86,10 +86,13 @@ class Guarded(MemoryCluster):
         return await super().version(kind, namespace, name)
 
     async def list(
-        self, kind: Kind, namespace: str | None = None
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        kept: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> tuple[list[dict[str, Any]], str]:
         self._need(kind, "list")
-        return await super().list(kind, namespace)
+        return await super().list(kind, namespace, kept)
 
     async def apply(self, child: Any) -> dict[str, Any]:
         kind = BY_NAME[child["kind"]]

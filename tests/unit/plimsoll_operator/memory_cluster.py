@@ -167,7 +167,17 @@ class MemoryCluster:
 def _selected(kind: Kind, item: Mapping[str, Any]) -> bool:
     labels = item["metadata"].get("labels") or {}
     wanted = (pair.split("=", 1) for pair in kind.selector.split(",") if pair)
-    return all(labels.get(key) == value for key, value in wanted)
+    return all(labels.get(key) == value for key, value in wanted) and _of_fields(kind, item)
+
+
+def _of_fields(kind: Kind, item: Mapping[str, Any]) -> bool:
+    """By `path=value` and `path!=value`, of which all must hold."""
+    for term in filter(None, kind.fields.split(",")):
+        path, value = term.replace("!=", "=").split("=")
+        part, name = path.split(".")
+        if ((item.get(part) or {}).get(name, "") == value) is ("!=" in term):
+            return False
+    return True
 
 
 def _patched(there: Any, patch: Any) -> Any:
