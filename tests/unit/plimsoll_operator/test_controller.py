@@ -211,6 +211,20 @@ async def test_a_restart_changes_nothing(start: Start) -> None:
     assert len(cluster.writes) == before
 
 
+async def test_a_status_by_a_later_version_stands(start: Start) -> None:
+    """As after an upgrade that is taken back, or beside an operator that is upgraded first."""
+    cluster = fresh()
+    await start(cluster).settle()
+    raw = cluster.objects[RESOURCE.name, "ml", "chat"]
+    plan = {**raw["status"]["plan"], "later": "x"}
+    later = {**raw["status"], "plan": plan, "later": [{"of": "a version to come"}]}
+    cluster.put(RESOURCE.name, {**raw, "status": later})
+    del cluster.objects["Node", "", "node"]  # a new plan would miss it
+    before = len(cluster.writes)
+    await start(cluster).settle()
+    assert len(cluster.writes) == before
+
+
 async def test_infeasible_then_repaired(start: Start) -> None:
     cluster = fresh({**EASY, "slo": {"timeToFirstToken": {"p95": "0.001ms"}}})
     process = start(cluster)
