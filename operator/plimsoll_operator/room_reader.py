@@ -46,10 +46,10 @@ class RoomReader:
         asked = asked_by(spec)
         found = nearest_first(asked, rooms(spec, self._store.all(NODE.name)))
         async with self._reading:
-            near = [await self._with_taken(room, asked) for room in found[:MOST_NODES]]
+            near = [await self._with_taken(room) for room in found[:MOST_NODES]]
         return describe(asked, near, len(found))
 
-    async def _with_taken(self, room: Room, asked: Amounts) -> Room:
+    async def _with_taken(self, room: Room) -> Room:
         now = self._clock()
         for node, (at, _) in list(self._taken.items()):
             if now - at >= FRESH_SECONDS:
