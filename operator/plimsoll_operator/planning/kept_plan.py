@@ -28,7 +28,8 @@ class KeptPlan:
     def plan(self) -> PlanStatus:
         """The plan. Raises RecordError where this version cannot read it."""
         try:
-            return PlanStatus.model_validate(self.data["plan"])
+            # Strictly: what a later version says of it besides may be what pods are started with.
+            return PlanStatus.model_validate(self.data["plan"], extra="forbid")
         except (KeyError, TypeError, ValidationError) as error:
             raise RecordError(f"ControllerRevision {self.name} holds no plan: {error}") from error
 
