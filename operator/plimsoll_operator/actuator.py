@@ -111,9 +111,16 @@ class Actuator:
             verb, because = "apply", action.because or "new"
             self._store.put(kind, await self._cluster.apply(action.child))
         elif isinstance(action, Renumber):
-            verb, because = "renumber", f"in force again, now as number {action.number}"
+            adopted = action.owner is not None
+            because = "left without an owner" if adopted else "in force again"
+            verb, because = "renumber", f"{because}, now number {action.number}"
             renumbered = await self._cluster.renumber(
-                BY_NAME[kind], resource.namespace, name, action.uid, action.number
+                BY_NAME[kind],
+                resource.namespace,
+                name,
+                action.uid,
+                action.number,
+                owner=action.owner,
             )
             self._store.put(kind, renumbered)
         else:

@@ -13,7 +13,7 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template_rules import ENGINE
 from plimsoll_operator.live_limits import still_sufficient
-from plimsoll_operator.observed import Observed, owned_by
+from plimsoll_operator.observed import Observed, belongs
 from plimsoll_operator.render.deployment import pod_template
 from plimsoll_operator.render.labels import PODS_ANNOTATION, digest
 from plimsoll_operator.render.rendering import NEWEST, Rendering
@@ -44,7 +44,7 @@ def choose_source(
         return None
     held, rendering = (None, None) if hold is None else (hold.started, hold.rendering)
     there = observed.children.get(("Deployment", resource.name))
-    if there is not None and owned_by(there, resource.uid):
+    if there is not None and belongs(there, resource.name, resource.uid):
         plans = (held,) if held else (still_sufficient(resource, plan, there), plan)
         found = source_of(there, resource, spec, filter(None, plans))
         if found is not None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from plimsoll_operator.api import API_VERSION, KIND
 from plimsoll_operator.api.spec import WhenInfeasible
 from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.observed import owned_by
+from plimsoll_operator.observed import belongs
 from plimsoll_operator.planning.record import RecordError
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource
@@ -57,7 +57,7 @@ def kept_plans(items: Iterable[Mapping[str, Any]], resource: Resource) -> list[K
             str(item["metadata"].get("creationTimestamp", "")),
         )
         for item in items
-        if owned_by(item, resource.uid)
+        if belongs(item, resource.name, resource.uid)
     ]
     return sorted(found, key=lambda kept: kept.number)
 

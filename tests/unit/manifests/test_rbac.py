@@ -114,10 +114,10 @@ class Guarded(MemoryCluster):
         await super().scale(kind, raw, replicas)
 
     async def renumber(
-        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+        self, kind: Kind, namespace: str, name: str, uid: str, number: int, *, owner: Any = None
     ) -> dict[str, Any]:
         self._need(kind, "patch")
-        return await super().renumber(kind, namespace, name, uid, number)
+        return await super().renumber(kind, namespace, name, uid, number, owner=owner)
 
     async def create(self, kind: Kind, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
         self._need(kind, "create")

@@ -81,7 +81,7 @@ class MemoryCluster:
         return self.put(kind.name, {**stored, "status": status})
 
     async def renumber(
-        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+        self, kind: Kind, namespace: str, name: str, uid: str, number: int, *, owner: Any = None
     ) -> dict[str, Any]:
         self._write("renumber", kind.name, name)
         stored = self.objects.get((kind.name, namespace, name))
@@ -89,7 +89,9 @@ class MemoryCluster:
             raise ClusterError(404, "NotFound", "gone")
         if stored["metadata"]["uid"] != uid:
             raise ClusterError(409, "Conflict", "another object")
-        return self.put(kind.name, {**stored, "revision": number})
+        owners = {} if owner is None else {"ownerReferences": [owner]}
+        metadata = {**stored["metadata"], **owners}
+        return self.put(kind.name, {**stored, "metadata": metadata, "revision": number})
 
     async def scale(self, kind: Kind, raw: Mapping[str, Any], replicas: int) -> None:
         metadata = raw["metadata"]
