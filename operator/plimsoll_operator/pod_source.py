@@ -11,7 +11,7 @@ from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.api.template_rules import DOWNLOADS, ENGINE
 from plimsoll_operator.live_limits import still_sufficient
 from plimsoll_operator.observed import Observed, belongs
 from plimsoll_operator.render.deployment import pod_template
@@ -72,12 +72,15 @@ def source_of(
 
 
 def _renderings(deployment: Mapping[str, Any]) -> Iterator[Rendering]:
-    """Those that a Deployment with this image may be by."""
+    """Those that a Deployment with these images may be by: a template may say that of the engine,
+    but not that of what downloads its model."""
     try:
-        containers = deployment["spec"]["template"]["spec"]["containers"]
-        (engine,) = (item for item in containers if item["name"] == ENGINE)
-        image, policy = str(engine["image"]), str(engine["imagePullPolicy"])
-    except (KeyError, TypeError, ValueError):
+        pod = deployment["spec"]["template"]["spec"]
+        containers = (*pod["containers"], *(pod.get("initContainers") or ()))
+        ours = [item for item in containers if item["name"] in {ENGINE, *DOWNLOADS}]
+        images = [(str(item["image"]), str(item["imagePullPolicy"])) for item in ours]
+    except (AttributeError, KeyError, TypeError):
         return
-    for version in range(NEWEST, 0, -1):
-        yield Rendering(image, policy, version)
+    for image, policy in dict.fromkeys(images):
+        for version in range(NEWEST, 0, -1):
+            yield Rendering(image, policy, version)
