@@ -1,5 +1,6 @@
 """What is short is read of few nodes, seldom, and only where replicas find no room."""
 
+import copy
 from typing import Any
 
 from plimsoll_operator.cluster import ClusterError
@@ -126,9 +127,9 @@ async def test_an_api_server_that_does_not_answer_leaves_what_nodes_can_never_of
 
 async def test_the_status_says_it(start: Start) -> None:
     cluster = fresh()
-    cluster.put(
-        "Node", {**NODE_OF_PROCESS, "status": {**NODE_OF_PROCESS["status"], "allocatable": OFFERED}}
-    )
+    roomy_one: dict[str, Any] = copy.deepcopy(NODE_OF_PROCESS)
+    roomy_one["status"]["allocatable"] = OFFERED
+    cluster.put("Node", roomy_one)
     process = start(cluster)
     await process.settle()
     plan = cluster.objects["LLMDeployment", "ml", "chat"]["status"]["plan"]

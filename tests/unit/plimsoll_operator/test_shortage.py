@@ -38,7 +38,7 @@ def amounts(**given: str | int) -> dict[str, Decimal]:
 
 
 def test_containers_and_sidecars_add_up_and_the_largest_init_container_counts() -> None:
-    spec = {
+    spec: dict[str, Any] = {
         "initContainers": [
             container(cpu="3", memory="1Gi"),
             container("Always", cpu="500m"),
