@@ -69,6 +69,11 @@ KWOK = Group(
         )
     },
 )
+KUBE_SCORE = Group(
+    module="kube-score",
+    programs={"github.com/zegl/kube-score/cmd/kube-score": "kube-score"},
+    first_time="about a minute on 2 cores",
+)
 NODE = Group(
     module="node",
     programs={
@@ -179,3 +184,8 @@ def programs(settings: Settings, environment: Mapping[str, str] = os.environ) ->
 def kwok_folder(settings: Settings) -> Path:
     """The folder with `kwok` and its `stages.yaml`."""
     return build(settings, KWOK)
+
+
+def kube_score(settings: Settings) -> Path:
+    """The program that judges manifests, which no cluster needs."""
+    return build(settings, KUBE_SCORE) / "kube-score"

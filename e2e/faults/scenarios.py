@@ -231,7 +231,7 @@ SCENARIOS = (
     Scenario("children-edited", (create(), Step(edit_children))),
     Scenario("children-edited-while-down", (create(), Step(edit_children, down=True))),
     Scenario(
-        "orphans-refused",
+        "orphans-adopted",
         (create(), ORPHANED, create(), delete("Deployment"), Step(delete_children)),
     ),
     Scenario("stranger-refused", (Step(_foreign_service), create(), delete("Service")), setup=0),

@@ -1,5 +1,6 @@
 """What can be done to children."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +41,13 @@ class Delete:
 
 @dataclass(frozen=True)
 class Renumber:
-    """Give a revision of ours a higher number, if it still has this uid; its data stays."""
+    """Give a revision of ours a number, and an `owner` where it has none, if it still has this uid;
+    its data stays."""
 
     key: ChildKey
     uid: str
     number: int
+    owner: Mapping[str, Any] | None = None
 
     @property
     def only_scales(self) -> bool:

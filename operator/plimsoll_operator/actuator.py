@@ -24,6 +24,9 @@ CONTROLLER = "plimsoll.dev/operator"
 _DONE = {"apply": "applied", "delete": "deleted", "renumber": "renumbered"}
 REFUSED_BASE_SECONDS = 1.0
 REFUSED_LIMIT_SECONDS = 60.0
+TOLD_SECONDS = 600.0
+"""For which the same event of the same generation is not posted again, as where a pod's readiness
+comes and goes: each would be an object of its own for an hour."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Actuator:
         self._store = store
         self._instance = instance
         self._refused: Setbacks[Refusal] = Setbacks(REFUSED_BASE_SECONDS, REFUSED_LIMIT_SECONDS)
+        self._told: dict[str, dict[tuple[int, Event], float]] = {}
 
     async def carry_out(self, resource: Resource, actions: tuple[Action, ...]) -> Done:
         """Tries each action, whatever became of those before it.
@@ -97,8 +101,9 @@ class Actuator:
         )
 
     def forget(self, uid: str) -> None:
-        """Drops what was refused to a resource that is gone."""
+        """Drops what was refused to a resource that is gone, and told of it."""
         self._refused.forget(uid)
+        self._told.pop(uid, None)
 
     async def _act(self, resource: Resource, action: Action) -> None:
         kind, name = action.key
@@ -106,9 +111,16 @@ class Actuator:
             verb, because = "apply", action.because or "new"
             self._store.put(kind, await self._cluster.apply(action.child))
         elif isinstance(action, Renumber):
-            verb, because = "renumber", f"in force again, now as number {action.number}"
+            adopted = action.owner is not None
+            because = "left without an owner" if adopted else "in force again"
+            verb, because = "renumber", f"{because}, now number {action.number}"
             renumbered = await self._cluster.renumber(
-                BY_NAME[kind], resource.namespace, name, action.uid, action.number
+                BY_NAME[kind],
+                resource.namespace,
+                name,
+                action.uid,
+                action.number,
+                owner=action.owner,
             )
             self._store.put(kind, renumbered)
         else:
@@ -139,8 +151,12 @@ class Actuator:
         self._store.put(RESOURCE.name, written)
 
     async def tell(self, raw: Mapping[str, Any], event: Event) -> None:
-        """Posts an event about a resource; losing one is logged and nothing worse."""
+        """Posts an event about a resource, unless it was posted lately; losing one is logged and
+        nothing worse."""
         metadata = raw["metadata"]
+        uid, said = str(metadata["uid"]), (int(metadata.get("generation", 0)), event)
+        if said in self._lately(uid):
+            return
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body: dict[str, Any] = {
             "apiVersion": "events.k8s.io/v1",
@@ -161,7 +177,7 @@ class Actuator:
                 "kind": KIND,
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
-                "uid": metadata["uid"],
+                "uid": uid,
             },
         }
         resource = f"{metadata['namespace']}/{metadata['name']}"
@@ -171,4 +187,13 @@ class Actuator:
         except ClusterError as error:
             logger.warning("event lost", extra={"resource": resource, "error": str(error)})
             return
+        self._told.setdefault(uid, {})[said] = monotonic()
         metrics.WRITES.labels(kind="Event", verb="create").inc()
+
+    def _lately(self, uid: str) -> dict[tuple[int, Event], float]:
+        """What was told of a resource, by generation, and when; without what is long ago."""
+        now, told = monotonic(), self._told.pop(uid, {})
+        recent = {each: at for each, at in told.items() if now - at < TOLD_SECONDS}
+        if recent:
+            self._told[uid] = recent
+        return recent

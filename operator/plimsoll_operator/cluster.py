@@ -136,6 +136,8 @@ class Cluster:
         proceed = ""
         while True:
             query = {"limit": str(PAGE)}
+            if kind.fields:  # else etcd would be searched for them
+                query = {"fieldSelector": kind.fields, "resourceVersion": "0"}
             if kind.selector:
                 query["labelSelector"] = kind.selector
             if proceed:
@@ -180,11 +182,20 @@ class Cluster:
         path = kind.path(metadata["namespace"], metadata["name"]) + "/scale"
         await self._call("PUT", path, {"fieldManager": FIELD_MANAGER}, body)
 
-    async def renumber(
-        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+    async def renumber(  # noqa: PLR0913 - the last by name
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        uid: str,
+        number: int,
+        *,
+        owner: Mapping[str, Any] | None = None,
     ) -> Object:
-        """Gives a revision another number, if the object still is the same one."""
-        body = {"metadata": {"uid": uid}, "revision": number}
+        """Gives a revision another number, and an owner that has none, if the object still is the
+        same one."""
+        owners = {} if owner is None else {"ownerReferences": [owner]}
+        body = {"metadata": {"uid": uid, **owners}, "revision": number}
         path, query = kind.path(namespace, name), {"fieldManager": FIELD_MANAGER}
         return await self._call("PATCH", path, query, body, MERGE_PATCH)
 

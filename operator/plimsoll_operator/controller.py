@@ -29,6 +29,7 @@ from plimsoll_operator.queue import KeyedQueue
 from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
 from plimsoll_operator.revision_reader import RevisionReader
+from plimsoll_operator.room_reader import RoomReader
 from plimsoll_operator.schedule import in_force
 from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
@@ -78,6 +79,7 @@ class Controller:
         self._limits, self._drains = engines.limits, engines.drains
         self._actuator = Actuator(cluster, store, instance)
         self._revisions = RevisionReader(store, cluster)
+        self._rooms = RoomReader(store, cluster)
         maps = ConfigMaps(cluster)
         traces = TraceReader(maps.version, maps.data)
         self._planner = PlannerService(
@@ -146,6 +148,9 @@ class Controller:
         )
         pods = choose_source(resource, standing, self._settings.rendering, observed)
         started = standing.plan if pods is None else pods.plan
+        revision = None if started is None else started.revision
+        shortage = await self._rooms.shortage(resource, observed, revision)
+        observed = replace(observed, shortage=shortage)
         # Plans are made for what is declared; the minimum of the hour is for the count alone.
         resource, schedule = in_force(resource, datetime.now(UTC))
         decision = self._autoscaler.decide(resource, standing, observed, schedule)

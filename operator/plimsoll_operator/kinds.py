@@ -15,7 +15,8 @@ from plimsoll_operator.render.labels import APP, MANAGED_BY_LABEL, MANAGER, NAME
 
 @dataclass(frozen=True)
 class Kind:
-    """`selector` limits what is listed and watched to what concerns us."""
+    """`selector` limits what is listed and watched to what concerns us, by labels; so do `fields`
+    what is listed once, for which an answer of the API server's cache is new enough."""
 
     name: str
     group: str
@@ -23,6 +24,7 @@ class Kind:
     plural: str
     namespaced: bool = True
     selector: str = ""
+    fields: str = ""
 
     def type_meta(self) -> dict[str, str]:
         """apiVersion and kind, as every object of the kind bears them."""
@@ -55,3 +57,9 @@ CHILDREN = (
 )
 WATCHED = (RESOURCE, ACCELERATOR, NODE, POD, *CHILDREN)
 BY_NAME = {kind.name: kind for kind in (*WATCHED, CONFIG_MAP, EVENT)}
+
+
+def pods_on(node: str) -> Kind:
+    """Pods of everybody that take room on a node."""
+    fields = f"spec.nodeName={node},status.phase!=Failed,status.phase!=Succeeded"
+    return Kind("Pod", "", "v1", "pods", fields=fields)

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plimsoll_operator.render.children import ChildKey
-from plimsoll_operator.render.labels import PLAN_LABEL
+from plimsoll_operator.render.labels import PLAN_LABEL, RENDERED_ANNOTATION, child_labels
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Objects as the API server has them. `children` also holds foreign objects of our names."""
+    """Objects as the API server has them. `children` also holds foreign objects of our names.
+    `shortage` is what a node is short of where replicas find no room."""
 
     children: Mapping[ChildKey, Mapping[str, Any]] = field(default_factory=dict)
     pods: tuple[Mapping[str, Any], ...] = ()
+    shortage: str = ""
 
     def pods_of(self, revision: str) -> frozenset[str]:
         """Names of the pods that run by the plan with that revision."""
@@ -28,6 +30,23 @@ def owned_by(child: Mapping[str, Any], uid: str) -> bool:
     """Whether the object's controller is the resource with that uid."""
     references = child.get("metadata", {}).get("ownerReferences") or ()
     return any(ref.get("controller") and ref.get("uid") == uid for ref in references)
+
+
+def orphaned(child: Mapping[str, Any], name: str) -> bool:
+    """Whether it is a child of an LLMDeployment `name` that was deleted without its children, as by
+    `kubectl delete --cascade=orphan`: rendered by an operator for that name, and nobody's now."""
+    metadata = child.get("metadata", {})
+    labels = metadata.get("labels") or {}
+    return (
+        not metadata.get("ownerReferences")
+        and RENDERED_ANNOTATION in (metadata.get("annotations") or {})
+        and all(labels.get(key) == value for key, value in child_labels(name).items())
+    )
+
+
+def belongs(child: Mapping[str, Any], name: str, uid: str) -> bool:
+    """Whether it is a child of the resource `name` with that uid, or is to become one again."""
+    return owned_by(child, uid) or orphaned(child, name)
 
 
 def terminating(item: Mapping[str, Any]) -> bool:

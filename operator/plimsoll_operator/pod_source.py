@@ -11,9 +11,9 @@ from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.api.template_rules import DOWNLOADS, ENGINE
 from plimsoll_operator.live_limits import still_sufficient
-from plimsoll_operator.observed import Observed, owned_by
+from plimsoll_operator.observed import Observed, belongs
 from plimsoll_operator.render.deployment import pod_template
 from plimsoll_operator.render.labels import PODS_ANNOTATION, digest
 from plimsoll_operator.render.rendering import NEWEST, Rendering
@@ -44,7 +44,7 @@ def choose_source(
         return None
     held, rendering = (None, None) if hold is None else (hold.started, hold.rendering)
     there = observed.children.get(("Deployment", resource.name))
-    if there is not None and owned_by(there, resource.uid):
+    if there is not None and belongs(there, resource.name, resource.uid):
         plans = (held,) if held else (still_sufficient(resource, plan, there), plan)
         found = source_of(there, resource, spec, filter(None, plans))
         if found is not None:
@@ -72,12 +72,15 @@ def source_of(
 
 
 def _renderings(deployment: Mapping[str, Any]) -> Iterator[Rendering]:
-    """Those that a Deployment with this image may be by."""
+    """Those that a Deployment with these images may be by: a template may say that of the engine,
+    but not that of what downloads its model."""
     try:
-        containers = deployment["spec"]["template"]["spec"]["containers"]
-        (engine,) = (item for item in containers if item["name"] == ENGINE)
-        image, policy = str(engine["image"]), str(engine["imagePullPolicy"])
-    except (KeyError, TypeError, ValueError):
+        pod = deployment["spec"]["template"]["spec"]
+        containers = (*pod["containers"], *(pod.get("initContainers") or ()))
+        ours = [item for item in containers if item["name"] in {ENGINE, *DOWNLOADS}]
+        images = [(str(item["image"]), str(item["imagePullPolicy"])) for item in ours]
+    except (AttributeError, KeyError, TypeError):
         return
-    for version in range(NEWEST, 0, -1):
-        yield Rendering(image, policy, version)
+    for image, policy in dict.fromkeys(images):
+        for version in range(NEWEST, 0, -1):
+            yield Rendering(image, policy, version)

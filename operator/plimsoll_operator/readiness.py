@@ -7,6 +7,7 @@ case, so that tools which know only the conventions (kstatus) read progress and 
 from plimsoll_operator.conditions import READY, RECONCILING, STALLED, Finding, get_condition
 from plimsoll_operator.observed import Rollout
 from plimsoll_operator.pod_trouble import (
+    UNSCHEDULABLE,
     PodTrouble,
     counted,
     downloading,
@@ -200,6 +201,9 @@ def lacking(situation: Situation, progress: Rollout) -> PodTrouble | None:
     if progress.ready_updated >= situation.replicas:
         return None
     trouble = pod_trouble(situation.pods, situation.started)
+    shortage = situation.observed.shortage
+    if trouble is not None and shortage and trouble.reason == UNSCHEDULABLE:
+        trouble = PodTrouble(trouble.reason, f"{trouble.message}; {shortage}")
     if not progress.failure:
         return trouble
     refused = refused_pods(situation.replicas - progress.replicas, progress.failure)

@@ -17,7 +17,7 @@ from plimsoll_operator.drift import NO_NEWS, Drift
 from plimsoll_operator.events import Event, events_between, scaled
 from plimsoll_operator.history import revision_actions
 from plimsoll_operator.live_limits import NO_REPORT, LimitsReport
-from plimsoll_operator.observed import Observed, owned_by, terminating
+from plimsoll_operator.observed import Observed, belongs, owned_by, terminating
 from plimsoll_operator.pod_source import PodSource
 from plimsoll_operator.refusal import Refusal
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
@@ -170,7 +170,7 @@ def wanted_replicas(
         wanted = spec.replicas
     else:
         deployment = observed.children.get(("Deployment", resource.name))
-        if deployment is None or not owned_by(deployment, resource.uid):
+        if deployment is None or not belongs(deployment, resource.name, resource.uid):
             wanted = plan.replicas
         else:
             wanted = int(deployment.get("spec", {}).get("replicas", plan.replicas))
@@ -187,12 +187,15 @@ def _nobody_has_asked(spec: LLMDeploymentSpec) -> bool:
 
 
 def foreign_children(resource: Resource, standing: Standing, observed: Observed) -> Trouble | None:
-    """Objects that stand where children belong but are not ours; they are never touched."""
+    """Objects that stand where children belong but are not ours; they are never touched.
+
+    What has lost its owner is ours again.
+    """
     ours = keys_of(resource.name, standing)
     foreign = sorted(
         f"{kind} {name}"
         for (kind, name), child in observed.children.items()
-        if (kind, name) in ours and not owned_by(child, resource.uid)
+        if (kind, name) in ours and not belongs(child, resource.name, resource.uid)
     )
     if not foreign:
         return None

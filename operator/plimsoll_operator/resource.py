@@ -60,8 +60,8 @@ class Resource:
 def parse_resource(raw: Mapping[str, Any], before: Resource | None = None) -> Resource:
     """The resource in the object that the API server sent; never raises for a bad spec or status.
 
-    A status that does not parse counts as empty, and is then written anew. `before` is another
-    version with the same spec, if there is one, which is then not read again.
+    What does not parse of a status counts as absent, and is then written anew; the rest stands.
+    `before` is another version with the same spec, if there is one, which is then not read again.
     """
     metadata = raw["metadata"]
     spec: LLMDeploymentSpec | None = None
@@ -74,10 +74,6 @@ def parse_resource(raw: Mapping[str, Any], before: Resource | None = None) -> Re
             hashed = edited(spec)
         except InvalidSpecError as error:
             invalid = "; ".join(map(str, error.problems))
-    try:
-        status = LLMDeploymentStatus.model_validate(raw.get("status") or {})
-    except ValidationError:
-        status = LLMDeploymentStatus()
     return Resource(
         namespace=str(metadata["namespace"]),
         name=str(metadata["name"]),
@@ -86,9 +82,25 @@ def parse_resource(raw: Mapping[str, Any], before: Resource | None = None) -> Re
         deleting="deletionTimestamp" in metadata,
         spec=spec,
         invalid=invalid,
-        status=status,
+        status=_status(raw.get("status")),
         edited=hashed,
     )
+
+
+def _status(found: object) -> LLMDeploymentStatus:
+    """As far as this version can read it.
+
+    Another version of the operator may have written it, before an upgrade that is taken back or
+    while two run at once. The plan in force is in it: without that, pods would be made anew.
+    """
+    if not isinstance(found, Mapping):
+        return LLMDeploymentStatus()
+    try:
+        return LLMDeploymentStatus.model_validate(found)
+    except ValidationError as error:
+        broken = {item["loc"][0] for item in error.errors(include_url=False)}
+    kept = {name: value for name, value in found.items() if name not in broken}
+    return LLMDeploymentStatus.model_validate(kept)
 
 
 def dump_status(status: LLMDeploymentStatus) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from plimsoll_operator.cluster import Cluster
 from plimsoll_operator.hold import held
 from plimsoll_operator.kinds import REVISION
-from plimsoll_operator.observed import owned_by
+from plimsoll_operator.observed import belongs
 from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
 from plimsoll_operator.render.labels import INPUTS_LABEL, PLAN_LABEL
 from plimsoll_operator.resource import Resource
@@ -57,7 +57,7 @@ class RevisionReader:
         found = [
             item
             for item in self._store.of_instance(REVISION.name, resource.key)
-            if owned_by(item, resource.uid)
+            if belongs(item, resource.name, resource.uid)
             and (item["metadata"].get("labels") or {}).get(label) == value
         ]
         newest = max(found, key=lambda item: int(item["revision"]), default=None)

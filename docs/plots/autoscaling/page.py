@@ -61,6 +61,34 @@ def _against(ours: Row, other: Row) -> str:
     return f"{other.gpu_seconds / ours.gpu_seconds - 1:+.0%} ({other.attainment:.1%})"
 
 
+def equal(rows: Sequence[Row]) -> Iterable[str]:
+    """What each peer takes more than ours to keep as much: as documented, and at its cheapest."""
+    yield f"| trace | {OURS}: kept | " + " | ".join(PEERS) + " |"
+    yield "|---|---|" + "---|" * len(PEERS)
+    for name, found in by_case(rows).items():
+        ours = next(row for row in found if row.law == OURS)
+        cells = [_as_good(ours, [row for row in found if row.law == law]) for law in PEERS]
+        yield f"| {name} | {ours.attainment:.1%} | " + " | ".join(cells) + " |"
+
+
+def _as_good(ours: Row, of: Sequence[Row]) -> str:
+    keeping = as_good(ours, of)
+    documented = next((row for row in keeping if row.is_documented), None)
+    if not keeping:
+        return "never"
+    cheapest = min(keeping, key=lambda row: row.gpu_seconds)
+    return f"{_more(ours, documented)}, tuned {_more(ours, cheapest)}"
+
+
+def _more(ours: Row, other: Row | None) -> str:
+    return "never" if other is None else f"{other.gpu_seconds / ours.gpu_seconds - 1:+.1%}"
+
+
+def as_good(ours: Row, of: Iterable[Row]) -> list[Row]:
+    """Those that keep the promise at least as often as ours."""
+    return [row for row in of if row.attainment >= ours.attainment]
+
+
 def one_setting(rows: Sequence[Row]) -> Iterable[str]:
     """Each law with the one setting that keeps the promise on most traces, and then is cheapest."""
     cases = by_case(rows)
@@ -127,6 +155,7 @@ def page(rows: Sequence[Row]) -> str:
     """The document."""
     tables = {
         "summary": summary(rows),
+        "equal": equal(rows),
         "one_setting": one_setting(rows),
         "not_led": not_led(rows),
         "details": details(rows),

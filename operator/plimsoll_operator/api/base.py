@@ -14,3 +14,9 @@ class ApiModel(BaseModel):
         frozen=True,
         use_enum_values=False,
     )
+
+
+class ToldModel(ApiModel):
+    """A part of a status: unknown fields are those of a later version, and left out."""
+
+    model_config = ConfigDict(extra="ignore")

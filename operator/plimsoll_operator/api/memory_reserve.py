@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.base import ToldModel
 
 
-class MemoryReserve(ApiModel):
+class MemoryReserve(ToldModel):
     """What engines ran short of, so that the next plan of this model on this accelerator keeps it
     free; gone where either is another."""
 

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.base import ToldModel
 
 
-class PlannedTrace(ApiModel):
+class PlannedTrace(ToldModel):
     """The recorded traffic that a plan was made for."""
 
     hash: str = Field(description="Hash of its requests; another one is planned for anew.")

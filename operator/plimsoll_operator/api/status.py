@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.base import ToldModel
 from plimsoll_operator.api.formats import SHARE
 from plimsoll_operator.api.memory_reserve import MemoryReserve
 from plimsoll_operator.api.planned_trace import PlannedTrace
 from plimsoll_operator.api.spec import Duration, Quantity
 
 
-class PercentileValue(ApiModel):
+class PercentileValue(ToldModel):
     """One latency figure."""
 
     p50: str | None = Field(default=None, description="Median.")
@@ -24,7 +24,7 @@ class PercentileValue(ApiModel):
     )
 
 
-class SimulatedTraffic(ApiModel):
+class SimulatedTraffic(ToldModel):
     """What latencies were simulated on."""
 
     requests: int = Field(description="Requests that were measured.")
@@ -32,7 +32,7 @@ class SimulatedTraffic(ApiModel):
     requests_per_second: str = Field(description="Rate at one replica.")
 
 
-class Predicted(ApiModel):
+class Predicted(ToldModel):
     """What the performance model predicts at the declared workload."""
 
     time_to_first_token: PercentileValue = Field(description="Predicted TTFT.")
@@ -53,7 +53,7 @@ class Predicted(ApiModel):
     )
 
 
-class PlanPrecision(ApiModel):
+class PlanPrecision(ToldModel):
     """Number formats that were chosen."""
 
     weights: str = Field(description="Format of the weights.")
@@ -65,7 +65,7 @@ class PlanPrecision(ApiModel):
     )
 
 
-class PlanStatus(ApiModel):
+class PlanStatus(ToldModel):
     """What the planner decided for this spec on this inventory."""
 
     summary: str = Field(description="Short form, such as H200x2 bs64.")
@@ -102,14 +102,14 @@ class PlanStatus(ApiModel):
     )
 
 
-class Alternative(ApiModel):
+class Alternative(ToldModel):
     """A near point at which the promise could hold."""
 
     change: str = Field(description="What to change, such as slo.timeToFirstToken.p95: 640ms.")
     effect: str = Field(description="What that would give.")
 
 
-class Feasibility(ApiModel):
+class Feasibility(ToldModel):
     """Why the promise cannot hold and what would make it hold."""
 
     binding_constraint: str = Field(description="What stands in the way.")
@@ -120,7 +120,7 @@ class Feasibility(ApiModel):
     )
 
 
-class ObservedTraffic(ApiModel):
+class ObservedTraffic(ToldModel):
     """What the engines measured over the last minutes, told again only where it has changed."""
 
     requests_per_second: str = Field(description="Rate of arrivals over all replicas.")
@@ -130,7 +130,7 @@ class ObservedTraffic(ApiModel):
     time_per_output_token: PercentileValue = Field(description="Measured TPOT.")
 
 
-class ScalingDecision(ApiModel):
+class ScalingDecision(ToldModel):
     """One change of the replica count, with all that it follows from."""
 
     at: str = Field(description="When it was made.", json_schema_extra={"format": "date-time"})
@@ -164,7 +164,7 @@ class ScalingDecision(ApiModel):
     )
 
 
-class LimitsStatus(ApiModel):
+class LimitsStatus(ToldModel):
     """Limits that engines say they run under; changed without restarting them where they can."""
 
     max_num_seqs: int = Field(description="Most sequences that one replica runs at once.")
@@ -177,7 +177,7 @@ class LimitsStatus(ApiModel):
     )
 
 
-class MeasuredCalibration(ApiModel):
+class MeasuredCalibration(ToldModel):
     """What the engines' own steps say of this model on this accelerator; the next plan uses it."""
 
     accelerator: str = Field(description="The product that it was measured on.")
@@ -209,7 +209,7 @@ class MeasuredCalibration(ApiModel):
     measured_at: str = Field(description="When, in UTC.")
 
 
-class ServedStatus(ApiModel):
+class ServedStatus(ToldModel):
     """The revision that served last: what a rollout that fails goes back to."""
 
     revision: str = Field(description="Name of the ControllerRevision.")
@@ -219,7 +219,7 @@ class ServedStatus(ApiModel):
     feasible: bool = Field(description="Whether its plan meets the SLO that it was made for.")
 
 
-class RollbackStatus(ApiModel):
+class RollbackStatus(ToldModel):
     """Why the revision that served last is in force again. It stays so until the spec changes."""
 
     generation: int = Field(description="Generation whose rollout failed.")
@@ -230,7 +230,7 @@ class RollbackStatus(ApiModel):
     message: str = Field(description="What failed.", max_length=1024)
 
 
-class Condition(ApiModel):
+class Condition(ToldModel):
     """metav1.Condition."""
 
     type: str = Field(description="CamelCase type of the condition.", max_length=316)
@@ -246,7 +246,7 @@ class Condition(ApiModel):
     observed_generation: int = Field(description="Generation that this was decided for.", ge=0)
 
 
-class LLMDeploymentStatus(ApiModel):
+class LLMDeploymentStatus(ToldModel):
     """The observed state of an LLMDeployment."""
 
     observed_generation: int | None = Field(

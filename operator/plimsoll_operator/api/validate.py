@@ -1,5 +1,6 @@
 """Reads an LLMDeployment as the API server would: schema, defaults, and the rules across fields."""
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -96,13 +97,39 @@ def _checked(
 ) -> M:
     """`more` finds what no rule of the CRD can."""
     try:
-        spec = model.model_validate(raw)
+        spec = _read(model, raw)
     except ValidationError as error:
         raise InvalidSpecError(tuple(_schema_problems(model, error))) from error
     broken = (problem for rule in rules if (problem := check(rule, spec)) is not None)
     if problems := (*broken, *more(spec)):
         raise InvalidSpecError(problems)
     return spec
+
+
+def _read(model: type[M], raw: Mapping[str, Any]) -> M:
+    """Fields without a value, as `scaling:` with all below it commented out, count as absent.
+
+    So they do for the API server: by Kubernetes, "CustomResourceDefinitions, Defaulting and
+    Nullable". Raises ValidationError.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        empty = [
+            item["loc"]
+            for item in error.errors(include_url=False)
+            if item["input"] is None and item["type"] not in _HINTS
+        ]
+        if not empty:
+            raise
+    cut = copy.deepcopy(dict(raw))
+    for *above, name in empty:
+        node: Any = cut
+        for part in above:
+            node = node[part]
+        if isinstance(node, dict):  # what stands in a list stays
+            node.pop(name, None)
+    return model.model_validate(cut)
 
 
 def _more_problems(spec: LLMDeploymentSpec) -> Iterator[Problem]:

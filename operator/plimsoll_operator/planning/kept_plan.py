@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from plimsoll_operator.api import API_VERSION, KIND
 from plimsoll_operator.api.spec import WhenInfeasible
 from plimsoll_operator.api.status import PlanStatus
-from plimsoll_operator.observed import owned_by
+from plimsoll_operator.observed import belongs
 from plimsoll_operator.planning.record import RecordError
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource
@@ -28,7 +28,8 @@ class KeptPlan:
     def plan(self) -> PlanStatus:
         """The plan. Raises RecordError where this version cannot read it."""
         try:
-            return PlanStatus.model_validate(self.data["plan"])
+            # Strictly: what a later version says of it besides may be what pods are started with.
+            return PlanStatus.model_validate(self.data["plan"], extra="forbid")
         except (KeyError, TypeError, ValidationError) as error:
             raise RecordError(f"ControllerRevision {self.name} holds no plan: {error}") from error
 
@@ -56,7 +57,7 @@ def kept_plans(items: Iterable[Mapping[str, Any]], resource: Resource) -> list[K
             str(item["metadata"].get("creationTimestamp", "")),
         )
         for item in items
-        if owned_by(item, resource.uid)
+        if belongs(item, resource.name, resource.uid)
     ]
     return sorted(found, key=lambda kept: kept.number)
 

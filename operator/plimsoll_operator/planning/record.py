@@ -106,7 +106,7 @@ def measured_of(inputs: Mapping[str, Any]) -> tuple[MeasuredCalibration, ...]:
     """What engines had measured, of a record's inputs. Raises RecordError."""
     try:
         found = inputs.get("measured") or ()
-        return tuple(MeasuredCalibration.model_validate(item) for item in found)
+        return tuple(MeasuredCalibration.model_validate(item, extra="forbid") for item in found)
     except (TypeError, ValidationError) as error:
         raise RecordError(f"this version cannot read what was recorded: {error}") from error
 

@@ -47,8 +47,10 @@ def plan_request(  # noqa: PLR0913 - the last by name
     `accelerators` go before the catalogue. What the engine can run goes first, for
     `plimsoll plan` as for the operator, so that both answer the same. `draft` is the model of
     `spec.speculation.draftModel`, `trace` what `spec.workload.trace` names. Raises ValueError where
-    the one cannot draft for `model`, or the other is missing.
+    the one cannot draft for `model`, the other is missing, or declared lengths are more than
+    `model` can take.
     """
+    _within_context(spec.workload, model)
     slo, pin = spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
     kv_cache = pin.kv_cache_memory
@@ -80,6 +82,19 @@ def plan_request(  # noqa: PLR0913 - the last by name
         draft=_drafts(spec.speculation, draft, model),
         engine=ENGINE,
     )
+
+
+def _within_context(declared: DeclaredWorkload, model: Model) -> None:
+    """The engine refuses what is longer, so that a plan for it would promise what nobody gets."""
+    own, prompts, outputs = model.max_position_embeddings, declared.prompts, declared.outputs
+    if declared.prompt_tokens is None and declared.output_tokens is None:
+        return
+    if prompts.mean + outputs.mean > own:
+        raise ValueError(
+            f"spec.workload declares prompts of {prompts.mean} and outputs of {outputs.mean} "
+            f"tokens in the mean, together more than the model's context of {own}: lower "
+            "promptTokens.mean or outputTokens.mean, or take a model with a longer context"
+        )
 
 
 def _drafts(speculation: Speculation, draft: Model | None, target: Model) -> DraftModel | None:

@@ -28,7 +28,7 @@ def test_staging_modules_are_of_the_release_that_is_built() -> None:
 
 
 def test_every_module_is_pinned_by_sums() -> None:
-    for group in (binaries.KUBERNETES, binaries.COREDNS, binaries.KWOK):
+    for group in (binaries.KUBERNETES, binaries.COREDNS, binaries.KWOK, binaries.KUBE_SCORE):
         assert (binaries.TOOLS / group.module / "go.sum").stat().st_size > 0
 
 

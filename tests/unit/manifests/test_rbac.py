@@ -86,10 +86,13 @@ class Guarded(MemoryCluster):
         return await super().version(kind, namespace, name)
 
     async def list(
-        self, kind: Kind, namespace: str | None = None
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        kept: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> tuple[list[dict[str, Any]], str]:
         self._need(kind, "list")
-        return await super().list(kind, namespace)
+        return await super().list(kind, namespace, kept)
 
     async def apply(self, child: Any) -> dict[str, Any]:
         kind = BY_NAME[child["kind"]]
@@ -111,10 +114,10 @@ class Guarded(MemoryCluster):
         await super().scale(kind, raw, replicas)
 
     async def renumber(
-        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+        self, kind: Kind, namespace: str, name: str, uid: str, number: int, *, owner: Any = None
     ) -> dict[str, Any]:
         self._need(kind, "patch")
-        return await super().renumber(kind, namespace, name, uid, number)
+        return await super().renumber(kind, namespace, name, uid, number, owner=owner)
 
     async def create(self, kind: Kind, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
         self._need(kind, "create")

@@ -17,7 +17,10 @@ ENGINE = 'model_name="tiny", engine="0", pod="chat-1"'
 TTFT = "vllm:time_to_first_token_seconds"
 OBJECTIVE = f'plimsoll_operator_objective_seconds{{{LABELS}, objective="time_to_first_token"'
 
-pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+pytestmark = [
+    pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed"),
+    pytest.mark.timeout(300),  # twelve seconds of a core
+]
 
 
 def traffic(total: str, within: str) -> list[dict[str, str]]:

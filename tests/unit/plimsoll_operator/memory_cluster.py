@@ -81,7 +81,7 @@ class MemoryCluster:
         return self.put(kind.name, {**stored, "status": status})
 
     async def renumber(
-        self, kind: Kind, namespace: str, name: str, uid: str, number: int
+        self, kind: Kind, namespace: str, name: str, uid: str, number: int, *, owner: Any = None
     ) -> dict[str, Any]:
         self._write("renumber", kind.name, name)
         stored = self.objects.get((kind.name, namespace, name))
@@ -89,7 +89,9 @@ class MemoryCluster:
             raise ClusterError(404, "NotFound", "gone")
         if stored["metadata"]["uid"] != uid:
             raise ClusterError(409, "Conflict", "another object")
-        return self.put(kind.name, {**stored, "revision": number})
+        owners = {} if owner is None else {"ownerReferences": [owner]}
+        metadata = {**stored["metadata"], **owners}
+        return self.put(kind.name, {**stored, "metadata": metadata, "revision": number})
 
     async def scale(self, kind: Kind, raw: Mapping[str, Any], replicas: int) -> None:
         metadata = raw["metadata"]
@@ -167,7 +169,17 @@ class MemoryCluster:
 def _selected(kind: Kind, item: Mapping[str, Any]) -> bool:
     labels = item["metadata"].get("labels") or {}
     wanted = (pair.split("=", 1) for pair in kind.selector.split(",") if pair)
-    return all(labels.get(key) == value for key, value in wanted)
+    return all(labels.get(key) == value for key, value in wanted) and _of_fields(kind, item)
+
+
+def _of_fields(kind: Kind, item: Mapping[str, Any]) -> bool:
+    """By `path=value` and `path!=value`, of which all must hold."""
+    for term in filter(None, kind.fields.split(",")):
+        path, value = term.replace("!=", "=").split("=")
+        part, name = path.split(".")
+        if ((item.get(part) or {}).get(name, "") == value) is ("!=" in term):
+            return False
+    return True
 
 
 def _patched(there: Any, patch: Any) -> Any:

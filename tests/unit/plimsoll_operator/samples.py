@@ -140,7 +140,10 @@ class World:
                 child["spec"].setdefault("minReadySeconds", 0)
             self.children[key] = child
         elif isinstance(action, Renumber):
-            self.children[action.key]["revision"] = action.number
+            item = self.children[action.key]
+            item["revision"] = action.number
+            if action.owner is not None:
+                item["metadata"]["ownerReferences"] = [dict(action.owner)]
         else:
             self.children.pop(action.key, None)
 

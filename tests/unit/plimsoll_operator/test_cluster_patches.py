@@ -63,11 +63,17 @@ async def test_bodies_are_objects_of_the_type_that_they_say(server: tuple[str, S
     child = {**REVISION.type_meta(), "metadata": {"namespace": "ml", "name": "chat-1"}}
     await cluster.apply(child)
     await cluster.renumber(REVISION, "ml", "chat-1", "uid", 3)
+    await cluster.renumber(REVISION, "ml", "chat-1", "uid", 3, owner={"uid": "owner"})
     cluster.close()
     path = "/apis/apps/v1/namespaces/ml/controllerrevisions/chat-1?fieldManager=plimsoll"
     assert sent == [
         (f"{path}&force=true", "application/apply-patch+yaml", child),
         (path, "application/merge-patch+json", {"metadata": {"uid": "uid"}, "revision": 3}),
+        (
+            path,
+            "application/merge-patch+json",
+            {"metadata": {"uid": "uid", "ownerReferences": [{"uid": "owner"}]}, "revision": 3},
+        ),
     ]
 
 

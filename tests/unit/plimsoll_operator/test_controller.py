@@ -211,6 +211,44 @@ async def test_a_restart_changes_nothing(start: Start) -> None:
     assert len(cluster.writes) == before
 
 
+async def test_a_status_by_a_later_version_stands(start: Start) -> None:
+    """As after an upgrade that is taken back, or beside an operator that is upgraded first."""
+    cluster = fresh()
+    await start(cluster).settle()
+    raw = cluster.objects[RESOURCE.name, "ml", "chat"]
+    plan = {**raw["status"]["plan"], "later": "x"}
+    later = {**raw["status"], "plan": plan, "later": [{"of": "a version to come"}]}
+    cluster.put(RESOURCE.name, {**raw, "status": later})
+    del cluster.objects["Node", "", "node"]  # a new plan would miss it
+    before = len(cluster.writes)
+    await start(cluster).settle()
+    assert len(cluster.writes) == before
+
+
+async def test_a_resource_that_was_deleted_without_its_children_finds_them(start: Start) -> None:
+    cluster = fresh()
+    process = start(cluster)
+    await process.settle()
+    edit(cluster, model={**EASY["model"], "servedName": "other"})
+    await process.settle()
+    before, pods = cluster.rendered(), cluster.objects["Deployment", "ml", "chat"]["spec"]
+    revisions = [key for key in cluster.objects if key[0] == REVISION.name]
+    assert len(revisions) == 2
+    for key, item in cluster.objects.items():
+        if item["metadata"].pop("ownerReferences", None):
+            cluster.put(key[0], item)
+    spec = cluster.objects[RESOURCE.name, "ml", "chat"]["spec"]
+    cluster.put(RESOURCE.name, raw_resource(spec=spec, metadata={"uid": "another"}))
+    await start(cluster).settle()
+    after = cluster.rendered()
+    assert set(after) == set(before)
+    for item in after.values():
+        assert [each["uid"] for each in item["metadata"]["ownerReferences"]] == ["another"]
+    assert cluster.objects["Deployment", "ml", "chat"]["spec"] == pods
+    assert condition(cluster, "Ready")["status"] == "True"
+    assert [key for key in cluster.objects if key[0] == REVISION.name] == revisions
+
+
 async def test_infeasible_then_repaired(start: Start) -> None:
     cluster = fresh({**EASY, "slo": {"timeToFirstToken": {"p95": "0.001ms"}}})
     process = start(cluster)

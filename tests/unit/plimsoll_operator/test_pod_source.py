@@ -34,6 +34,19 @@ def test_an_upgrade_changes_nothing() -> None:
     assert rig.deployment == before
 
 
+HUB = {"source": "hf://org/model", "revision": "0e9e39f"}
+MIRROR = {"name": "engine", "image": "mirror.example/engine:7", "imagePullPolicy": "Never"}
+
+
+@pytest.mark.parametrize("model", [GOOD, HUB], ids=["builtin", "hub"])
+def test_nor_where_a_template_names_the_engines_image(model: dict[str, Any]) -> None:
+    rig = upgraded(model=model, template={"spec": {"containers": [MIRROR]}})
+    before = rig.deployment
+    assert image(rig.template) == MIRROR["image"]
+    assert rig.look().actions == ()
+    assert rig.deployment == before
+
+
 @pytest.mark.parametrize(
     "edit",
     [

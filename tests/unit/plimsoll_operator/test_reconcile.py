@@ -3,11 +3,13 @@
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.actions import Apply, Delete
 from plimsoll_operator.render.children import child_keys
+from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.standing import Standing
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,
@@ -20,6 +22,7 @@ from tests.unit.plimsoll_operator.samples import (
     cpu_plan,
     gpu_plan,
     raw_resource,
+    scaled_to,
 )
 
 KEYS = child_keys("chat")
@@ -166,6 +169,42 @@ def test_foreign_objects_are_never_touched(foreign: set[Any], controlled: bool) 
     for kind, name in foreign:
         assert f"{kind} {name}" in stalled["message"]
     assert [event.reason for event in outcome.events].count("NameTaken") == 1
+
+
+@given(alone=st.sets(st.sampled_from(KEYS), min_size=1), running=st.integers(1, 4))
+def test_what_has_lost_its_owner_is_taken_on_as_it_is(alone: set[Any], running: int) -> None:
+    """As by `kubectl delete --cascade=orphan`, and the same resource applied again."""
+    scaling = {"minReplicas": 1, "maxReplicas": 4}
+    cell = Cell(raw_resource(spec={"scaling": scaling}))
+    cell.settle(FEASIBLE, scaled_to(running))
+    before = cell.world.rendered()
+    for key in alone:
+        del cell.world.children[key]["metadata"]["ownerReferences"]
+    cell.rendering = Rendering("registry.example/runtime:2")  # no reason to restart a pod
+    cell.settle(FEASIBLE, scaled_to(running), now=LATER)
+    assert cell.world.rendered() == before
+    assert condition(cell, "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda item: item["labels"].pop("app.kubernetes.io/managed-by"),
+        lambda item: item["labels"].update({"app.kubernetes.io/instance": "other"}),
+        lambda item: item.pop("annotations"),
+        lambda item: item.update(ownerReferences=[{"uid": "someone"}]),
+    ],
+)
+def test_what_is_not_plainly_an_orphan_of_ours_is_somebody_elses(damage: Any) -> None:
+    cell = Cell(raw_resource())
+    cell.settle(FEASIBLE)
+    service = cell.world.children["Service", "chat"]
+    del service["metadata"]["ownerReferences"]
+    damage(service["metadata"])
+    before = copy.deepcopy(service)
+    cell.step(FEASIBLE)
+    assert condition(cell, "Stalled")["reason"] == "NameTaken"
+    assert cell.world.children["Service", "chat"] == before
 
 
 def test_recovers_once_a_foreign_object_is_gone() -> None:

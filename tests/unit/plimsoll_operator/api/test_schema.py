@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field
 
 from plimsoll_operator.api.base import ApiModel
@@ -15,6 +17,7 @@ from plimsoll_operator.api.schema import CustomResource, structural
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.commands import crd
 from plimsoll_operator.resource import dump_status, parse_resource
+from tests.unit.plimsoll_operator.samples import cpu_plan
 
 FOLDER = Path(__file__).parents[4] / "crds"
 CRD = LLM_DEPLOYMENT.definition()
@@ -217,14 +220,37 @@ def test_a_status_survives_a_round_trip() -> None:
     assert dump_status(parse_resource(raw).status) == raw["status"]
 
 
-@pytest.mark.parametrize("status", [{"replicas": "many"}, {"unknown": 1}, "text"])
-def test_a_status_that_is_not_ours_counts_as_empty(status: Any) -> None:
+def read(status: Any) -> dict[str, Any]:
     raw = {
         "metadata": {"namespace": "ml", "name": "chat", "uid": "u", "generation": 3},
         "spec": {"model": {"source": "builtin://tiny"}},
         "status": status,
     }
-    assert dump_status(parse_resource(raw).status) == {}
+    return dump_status(parse_resource(raw).status)
+
+
+@pytest.mark.parametrize("status", [{"replicas": "many"}, {"unknown": 1}, "text", [1], None])
+def test_a_status_that_is_not_ours_counts_as_empty(status: Any) -> None:
+    assert read(status) == {}
+
+
+def test_what_can_be_read_of_a_status_of_another_version_stands() -> None:
+    plan = cpu_plan().model_dump(mode="json", by_alias=True, exclude_none=True)
+    ours = {"plan": plan, "planInputs": "abc", "planFeasible": True, "replicas": 2}
+    assert read(ours) == ours
+    later = {**plan, "later": 1, "predicted": {**plan["predicted"], "later": {"p95": "1s"}}}
+    broken = {"draining": "one", "conditions": [{"type": "Ready"}], "rollback": {"generation": 1}}
+    assert read({**ours, "plan": later, "later": [1], **broken}) == ours
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["plan", "replicas", "conditions", "scaling", "served", "limits", "x"]),
+        st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),
+    )
+)
+def test_no_status_is_an_error(status: dict[str, Any]) -> None:
+    read(status)
 
 
 def test_an_invalid_spec_is_said_and_not_raised() -> None:

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -211,6 +212,33 @@ def test_what_is_no_number_is_not_also_called_zero() -> None:
         if rule.message.startswith("must be greater than zero"):
             assert all(map(rule.holds, ("soon", "1", "0.01", "10Gi", "-1", "")))
             assert not any(map(rule.holds, ("0", "0.00", "0ms", "00Gi")))
+
+
+def test_a_field_without_a_value_is_absent_as_it_is_for_the_api_server() -> None:
+    empty = {
+        "model": {**TINY, "servedName": None, "allowMovingRevision": None},
+        "scaling": None,
+        "slo": {"whenInfeasible": None, "timeToFirstToken": None},
+        "accelerators": {"allow": None},
+        "template": {"spec": None, "metadata": {"labels": {"a": None}}},
+    }
+    assert parse_spec(empty) == parse_spec({"model": TINY, "template": {}})
+    assert empty["scaling"] is None  # what was given stays as it is
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"model": {"source": None}}, "spec.model.source: is required"),
+        ({"model": None}, "spec.model: is required"),
+        ({"model": TINY, "scalling": None}, "did you mean scaling?"),
+        ({"model": TINY, "accelerators": {"allow": [None]}}, "allow[0]: input should be"),
+        ({"model": TINY, "replicas": "x", "scaling": None}, "spec.replicas: 'x'"),
+    ],
+)
+def test_what_is_still_wrong_without_it_is_told(spec: Any, said: str) -> None:
+    with pytest.raises(InvalidSpecError, match=re.escape(said)):
+        parse_spec(spec)
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -1,3 +1,8 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
 from plimsoll_operator.api.validate import parse_spec
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_planner.inputs import AcceleratorPool, Lengths, Objectives, Pin
@@ -54,3 +59,26 @@ def test_a_bare_spec_promises_nothing() -> None:
     assert request.objectives == Objectives()
     assert request.pin == Pin()
     assert not request.best_effort
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        {"promptTokens": {"mean": 1921}},  # with 128 of output
+        {"outputTokens": {"mean": 2000}},
+        {"promptTokens": {"mean": 2000}, "outputTokens": {"mean": 49}},
+    ],
+)
+def test_lengths_that_the_model_cannot_take_are_told(workload: dict[str, Any]) -> None:
+    spec = parse_spec({"model": {"source": "builtin://tiny"}, "workload": workload})
+    with pytest.raises(ValueError, match="more than the model's context of 2048: lower prompt"):
+        plan_request(spec, TINY, POOLS)
+
+
+def test_lengths_that_nobody_declared_are_cut_to_the_model() -> None:
+    short = replace(TINY, max_position_embeddings=512)
+    spec = parse_spec({"model": {"source": "builtin://tiny"}})
+    assert plan_request(spec, short, POOLS).workload.prompt_tokens.mean == 512
+    just = {"promptTokens": {"mean": 500}, "outputTokens": {"mean": 12}}
+    spec = parse_spec({"model": {"source": "builtin://tiny"}, "workload": just})
+    assert plan_request(spec, short, POOLS).workload.prompt_tokens.mean == 500
