@@ -1,6 +1,7 @@
 """The first words with a server: which model it has, and how it wants to be asked."""
 
 import json
+import ssl
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,12 +38,25 @@ async def first_model(target: Target) -> str:
         reason = f"answers {found.status}"
     except (OSError, StreamError) as error:
         raise ApproachError(
-            f"no answer from {target.host}:{target.port}: {error}; start the server, or give the "
-            "address where it serves"
+            f"no answer from {target.host}:{target.port}: {_why(error)}; {_way_out(error)}"
         ) from error
     except (ValueError, KeyError, IndexError, TypeError):
         reason = "answers no list of models"
     raise ApproachError(f"/v1/models {reason}: name the model with --model")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"none within {PATIENCE_SECONDS:g} s"
+    return str(error)
+
+
+def _way_out(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "name a file with its authority's certificate with --cacert"
+    if isinstance(error, ssl.SSLError):
+        return "where it serves without TLS, write http://"
+    return "start the server, or give the address where it serves"
 
 
 async def warm_up(asking: Asking, dialects: Sequence[Dialect]) -> Asking:

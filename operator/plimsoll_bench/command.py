@@ -51,7 +51,8 @@ def main(argv: list[str]) -> int:
 
 
 def _bench(options: argparse.Namespace) -> Result:
-    target = Target.of(options.url, options.api_key or os.environ.get("OPENAI_API_KEY"))
+    key = options.api_key or os.environ.get("OPENAI_API_KEY")
+    target = Target.of(options.url, key, options.cacert)
     text = None if options.prompts is None else options.prompts == "text"
     session = Session(
         options.url,
