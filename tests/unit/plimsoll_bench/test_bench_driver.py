@@ -197,11 +197,16 @@ async def test_a_server_that_takes_only_text_needs_a_tokenizer() -> None:
         if isinstance(asked["prompt"], str):
             await stream(asked, writer)
         else:
-            await status(writer, 400)
+            await status(writer, 400, b"id 16000 is not in the vocabulary")
 
     async with serving(texts) as target:
-        with pytest.raises(ValueError, match="--tokenizer"):
+        with pytest.raises(ApproachError, match="--tokenizer") as raised:
             await warm_up(asking(target), dialects(chat=False, text=None))
+        # What the server said, as it may have meant something else.
+        assert "id 16000 is not in the vocabulary" in str(raised.value)
+        assert "--token-ids" in str(raised.value)
+        with pytest.raises(ValueError, match="--tokenizer"):
+            await warm_up(asking(target), dialects(chat=False, text=True))
         able = Asking(target, "m", Dialect(), TokenRange(), 5.0, lambda ids: "x" * len(ids))
         found = await warm_up(able, dialects(chat=False, text=None))
     assert found.dialect == Dialect(text=True)
