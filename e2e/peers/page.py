@@ -7,6 +7,7 @@ from e2e.peers import asked, trace
 from e2e.peers.asked import ASKED, FIGURE, Judged, judge, noise, of_model, values
 from e2e.peers.engine import KV_BYTES, Precision
 from e2e.peers.engines import ENGINES
+from e2e.peers.limits import limit
 from e2e.peers.measurement import Measurement
 from e2e.peers.models import MODELS
 from e2e.peers.ours import OURS
@@ -123,13 +124,13 @@ def _start(model: str, found: Sequence[Measurement]) -> Iterator[str]:
         took, allowed = statistics.median(ready), _allowed(model, mine[0].precision)
         told = "reached" if took <= asked.FIRST_TOKEN_SECONDS else "**missed**"
         yield (
-            f"| first token after the start | {mine[0].precision} | {seconds(took)} | | | | "
-            f"at most {seconds(asked.FIRST_TOKEN_SECONDS)} | {told} |"
+            f"| first token after the start | {mine[0].precision} | {seconds(took)} {engine} "
+            f"| | | | at most {seconds(asked.FIRST_TOKEN_SECONDS)} | {told} |"
         )
         told = "reached" if peak <= allowed else "**missed**"
         yield (
-            f"| memory at most | {mine[0].precision} | {gibibytes(peak)} | | | | weights + KV "
-            f"budget + 500 MB: {gibibytes(round(allowed))} | {told} |"
+            f"| memory at most | {mine[0].precision} | {gibibytes(peak)} {engine} | | | | weights "
+            f"+ KV budget + 500 MB: {gibibytes(round(allowed))} | {told} |"
         )
 
 
@@ -140,17 +141,19 @@ def _allowed(model: str, precision: Precision) -> float:
     return weights + KV_BYTES + asked.SPARE_BYTES
 
 
-def _limits(model: str, limit: Roofline, found: Sequence[Roofline]) -> Iterator[str]:
+def _limits(model: str, median: Roofline, found: Sequence[Roofline]) -> Iterator[str]:
     low, high = (pick(each.bandwidth for each in found) / 1e9 for pick in (min, max))
     facts = MODELS[model].facts
     yield (
-        f"The machine read {limit.bandwidth / 1e9:.0f} GB/s ({low:.0f} to {high:.0f}, measured in "
-        f"each turn) and multiplied bf16 matrices at {limit.flops / 1e9:.0f} GFLOP/s, 8-bit ones "
-        f"at {limit.int8_ops / 1e9:.0f} GOP/s. So no token alone can take less than "
-        f"{seconds(limit.tpot(facts, Precision.BF16))} "
-        f"({seconds(limit.tpot(facts, Precision.INT8))} with 8-bit weights), and no prompt of "
-        f"1024 pass faster than {rate(limit.prefill(facts, 1024, Precision.BF16))} "
-        f"({rate(limit.prefill(facts, 1024, Precision.INT8))})."
+        f"The machine read {median.bandwidth / 1e9:.0f} GB/s ({low:.0f} to {high:.0f}, measured in "
+        f"each turn) and multiplied bf16 matrices at {median.flops / 1e9:.0f} GFLOP/s, 8-bit ones "
+        f"at {median.int8_ops / 1e9:.0f} GOP/s. So no token alone can take less than "
+        f"{seconds(median.tpot(facts, Precision.BF16))} "
+        f"({seconds(median.tpot(facts, Precision.INT8))} with 8-bit weights), and no prompt of "
+        f"1024 pass faster than {rate(median.prefill(facts, 1024, Precision.BF16))} "
+        f"({rate(median.prefill(facts, 1024, Precision.INT8))}). *Limit* in a table: the "
+        "products of all its tokens, or the weights read for each step of its longest answer, "
+        "whichever takes more; attention is left out."
     )
 
 
@@ -198,6 +201,7 @@ def _workload(
     model: str, workload: str, found: Sequence[Measurement], limits: Roofline | None
 ) -> Iterator[str]:
     kind = workload.partition(" ")[0]
+    facts = MODELS[model].facts
     wanted = HEADLINES[kind.partition("r")[0] if kind != trace.NAME else kind]
     yield f"### {workload}: {_description(kind, model)}"
     yield ""
@@ -209,7 +213,7 @@ def _workload(
             continue
         precision = next(each.precision for each in found if each.turn.engine == engine)
         cells = [
-            _cell(FIGURE[name], each, _limit(model, kind, name, precision, limits))
+            _cell(FIGURE[name], each, limit(facts, kind, name, precision, limits))
             for name, each in zip(wanted, known, strict=True)
         ]
         busy = [
@@ -220,6 +224,11 @@ def _workload(
             if run.workload == workload
         ]
         yield f"| {engine} | {' | '.join(cells)} | {len(known[0])} | {max(busy):.0%} at most |"
+    for precision in dict.fromkeys(each.precision for each in found if limits is not None):
+        told = [
+            _writer(FIGURE[name])(limit(facts, kind, name, precision, limits)) for name in wanted
+        ]
+        yield f"| *limit, {precision}* | {' | '.join(told)} | | |"
 
 
 def _description(kind: str, model: str) -> str:
@@ -232,28 +241,15 @@ def _description(kind: str, model: str) -> str:
     )
 
 
-def _cell(figure: Figure, known: dict[int, float], limit: float | None) -> str:
+def _cell(figure: Figure, known: dict[int, float], least: float | None) -> str:
     if not known:
         return "–"
     median = statistics.median(known.values())
     told = _writer(figure)(median)
-    if limit is None or not median:
+    if least is None or not median:
         return told
-    share = median / limit if figure.more_is_better else limit / median
+    share = median / least if figure.more_is_better else least / median
     return f"{told} ({share:.0%} of the limit)"
-
-
-def _limit(
-    model: str, kind: str, figure: str, precision: Precision, limits: Roofline | None
-) -> float | None:
-    facts = MODELS[model].facts
-    if limits is None:
-        return None
-    if kind == "W1" and figure == "TPOT p50":
-        return limits.tpot(facts, precision)
-    if kind == "W2" and figure == "prefill tokens":
-        return limits.prefill(facts, 1024, precision)
-    return None
 
 
 def _writer(figure: Figure) -> Callable[[float | None], str]:

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -14,6 +15,16 @@ FLOATS = 64 * 2**20
 """256 MiB, more than any cache."""
 SIDE = 2048
 REPEATS, SECONDS = 4, 0.1
+
+
+class Work(NamedTuple):
+    """Tokens: of `prompts`, shared ones once; of `outputs` of all `requests`, the last of which are
+    not passed on; and of the `longest` answer."""
+
+    prompts: int
+    outputs: int
+    requests: int
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,14 @@ class Roofline:
         needed once. Attention is left out, which is a few percent here."""
         work = 2 * (facts.linear_parameters * tokens + facts.head_parameters)
         return tokens * (self.flops if precision is Precision.BF16 else self.int8_ops) / work
+
+    def seconds(self, facts: ModelFacts, work: Work, precision: Precision) -> float:
+        """The least that all of it can take at once: the products of every token, or the weights
+        read for each step of the longest answer, whichever is more. Attention is left out."""
+        passes = work.prompts + work.outputs - work.requests
+        products = 2 * (facts.linear_parameters * passes + facts.head_parameters * work.outputs)
+        rate = self.flops if precision is Precision.BF16 else self.int8_ops
+        return max(products / rate, work.longest * self.tpot(facts, precision))
 
 
 def median_of(found: Sequence[Roofline]) -> Roofline:

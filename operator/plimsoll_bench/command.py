@@ -40,18 +40,26 @@ def main(argv: list[str]) -> int:
         return _compare(compare_parser().parse_args(argv[1:]))
     options = parser().parse_args(argv)
     try:
+        for path in (options.save, options.plot):
+            if path is not None:
+                _check_writable(path)
         result = _bench(options)
-        if options.plot:
-            _draw(options.plot, result)
     except (InputError, TraceError, TargetError, WantedError, ApproachError, ValueError) as error:
         print(f"plimsoll bench: {error}", file=sys.stderr)
         return BAD_INPUT
     print(to_json(result) if options.output == "json" else report.report(result), end="\n")
+    if options.plot:
+        try:
+            _draw(options.plot, result)
+        except InputError as error:
+            print(f"plimsoll bench: {error}", file=sys.stderr)
+            return BAD_INPUT
     return FAILED if any(run.figures.failed for run in result.runs) else ANSWERED
 
 
 def _bench(options: argparse.Namespace) -> Result:
-    target = Target.of(options.url, options.api_key or os.environ.get("OPENAI_API_KEY"))
+    key = options.api_key or os.environ.get("OPENAI_API_KEY")
+    target = Target.of(options.url, key, options.cacert)
     text = None if options.prompts is None else options.prompts == "text"
     session = Session(
         options.url,
@@ -121,6 +129,17 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     except ModuleNotFoundError:
         return None
     return uvloop.Loop
+
+
+def _check_writable(path: Path) -> None:
+    """Before minutes of work for it. Raises InputError."""
+    folder = path.parent
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file")
+    if not folder.is_dir():
+        raise InputError(f"{path}: there is no folder {folder}: make it, or name another")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(f"{path} may not be written: name another file")
 
 
 def _write(path: Path, text: str) -> None:

@@ -40,6 +40,7 @@ def _percentile(spread: str, name: str) -> Callable[[Figures], float | None]:
     return of
 
 
+GOODPUT = Figure("goodput", "/s", lambda figures: figures.goodput)
 FIGURES = (
     *(
         Figure(f"{spread.upper()} {name}", "s", _percentile(spread, name))
@@ -55,7 +56,7 @@ FIGURES = (
     Figure("prefill tokens", "/s", lambda figures: figures.prefill_rate),
     Figure("output tokens", "/s", lambda figures: figures.output_rate),
     Figure("all tokens", "/s", lambda figures: figures.total_rate),
-    Figure("goodput", "/s", lambda figures: figures.goodput),
+    GOODPUT,
 )
 
 
@@ -152,7 +153,7 @@ def _compared(name: str, results: Sequence[Result]) -> Compared:
     for figure in FIGURES:
         found = [[figure.of(run.figures) for run in each] for each in runs]
         known = [[value for value in each if value is not None] for each in found]
-        if all(known):
+        if all(known) and (figure is not GOODPUT or _same_objectives(results)):
             rows.append(Row(figure, tuple(statistics.median(each) for each in known)))
     equal, answers = _equal_answers(runs)
     return Compared(
@@ -163,6 +164,10 @@ def _compared(name: str, results: Sequence[Result]) -> Compared:
         answers,
         tuple(_notes(results, runs)),
     )
+
+
+def _same_objectives(results: Sequence[Result]) -> bool:
+    return len({each.objectives for each in results}) == 1
 
 
 def _equal_answers(runs: Sequence[Sequence[Run]]) -> tuple[int | None, int]:
@@ -184,6 +189,8 @@ def _equal_answers(runs: Sequence[Sequence[Run]]) -> tuple[int | None, int]:
 
 
 def _notes(results: Sequence[Result], runs: Sequence[Sequence[Run]]) -> Iterator[str]:
+    if not _same_objectives(results):
+        yield "objectives differ, so goodput is not compared: give both the same --ttft and --tpot"
     for result, each in zip(results, runs, strict=True):
         if len(each) < ENOUGH_REPETITIONS:
             noun = "repetition" if len(each) == 1 else "repetitions"

@@ -4,6 +4,8 @@ import asyncio
 import ssl
 import time
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -16,21 +18,25 @@ MOST_OF_AN_ERROR = 2000
 
 
 class TargetError(ValueError):
-    """That is no address of a server."""
+    """That is no address of a server, or no certificate of one."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server: where, and what goes into the head of each request."""
+    """A server: where, and what goes into the head of each request.
+
+    `authority` is a file with the certificates (PEM) to trust; None trusts the system's.
+    """
 
     host: str
     port: int
     tls: bool = False
     prefix: str = ""
     api_key: str | None = None
+    authority: Path | None = None
 
     @classmethod
-    def of(cls, url: str, api_key: str | None = None) -> "Target":
+    def of(cls, url: str, api_key: str | None = None, authority: Path | None = None) -> "Target":
         """Of an address with or without `/v1` at its end. Raises TargetError."""
         parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
@@ -40,8 +46,20 @@ class Target:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise TargetError(f"{url}: give an address such as http://127.0.0.1:8000")
         tls = parts.scheme == "https"
+        if authority is not None:
+            if not tls:
+                raise TargetError(
+                    f"{url}: {authority} is for https: write https://, or leave it out"
+                )
+            _trusting(authority)
         prefix = parts.path.rstrip("/").removesuffix("/v1")
-        return cls(parts.hostname, port or (443 if tls else 80), tls, prefix, api_key)
+        return cls(parts.hostname, port or (443 if tls else 80), tls, prefix, api_key, authority)
+
+    @cached_property
+    def context(self) -> ssl.SSLContext | None:
+        """None without TLS. Made once: reading the system's certificates takes tens of
+        milliseconds, which would delay all requests that are due meanwhile."""
+        return _trusting(self.authority) if self.tls else None
 
     def request(self, path: str, content: bytes = b"", method: str = "POST") -> bytes:
         """The bytes of a request."""
@@ -56,6 +74,16 @@ class Target:
         if self.api_key:
             lines.append(f"Authorization: Bearer {self.api_key}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + content
+
+
+def _trusting(authority: Path | None) -> ssl.SSLContext:
+    """Raises TargetError."""
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise TargetError(
+            f"{authority}: cannot be used: {error.strerror or error}; give certificates in PEM"
+        ) from error
 
 
 class Exchange(asyncio.Protocol):
@@ -124,13 +152,12 @@ async def exchange(
     Raises OSError where there is no connection, TimeoutError after `patience` seconds, StreamError
     where the answer cannot be read.
     """
-    context = ssl.create_default_context() if target.tls else None
     loop = asyncio.get_running_loop()
     made: Exchange | None = None
     try:
         async with asyncio.timeout(patience):
             _, made = await loop.create_connection(
-                lambda: Exchange(request, answer), target.host, target.port, ssl=context
+                lambda: Exchange(request, answer), target.host, target.port, ssl=target.context
             )
             await made.over
     finally:

@@ -112,6 +112,12 @@ def _add_server(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("server")
     group.add_argument("--model", help="(default: the first that it lists)")
     group.add_argument("--api-key", help="(default: $OPENAI_API_KEY)")
+    group.add_argument(
+        "--cacert",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) to trust over https (default: the system's)",
+    )
     group.add_argument("--api", choices=("completions", "chat"), default="completions")
     group.add_argument(
         "--prompts",

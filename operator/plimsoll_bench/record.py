@@ -41,8 +41,11 @@ class Record:
 
     @property
     def ttft(self) -> float | None:
-        """From when it was due to its first token."""
-        return self.times[0] - self.due if self.times else None
+        """From when it was due to its first token; to its end where no piece showed any, as of a
+        server that tells no ids and has only a part of a character to send."""
+        if self.times:
+            return self.times[0] - self.due
+        return self.e2e if self.output_tokens else None
 
     @property
     def tpot(self) -> float | None:

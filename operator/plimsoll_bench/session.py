@@ -54,7 +54,10 @@ async def bench(
     ended: Callable[[Result, Run], None],
 ) -> Result:
     """Everything; `ended` is told after each run. Raises ApproachError and WantedError."""
+    # What does not go together is refused before the server is asked.
     loads = [] if is_ramp else list(wanted.loads())
+    if is_ramp:
+        wanted.at_rate(1.0, 0.0, 0)
     model = session.model or await first_model(session.target)
     asking = Asking(
         session.target,

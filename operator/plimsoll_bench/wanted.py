@@ -52,13 +52,12 @@ class Wanted:
                 yield repetition, self._load(name, repetition)
 
     def at_rate(self, rate: float, seconds: float, repetition: int) -> Load:
-        """The only work for so long at one point of a ramp, or `requests` of it.
-
-        Raises WantedError.
+        """The only work for so long at one point of a ramp, and at least `requests` of it: fewer
+        would end before a queue shows, however high the rate. Raises WantedError.
         """
         if self.arrivals is Arrivals.CLOSED or self.workloads not in ((MIXED,), self._trace_names):
             raise WantedError(f"--ramp takes {MIXED} or a trace, and no closed loop")
-        count = self.requests or max(LEAST_REQUESTS, math.ceil(rate * seconds))
+        count = max(self.requests or LEAST_REQUESTS, math.ceil(rate * seconds))
         point = replace(self, rate=rate, scale=None, requests=count)
         return point._load(self.workloads[0], repetition)
 

@@ -112,8 +112,9 @@ def test_the_page_says_what_was_asked_and_what_came_out() -> None:
         "| W1 TPOT p50 | bf16 | 10ms ours | 15ms fast | **1.50×** | 1.50–1.50, 3 | 1.3× | reached |"
     ) in text
     assert "| W3 output tokens | bf16 | – | – | – | – | 1.3× | not measured |" in text
-    assert "| first token after the start | bf16 | 3s | | | | at most 5s | reached |" in text
-    assert "| ours | 100ms | 10ms (50% of the limit) | 3 | 0% at most |" in text
+    assert "| first token after the start | bf16 | 3s ours | | | | at most 5s | reached |" in text
+    assert "| ours | 100ms (39% of the limit) | 10ms (50% of the limit) | 3 | 0% at most |" in text
+    assert "| *limit, bf16* | 38.9ms | 4.98ms | | |" in text
     assert "126 of 128, 0.02, 0.03" in text
     assert "failed in 1 rounds: `y`" in text
     wrong = page([measured("ours", 0.01, agreement=Agreement(128, 3, 2.0, 0.0))], {})

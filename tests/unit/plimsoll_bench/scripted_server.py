@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -41,22 +42,22 @@ async def status(writer: asyncio.StreamWriter, code: int, body: bytes = b"{}") -
 
 
 @asynccontextmanager
-async def serving(reply: Reply) -> AsyncIterator[Target]:
+async def serving(reply: Reply, tls: ssl.SSLContext | None = None) -> AsyncIterator[Target]:
     """Serves until the end of `async with`."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = int(head.partition("content-length: ")[2].partition("\r")[0])
-        content = await reader.readexactly(length)
         try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.partition("content-length: ")[2].partition("\r")[0])
+            content = await reader.readexactly(length)
             await reply(json.loads(content or b"{}"), writer)
             await writer.drain()
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
     try:
         yield Target("127.0.0.1", server.sockets[0].getsockname()[1])
     finally:

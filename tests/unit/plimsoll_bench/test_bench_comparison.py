@@ -1,6 +1,7 @@
 """Results side by side, and refusals."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from plimsoll_bench.command import main
 from plimsoll_bench.comparison import Compared, NotComparableError, compare
-from plimsoll_bench.figures import ClientFigures
+from plimsoll_bench.figures import ClientFigures, Objectives
 from plimsoll_bench.host_use import HostUse
 from plimsoll_bench.result import Result, ResultError, from_json, to_json
 from tests.unit.plimsoll_bench.bench_samples import record, result, run
@@ -52,6 +53,18 @@ def test_differences_under_15_percent_mean_nothing(factor: float) -> None:
         assert verdict == "worse"
     elif factor < 0.8499:
         assert verdict == "better"
+
+
+def test_goodput_is_compared_by_the_same_objectives_alone() -> None:
+    def judged(label: str, ttft: float) -> Result:
+        goals = Objectives(ttft)
+        return replace(result(label, [run([record()], objectives=goals)]), objectives=goals)
+
+    (same,) = compare([judged("a", 0.5), judged("b", 0.5)])
+    assert ratios(same)["goodput"] == 1.0
+    (other,) = compare([judged("a", 0.5), judged("b", 0.05)])
+    assert "goodput" not in ratios(other)
+    assert "objectives differ" in other.notes[0]
 
 
 def test_other_token_counts_are_refused() -> None:

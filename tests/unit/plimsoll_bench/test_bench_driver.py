@@ -1,7 +1,10 @@
 """The client against servers that answer well, badly, late or not at all."""
 
 import asyncio
+import ssl
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from plimsoll_bench.driver import Asking, drive
 from plimsoll_bench.exchange import Target, TargetError
 from plimsoll_bench.load import Arrivals, Load, Piece, Request
 from plimsoll_bench.token_ids import TokenRange
+from tests.unit import certificates
 from tests.unit.plimsoll_bench.scripted_server import (
     HEAD,
     Json,
@@ -193,11 +197,16 @@ async def test_a_server_that_takes_only_text_needs_a_tokenizer() -> None:
         if isinstance(asked["prompt"], str):
             await stream(asked, writer)
         else:
-            await status(writer, 400)
+            await status(writer, 400, b"id 16000 is not in the vocabulary")
 
     async with serving(texts) as target:
-        with pytest.raises(ValueError, match="--tokenizer"):
+        with pytest.raises(ApproachError, match="--tokenizer") as raised:
             await warm_up(asking(target), dialects(chat=False, text=None))
+        # What the server said, as it may have meant something else.
+        assert "id 16000 is not in the vocabulary" in str(raised.value)
+        assert "--token-ids" in str(raised.value)
+        with pytest.raises(ValueError, match="--tokenizer"):
+            await warm_up(asking(target), dialects(chat=False, text=True))
         able = Asking(target, "m", Dialect(), TokenRange(), 5.0, lambda ids: "x" * len(ids))
         found = await warm_up(able, dialects(chat=False, text=None))
     assert found.dialect == Dialect(text=True)
@@ -249,3 +258,69 @@ def test_a_request_has_the_key_and_the_length() -> None:
     assert b"Authorization: Bearer k" in lines
     assert b"Content-Length: 2" in lines
     assert lines[-1] == b"{}"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    (tmp_path / "key.pem").write_bytes(b"".join(certificates.pair(1)))
+    return tmp_path / "key.pem"
+
+
+async def models(asked: Json, writer: asyncio.StreamWriter) -> None:
+    await (stream(asked, writer) if asked else status(writer, 200, b'{"data": [{"id": "one"}]}'))
+
+
+async def test_a_certificate_of_an_authority_of_ones_own(certificate: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with serving(models, context) as plain:
+        url = f"https://127.0.0.1:{plain.port}"
+        target = Target.of(url, authority=certificate)
+        assert await first_model(target) == "one"
+        driven = await drive(load(0.0, 0.0, 0.0), asking(target))
+        assert [each.failure for each in driven.records] == [""] * 3
+        with pytest.raises(ApproachError, match="--cacert"):
+            await first_model(Target.of(url))
+        with pytest.raises(ApproachError, match="no answer"):
+            await first_model(plain)
+
+
+async def test_a_server_without_tls_is_told() -> None:
+    async def refuse_hello(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse_hello, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ApproachError, match="write http://"):
+            await first_model(Target.of(f"https://127.0.0.1:{port}"))
+
+
+async def test_certificates_are_read_once(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with serving(stream, context) as plain:
+        target = Target.of(f"https://127.0.0.1:{plain.port}", authority=certificate)
+        reads = []
+        make = ssl.create_default_context
+
+        def counted(**options: Any) -> ssl.SSLContext:
+            reads.append(options)
+            return make(**options)
+
+        monkeypatch.setattr(ssl, "create_default_context", counted)
+        driven = await drive(load(*[0.0] * 5), asking(target))
+    assert [each.failure for each in driven.records] == [""] * 5
+    assert len(reads) == 1
+
+
+def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("nothing", encoding="utf-8")
+    for name in ("no.pem", "missing.pem"):
+        with pytest.raises(TargetError, match=f"{name}: cannot be used"):
+            Target.of("https://x", authority=tmp_path / name)
+    with pytest.raises(TargetError, match="write https://"):
+        Target.of("http://x", authority=tmp_path / "no.pem")

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -34,6 +35,17 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     assert found.ttft is not None
     assert found.ttft.p50 == pytest.approx(2.0)
     assert client_figures([late], [], 0.0, 10.0).late_p99 == pytest.approx(1.9)
+
+
+def test_a_token_without_text_came_with_the_end() -> None:
+    """As a server has it that tells no ids, where a character takes more tokens than were asked."""
+    silent = Record(1.0, 1.0, 1.3, 1, prompt_tokens=1024, output_tokens=1, digest="text:a")
+    found = figures([silent], Objectives(ttft=0.5))
+    assert found.ttft is not None
+    assert found.ttft.p50 == pytest.approx(0.3)
+    assert found.prefill_rate == pytest.approx(1024 / 0.3)
+    assert found.good_share == 1.0
+    assert figures([replace(silent, output_tokens=0)], Objectives()).ttft is None
 
 
 def test_percentiles_are_linear_between_neighbours() -> None:

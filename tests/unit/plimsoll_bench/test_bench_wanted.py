@@ -70,10 +70,12 @@ def test_workloads_and_repetitions() -> None:
 
 
 def test_points_of_a_ramp_have_new_tokens() -> None:
-    wanted = Wanted(("W5",), requests=10)
+    wanted = Wanted(("W5",), requests=30)
     first, second = wanted.at_rate(2.0, 9.0, 1), wanted.at_rate(3.0, 9.0, 2)
-    assert len(first.requests) == len(second.requests) == 10
+    assert len(first.requests) == len(second.requests) == 30
     assert len(Wanted(("W5",)).at_rate(20.0, 9.0, 1).requests) == 180
+    # Fewer would have been sent before a queue shows, at any rate.
+    assert len(wanted.at_rate(20.0, 9.0, 1).requests) == 180
     assert second.requests[-1].at < first.requests[-1].at
     tokens = TokenRange()
     assert first.requests[0].token_ids(tokens) != second.requests[0].token_ids(tokens)

@@ -46,6 +46,33 @@ def test_a_library_that_does_not_load_says_why(tmp_path: Path) -> None:
         load_kernels(broken)
 
 
+def test_a_build_without_a_compiler_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = runpy.run_path(str(BUILD))
+    target = tmp_path / "old.so"
+    target.write_bytes(b"the one before")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(build["BuildError"], match=r"none of c\+\+, g\+\+, clang\+\+ is on PATH"):
+        build["build"](target)
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    with pytest.raises(build["BuildError"], match="none: No such file or directory"):
+        build["build"](target)
+    assert target.read_bytes() == b"the one before"
+
+
+def test_what_a_compiler_says_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = runpy.run_path(str(BUILD))
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\necho no such header >&2\nexit 1\n", encoding="utf-8")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(build["BuildError"], match="no such header"):
+        build["build"](tmp_path / "new.so")
+    assert not (tmp_path / "new.so").exists()
+
+
 @on_x86
 def test_kernels_are_compiled_for_every_instruction_set_with_its_extensions() -> None:
     options: dict[str, tuple[str, ...]] = runpy.run_path(str(BUILD))["INSTRUCTION_SETS"]

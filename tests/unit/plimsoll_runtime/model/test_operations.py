@@ -64,6 +64,46 @@ def test_norms(
 
 
 @on_every_instruction_set
+@given(
+    count=rows,
+    head_dim=widths,
+    heads=st.integers(1, 4),
+    others=st.integers(0, 2),
+    dtype=dtypes,
+    threads=st.integers(1, 3),
+)
+@settings(max_examples=20)
+def test_norms_of_heads(
+    instruction_set: InstructionSet,
+    count: int,
+    head_dim: int,
+    heads: int,
+    others: int,
+    dtype: torch.dtype,
+    threads: int,
+) -> None:
+    """Of queries and keys, in place, beside values that stay as they are."""
+    torch.manual_seed(count)
+    native(instruction_set, dtype)
+    x, weight = random(count, heads + others, head_dim, dtype=dtype), random(head_dim, dtype=dtype)
+    expected, rest = x[:, :heads].clone(), x[:, heads:].clone()
+    expected = TORCH_OPERATIONS.add_rms_norm(expected.flatten(0, 1), None, weight, 1e-6)
+    kernels().norm_heads(
+        x.data_ptr(),
+        (heads + others) * head_dim,
+        weight.data_ptr(),
+        1e-6,
+        count,
+        heads,
+        head_dim,
+        2 * instruction_set + (dtype == torch.bfloat16),
+        threads,
+    )
+    close(x[:, :heads], expected.view(count, heads, head_dim))
+    assert torch.equal(x[:, heads:], rest)
+
+
+@on_every_instruction_set
 @given(count=rows, width=widths, dtype=dtypes, scale=st.sampled_from([1.0, 100.0]))
 @settings(max_examples=20)
 def test_activation(
