@@ -100,7 +100,7 @@ class Connection:
 
     def _renewed(self) -> dict[str, str]:
         try:
-            settings = self._configuration.auth_settings().values()
+            settings = cast("Any", self._configuration).auth_settings().values()
         except config.ConfigException as error:
             raise UnreachableError(f"cannot sign in: {error}") from error
         return {

@@ -153,7 +153,7 @@ async def test_silence_ends_a_call_and_a_slow_answer_does_not(
 
     way = to(await serve(answer))
     assert await way.ask("GET", "/slow", {}, None) == (200, b"    {}")
-    with pytest.raises(UnreachableError, match="[Tt]imeout"):
+    with pytest.raises(UnreachableError, match="Timeout on reading"):
         await way.ask("GET", "/silent", {}, None)
     await way.close()
 
@@ -178,7 +178,7 @@ async def test_a_write_whose_connection_ends_is_not_sent_again(serve: Serve) -> 
 
 async def test_a_server_that_is_not_there_is_a_transient_error_with_the_call() -> None:
     cluster = Cluster(to("http://127.0.0.1:1"))
-    with pytest.raises(ClusterError, match=r"GET /apis/.*/llmdeployments/chat: .*127\.0\.0\.1") as e:
+    with pytest.raises(ClusterError, match=r"GET /apis/.*/llmdeployments/chat: .*127") as e:
         await cluster.get(RESOURCE, "ml", "chat")
     await cluster.close()
     assert e.value.transient
