@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.fake_gpus import FakeGpus, node
 from e2e.footprint.api_server import ApiServer
@@ -31,11 +32,13 @@ GPUS = FakeGpus("NVIDIA-H200", 143771)
 
 @dataclass(frozen=True)
 class Footprint:
-    """CPU in seconds until all children exist and until nothing is written, calls by verb and
-    kind, most anonymous memory and that at the end, in bytes."""
+    """CPU in seconds until all children exist and until nothing is written, how often the operator
+    looked at a resource by then, calls by verb and kind, most anonymous memory and that at the end,
+    in bytes."""
 
     until_children: float
     until_quiet: float
+    looks: float
     calls: Counter[str]
     most_memory: int
     memory: int
@@ -93,7 +96,8 @@ async def _measured(
         await asyncio.sleep(QUIET_SECONDS)
         memory.append(operator.memory())
     used = operator.cpu_seconds() - cpu
-    return Footprint(until_children, used, server.calls - calls, max(memory), memory[-1])
+    looks = await _looks(probes)
+    return Footprint(until_children, used, looks, server.calls - calls, max(memory), memory[-1])
 
 
 async def _until(operator: OperatorProcess, condition: Callable[[], Awaitable[bool]]) -> None:
@@ -113,6 +117,17 @@ async def _ready(port: int) -> bool:
         return False
 
 
+async def _looks(port: int) -> float:
+    async with httpx.AsyncClient(timeout=10) as client:
+        text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "plimsoll_operator_reconciles_total"
+    )
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -120,10 +135,11 @@ def _free_port() -> int:
 
 
 def describe(found: Footprint, resources: int) -> str:
-    """A few lines; CPU and calls are for one resource."""
+    """A few lines; memory apart they are for one resource."""
     lines = [
         f"CPU until all children exist   {found.until_children / resources * 1e3:6.1f} ms",
         f"CPU until nothing is written   {found.until_quiet / resources * 1e3:6.1f} ms",
+        f"looks                          {found.looks / resources:6.2f}",
         f"calls                          {found.calls.total() / resources:6.2f}",
         f"most memory, all processes     {found.most_memory / 2**20:6.1f} MiB",
         f"memory at the end              {found.memory / 2**20:6.1f} MiB",
