@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 RESTLESS_SECONDS = 10.0
 """A delay that a resource only reaches by being changed at six looks in a row."""
 SEEN_SECONDS = 5.0
-"""For which a resource that was there is taken to be there still: a watch tells of its end, and where
-that is lost, the cluster collects what is made in vain."""
+"""For which a resource that was there is taken to be there still: a watch tells of its end, and
+where that is lost, the cluster collects what is made in vain."""
 TELL_SECONDS = 60.0
 """Least time between two changes of what the status says of measured traffic."""
 
