@@ -3,6 +3,8 @@
 import base64
 import datetime
 import ssl
+from collections.abc import Sequence
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,6 +35,22 @@ class Authority:
 
     def secret(self, name: str, *hosts: str) -> tuple[Object, int]:
         """A kubernetes.io/tls Secret of a new certificate for `hosts`, and its serial number."""
+        certificate, key, serial = self._issued(name, hosts)
+        files = {"tls.crt": certificate, "tls.key": key}
+        data = {file: base64.b64encode(content).decode() for file, content in files.items()}
+        kind = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+        return {**kind, "metadata": {"name": name}, "data": data}, serial
+
+    def files(self, folder: Path, *hosts: str) -> tuple[Path, Path, Path]:
+        """Files of this authority, of a new certificate for `hosts` and of its key."""
+        certificate, key, _ = self._issued(hosts[0], hosts)
+        paths = folder / "ca.crt", folder / "tls.crt", folder / "tls.key"
+        contents = (self._certificate.public_bytes(PEM), certificate, key)
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        return paths
+
+    def _issued(self, name: str, hosts: Sequence[str]) -> tuple[bytes, bytes, int]:
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
         made = (
@@ -43,10 +61,7 @@ class Authority:
         private = key.private_bytes(
             PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        files = {"tls.crt": made.public_bytes(PEM), "tls.key": private}
-        data = {file: base64.b64encode(content).decode() for file, content in files.items()}
-        kind = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
-        return {**kind, "metadata": {"name": name}, "data": data}, made.serial_number
+        return made.public_bytes(PEM), private, made.serial_number
 
     def _signed_by_us(self, name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)

@@ -139,16 +139,20 @@ class Actuator:
         await self._cluster.scale(RESOURCE, raw, replicas)
         metrics.WRITES.labels(kind=RESOURCE.name, verb="scale").inc()
 
-    async def write_status(self, raw: Mapping[str, Any], status: dict[str, Any]) -> None:
-        """Writes a status; an object that is gone meanwhile is no error. Raises ClusterError."""
+    async def write_status(self, raw: Mapping[str, Any], status: dict[str, Any]) -> bool:
+        """Writes a status. Returns False where the object is gone meanwhile, which is no error.
+
+        Raises ClusterError.
+        """
         try:
             written = await self._cluster.apply_status(RESOURCE, raw, status)
         except ClusterError as error:
             if error.status == 404:
-                return
+                return False
             raise
         metrics.WRITES.labels(kind=RESOURCE.name, verb="status").inc()
         self._store.put(RESOURCE.name, written)
+        return True
 
     async def tell(self, raw: Mapping[str, Any], event: Event) -> None:
         """Posts an event about a resource, unless it was posted lately; losing one is logged and

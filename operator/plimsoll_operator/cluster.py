@@ -1,42 +1,27 @@
 """The API server: the only module that speaks to it for us, besides the watches of kopf.
 
-Objects go in and out as plain dictionaries. Every call blocks in a thread of its own pool, with a
-timeout, and is tried once: whoever called tries again later, from the queue.
+Objects go in and out as plain dictionaries. Every call has a timeout and is tried once: whoever
+called tries again later, from the queue.
 """
 
-import asyncio
 import json
-import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from kubernetes import config as _config
-from kubernetes.client.api_client import ApiClient
-from kubernetes.client.configuration import Configuration
-from urllib3 import Timeout
-from urllib3.exceptions import HTTPError
-
+from plimsoll_operator.connection import Connection, UnreachableError, connect, default_namespace
 from plimsoll_operator.kinds import BY_NAME as KINDS
 from plimsoll_operator.kinds import Kind
-
-logger = logging.getLogger(__name__)
 
 FIELD_MANAGER = "plimsoll"
 PERSON_MANAGER = "kubectl-plimsoll"
 STATUS_MANAGER = "plimsoll-status"
-TIMEOUT_SECONDS = 15.0
 PAGE = 500
 TOKEN_KEYS_PATH = "/openid/v1/jwks"  # noqa: S105 - a path
 APPLY_PATCH, MERGE_PATCH = "application/apply-patch+yaml", "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TRANSIENT = frozenset({408, 409, 410, 429, 500, 502, 503, 504})
 
-T = TypeVar("T")
-config = cast("Any", _config)  # untyped
 Object = dict[str, Any]
 
 
@@ -56,47 +41,31 @@ class ClusterError(Exception):
 
 
 class Cluster:
-    """A client of the API server with `workers` connections."""
+    """A client of the API server."""
 
-    def __init__(self, client: ApiClient, workers: int = 16) -> None:
-        self._client = client
-        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="cluster")
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     @classmethod
-    def connect(cls, workers: int = 16, context: str | None = None) -> "Cluster":
+    def connect(cls, connections: int, context: str | None = None) -> "Cluster":
         """As the pod's ServiceAccount inside a cluster, else as the kubeconfig says in `context`.
 
         Raises ClusterError where there is neither.
         """
-        configuration = Configuration()
         try:
-            if _TOKEN_FILE.is_file() and context is None:
-                config.load_incluster_config(client_configuration=configuration)
-            else:
-                config.load_kube_config(context=context, client_configuration=configuration)
-        except config.ConfigException as error:
-            why = str(error).rstrip(".")
-            message = f"no way to a cluster: {why}; name a kubeconfig file in KUBECONFIG"
-            raise ClusterError(0, "", message) from error
-        configuration.connection_pool_maxsize = workers
-        configuration.retries = False
-        return cls(ApiClient(configuration), workers)
+            return cls(connect(connections, context))
+        except UnreachableError as error:
+            raise ClusterError(0, "", str(error)) from error
 
     @staticmethod
     def default_namespace(context: str | None = None) -> str:
         """The namespace of that context of the kubeconfig, or of the current one; `default` where
         it names none."""
-        try:
-            contexts, current = config.list_kube_config_contexts()
-        except config.ConfigException:
-            return "default"
-        named = [item for item in contexts if item["name"] == context]
-        chosen = named[0] if named else current
-        return str(chosen["context"].get("namespace") or "default")
+        return default_namespace(context)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Drops connections; calls in flight end with an error."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        await self._connection.close()
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """One object, or None where there is none. Raises ClusterError."""
@@ -231,10 +200,6 @@ class Cluster:
         found = await self._call("GET", TOKEN_KEYS_PATH, media="application/jwk-set+json")
         return tuple(found.get("keys") or ())
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """Runs a blocking function in this client's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
-
     async def _call(
         self,
         method: str,
@@ -244,45 +209,23 @@ class Cluster:
         media: str = "",
     ) -> Object:
         """`media` is the type of a patch, or of what a GET is to be answered with."""
-        return await self.run(lambda: self._request(method, path, query or {}, body, media))
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        body: Mapping[str, Any] | None,
-        media: str,
-    ) -> Object:
-        configuration = self._client.configuration
-        url = configuration.host + path + (f"?{urlencode(query)}" if query else "")
-        accept = media if method == "GET" and media else "application/json"
-        headers = {"Accept": accept, "User-Agent": "plimsoll-operator"}
-        for setting in configuration.auth_settings().values():
-            if setting["in"] == "header" and setting["value"]:
-                headers[setting["key"]] = setting["value"]
+        headers = {"Accept": media if method == "GET" and media else "application/json"}
         if body is not None:
             patch = (media or APPLY_PATCH) if method == "PATCH" else ""
             headers["Content-Type"] = patch or "application/json"
+        sent = None if body is None else json.dumps(body).encode()
         try:
-            # The connections that the client has set up, without what it does at each request.
-            response = cast("Any", self._client.rest_client).pool_manager.urlopen(
-                method,
-                url,
-                headers=headers,
-                body=None if body is None else json.dumps(body).encode(),
-                timeout=Timeout(total=TIMEOUT_SECONDS),
-                retries=False,
-                redirect=False,
+            status, answer = await self._connection.ask(
+                method, path + (f"?{urlencode(query)}" if query else ""), headers, sent
             )
-        except (HTTPError, OSError) as error:
+        except UnreachableError as error:
             raise ClusterError(0, "", f"{method} {path}: {error}") from error
-        if not 200 <= response.status < 300:
-            raise _error(int(response.status), response.data)
-        return dict(json.loads(response.data or b"{}"))
+        if not 200 <= status < 300:
+            raise _error(status, answer)
+        return dict(json.loads(answer or b"{}"))
 
 
-def _error(status: int, body: bytes | str | None) -> ClusterError:
+def _error(status: int, body: bytes) -> ClusterError:
     try:
         answer = json.loads(body or "{}")
         return ClusterError(status, str(answer.get("reason", "")), str(answer.get("message", "")))

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from plimsoll_operator import metrics
@@ -43,6 +44,9 @@ from plimsoll_planner.models.model import Model
 logger = logging.getLogger(__name__)
 RESTLESS_SECONDS = 10.0
 """A delay that a resource only reaches by being changed at six looks in a row."""
+SEEN_SECONDS = 5.0
+"""For which a resource that was there is taken to be there still: a watch tells of its end, and
+where that is lost, the cluster collects what is made in vain."""
 TELL_SECONDS = 60.0
 """Least time between two changes of what the status says of measured traffic."""
 
@@ -137,9 +141,11 @@ class Controller:
         resource = self.store.resource(key) or parse_resource(raw)
         if resource.deleting:
             return False
+        seen_at = None  # when the API server last said, in this look, that the resource exists
         if not resource.status.conditions:
             status = first_status(resource, _now())
-            await self._actuator.write_status(raw, dump_status(status))
+            if await self._actuator.write_status(raw, dump_status(status)):
+                seen_at = monotonic()
             raw = self.store.get(RESOURCE.name, *key) or raw
             resource = self.store.resource(key) or parse_resource(raw)
         resource, standing = await self._standing(resource)
@@ -161,7 +167,8 @@ class Controller:
         desired = Desired(resource, standing, pods, decision, found, fit, limits)
         desired = replace(desired, step=await self._autoscaler.step(desired, observed))
         outcome = reconcile(desired, observed, _now())
-        if outcome.creates and not await self._still_there(resource, raw):
+        fresh = seen_at is not None and monotonic() - seen_at < SEEN_SECONDS
+        if outcome.creates and not fresh and not await self._still_there(resource, raw):
             return False
         done = await self._actuator.carry_out(resource, outcome.actions)
         if done.refusals:

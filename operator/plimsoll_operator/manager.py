@@ -115,7 +115,7 @@ class Manager:
         await self._engines.close()
         await self._admin.close()
         await self._health.stop()
-        self._cluster.close()
+        await self._cluster.close()
 
     async def failed(self) -> None:
         """Returns when a task has ended that should run for ever."""

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _read(options: argparse.Namespace) -> tuple[Resource, list[KeptPlan]]:
-    with cluster_of(options) as (cluster, where):
+    async with cluster_of(options) as (cluster, where):
         raw = await read_resource(cluster, where, options.name)
         items, _ = await cluster.list(REVISION, where)
     resource = parse_resource(raw)

@@ -1,8 +1,8 @@
 """The LLMDeployment of a cluster that a command is about."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from plimsoll_operator.cluster import Cluster
@@ -19,14 +19,14 @@ def add_resource_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", help="of the kubeconfig; its current one if absent")
 
 
-@contextmanager
-def cluster_of(options: argparse.Namespace) -> Iterator[tuple[Cluster, str]]:
+@asynccontextmanager
+async def cluster_of(options: argparse.Namespace) -> AsyncIterator[tuple[Cluster, str]]:
     """The cluster that is asked for, and the namespace there. Raises ClusterError."""
-    cluster = Cluster.connect(workers=2, context=options.context)
+    cluster = Cluster.connect(2, options.context)
     try:
         yield cluster, options.namespace or Cluster.default_namespace(options.context)
     finally:
-        cluster.close()
+        await cluster.close()
 
 
 async def read_resource(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:

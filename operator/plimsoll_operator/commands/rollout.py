@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(options: argparse.Namespace) -> str:
-    with cluster_of(options) as (cluster, where):
+    async with cluster_of(options) as (cluster, where):
         raw = await read_resource(cluster, where, options.name)
         if options.action == "history":
             items, _ = await cluster.list(REVISION, where)

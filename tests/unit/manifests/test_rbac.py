@@ -229,15 +229,14 @@ async def test_calls_are_the_requests_that_they_are_taken_for(
     call, method, end = HTTP[name]
     sent: list[tuple[str, str]] = []
 
-    def record(method: str, path: str, *rest: Any) -> dict[str, Any]:
+    async def record(method: str, path: str, *rest: Any, media: str = "") -> dict[str, Any]:
         assert method != "PATCH" or name != "renumber" or rest[-1] == MERGE_PATCH
         sent.append((method, path))
         return {"metadata": {"resourceVersion": "1"}}
 
     cluster = Cluster(cast("Any", None))
-    monkeypatch.setattr(cluster, "_request", record)
+    monkeypatch.setattr(cluster, "_call", record)
     await call(cluster)
-    cluster.close()
     assert len(sent) == 1
     assert sent[0][0] == method
     assert sent[0][1].endswith(end)
@@ -246,7 +245,7 @@ async def test_calls_are_the_requests_that_they_are_taken_for(
 def test_every_call_of_the_cluster_is_judged() -> None:
     public = {name for name, value in vars(Cluster).items() if callable(value) and name[0] != "_"}
     # `edit` is for people, with rights of their own.
-    assert public - {"connect", "default_namespace", "close", "run", "edit"} == set(HTTP)
+    assert public - {"connect", "default_namespace", "close", "edit"} == set(HTTP)
     assert {name for name in vars(Guarded) if name[0] != "_"} == set(HTTP)
 
 

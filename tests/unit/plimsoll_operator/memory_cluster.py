@@ -78,6 +78,8 @@ class MemoryCluster:
         stored = self.objects.get((kind.name, metadata.get("namespace", ""), metadata["name"]))
         if stored is None:
             raise ClusterError(404, "NotFound", "gone")
+        if stored["metadata"]["uid"] != metadata["uid"]:
+            raise ClusterError(409, "Conflict", "another object")
         return self.put(kind.name, {**stored, "status": status})
 
     async def renumber(

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from kubernetes.client.api_client import ApiClient
 from kubernetes.client.configuration import Configuration
 
 from plimsoll_operator.cluster import METADATA_ONLY, Cluster, ClusterError
+from plimsoll_operator.connection import Connection
 from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE, REVISION
 
 Sent = list[tuple[str, str, Any]]
@@ -59,12 +59,12 @@ async def test_bodies_are_objects_of_the_type_that_they_say(server: tuple[str, S
     url, sent = server
     configuration = Configuration()
     configuration.host = url
-    cluster = Cluster(ApiClient(configuration), 1)
+    cluster = Cluster(Connection(configuration))
     child = {**REVISION.type_meta(), "metadata": {"namespace": "ml", "name": "chat-1"}}
     await cluster.apply(child)
     await cluster.renumber(REVISION, "ml", "chat-1", "uid", 3)
     await cluster.renumber(REVISION, "ml", "chat-1", "uid", 3, owner={"uid": "owner"})
-    cluster.close()
+    await cluster.close()
     path = "/apis/apps/v1/namespaces/ml/controllerrevisions/chat-1?fieldManager=plimsoll"
     assert sent == [
         (f"{path}&force=true", "application/apply-patch+yaml", child),
@@ -83,12 +83,12 @@ async def test_what_people_change_is_a_patch_of_the_version_that_they_saw(
     url, sent = server
     configuration = Configuration()
     configuration.host = url
-    cluster = Cluster(ApiClient(configuration), 1)
+    cluster = Cluster(Connection(configuration))
     metadata = {"namespace": "ml", "name": "chat", "uid": "u", "resourceVersion": "7"}
     for dry_run in (False, True):
         patch = {"spec": {"pin": None}}
         await cluster.edit(RESOURCE, {"metadata": metadata}, patch, dry_run=dry_run)
-    cluster.close()
+    await cluster.close()
     path = (
         "/apis/plimsoll.dev/v1alpha1/namespaces/ml/llmdeployments/chat"
         "?fieldManager=kubectl-plimsoll"
@@ -103,16 +103,16 @@ async def test_what_people_change_is_a_patch_of_the_version_that_they_saw(
 async def test_keys_are_asked_for_as_what_they_are_served_as(server: tuple[str, Sent]) -> None:
     configuration = Configuration()
     configuration.host = server[0]
-    cluster = Cluster(ApiClient(configuration), 1)
+    cluster = Cluster(Connection(configuration))
     assert await cluster.token_keys() == ({"kid": "one"},)
-    cluster.close()
+    await cluster.close()
 
 
 async def test_a_version_is_asked_for_without_the_content(server: tuple[str, Sent]) -> None:
     configuration = Configuration()
     configuration.host = server[0]
-    cluster = Cluster(ApiClient(configuration), 1)
+    cluster = Cluster(Connection(configuration))
     assert await cluster.version(CONFIG_MAP, "ml", "traffic") == "7"
     with pytest.raises(ClusterError):
         await cluster.version(CONFIG_MAP, "ml", "other")
-    cluster.close()
+    await cluster.close()

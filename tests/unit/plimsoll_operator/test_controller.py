@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import pod_source
+from plimsoll_operator import controller, pod_source
 from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.kinds import RESOURCE, REVISION, Kind
 from plimsoll_operator.render.deployment import pod_template
 from tests.unit.plimsoll_operator.memory_cluster import CrashError, MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, Start, condition, edit, fresh
@@ -39,6 +39,37 @@ async def test_makes_no_children_for_a_resource_whose_end_was_not_seen(start: St
     await process.settle()
     owners = cluster.objects["Deployment", "ml", "chat"]["metadata"]["ownerReferences"]
     assert [owner["uid"] for owner in owners] == ["new"]
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(float("inf"), 0), (0.0, 1)])
+async def test_a_resource_that_has_just_been_written_is_not_asked_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch, seconds: float, asked: int
+) -> None:
+    monkeypatch.setattr(controller, "SEEN_SECONDS", seconds)
+    cluster, kinds = fresh(), []
+    get = cluster.get
+
+    async def count(kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        kinds.append(kind)
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(cluster, "get", count)
+    process = start(cluster)
+    await process.sync()
+    await process.controller.reconcile(KEY)
+    assert ("apply", "Deployment", "chat") in cluster.writes
+    assert kinds.count(RESOURCE) == asked
+
+
+async def test_nothing_is_made_for_a_resource_that_went_before_its_first_status(
+    start: Start,
+) -> None:
+    cluster = fresh()
+    process = start(cluster)
+    await process.sync()
+    del cluster.objects[RESOURCE.name, "ml", "chat"]
+    assert not await process.controller.reconcile(KEY)
+    assert [verb for verb, _, _ in cluster.writes] == ["status"]
 
 
 def without(items: dict[Any, Any], keys: set[Any]) -> dict[Any, Any]:

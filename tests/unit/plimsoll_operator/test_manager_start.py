@@ -35,7 +35,7 @@ class Unwell(MemoryCluster):
             raise ClusterError(self.answers[kind.name].pop(0), "", "not now")
         return await super().list(kind, namespace, kept)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closed = True
 
 

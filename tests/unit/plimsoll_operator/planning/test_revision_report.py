@@ -147,7 +147,7 @@ class Connected:
     def default_namespace(self, context: str | None) -> str:
         return "ml"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         pass
 
     async def get(self, *where: Any) -> Mapping[str, Any] | None:

@@ -53,7 +53,7 @@ class Connected:
     def default_namespace(self, context: str | None) -> str:
         return "ml"
 
-    def close(self) -> None:
+    async def close(self) -> None:
         pass
 
 
