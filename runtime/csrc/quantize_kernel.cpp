@@ -10,15 +10,6 @@
 namespace plimsoll::PLIMSOLL_ISA {
 namespace {
 
-// kLanes of a row's elements, or as many as are left and zeros.
-template <class Element>
-Floats load_some(const Element* from, int64_t left) {
-  if (left >= kLanes) return load(from);
-  Element some[kLanes] = {};
-  for (int64_t i = 0; i < left; ++i) some[i] = from[i];
-  return load(some);
-}
-
 template <class Element>
 float scale_of(const Element* row, int64_t columns) {
   Words most = {};
