@@ -54,12 +54,7 @@ struct Bf16Words {
     const __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(half + 1)));
     _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
 #else
-    Bf16s pairs;
-    __builtin_memcpy(&pairs, from, sizeof pairs);
-    const Words both = __builtin_convertvector(pairs, Words);
-    const Ints low = (Ints)(both << 24) >> 24, high = (Ints)(both << 16) >> 24;
-    const Words words = (Words)__builtin_convertvector(low, Floats) >> 16 |
-                        ((Words)__builtin_convertvector(high, Floats) & 0xffff0000u);
+    const Words words = (Words)first_of(from) >> 16 | ((Words)second_of(from) & 0xffff0000u);
     __builtin_memcpy(to, &words, sizeof words);
 #endif
   }
@@ -75,8 +70,20 @@ struct Bf16Words {
   static constexpr int kRowWords = 2;
   static Floats multiply_add(Floats sum, const uint32_t* row, const uint32_t* words) {
     const Words y = load(words);
-    const Floats first = broadcast(number_at(row)) * (Floats)(y << 16) + sum;
-    return broadcast(number_at(row + 1)) * (Floats)(y & 0xffff0000u) + first;
+    return multiply_add(sum, row, (Floats)(y << 16), (Floats)(y & 0xffff0000u));
+  }
+  // The same with pairs of int8, which need not become bf16 before.
+  static Floats multiply_add(Floats sum, const uint32_t* row, const int8_t* numbers) {
+    return multiply_add(sum, row, first_of(numbers), second_of(numbers));
+  }
+  static Floats multiply_add(Floats sum, const uint32_t* row, Floats first, Floats second) {
+    return broadcast(number_at(row + 1)) * second + (broadcast(number_at(row)) * first + sum);
+  }
+  static Floats first_of(const int8_t* pairs) {
+    return __builtin_convertvector((Ints)(load_halves(pairs) << 24) >> 24, Floats);
+  }
+  static Floats second_of(const int8_t* pairs) {
+    return __builtin_convertvector((Ints)(load_halves(pairs) << 16) >> 24, Floats);
   }
 #endif
 };
@@ -126,9 +133,14 @@ struct Narrow {
   static constexpr int kWidth = kLanes * Compute::kPack / 4;
   static constexpr int kRowWords = Compute::kRowWords;
   static Sum multiply_add(Sum sum, const uint32_t* row, const uint32_t* words) {
-    uint32_t widened[kLanes];
-    Compute::widen(widened, reinterpret_cast<const int8_t*>(words));
-    return Compute::multiply_add(sum, row, widened);
+    const auto* numbers = reinterpret_cast<const int8_t*>(words);
+    if constexpr (Compute::kRowWords == 2) {
+      return Compute::multiply_add(sum, row, numbers);
+    } else {
+      uint32_t widened[kLanes];
+      Compute::widen(widened, numbers);
+      return Compute::multiply_add(sum, row, widened);
+    }
   }
 };
 

@@ -109,18 +109,20 @@ inline Floats exp2_of_negative(Floats x) {
 #endif
 }
 
-// bf16 is the upper half of an fp32.
-inline Floats load(const uint16_t* from) {
+// kLanes of 16 bits, with zeros before them.
+inline Words load_halves(const void* from) {
 #if defined(__AVX512F__)
   // GCC would make two vectors of half the length, and put them together.
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
+  return (Words)_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
 #else
-  Bf16s bits;
-  __builtin_memcpy(&bits, from, sizeof bits);
-  return (Floats)(__builtin_convertvector(bits, Words) << 16);
+  Bf16s halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  return __builtin_convertvector(halves, Words);
 #endif
 }
+
+// bf16 is the upper half of an fp32.
+inline Floats load(const uint16_t* from) { return (Floats)(load_halves(from) << 16); }
 
 // To the nearest, ties to even; NaN stays NaN. What is below the normal numbers may become 0.
 inline void store(uint16_t* to, Floats x) {
