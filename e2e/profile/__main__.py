@@ -39,6 +39,7 @@ NAMES = {
     "rotate": "rotation",
     "silu_and_mul": "activation",
     "unpack": "embeddings",
+    "unpack_int8": "embeddings",
 }
 HEADER = """# Where the time of a step goes
 
@@ -104,7 +105,7 @@ def table(times: StepTimes, roofline: Roofline) -> str:
     inside = sum(
         seconds
         for name, seconds in times.parts.items()
-        if name not in ("embed_tokens", "choose tokens", "unpack")
+        if NAMES.get(name) not in ("logits", "embeddings") and name != "choose tokens"
     )
     rest = (
         times.whole - times.layers - sum(times.parts[n] for n in ("embed_tokens", "choose tokens"))

@@ -7,26 +7,6 @@
 namespace plimsoll::PLIMSOLL_ISA {
 namespace {
 
-// A row in pieces of kLanes: body(offset, x) for full ones; the last with zeros behind it.
-template <class Element>
-Floats load_some(const Element* from, int64_t count) {
-  if (count >= kLanes) return load(from);
-  Element some[kLanes] = {};
-  for (int64_t i = 0; i < count; ++i) some[i] = from[i];
-  return load(some);
-}
-
-template <class Element>
-void store_some(Element* to, Floats x, int64_t count) {
-  if (count >= kLanes) {
-    store(to, x);
-    return;
-  }
-  Element some[kLanes];
-  store(some, x);
-  for (int64_t i = 0; i < count; ++i) to[i] = some[i];
-}
-
 // As it is after a store and a load.
 template <class Element>
 Floats rounded(Floats x) {

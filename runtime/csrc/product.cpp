@@ -2,6 +2,7 @@
 
 #include "product.h"
 
+#include <cstddef>
 #include <cstring>
 #include <vector>
 
@@ -16,6 +17,8 @@ namespace {
 constexpr int64_t kPieceWords = 16384;
 // Elements of rows that a thread quantizes at a time.
 constexpr int64_t kPieceElements = 16384;
+// Numbers that a kernel may read behind a row's last.
+constexpr int64_t kMaxLanes = 16;
 
 ProductKernels kernels_for(int instruction_set, Format format) {
   PLIMSOLL_RETURN_KERNELS(instruction_set, product_kernels(format))
@@ -48,6 +51,16 @@ int32_t sum_of(const uint8_t* bytes, int64_t count) {
   int32_t sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += bytes[i];
   return sum - static_cast<int32_t>(128 * count);
+}
+
+// Words of one output, one after the other.
+template <class Word>
+void gather(std::vector<int8_t>& numbers, const PackedWeight& weight, int64_t output) {
+  const auto* from = reinterpret_cast<const Word*>(weight.panels) +
+                     output / kPanel * weight.words * kPanel + output % kPanel;
+  for (int64_t word = 0; word < weight.words; ++word) {
+    std::memcpy(numbers.data() + word * sizeof(Word), from + word * kPanel, sizeof(Word));
+  }
 }
 
 }  // namespace
@@ -99,6 +112,29 @@ PLIMSOLL_API void plimsoll_pack_int8(void* panels, float* scales, int32_t* total
     } else {
       lay_out(static_cast<uint8_t*>(panels) + at, quantized, count, words);
     }
+  });
+}
+
+// The rows of those outputs again, [count, columns] of bf16 or fp32, of a weight in int8.
+PLIMSOLL_API void plimsoll_unpack_int8(void* rows, const plimsoll::PackedWeight* weight,
+                                       const int64_t* outputs, int64_t count, int64_t columns,
+                                       int rows_are_bf16, int threads) {
+  using namespace plimsoll;
+  const QuantizeKernels kernels = quantize_kernels_for(weight->instruction_set, rows_are_bf16 != 0);
+  const int64_t row_bytes = columns * (rows_are_bf16 ? 2 : 4);
+  const int format = weight->format;
+  parallel_for(count, columns * count < kPieceElements ? 1 : threads, [&](int64_t i) {
+    thread_local std::vector<int8_t> numbers;
+    numbers.resize(static_cast<std::size_t>(weight->words * 4 + kMaxLanes));
+    if (format == kInt8) {
+      gather<uint32_t>(numbers, *weight, outputs[i]);
+    } else if (format == kBf16ByInt8) {
+      gather<uint16_t>(numbers, *weight, outputs[i]);
+    } else {
+      gather<uint8_t>(numbers, *weight, outputs[i]);
+    }
+    kernels.dequantize(static_cast<char*>(rows) + i * row_bytes, numbers.data(),
+                       weight->scales[outputs[i]], columns);
   });
 }
 

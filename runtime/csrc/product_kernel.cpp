@@ -54,12 +54,7 @@ struct Bf16Words {
     const __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(half + 1)));
     _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
 #else
-    Bf16s pairs;
-    __builtin_memcpy(&pairs, from, sizeof pairs);
-    const Words both = __builtin_convertvector(pairs, Words);
-    const Ints low = (Ints)(both << 24) >> 24, high = (Ints)(both << 16) >> 24;
-    const Words words = (Words)__builtin_convertvector(low, Floats) >> 16 |
-                        ((Words)__builtin_convertvector(high, Floats) & 0xffff0000u);
+    const Words words = (Words)first_of(from) >> 16 | ((Words)second_of(from) & 0xffff0000u);
     __builtin_memcpy(to, &words, sizeof words);
 #endif
   }
@@ -75,8 +70,20 @@ struct Bf16Words {
   static constexpr int kRowWords = 2;
   static Floats multiply_add(Floats sum, const uint32_t* row, const uint32_t* words) {
     const Words y = load(words);
-    const Floats first = broadcast(number_at(row)) * (Floats)(y << 16) + sum;
-    return broadcast(number_at(row + 1)) * (Floats)(y & 0xffff0000u) + first;
+    return multiply_add(sum, row, (Floats)(y << 16), (Floats)(y & 0xffff0000u));
+  }
+  // The same with pairs of int8, which need not become bf16 before.
+  static Floats multiply_add(Floats sum, const uint32_t* row, const int8_t* numbers) {
+    return multiply_add(sum, row, first_of(numbers), second_of(numbers));
+  }
+  static Floats multiply_add(Floats sum, const uint32_t* row, Floats first, Floats second) {
+    return broadcast(number_at(row + 1)) * second + (broadcast(number_at(row)) * first + sum);
+  }
+  static Floats first_of(const int8_t* pairs) {
+    return __builtin_convertvector((Ints)(load_halves(pairs) << 24) >> 24, Floats);
+  }
+  static Floats second_of(const int8_t* pairs) {
+    return __builtin_convertvector((Ints)(load_halves(pairs) << 16) >> 24, Floats);
   }
 #endif
 };
@@ -126,22 +133,85 @@ struct Narrow {
   static constexpr int kWidth = kLanes * Compute::kPack / 4;
   static constexpr int kRowWords = Compute::kRowWords;
   static Sum multiply_add(Sum sum, const uint32_t* row, const uint32_t* words) {
-    uint32_t widened[kLanes];
-    Compute::widen(widened, reinterpret_cast<const int8_t*>(words));
-    return Compute::multiply_add(sum, row, widened);
+    const auto* numbers = reinterpret_cast<const int8_t*>(words);
+    if constexpr (Compute::kRowWords == 2) {
+      return Compute::multiply_add(sum, row, numbers);
+    } else {
+      uint32_t widened[kLanes];
+      Compute::widen(widened, numbers);
+      return Compute::multiply_add(sum, row, widened);
+    }
   }
 };
 
-// sums[r][column] of the panel, += part of rows times part of the panel.
+// A part of a panel, and what the words of its rows are multiplied for.
+struct Part {
+  const Product& product;
+  int64_t panel;
+  const uint32_t* words;
+  int count;
+  bool first, last;
+};
+
+// What kLanes outputs are by their sums.
+struct Outputs {
+  Floats scale, bias;
+  Ints offset;
+  Floats of(Floats sum, float) const { return sum * scale + bias; }
+  Floats of(Ints sum, float x_scale) const {
+    return __builtin_convertvector(sum - offset, Floats) * (scale * x_scale) + bias;
+  }
+};
+
+template <class Out>
+Outputs outputs_from(const Product& product, int64_t output) {
+  const PackedWeight& weight = *product.weight;
+  Outputs outputs{broadcast(1.0f), {}, {}};
+  if (weight.scales != nullptr) outputs.scale = load(weight.scales + output);
+  if (weight.totals != nullptr) {
+    __builtin_memcpy(&outputs.offset, weight.totals + output, sizeof outputs.offset);
+    outputs.offset *= 128;
+  }
+  const auto* bias = static_cast<const Out*>(product.bias);
+  if (bias != nullptr) outputs.bias = load_some(bias + output, weight.outputs - output);
+  return outputs;
+}
+
+// Of rows from `row` on, the outputs from the panel's `column` on.
+template <class Out, class Sum, int kRows>
+inline __attribute__((always_inline)) void write(const Part& part, int column, int64_t row,
+                                                 const Sum (&sums)[kRows][kVectors]) {
+  constexpr int kCount = kVectors * kLanes;
+  const Product& product = part.product;
+  const int64_t output = part.panel * kPanel + column, left = product.weight->outputs - output;
+  Out* out = static_cast<Out*>(product.out) + row * product.out_stride + output;
+  Out some[kRows * kCount];
+  const bool whole = left >= kCount;
+  Out* to = whole ? out : some;
+  const int64_t stride = whole ? product.out_stride : kCount;
+  for (int v = 0; v < kVectors; ++v) {
+    const Outputs outputs = outputs_from<Out>(product, output + v * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const float x_scale = product.x_scales == nullptr ? 1.0f : product.x_scales[row + r];
+      store(to + r * stride + v * kLanes, outputs.of(sums[r][v], x_scale));
+    }
+  }
+  for (int r = 0; !whole && r < kRows; ++r) {
+    for (int64_t i = 0; i < left; ++i) out[r * product.out_stride + i] = some[r * kCount + i];
+  }
+}
+
+// The rows' sums [rows, kPanel], += rows times a part of the panel; after the last part they are
+// written at once: outputs of all rows in one go would be waited for, as each is in another line and
+// page.
 template <class Compute, int kRows>
-void add_part(const uint32_t* rows, int64_t row_stride, const uint32_t* panel, int words,
-              uint32_t* sums, bool first) {
+void add_part(const Part& part, const uint32_t* x, int64_t x_stride, int64_t row, uint32_t* sums) {
   typedef typename Compute::Sum Sum;
   for (int column = 0; column < kPanel; column += kVectors * kLanes) {
     Sum all[kRows][kVectors];
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        if (first) {
+        if (part.first) {
           all[r][v] = Sum{};
         } else {
           __builtin_memcpy(&all[r][v], sums + r * kPanel + column + v * kLanes, sizeof(Sum));
@@ -149,26 +219,33 @@ void add_part(const uint32_t* rows, int64_t row_stride, const uint32_t* panel, i
       }
     }
     constexpr int kRow = kPanel / kLanes * Compute::kWidth;
-    const uint32_t* at = panel + column / kLanes * Compute::kWidth;
-    for (int i = 0; i < words; ++i, at += kRow) {
+    const uint32_t* at = part.words + column / kLanes * Compute::kWidth;
+    const int count = part.count;
+    for (int i = 0; i < count; ++i, at += kRow) {
       __builtin_prefetch(at + kAhead * kRow);
       __builtin_prefetch(at + kAhead * kRow + kRow / 2);
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
-          const uint32_t* row = rows + r * row_stride + i * Compute::kRowWords;
-          all[r][v] = Compute::multiply_add(all[r][v], row, at + v * Compute::kWidth);
+          const uint32_t* words = x + r * x_stride + i * Compute::kRowWords;
+          all[r][v] = Compute::multiply_add(all[r][v], words, at + v * Compute::kWidth);
         }
       }
     }
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        __builtin_memcpy(sums + r * kPanel + column + v * kLanes, &all[r][v], sizeof(Sum));
+    if (!part.last) {
+      for (int r = 0; r < kRows; ++r) {
+        for (int v = 0; v < kVectors; ++v) {
+          __builtin_memcpy(sums + r * kPanel + column + v * kLanes, &all[r][v], sizeof(Sum));
+        }
       }
+    } else if (part.product.out_is_bf16) {
+      write<uint16_t>(part, column, row, all);
+    } else {
+      write<float>(part, column, row, all);
     }
   }
 }
 
-typedef void (*AddPart)(const uint32_t*, int64_t, const uint32_t*, int, uint32_t*, bool);
+typedef void (*AddPart)(const Part&, const uint32_t*, int64_t, int64_t, uint32_t*);
 
 template <class Compute, int... kRows>
 struct AddParts {
@@ -184,84 +261,25 @@ AddPart add_part_of(int rows) {
   }
 }
 
-template <class Out>
-void write_row(const Product& product, int64_t panel, int64_t row, const uint32_t* sums) {
-  const PackedWeight& weight = *product.weight;
-  const int64_t first = panel * kPanel;
-  const auto* bias = static_cast<const Out*>(product.bias);
-  Out* to = static_cast<Out*>(product.out) + row * product.out_stride + first;
-  float values[kPanel];
-  for (int column = 0; column < kPanel; column += kLanes) {
-    Floats x;
-    if (weight.totals == nullptr) {
-      __builtin_memcpy(&x, sums + column, sizeof x);
-      if (weight.scales != nullptr) x *= load(weight.scales + first + column);
-    } else {
-      Ints total, sum;
-      __builtin_memcpy(&sum, sums + column, sizeof sum);
-      __builtin_memcpy(&total, weight.totals + first + column, sizeof total);
-      const Floats scale = load(weight.scales + first + column) * product.x_scales[row];
-      x = __builtin_convertvector(sum - total * 128, Floats) * scale;
-    }
-    store(values + column, x);
-  }
-  const int64_t left = weight.outputs - first;
-  if (left >= kPanel) {
-    for (int column = 0; column < kPanel; column += kLanes) {
-      Floats x = load(values + column);
-      if (bias != nullptr) x += load(bias + first + column);
-      store(to + column, x);
-    }
-    return;
-  }
-  Out some[kLanes], more[kLanes] = {};
-  for (int64_t column = 0; column < left; column += kLanes) {
-    const int64_t count = left - column < kLanes ? left - column : kLanes;
-    Floats x = load(values + column);
-    if (bias != nullptr) {
-      for (int64_t i = 0; i < count; ++i) more[i] = bias[first + column + i];
-      x += load(more);
-    }
-    store(some, x);
-    for (int64_t i = 0; i < count; ++i) to[column + i] = some[i];
-  }
-}
-
-void write_rows(const Product& product, int64_t panel, int64_t begin, int64_t end,
-                const uint32_t* sums) {
-  for (int64_t row = begin; row < end; ++row) {
-    const uint32_t* from = sums + (row - begin) * kPanel;
-    if (product.out_is_bf16) {
-      write_row<uint16_t>(product, panel, row, from);
-    } else {
-      write_row<float>(product, panel, row, from);
-    }
-  }
-}
-
-// Adds the product of rows `begin` to `end` with `count` words from `word` on, which lie at `part`, to
-// their sums. After the last words a tile is written at once: outputs of all rows in one go would be
-// waited for, as each is in another line and page.
+// Adds the product of rows `begin` to `end` with a part, which is from their `word` on, to their sums.
 template <class Compute>
-void add_rows(const Product& product, int64_t panel, const uint32_t* part, int64_t word, int count,
-              int64_t begin, int64_t end, uint32_t* sums) {
-  const bool last = word + count == product.weight->words;
+void add_rows(const Part& part, int64_t word, int64_t begin, int64_t end, uint32_t* sums) {
+  const int64_t stride = part.product.x_stride;
   for (int64_t row = begin; row < end; row += kTile) {
     const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
     uint32_t* to = sums + (row - begin) * kPanel;
-    const uint32_t* x = product.x + row * product.x_stride + word;
+    const uint32_t* x = part.product.x + row * stride + word;
     if constexpr (Compute::kRowWords == 2) {
       alignas(64) float widened[kTile * kPartWords * 2];
       for (int r = 0; r < rows; ++r) {
-        const auto* numbers = reinterpret_cast<const uint16_t*>(x + r * product.x_stride);
-        copy(widened + r * kPartWords * 2, numbers, count * 2);
+        const auto* numbers = reinterpret_cast<const uint16_t*>(x + r * stride);
+        copy(widened + r * kPartWords * 2, numbers, part.count * 2);
       }
-      add_part_of<Compute>(rows)(reinterpret_cast<const uint32_t*>(widened), kPartWords * 2, part,
-                                 count, to, word == 0);
+      const auto* words = reinterpret_cast<const uint32_t*>(widened);
+      add_part_of<Compute>(rows)(part, words, kPartWords * 2, row, to);
     } else {
-      add_part_of<Compute>(rows)(x, product.x_stride, part, count, to, word == 0);
+      add_part_of<Compute>(rows)(part, x, stride, row, to);
     }
-    if (last) write_rows(product, panel, row, row + rows, to);
   }
 }
 
@@ -280,7 +298,8 @@ void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end)
   constexpr int kRow = kPanel / kLanes * Compute::kWidth;
   const uint32_t* weights = product.weight->panels + panel * words * kRow;
   each_part(words, [&](int64_t word, int count) {
-    add_rows<Compute>(product, panel, weights + word * kRow, word, count, begin, end, sums);
+    const Part part{product, panel, weights + word * kRow, count, word == 0, word + count == words};
+    add_rows<Compute>(part, word, begin, end, sums);
   });
 }
 
@@ -289,16 +308,17 @@ template <class Compute>
 void multiply_widened(const Product& product, int64_t panel, int64_t begin, int64_t end) {
   if (end - begin <= kTile) return multiply<Narrow<Compute>>(product, panel, begin, end);
   alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
-  alignas(64) static thread_local uint32_t part[kPartWords * kPanel];
+  alignas(64) static thread_local uint32_t widened[kPartWords * kPanel];
   const int64_t words = product.weight->words;
   const auto* weights = reinterpret_cast<const int8_t*>(product.weight->panels);
   each_part(words, [&](int64_t word, int count) {
     const int8_t* from = weights + (panel * words + word) * kPanel * Compute::kPack;
     for (int i = 0; i < count * kPanel; i += kLanes) {
       __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
-      Compute::widen(part + i, from + i * Compute::kPack);
+      Compute::widen(widened + i, from + i * Compute::kPack);
     }
-    add_rows<Compute>(product, panel, part, word, count, begin, end, sums);
+    const Part part{product, panel, widened, count, word == 0, word + count == words};
+    add_rows<Compute>(part, word, begin, end, sums);
   });
 }
 

@@ -1,4 +1,4 @@
-// Rows to int8 for the instruction set PLIMSOLL_ISA; see `quantize` in model/int8.py.
+// Rows to int8 and back for the instruction set PLIMSOLL_ISA; see `quantize` in model/int8.py.
 //
 // Every operation is exact or rounded once, so that all instruction sets give the same bits.
 
@@ -9,15 +9,6 @@
 
 namespace plimsoll::PLIMSOLL_ISA {
 namespace {
-
-// kLanes of a row's elements, or as many as are left and zeros.
-template <class Element>
-Floats load_some(const Element* from, int64_t left) {
-  if (left >= kLanes) return load(from);
-  Element some[kLanes] = {};
-  for (int64_t i = 0; i < left; ++i) some[i] = from[i];
-  return load(some);
-}
 
 template <class Element>
 float scale_of(const Element* row, int64_t columns) {
@@ -53,10 +44,24 @@ void quantize(const QuantizedRows& to, const void* x, int64_t stride, int64_t co
   }
 }
 
+template <class Element>
+void dequantize(void* to, const int8_t* numbers, float scale, int64_t columns) {
+  auto* row = static_cast<Element*>(to);
+  for (int64_t i = 0; i < columns; i += kLanes) {
+    const Floats x = __builtin_convertvector(load_int8(numbers + i), Floats) * scale;
+    store_some(row + i, x, columns - i);
+  }
+}
+
+template <class Element>
+constexpr QuantizeKernels kernels() {
+  return {quantize<Element>, dequantize<Element>};
+}
+
 }  // namespace
 
 QuantizeKernels quantize_kernels(bool is_bf16) {
-  return {is_bf16 ? quantize<uint16_t> : quantize<float>};
+  return is_bf16 ? kernels<uint16_t>() : kernels<float>();
 }
 
 }  // namespace plimsoll::PLIMSOLL_ISA

@@ -109,12 +109,20 @@ inline Floats exp2_of_negative(Floats x) {
 #endif
 }
 
-// bf16 is the upper half of an fp32.
-inline Floats load(const uint16_t* from) {
-  Bf16s bits;
-  __builtin_memcpy(&bits, from, sizeof bits);
-  return (Floats)(__builtin_convertvector(bits, Words) << 16);
+// kLanes of 16 bits, with zeros before them.
+inline Words load_halves(const void* from) {
+#if defined(__AVX512F__)
+  // GCC would make two vectors of half the length, and put them together.
+  return (Words)_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
+#else
+  Bf16s halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  return __builtin_convertvector(halves, Words);
+#endif
 }
+
+// bf16 is the upper half of an fp32.
+inline Floats load(const uint16_t* from) { return (Floats)(load_halves(from) << 16); }
 
 // To the nearest, ties to even; NaN stays NaN. What is below the normal numbers may become 0.
 inline void store(uint16_t* to, Floats x) {
@@ -128,6 +136,26 @@ inline void store(uint16_t* to, Floats x) {
   const Bf16s result = __builtin_convertvector(chosen, Bf16s);
   __builtin_memcpy(to, &result, sizeof result);
 #endif
+}
+
+// The first `count` of kLanes, the others zeros.
+template <class Element>
+Floats load_some(const Element* from, int64_t count) {
+  if (count >= kLanes) return load(from);
+  Element some[kLanes] = {};
+  for (int64_t i = 0; i < count; ++i) some[i] = from[i];
+  return load(some);
+}
+
+template <class Element>
+void store_some(Element* to, Floats x, int64_t count) {
+  if (count >= kLanes) {
+    store(to, x);
+    return;
+  }
+  Element some[kLanes];
+  store(some, x);
+  for (int64_t i = 0; i < count; ++i) to[i] = some[i];
 }
 
 inline Words load(const uint32_t* from) {

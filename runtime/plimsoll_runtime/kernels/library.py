@@ -19,6 +19,7 @@ _SILU_AND_MUL = (_P, _P, _N, _N, _N, _I, _I)
 _PACK = (_P, _P, _N, _N, _N, _I)
 _PACK_INT8 = (_P, _P, _P, _P, _N, _N, _I, _N, _N, _I, _I)
 _UNPACK = (_P, _P, _P, _N, _N, _I)
+_UNPACK_INT8 = (_P, _P, _P, _N, _N, _I, _I)
 _NORM_HEADS = (_P, _N, _P, ctypes.c_float, _N, _N, _N, _I, _I)
 _DECODE = (_P, _P, _P, _P, _P, _N, _I)
 _MULTIPLY = (_P, _P, _N, _N, _P, _P, _P, _N, _I, _I)
@@ -56,6 +57,7 @@ class Kernels:
     pack: Function
     pack_int8: Function
     unpack: Function
+    unpack_int8: Function
     multiply: Function
     multiply_int8: Function
     norm_heads: Function
@@ -84,6 +86,7 @@ def load_kernels(path: Path = LIBRARY) -> Kernels:
             pack=_typed(library.plimsoll_pack, _PACK),
             pack_int8=_typed(library.plimsoll_pack_int8, _PACK_INT8),
             unpack=_typed(library.plimsoll_unpack, _UNPACK),
+            unpack_int8=_typed(library.plimsoll_unpack_int8, _UNPACK_INT8),
             multiply=_typed(library.plimsoll_multiply, _MULTIPLY),
             multiply_int8=_typed(library.plimsoll_multiply_int8, _MULTIPLY_INT8),
             norm_heads=_typed(library.plimsoll_norm_heads, _NORM_HEADS),

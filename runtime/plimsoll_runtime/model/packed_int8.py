@@ -103,10 +103,19 @@ class _Panels(QuantizedMatrix):
 
     def rows(self, indices: Tensor) -> Tensor:
         """See `Matrix`. Raises IndexError for an output that is not there."""
+        indices = indices.contiguous()
         check_indices(indices, self.outputs)
-        words = self.panels[indices // PANEL, :, indices % PANEL]
-        numbers = words.flatten(1)[:, : self.inputs]
-        return (numbers * self.scales[indices].unsqueeze(1)).to(self.dtype)
+        out = torch.empty((len(indices), self.inputs), dtype=self.dtype)
+        self._kernels.unpack_int8(
+            out.data_ptr(),
+            self.address,
+            indices.data_ptr(),
+            len(indices),
+            self.inputs,
+            self.dtype == torch.bfloat16,
+            torch.get_num_threads(),
+        )
+        return out
 
     def int8(self) -> Int8Weight:
         """See `QuantizedMatrix`; a copy."""
