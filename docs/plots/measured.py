@@ -212,20 +212,21 @@ def frontends(known: dict[tuple[str, str], Calibrated]) -> Iterable[str]:
     """What the calibration says of the frontend; where its work was not measured, the seconds that
     a request spends outside of steps."""
     yield (
-        "| model | trace | a request | 100 tokens of its prompt | its end | a step | a token "
-        "| latency |"
+        "| model | trace | a request | 100 tokens of its prompt | its end | a step | an event "
+        "| a token | latency |"
     )
-    yield "|---" * 8 + "|"
+    yield "|---" * 9 + "|"
     for (model, trace), found in known.items():
         head, time = f"| {model} | {trace} ", found.replica.frontend
         if time is None:
-            yield f"{head}| | | | | | {_time(found.step.per_request)} |"
+            yield f"{head}| | | | | | | {_time(found.step.per_request)} |"
             continue
         cells = (
             time.request,
             100 * time.prompt_token,
             time.end,
             time.message,
+            time.event,
             time.token,
             time.latency,
         )

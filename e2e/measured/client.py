@@ -31,15 +31,14 @@ class Sending(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What became of it. Seconds from the moment it was to be sent: when it was, when each token
-    came, and when the connection was `closed`. `error` is empty where the answer was complete;
-    `events` are those that had tokens."""
+    """What became of it. Seconds from the moment it was to be sent: when it was, and when each
+    token came. `error` is empty where the answer was complete; `events` are those that had tokens.
+    """
 
     late: float
     tokens: tuple[float, ...]
     error: str
     events: int
-    closed: float
 
 
 class Sent(NamedTuple):
@@ -54,7 +53,7 @@ class Exchange(asyncio.Protocol):
 
     def __init__(self, request: bytes) -> None:
         self.request = request
-        self.sent = self.closed = 0.0
+        self.sent = 0.0
         self.pieces: list[tuple[float, bytes]] = []
         self.ended = asyncio.get_running_loop().create_future()
 
@@ -66,7 +65,6 @@ class Exchange(asyncio.Protocol):
         self.pieces.append((time.monotonic(), data))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = time.monotonic()
         if not self.ended.done():
             self.ended.set_result(exc)
 
@@ -84,7 +82,7 @@ class Exchange(asyncio.Protocol):
                 times += [now - due] * len(choice["token_ids"])
                 events += bool(choice["token_ids"])
         error = "" if len(times) == tokens else f"{len(times)} of {tokens} tokens: {answer[:300]!r}"
-        return Record(self.sent - due, tuple(times), error, events, self.closed - due)
+        return Record(self.sent - due, tuple(times), error, events)
 
 
 async def send_all(host: str, port: int, sendings: Sequence[Sending]) -> Sent:

@@ -101,6 +101,7 @@ class Engine:
                 sum(len(each.body["prompt"]) for each in sendings),
                 self._steps_so_far() - steps,
                 sum(each.events for each in records),
+                sum(len(each.tokens) for each in records),
                 seconds,
                 cpu,
                 told["cpu_seconds"],

@@ -36,13 +36,11 @@ IDLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Probed:
-    """Steps, and of the requests of `ALONE`, one after the other, the seconds outside of steps
-    before a first token and those from the last token to the end of the connection; also what the
-    frontend did. The last two are empty where they were not measured."""
+    """Steps; of the requests of `ALONE`, one after the other, the seconds outside of steps before a
+    first token; and what the frontend did, empty where it was not measured."""
 
     samples: tuple[Sample, ...]
     request_seconds: tuple[float, ...]
-    closing_seconds: tuple[float, ...] = ()
     work: tuple[Work, ...] = ()
 
     def plain(self) -> dict[str, list[Any]]:
@@ -50,7 +48,6 @@ class Probed:
         return {
             "samples": plain_samples(self.samples),
             "request_seconds": list(self.request_seconds),
-            "closing_seconds": list(self.closing_seconds),
             "work": list(map(list, self.work)),
         }
 
@@ -60,7 +57,6 @@ class Probed:
         return cls(
             samples_of(plain["samples"]),
             tuple(plain["request_seconds"]),
-            tuple(plain.get("closing_seconds", ())),
             work_of(plain.get("work", ())),
         )
 
@@ -117,7 +113,6 @@ def probe(engine: Engine, vocab_size: int) -> Probed:
     engine.work.clear()
     samples: list[Sample] = []
     outside: list[float] = []
-    closing: list[float] = []
     most = engine.limits()["max_model_len"] - 8
     for length in PROMPTS:
         engine.steps()
@@ -142,14 +137,13 @@ def probe(engine: Engine, vocab_size: int) -> Probed:
         )
         steps = engine.steps()
         outside += _outside(sent, steps)
-        closing += [each.closed - each.tokens[-1] for each in sent]
         samples += [step for step in steps if step.context > max(PROMPTS)]
     for count, context in batches():
         lengths = _spread(context, count)
         together = [Sending(0.0, prompts.body(length, BATCH_TOKENS)) for length in lengths]
         engine.send(together)
         samples += [step for step in engine.steps() if step.tokens == step.sequences]
-    return Probed(tuple(samples), tuple(outside), tuple(closing), tuple(engine.work))
+    return Probed(tuple(samples), tuple(outside), tuple(engine.work))
 
 
 def _balanced(steps: Sequence[Sample]) -> list[Sample]:

@@ -13,19 +13,18 @@ from typing import NamedTuple
 from plimsoll_planner.linear import solve
 
 HUBER = 1.5
-ROUNDS = 20
-NOISE = 0.01
-"""Least relative noise of a measured stretch."""
+ROUNDS = 8
 
 
 class Work(NamedTuple):
-    """Requests, tokens of their prompts, steps that the engine took, events with tokens, seconds
-    that it lasted, and CPU seconds of the server's process and of the client."""
+    """Requests, tokens of their prompts, steps that the engine took, events of the answers, tokens
+    in these, seconds that it lasted, and CPU seconds of the server's process and of the client."""
 
     requests: int
     prompt_tokens: int
     steps: int
     events: int
+    tokens: int
     seconds: float
     server: float
     client: float
@@ -33,7 +32,14 @@ class Work(NamedTuple):
     @property
     def counts(self) -> tuple[float, ...]:
         """What the CPU seconds are in proportion to, in the order of `WorkTime`."""
-        return self.requests, self.prompt_tokens, self.steps, self.events, self.seconds
+        return (
+            self.requests,
+            self.prompt_tokens,
+            self.steps,
+            self.events,
+            self.tokens,
+            self.seconds,
+        )
 
     @property
     def cpu_seconds(self) -> float:
@@ -48,24 +54,32 @@ class WorkTime(NamedTuple):
     prompt_token: float
     step: float
     event: float
+    token: float
     second: float
 
 
-def fit(work: Sequence[Work]) -> WorkTime:
-    """None of them negative, by least squares of relative errors with Huber's weights (1964).
+NOTHING = WorkTime(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
-    Raises ValueError where there is no work at all.
+
+def fit(work: Sequence[Work]) -> WorkTime:
+    """None of them negative, by least squares with Huber's weights (1964).
+
+    What varies are single requests and steps, so that the variance of a sum of them is in
+    proportion to it. Raises ValueError where there is no work at all.
     """
     used = [each for each in work if each.cpu_seconds > 0]
     if not used:
         raise ValueError("no CPU time was measured: is there /proc/PID/task/*/schedstat?")
-    weights = [1.0] * len(used)
-    found = WorkTime(0.0, 0.0, 0.0, 0.0, 0.0)
+    weights = [each.cpu_seconds for each in used]
+    found = NOTHING
     for _ in range(ROUNDS):
         found = _least_squares(used, weights)
-        errors = [_error(found, each) for each in used]
-        scale = max(NOISE, 1.4826 * statistics.median(map(abs, errors)))
-        weights = [min(1.0, HUBER * scale / max(abs(error), NOISE)) for error in errors]
+        errors = [abs(_error(found, each)) * math.sqrt(each.cpu_seconds) for each in used]
+        limit = HUBER * 1.4826 * statistics.median(errors)
+        weights = [
+            each.cpu_seconds * (limit / error if error > limit else 1.0)
+            for error, each in zip(errors, used, strict=True)
+        ]
     return found
 
 
@@ -75,10 +89,11 @@ def _error(time: WorkTime, work: Work) -> float:
 
 
 def _least_squares(work: Sequence[Work], weights: Sequence[float]) -> WorkTime:
-    """The best of all solutions with some of the terms; only five, so that all can be tried."""
+    """Of relative errors with these weights: the best of all solutions with some of the terms,
+    which are so few that all can be tried."""
     rows = [[count / each.cpu_seconds for count in each.counts] for each in work]
     scales = [max(row[i] for row in rows) or 1.0 for i in range(len(WorkTime._fields))]
-    best, least = WorkTime(0.0, 0.0, 0.0, 0.0, 0.0), math.inf
+    best, least = NOTHING, math.inf
     for terms in product((True, False), repeat=len(scales)):
         columns = list(compress(range(len(scales)), terms))
         scaled = [[row[i] / scales[i] for i in columns] for row in rows]
@@ -110,4 +125,4 @@ def _normal(
 
 def work_of(plain: Iterable[Sequence[float]]) -> tuple[Work, ...]:
     """From lists of numbers."""
-    return tuple(Work(*map(int, each[:4]), *each[4:]) for each in plain)
+    return tuple(Work(*map(int, each[:5]), *each[5:]) for each in plain)

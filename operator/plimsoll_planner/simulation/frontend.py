@@ -1,8 +1,8 @@
 """The process in front of an engine in simulated time: one core, first come, first served.
 
 Requests wait there before the scheduler knows of them, and tokens before a client sees them. What
-has not been begun with when more comes for the same clients is sent together, as our server does:
-so a frontend that falls behind has less to do for each token.
+has not been begun with when more comes for the same clients is written to them together, as our
+server does: so a frontend that falls behind has less to do for each token.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Frontend:
     seconds: FrontendTime
     _free: float = field(init=False, default=0.0)
     _begin: float = field(init=False, default=0.0)
-    _tokens: int = field(init=False, default=0)
+    _clients: int = field(init=False, default=0)
     _delivered: float = field(init=False, default=0.0)
 
     def take_in(self, at: float, prompt_tokens: int) -> float:
@@ -38,15 +38,16 @@ class Frontend:
     def deliver(self, at: float, tokens: int, ended: int) -> Delivered:
         """What a step put out that ended `at`: a token each of so many sequences, the last one of
         `ended`."""
-        work = self.seconds.message
+        known = 0
         if at < self._begin:
-            work += self.seconds.token * max(0, tokens - self._tokens)
-            self._tokens = max(tokens, self._tokens)
+            known = self._clients
+            self._clients = max(tokens, known)
         else:
-            work += self.seconds.token * tokens
-            self._begin, self._tokens = max(at, self._free), tokens
-        new = max(at, self._free) + work
-        others = max(self._delivered, new - self.seconds.token * tokens / 2)
+            self._begin, self._clients = max(at, self._free), tokens
+        time = self.seconds
+        sending = time.event * max(0, tokens - known) + time.token * tokens
+        new = max(at, self._free) + time.message + sending
+        others = max(self._delivered, new - sending / 2)
         self._delivered = new
-        self._free = new + self.seconds.end * ended
-        return Delivered(others + self.seconds.latency, new + self.seconds.latency)
+        self._free = new + time.end * ended
+        return Delivered(others + time.latency, new + time.latency)

@@ -18,7 +18,6 @@ def record(pieces: Sequence[tuple[float, bytes]], tokens: int) -> Record:
         exchange = Exchange(b"")
         exchange.sent = 1.25
         exchange.pieces = list(pieces)
-        exchange.closed = 5.0
         return exchange.record(1.0, tokens)
 
     return asyncio.run(read())
@@ -33,7 +32,7 @@ def test_a_token_came_with_the_last_piece_of_its_event() -> None:
         (3.0, event(8) + event(9, 10)),
         (4.0, b"data: [DONE]\n\n"),
     ]
-    assert record(pieces, 4) == Record(0.25, (1.0, 2.0, 2.0, 2.0), "", 3, 4.0)
+    assert record(pieces, 4) == Record(0.25, (1.0, 2.0, 2.0, 2.0), "", 3)
 
 
 def test_an_answer_that_lacks_tokens_is_an_error() -> None:
@@ -74,7 +73,6 @@ def test_requests_are_sent_when_they_are_due_whatever_became_of_others() -> None
     for each in found:
         assert not each.error
         assert each.events == 2
-        assert each.closed >= each.tokens[-1]
         assert each.late >= 0
         first, last = each.tokens
         assert first >= 0.02

@@ -44,7 +44,7 @@ def test_a_rehearsal_has_every_load() -> None:
 
 
 def test_a_rehearsal_is_read_as_it_was_written() -> None:
-    work = (Work(2, 30, 5, 9, 1.5, 0.01, 0.005),)
+    work = (Work(2, 30, 5, 9, 10, 1.5, 0.01, 0.005),)
     found = Rehearsed((Sample(3, 2, 40, 0.25, 51),), (4.0,), ((0.1, 0.2),), work)
     assert Rehearsed.of(found.plain()) == found
     assert Rehearsed.of({"rehearsed": found.plain()["rehearsed"]}) == Rehearsed(found.samples)

@@ -17,7 +17,7 @@ from plimsoll_planner.simulation.simulator import Fleet, simulate
 from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
-TRUE = WorkTime(2e-3, 2e-6, 1e-4, 1.5e-4, 0.01)
+TRUE = WorkTime(2e-3, 2e-6, 1e-4, 1e-4, 5e-5, 0.01)
 
 
 def stretches(time: WorkTime, noise: float = 0.0, slow: int = 0) -> list[Work]:
@@ -26,11 +26,13 @@ def stretches(time: WorkTime, noise: float = 0.0, slow: int = 0) -> list[Work]:
     found = []
     for number in range(40):
         requests, steps = chance.choice((1, 6, 32)), chance.choice((20, 200))
+        events = steps * chance.choice((1, 4, 16))
         work = Work(
             requests,
             requests * chance.choice((8, 100, 900)),
             steps,
-            steps * chance.choice((1, 4, 16)),
+            events,
+            events * chance.choice((1, 2)),
             chance.uniform(0.5, 5.0),
             0.0,
             0.0,
@@ -51,8 +53,8 @@ def test_a_few_slow_stretches_do_not_pull() -> None:
     assert found.request == pytest.approx(TRUE.request, rel=0.1)
 
 
-@given(st.lists(st.floats(0, 1e-3), min_size=5, max_size=5))
-@settings(max_examples=20)
+@given(st.lists(st.floats(0, 1e-3), min_size=6, max_size=6))
+@settings(max_examples=5)
 def test_nothing_is_negative(times: list[float]) -> None:
     found = fit(stretches(WorkTime(*times)._replace(second=1e-3), noise=0.3))
     assert all(each >= 0 for each in found)
@@ -60,42 +62,58 @@ def test_nothing_is_negative(times: list[float]) -> None:
 
 def test_work_without_cpu_time_is_an_error() -> None:
     with pytest.raises(ValueError, match="schedstat"):
-        fit([Work(1, 1, 1, 1, 1.0, 0.0, 0.0)])
+        fit([Work(1, 1, 1, 1, 1, 1.0, 0.0, 0.0)])
 
 
-def probed(latency: float, closing: float) -> Probed:
-    """By a frontend like TRUE."""
-    before = TRUE.request - closing + TRUE.step + TRUE.event + latency
+def probed(waited: float) -> Probed:
+    """By a frontend like TRUE, whose lone clients wait so long beside what tokens take."""
+    before = waited + TRUE.step + TRUE.event + TRUE.token
     outside = [before + TRUE.prompt_token * length for length in ALONE for _ in range(REPEATS)]
-    return Probed((), tuple(outside), (closing,) * len(outside), tuple(stretches(TRUE)))
+    return Probed((), tuple(outside), tuple(stretches(TRUE)))
 
 
-def test_waits_of_lone_requests_are_work_and_latency() -> None:
-    known = probed(latency=3e-4, closing=5e-4)
-    found = frontend_time(known)
+@pytest.mark.parametrize(
+    ("waited", "request_end_latency"),
+    [(2.5e-3, (2e-3, 0, 5e-4)), (1.5e-3, (1.5e-3, 5e-4, 0)), (-1e-3, (0, 2e-3, 0))],
+)
+def test_waits_of_lone_requests_are_work_and_then_latency(
+    waited: float, request_end_latency: tuple[float, ...]
+) -> None:
+    found = frontend_time(probed(waited))
     assert found is not None
-    assert [*vars(found).values()] == pytest.approx([1.5e-3, 2e-6, 1e-4, 1.5e-4, 5e-4, 3e-4])
-    assert frontend_time(Probed((), known.request_seconds)) is None
+    assert (found.request, found.end, found.latency) == pytest.approx(request_end_latency)
+    assert (found.prompt_token, found.message) == pytest.approx((2e-6, 1e-4))
+    assert (found.event, found.token) == pytest.approx((1e-4, 5e-5))
+    assert frontend_time(Probed((), probed(waited).request_seconds)) is None
 
 
 def test_work_is_read_as_it_was_written() -> None:
     work = tuple(stretches(TRUE))
     assert work_of(map(list, work)) == work
-    known = probed(1e-4, 1e-4)
+    known = probed(1e-3)
     assert Probed.of(known.plain()) == known
 
 
-@pytest.mark.parametrize(("beyond", "expected"), [(-1e-3, 0.0), (2e-4, 2e-4), (5e-3, 1e-3)])
-def test_latency_under_traffic_is_at_most_that_of_lone_requests(
-    beyond: float, expected: float
+@pytest.mark.parametrize(
+    ("beyond", "request_end_latency"),
+    [
+        (-5e-3, (0, 1.5e-3, 0)),
+        (-2e-4, (0.8e-3, 0.7e-3, 0)),
+        (7e-4, (1.5e-3, 0, 2e-4)),
+        (5e-3, (1.5e-3, 0, 1e-3)),
+    ],
+)
+def test_waits_under_traffic_are_at_most_those_of_lone_requests(
+    beyond: float, request_end_latency: tuple[float, ...]
 ) -> None:
     step = StepTime(0.0, 1e-3, 0.0, 0.0, 2e-5, 0.0, 0.0, 0.0, 0.0, 0.0)
-    frontend = FrontendTime(1e-3, 0.0, 1e-4, 1e-4, 1e-4, 0.0)
-    coming = [Arrival(number * 0.03, 100, 20) for number in range(40)]
+    frontend = FrontendTime(1e-3, 0.0, 1e-4, 5e-5, 5e-5, 5e-4, 0.0)
+    coming = [Arrival(number * 0.04, 100, 20) for number in range(40)]
     replica = ReplicaModel(step, EngineLimits(8, 256, 1024, num_blocks=160), frontend=frontend)
     seen = Seen(coming, [each.ttft + beyond for each in simulate(Fleet(replica), coming).served])
-    alone = replace(replica, frontend=replace(frontend, latency=1e-3))
+    lone = replace(frontend, request=1.5e-3, end=0.0, latency=1e-3)
+    alone = replace(replica, frontend=lone)
     found = under_traffic(alone, [seen]).frontend
     assert found is not None
-    assert found.latency == pytest.approx(expected)
+    assert (found.request, found.end, found.latency) == pytest.approx(request_end_latency, abs=1e-9)
     assert under_traffic(alone, []) == alone

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.frontend_time import FrontendTime
@@ -20,21 +20,16 @@ from plimsoll_runtime.core.limits import EngineLimits
 LIMITS = EngineLimits(8, 256, 1024, num_blocks=160)
 SECOND_A_STEP = StepTime(0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 GPU = StepTime(0.01, 3e-3, 2e-5, 1e-6, 2e-5, 4e-3, 1e-6, 1e-4, 3e-8, 1e-9)
-NOTHING = FrontendTime(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-SOME = FrontendTime(0.25, 2**-10, 0.125, 0.0625, 0.5, 2.0)
+NOTHING = FrontendTime(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+SOME = FrontendTime(0.25, 2**-10, 0.125, 0.0625, 0.03125, 0.5, 2.0)
 
 arrivals = st.lists(
-    st.builds(
-        Arrival,
-        at=st.floats(0, 3),
-        prompt_tokens=st.integers(1, 900),
-        output_tokens=st.integers(1, 90),
-    ),
-    min_size=1,
-    max_size=20,
-).map(lambda found: sorted(found, key=lambda each: each.at))
+    st.tuples(st.floats(0, 3), st.integers(1, 900), st.integers(1, 90)), min_size=1, max_size=20
+).map(lambda found: [Arrival(*each) for each in sorted(found)])
 seconds = st.floats(0, 0.02)
-frontends = st.builds(FrontendTime, seconds, st.floats(0, 1e-4), seconds, seconds, seconds, seconds)
+frontends = st.tuples(seconds, st.floats(0, 1e-4), *[seconds] * 5).map(
+    lambda found: FrontendTime(*found)
+)
 
 
 def test_a_lone_request_takes_all_work_once_and_its_end_delays_nobody() -> None:
@@ -43,11 +38,11 @@ def test_a_lone_request_takes_all_work_once_and_its_end_delays_nobody() -> None:
         Fleet(ReplicaModel(SECOND_A_STEP, LIMITS, frontend=SOME)), [Arrival(10.0, 256, 3)]
     ).served[0]
     assert found.queue == 0.25 + 256 * 2**-10
-    assert found.ttft == found.queue + 1 + 0.125 + 0.0625 + 2.0 == 3.6875
+    assert found.ttft == found.queue + 1 + 0.125 + 0.09375 + 2.0 == 3.71875
     assert SOME.before_first_token(256) + 1 == found.ttft
     # Among others' tokens its last one is in the middle.
-    assert found.tpot == (2 - 0.0625 / 2) / 2
-    assert found.e2e == found.ttft + 2 - 0.0625 / 2
+    assert found.tpot == (2 - 0.09375 / 2) / 2
+    assert found.e2e == found.ttft + 2 - 0.09375 / 2
 
 
 def test_the_first_of_a_burst_begins_alone() -> None:
@@ -61,17 +56,18 @@ def test_the_first_of_a_burst_begins_alone() -> None:
 
 
 def test_what_waits_for_the_same_clients_goes_together() -> None:
-    frontend = Frontend(FrontendTime(10.0, 0.0, 1.0, 2.0, 0.0, 0.0))
+    frontend = Frontend(FrontendTime(10.0, 0.0, 1.0, 2.0, 0.5, 0.0, 0.0))
     assert frontend.take_in(0.0, 5) == 10.0
-    assert frontend.deliver(1.0, tokens=3, ended=0).new == 10 + 1 + 3 * 2
-    # Before 10 the three are not begun with: two more tokens of theirs are another message only.
-    assert frontend.deliver(9.0, tokens=2, ended=0).new == 17 + 1
-    assert frontend.deliver(9.5, tokens=4, ended=0).new == 18 + 1 + 2
+    assert frontend.deliver(1.0, tokens=3, ended=0).new == 10 + 1 + 3 * 2.5
+    # Before 10 these three are not begun with: two more tokens of theirs need no event.
+    assert frontend.deliver(9.0, tokens=2, ended=0).new == 18.5 + 1 + 2 * 0.5
+    assert frontend.deliver(9.5, tokens=4, ended=0).new == 20.5 + 1 + 2 + 4 * 0.5
     # Now they are.
-    assert frontend.deliver(10.0, tokens=1, ended=0).new == 21 + 1 + 2
+    assert frontend.deliver(10.0, tokens=1, ended=0).new == 25.5 + 1 + 2.5
 
 
 @given(arrivals)
+@settings(max_examples=20)
 def test_a_frontend_without_work_is_none(wanted: list[Arrival]) -> None:
     model = ReplicaModel(replace(GPU, per_request=0.0), LIMITS)
     assert (
@@ -81,6 +77,7 @@ def test_a_frontend_without_work_is_none(wanted: list[Arrival]) -> None:
 
 
 @given(arrivals, frontends)
+@settings(max_examples=20)
 def test_nothing_is_seen_before_it_is_done(wanted: list[Arrival], time: FrontendTime) -> None:
     model = ReplicaModel(GPU, LIMITS, frontend=time)
     run = simulate(Fleet(model), wanted)
@@ -97,6 +94,7 @@ def test_nothing_is_seen_before_it_is_done(wanted: list[Arrival], time: Frontend
 
 
 @given(arrivals, frontends)
+@settings(max_examples=20)
 def test_steps_that_nobody_looks_at_change_nothing(
     wanted: list[Arrival], time: FrontendTime
 ) -> None:
