@@ -90,7 +90,7 @@ def calibrations(result: Result) -> dict[tuple[str, str], Calibrated]:
             _subject(model["name"]).facts,
             model["limits"],
             Rehearsed.of(trace),
-            _arrivals(model, trace, _subject(model["name"]).rehearsed, skip=trace["requests"]),
+            _rehearsed(model, trace),
         )
         for model in result["models"]
         for trace in model["traces"]
@@ -118,6 +118,11 @@ def _case(model: Result, trace: Result, known: Calibrated) -> Case:
     ]
     divisor = _recorded(trace).divisor // trace["longer"]
     return Case(model["name"], trace["name"], divisor, tuple(loads))
+
+
+def _rehearsed(model: Result, trace: Result) -> list[Arrival]:
+    count = sum(map(len, Rehearsed.of(trace).ttft))
+    return _arrivals(model, trace, count, skip=trace["requests"])
 
 
 def _arrivals(model: Result, trace: Result, count: int, skip: int = 0) -> list[Arrival]:

@@ -1,16 +1,13 @@
 """How long requests have to be for the engine, and not what is in front of it, to be measured."""
 
-from e2e.measured.comparison import predicted
+import statistics
+
 from e2e.measured.traffic import Recorded
-from plimsoll_planner.simulation.load_curve import capacity
 from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.simulation.trace import at_rate
 
 LONGER = (1, 2, 4, 8)
 MOST_OUTSIDE = 0.2
-"""Share of the median TTFT that may pass outside of the engine."""
-LIGHT = 0.3
-"""Of the capacity: a load at which hardly anybody waits."""
+"""Share of a median request's TTFT that may pass outside of the engine where it is alone."""
 
 
 def longer(replica: ReplicaModel, trace: Recorded, count: int) -> int:
@@ -23,9 +20,9 @@ def longer(replica: ReplicaModel, trace: Recorded, count: int) -> int:
         return LONGER[0]
     for each in LONGER:
         arrivals = trace.arrivals(count, replica.limits.max_model_len, longer=each)
-        coming = at_rate(arrivals, LIGHT * capacity(replica, arrivals))
-        prompt = sorted(arrival.prompt_tokens for arrival in arrivals)[len(arrivals) // 2]
+        prompt = round(statistics.median(arrival.prompt_tokens for arrival in arrivals))
         outside = frontend.before_first_token(prompt)
-        if outside <= MOST_OUTSIDE * predicted(replica, coming).ttft_p50:
+        computing = replica.step(prompt, 1, prompt, prompt * (prompt + 1) / 2)
+        if outside <= MOST_OUTSIDE * (outside + computing):
             return each
     return LONGER[-1]
