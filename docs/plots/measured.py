@@ -18,9 +18,11 @@ from typing import Any
 
 from e2e.measured.calibrated import PRECISION, Calibrated, calibrate_on
 from e2e.measured.comparison import Figures, predicted
-from e2e.measured.probes import Probed, samples_of
+from e2e.measured.probes import Probed
+from e2e.measured.rehearsal import Rehearsed
 from e2e.measured.subjects import SUBJECTS, Subject
-from e2e.measured.traffic import TRACES
+from e2e.measured.traffic import TRACES, Recorded
+from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.load_curve import bend
 from plimsoll_planner.simulation.trace import at_rate
 from plimsoll_planner.text import duration, figure
@@ -42,10 +44,12 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One trace on one model: requests per second with what was measured and what is predicted."""
+    """One trace on one model, its lengths divided: requests per second with what was measured and
+    what is predicted."""
 
     model: str
     trace: str
+    divisor: int
     loads: tuple[tuple[float, Figures, Figures], ...]
 
     @property
@@ -85,7 +89,8 @@ def calibrations(result: Result) -> dict[tuple[str, str], Calibrated]:
             Probed.of(model["probed"]),
             _subject(model["name"]).facts,
             model["limits"],
-            samples_of(trace["rehearsed"]),
+            Rehearsed.of(trace),
+            _rehearsed(model, trace),
         )
         for model in result["models"]
         for trace in model["traces"]
@@ -102,10 +107,7 @@ def cases(result: Result, known: dict[tuple[str, str], Calibrated]) -> list[Case
 
 
 def _case(model: Result, trace: Result, known: Calibrated) -> Case:
-    (recorded,) = (each for each in TRACES if each.name == trace["name"])
-    arrivals = recorded.arrivals(
-        trace["requests"], model["limits"]["max_model_len"], longer=_subject(model["name"]).longer
-    )
+    arrivals = _arrivals(model, trace, trace["requests"])
     loads = [
         (
             load["rate"],
@@ -114,7 +116,23 @@ def _case(model: Result, trace: Result, known: Calibrated) -> Case:
         )
         for load in trace["loads"]
     ]
-    return Case(model["name"], trace["name"], tuple(loads))
+    divisor = _recorded(trace).divisor // trace["longer"]
+    return Case(model["name"], trace["name"], divisor, tuple(loads))
+
+
+def _rehearsed(model: Result, trace: Result) -> list[Arrival]:
+    count = sum(map(len, Rehearsed.of(trace).ttft))
+    return _arrivals(model, trace, count, skip=trace["requests"])
+
+
+def _arrivals(model: Result, trace: Result, count: int, skip: int = 0) -> list[Arrival]:
+    longest, longer = model["limits"]["max_model_len"], trace["longer"]
+    return _recorded(trace).arrivals(count, longest, skip, longer)
+
+
+def _recorded(trace: Result) -> Recorded:
+    (found,) = (each for each in TRACES if each.name == trace["name"])
+    return found
 
 
 def _subject(name: str) -> Subject:
@@ -149,13 +167,14 @@ def _time(seconds: float) -> str:
 
 def knees(found: Iterable[Case]) -> Iterable[str]:
     """Where the knee is."""
-    yield "| model | trace | knee measured | predicted | error |"
-    yield "|---|---|---|---|---|"
+    yield "| model | trace | lengths divided by | knee measured | predicted | error |"
+    yield "|---|---|---|---|---|---|"
     for case in found:
         measured, expected = case.knee, case.predicted_knee
         cells = [f"{figure(each)}/s" if each else "none" for each in (measured, expected)]
         error = f"{expected / measured - 1:+.1%}" if measured and expected else ""
-        yield f"| {case.model} | {case.trace} | {' | '.join(cells)} | {error} |"
+        head = f"| {case.model} | {case.trace} | {case.divisor} "
+        yield f"{head}| {' | '.join(cells)} | {error} |"
 
 
 def errors(found: Sequence[Row]) -> Iterable[str]:
@@ -179,9 +198,9 @@ def fits(known: dict[tuple[str, str], Calibrated]) -> Iterable[str]:
     """What the calibration says."""
     yield (
         "| model | trace | products | reading weights | attention | KV cache | a step | a sequence "
-        "| a request | error of steps |"
+        "| error of steps |"
     )
-    yield "|---" * 10 + "|"
+    yield "|---" * 9 + "|"
     for (model, trace), found in known.items():
         core, fit = found.shape.accelerator, found.fit
         peak, bandwidth = core.flops(PRECISION) / 1e9, core.bandwidth / 1e9
@@ -190,9 +209,33 @@ def fits(known: dict[tuple[str, str], Calibrated]) -> Iterable[str]:
             f"| {figure(fit.bandwidth * bandwidth)} GB/s "
             f"| {figure((fit.attention or 0.0) * peak)} GFLOP/s "
             f"| {figure((fit.kv_cache or 0.0) * bandwidth)} GB/s | {_time(found.step.fixed)} "
-            f"| {_time(core.sequence_seconds)} | {_time(core.request_seconds)} "
-            f"| {fit.error:.1%} |"
+            f"| {_time(core.sequence_seconds)} | {fit.error:.1%} |"
         )
+
+
+def frontends(known: dict[tuple[str, str], Calibrated]) -> Iterable[str]:
+    """What the calibration says of the frontend; where its work was not measured, the seconds that
+    a request spends outside of steps."""
+    yield (
+        "| model | trace | a request | 100 tokens of its prompt | its end | a step | an event "
+        "| a token | latency |"
+    )
+    yield "|---" * 9 + "|"
+    for (model, trace), found in known.items():
+        head, time = f"| {model} | {trace} ", found.replica.frontend
+        if time is None:
+            yield f"{head}| | | | | | | {_time(found.step.per_request)} |"
+            continue
+        cells = (
+            time.request,
+            100 * time.prompt_token,
+            time.end,
+            time.message,
+            time.event,
+            time.token,
+            time.latency,
+        )
+        yield f"{head}| {' | '.join(map(_time, cells))} |"
 
 
 def page(result: Result, known: dict[tuple[str, str], Calibrated], found: list[Case]) -> str:
@@ -208,6 +251,7 @@ def page(result: Result, known: dict[tuple[str, str], Calibrated], found: list[C
         errors="\n".join(errors(every)),
         knees="\n".join(knees(found)),
         calibrations="\n".join(fits(known)),
+        frontends="\n".join(frontends(known)),
         table="\n".join(table(every)),
     )
 

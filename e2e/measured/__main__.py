@@ -19,18 +19,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from e2e.measured import random_llama
+from e2e.measured import lengths, random_llama
 from e2e.measured.awake import awake
 from e2e.measured.calibrated import calibrate_on
-from e2e.measured.comparison import measured, predicted
+from e2e.measured.comparison import expected_knee, measured, predicted
 from e2e.measured.engine import Engine
-from e2e.measured.probes import plain_samples, probe
-from e2e.measured.rehearsal import parts, rehearse
+from e2e.measured.probes import probe
+from e2e.measured.rehearsal import rates, rehearse
 from e2e.measured.subjects import SUBJECTS, Subject
 from e2e.measured.traffic import TRACES, sendings
-from plimsoll_planner.simulation.arrival import Arrival
-from plimsoll_planner.simulation.load_curve import SHARES, bend, capacity
-from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.trace import at_rate
 
 RESULT = Path(__file__).parents[2] / "docs" / "measured.json"
@@ -75,23 +72,25 @@ def measure(subject: Subject, folder: Path, result: Measured, save: Callable[[],
         found |= {"limits": limits, "probed": probed.plain(), "traces": []}
         save()
         probes_only = calibrate_on(probed, facts, limits)
-        _say(f"{probes_only.fit}")
+        _say(f"{probes_only.fit}\n{probes_only.replica.frontend}")
         for trace in TRACES:
-            longest = limits["max_model_len"]
-            longer, first = subject.longer, subject.requests
+            longest, first = limits["max_model_len"], subject.requests
+            longer = lengths.longer(probes_only.replica, trace, first)
             arrivals = trace.arrivals(first, longest, longer=longer)
             later = trace.arrivals(subject.rehearsed, longest, skip=first, longer=longer)
             knee = expected_knee(probes_only.replica, arrivals)
-            rehearsed = rehearse(engine, parts(later, knee), facts.vocab_size)
-            known = calibrate_on(probed, facts, limits, rehearsed)
+            rehearsed = rehearse(engine, later, rates(knee), facts.vocab_size)
+            known = calibrate_on(probed, facts, limits, rehearsed, later)
             knee = expected_knee(known.replica, arrivals)
-            _say(f"{known.fit}\n{trace.name}: knee predicted at {knee:.3g} requests/s")
+            _say(f"{known.fit}\n{known.replica.frontend}")
+            _say(f"{trace.name}, {longer} times as long: knee predicted at {knee:.3g} requests/s")
             loads: list[Measured] = []
             found["traces"].append(
                 {
                     "name": trace.name,
                     "requests": len(arrivals),
-                    "rehearsed": plain_samples(rehearsed),
+                    "longer": longer,
+                    **rehearsed.plain(),
                     "loads": loads,
                 }
             )
@@ -105,18 +104,6 @@ def measure(subject: Subject, folder: Path, result: Measured, save: Callable[[],
                 save()
                 _say(f"  {rate:.3g}/s measured {figures}")
                 _say(f"      predicted {predicted(known.replica, coming)}")
-
-
-def expected_knee(replica: ReplicaModel, arrivals: list[Arrival]) -> float:
-    """Requests per second. Raises RuntimeError where the simulation finds none."""
-    most = capacity(replica, arrivals)
-    rates = [share * most for share in SHARES]
-    found = bend([(rate, predicted(replica, at_rate(arrivals, rate)).e2e) for rate in rates])
-    if found is None:
-        raise RuntimeError(
-            f"no knee below {rates[-1]:.3g} requests/s: {len(arrivals)} requests are too few"
-        )
-    return found
 
 
 def machine() -> Measured:

@@ -5,18 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from e2e.measured.frontend import frontend_time, under_traffic
 from e2e.measured.probes import Probed
+from e2e.measured.rehearsal import Rehearsed
 from plimsoll_planner.accelerators import CPU, find
-from plimsoll_planner.calibration import Calibration, Sample, calibrate, calibrated
+from plimsoll_planner.calibration import Calibration, calibrate, calibrated
 from plimsoll_planner.model_facts import ModelFacts
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
+from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
 PRECISION = "BF16"
 """What the engine takes for both checkpoints."""
+NOT_REHEARSED = Rehearsed(())
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,18 @@ def one_core() -> Shape:
 
 
 def calibrate_on(
-    probed: Probed, facts: ModelFacts, limits: dict[str, Any], rehearsed: Sequence[Sample] = ()
+    probed: Probed,
+    facts: ModelFacts,
+    limits: dict[str, Any],
+    rehearsed: Rehearsed = NOT_REHEARSED,
+    arrivals: Sequence[Arrival] = (),
 ) -> Calibrated:
-    """One core with what the probes say, and the steps of a rehearsal where there was one.
+    """One core with what the probes say, and a rehearsal where there was one, of these requests.
 
     Raises CalibrationError where the steps give no fit.
     """
     shape = one_core()
-    fit = calibrate(facts, shape, (*probed.samples, *rehearsed))
+    fit = calibrate(facts, shape, (*probed.samples, *rehearsed.samples))
     found = calibrated(shape, fit)
     request = statistics.median(probed.request_seconds)
     found = replace(found, accelerator=replace(found.accelerator, request_seconds=request))
@@ -57,4 +65,6 @@ def calibrate_on(
         block_size=limits["block_size"],
     )
     step = step_time(facts, found)
-    return Calibrated(fit, found, step, ReplicaModel(step, engine))
+    frontend = frontend_time(probed, rehearsed.work)
+    replica = ReplicaModel(step, engine, frontend=frontend)
+    return Calibrated(fit, found, step, under_traffic(replica, rehearsed.seen(arrivals)))

@@ -2,7 +2,7 @@
 
 A process of its own: `python -m e2e.measured.client HOST PORT < SCHEDULE > RECORDS`. It only notes
 what comes while requests run, and reads it when all have ended: the less it computes, the less it
-disturbs what it measures.
+disturbs what it measures. How much of a core that took is told, too.
 """
 
 import asyncio
@@ -32,11 +32,20 @@ class Sending(NamedTuple):
 
 class Record(NamedTuple):
     """What became of it. Seconds from the moment it was to be sent: when it was, and when each
-    token came. `error` is empty where the answer was complete."""
+    token came. `error` is empty where the answer was complete; `events` are those that had tokens.
+    """
 
     late: float
     tokens: tuple[float, ...]
     error: str
+    events: int
+
+
+class Sent(NamedTuple):
+    """What became of all, and the CPU seconds of this process from the first to the last."""
+
+    records: list[Record]
+    cpu_seconds: float
 
 
 class Exchange(asyncio.Protocol):
@@ -63,7 +72,7 @@ class Exchange(asyncio.Protocol):
         """What came, for a request that was due then and asked for so many tokens."""
         answer = b"".join(data for _, data in self.pieces)
         times: list[float] = []
-        come, pieces = 0, iter(self.pieces)
+        come, events, pieces = 0, 0, iter(self.pieces)
         now = due
         for event in _EVENT.finditer(answer):
             while come < event.end():
@@ -71,17 +80,19 @@ class Exchange(asyncio.Protocol):
                 come += len(data)
             for choice in json.loads(event[1]).get("choices", ()):
                 times += [now - due] * len(choice["token_ids"])
+                events += bool(choice["token_ids"])
         error = "" if len(times) == tokens else f"{len(times)} of {tokens} tokens: {answer[:300]!r}"
-        return Record(self.sent - due, tuple(times), error)
+        return Record(self.sent - due, tuple(times), error, events)
 
 
-async def send_all(host: str, port: int, sendings: Sequence[Sending]) -> list[Record]:
+async def send_all(host: str, port: int, sendings: Sequence[Sending]) -> Sent:
     """Sends each at its time and waits until all have ended."""
     requests = [_request(host, each.body) for each in sendings]
     loop = asyncio.get_running_loop()
     start = time.monotonic() + LEAD_SECONDS
     gc.collect()
     gc.disable()
+    cpu = time.process_time()
 
     async def one(at: float, request: bytes) -> Exchange:
         await asyncio.sleep(start + at - time.monotonic())
@@ -92,10 +103,12 @@ async def send_all(host: str, port: int, sendings: Sequence[Sending]) -> list[Re
     exchanges = await asyncio.gather(
         *(one(each.at, request) for each, request in zip(sendings, requests, strict=True))
     )
-    return [
+    cpu = time.process_time() - cpu
+    records = [
         exchange.record(start + each.at, each.body["max_tokens"])
         for exchange, each in zip(exchanges, sendings, strict=True)
     ]
+    return Sent(records, cpu)
 
 
 def _request(host: str, body: dict[str, Any]) -> bytes:
@@ -110,8 +123,9 @@ def main() -> None:
     """Reads the schedule, sends it, writes what became of it."""
     host, port = sys.argv[1], int(sys.argv[2])
     sendings = [Sending(*each) for each in json.load(sys.stdin)]
-    records = uvloop.run(send_all(host, port, sendings))
-    json.dump([each._asdict() for each in records], sys.stdout)
+    records, cpu_seconds = uvloop.run(send_all(host, port, sendings))
+    told = {"records": [each._asdict() for each in records], "cpu_seconds": cpu_seconds}
+    json.dump(told, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ from typing import NamedTuple
 from e2e.measured.client import Record
 from plimsoll_planner.inputs import Objectives
 from plimsoll_planner.simulation.arrival import Arrival
+from plimsoll_planner.simulation.load_curve import SHARES, bend, capacity
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, Window, simulate
 from plimsoll_planner.simulation.summary import percentiles, summary
+from plimsoll_planner.simulation.trace import at_rate
 
 WARM_UP, TAIL = 0.1, 0.1
 """Shares of the requests that come before and after those that count."""
@@ -55,3 +57,15 @@ def predicted(model: ReplicaModel, arrivals: Sequence[Arrival]) -> Figures:
     if found.ttft is None or found.tpot is None or found.e2e is None:
         raise ValueError(f"{len(arrivals)} requests are too few")
     return Figures(found.ttft.p50, found.ttft.p95, found.tpot.p50, found.tpot.p95, found.e2e.mean)
+
+
+def expected_knee(replica: ReplicaModel, arrivals: Sequence[Arrival]) -> float:
+    """Requests per second. Raises RuntimeError where the simulation finds none."""
+    most = capacity(replica, arrivals)
+    rates = [share * most for share in SHARES]
+    found = bend([(rate, predicted(replica, at_rate(arrivals, rate)).e2e) for rate in rates])
+    if found is None:
+        raise RuntimeError(
+            f"no knee below {rates[-1]:.3g} requests/s: {len(arrivals)} requests are too few"
+        )
+    return found

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from e2e.measured.client import Record, Sending
+from e2e.measured.work import Work
 from plimsoll_operator.calibration.steps import PATH, parse_steps
 from plimsoll_planner.calibration import Sample
 
@@ -27,6 +28,7 @@ class Engine:
     """A server with its engine, from `with` to its end. Raises RuntimeError if it does not start.
 
     The engine is kept on the first of this process' cores, the server and its client on the last.
+    `work` is what these two did for each `send` so far.
     """
 
     def __init__(self, model: str, *options: str) -> None:
@@ -35,6 +37,7 @@ class Engine:
         self._command += options
         self.url = self.admin = ""
         self._num_steps = 0
+        self.work: list[Work] = []
         self.cores = sorted(os.sched_getaffinity(0))
 
     def __enter__(self) -> Self:
@@ -76,6 +79,7 @@ class Engine:
         """Sends all at their times, from another process. Raises RuntimeError for any error."""
         where = urlsplit(self.url)
         command = [sys.executable, "-m", "e2e.measured.client", where.hostname, str(where.port)]
+        steps, cpu, begin = self._steps_so_far(), self._server_seconds(), time.monotonic()
         done = subprocess.run(
             ["taskset", "--cpu-list", str(self.cores[-1]), *map(str, command)],
             input=json.dumps(sendings),
@@ -83,13 +87,36 @@ class Engine:
             text=True,
             check=False,
         )
+        seconds, cpu = time.monotonic() - begin, self._server_seconds() - cpu
         if done.returncode:
             raise RuntimeError(f"the client failed: {done.stderr}")
-        records = [Record(**each) for each in json.loads(done.stdout)]
+        told = json.loads(done.stdout)
+        records = [Record(**each) for each in told["records"]]
         wrong = [each.error for each in records if each.error]
         if wrong:
             raise RuntimeError(f"{len(wrong)} of {len(records)} requests failed: {wrong[0]}")
+        self.work.append(
+            Work(
+                len(sendings),
+                sum(len(each.body["prompt"]) for each in sendings),
+                self._steps_so_far() - steps,
+                sum(each.events for each in records),
+                sum(len(each.tokens) for each in records),
+                seconds,
+                cpu,
+                told["cpu_seconds"],
+            )
+        )
         return records
+
+    def _steps_so_far(self) -> int:
+        where = self.admin + PATH
+        return parse_steps(httpx.get(where).text, where)[0]
+
+    def _server_seconds(self) -> float:
+        """CPU seconds of the process that speaks HTTP. A thread's file begins with nanoseconds."""
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text(encoding="utf-8").split()[0]) for each in threads) * 1e-9
 
     def _pin(self) -> None:
         for process, command in _processes(self._process.pid):

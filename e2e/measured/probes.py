@@ -1,7 +1,7 @@
 """Traffic that calibrates an engine: prompts alone, then more and more sequences that decode.
 
-The engine tells how long its steps took. What passes outside of them, a client sees: HTTP,
-tokenization and delivery before a first token.
+The engine tells how long its steps took. What passes outside of them, HTTP, tokenization and
+delivery, is seen by a client, and is CPU time of the server's process and of that client.
 """
 
 import random
@@ -11,6 +11,7 @@ from typing import Any
 
 from e2e.measured.client import Record, Sending
 from e2e.measured.engine import Engine
+from e2e.measured.work import Work, work_of
 from plimsoll_planner.calibration import Sample
 
 PROMPTS = (4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 500)
@@ -35,22 +36,29 @@ IDLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Probed:
-    """Steps, and the seconds outside of steps before a first token."""
+    """Steps; of the requests of `ALONE`, one after the other, the seconds outside of steps before a
+    first token; and what the frontend did, empty where it was not measured."""
 
     samples: tuple[Sample, ...]
     request_seconds: tuple[float, ...]
+    work: tuple[Work, ...] = ()
 
     def plain(self) -> dict[str, list[Any]]:
         """As lists of numbers."""
         return {
             "samples": plain_samples(self.samples),
             "request_seconds": list(self.request_seconds),
+            "work": list(map(list, self.work)),
         }
 
     @classmethod
     def of(cls, plain: dict[str, list[Any]]) -> "Probed":
         """From `plain`."""
-        return cls(samples_of(plain["samples"]), tuple(plain["request_seconds"]))
+        return cls(
+            samples_of(plain["samples"]),
+            tuple(plain["request_seconds"]),
+            work_of(plain.get("work", ())),
+        )
 
 
 def plain_samples(samples: Iterable[Sample]) -> list[list[float]]:
@@ -102,12 +110,16 @@ def probe(engine: Engine, vocab_size: int) -> Probed:
     prompts = Prompts(vocab_size)
     engine.send([Sending(0.0, prompts.body(16, 16)) for _ in range(2)])
     engine.steps()  # the first ones are slow
+    engine.work.clear()
     samples: list[Sample] = []
     outside: list[float] = []
+    most = engine.limits()["max_model_len"] - 8
     for length in PROMPTS:
+        engine.steps()
         (first,) = engine.send([Sending(0.0, prompts.body(length, ALONE_TOKENS))])
         gap = PATIENCE * first.tokens[-1] + PAUSE_SECONDS
-        beside = 8 + round(REPEATS * gap / (first.tokens[1] - first.tokens[0]))
+        # By the engine's clock: to a client tokens may come together.
+        beside = min(most, 8 + round(REPEATS * gap / engine.steps()[-1].seconds))
         sendings = [Sending(0.0, prompts.body(8, beside))]
         sendings += [
             Sending((i + 0.5) * gap, prompts.body(length, ALONE_TOKENS)) for i in range(REPEATS)
@@ -131,7 +143,7 @@ def probe(engine: Engine, vocab_size: int) -> Probed:
         together = [Sending(0.0, prompts.body(length, BATCH_TOKENS)) for length in lengths]
         engine.send(together)
         samples += [step for step in engine.steps() if step.tokens == step.sequences]
-    return Probed(tuple(samples), tuple(outside))
+    return Probed(tuple(samples), tuple(outside), tuple(engine.work))
 
 
 def _balanced(steps: Sequence[Sample]) -> list[Sample]:

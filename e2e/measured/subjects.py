@@ -15,13 +15,11 @@ class Subject:
     """A model, and how many requests of each trace it is sent, and in the rehearsal before.
 
     Without a `config` it is one that `plimsoll serve` knows by name; else its weights are random.
-    `longer` is for one that is so small that HTTP, not its steps, would be most of short requests.
     """
 
     name: str
     requests: int
     rehearsed: int
-    longer: int = 1
     config: dict[str, Any] | None = None
 
     @cached_property
@@ -33,6 +31,6 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject("builtin://tiny", 300, 240, longer=4),
+    Subject("builtin://tiny", 300, 240),
     Subject("random Llama of 135M", 200, 150, config=LLAMA_135M),
 )

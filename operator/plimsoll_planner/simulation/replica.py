@@ -5,7 +5,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.simulation.arrival import Arrival
+from plimsoll_planner.simulation.frontend import Delivered, Frontend
 from plimsoll_planner.step_time import StepSeconds
 from plimsoll_runtime.core.counting import CountingScheduler, StepLoad
 from plimsoll_runtime.core.fairness import SchedulingPolicy
@@ -18,11 +20,13 @@ _OWN_TOKENS = -(2**40)
 
 @dataclass(frozen=True)
 class ReplicaModel:
-    """What a replica is simulated from."""
+    """What a replica is simulated from. Without a `frontend` requests come to the engine at once,
+    and `step.per_request` is all that passes outside of steps."""
 
     step: StepSeconds
     limits: EngineLimits
     policy: SchedulingPolicy = SchedulingPolicy.FAIR
+    frontend: FrontendTime | None = None
 
     def seconds(self, load: StepLoad) -> float:
         """How long a step takes."""
@@ -61,11 +65,12 @@ class Step(NamedTuple):
 
 @dataclass
 class _Stay:
-    """A request that is in the replica."""
+    """A request that is in the replica; the engine has it from `ready` on."""
 
     number: int
     arrival: Arrival
     request: Request
+    ready: float = -math.inf
     first_token: float = math.inf
 
 
@@ -82,6 +87,7 @@ class Replica:
 
     def __post_init__(self) -> None:
         self._scheduler = CountingScheduler(self.model.limits, policy=self.model.policy)
+        self._frontend = None if self.model.frontend is None else Frontend(self.model.frontend)
         self._inbox: deque[_Stay] = deque()
         self._stays: dict[str, _Stay] = {}
         self._step: tuple[float, float, StepLoad, int, int, int] | None = None
@@ -111,13 +117,17 @@ class Replica:
             tenant=arrival.tenant,
         )
         stay = _Stay(number, arrival, request)
+        if self._frontend is not None:
+            stay.ready = self._frontend.take_in(arrival.at, arrival.prompt_tokens)
         self._stays[request.request_id] = stay
         self._inbox.append(stay)
 
     def begin_step(self, now: float) -> float | None:
         """Begins a step if there is anything to do; says when it ends."""
         scheduler = self._scheduler
-        while self._inbox:
+        if self._inbox and not scheduler.has_unfinished():
+            now = max(now, self._inbox[0].ready)
+        while self._inbox and self._inbox[0].ready <= now:
             scheduler.add(self._inbox.popleft().request)
         if not scheduler.has_unfinished():
             return None
@@ -136,6 +146,7 @@ class Replica:
     def pass_quiet(self, until: float) -> float:
         """Ends the steps that begin and end no request, as far as they end before `until`; says
         when the next one does, which is begun. Nothing may have been received since a step was.
+        With a frontend, which has work for each of them, none is passed over.
 
         Raises ValueError where no step was begun.
         """
@@ -143,6 +154,8 @@ class Replica:
             raise ValueError("no step was begun")
         begin, seconds, load, used, running, waiting = self._step
         end, passed = begin + seconds, 0
+        if self._frontend is not None:
+            return end
         if end < until and (most := self._scheduler.quiet_steps()):
             step, count, context = self.model.step, load.sampled, load.context
             while passed < most and end < until:
@@ -163,17 +176,22 @@ class Replica:
         self._step = None
         end = begin + seconds
         events = self._scheduler.end_step()
+        seen = Delivered(end, end)
+        if self._frontend is not None:
+            seen = self._frontend.deliver(end, load.sampled, len(events.ended))
         for request in events.begun:
-            self._stays[request.request_id].first_token = end
-        served = [self._served(request, end) for request in events.ended]
+            self._stays[request.request_id].first_token = seen.new
+        served = [self._served(request, seen) for request in events.ended]
         self.num_preemptions = self._scheduler.num_preemptions
         step = Step(begin, seconds, load, load.sampled - len(events.begun), used, running, waiting)
         return step, served
 
-    def _served(self, request: Request, end: float) -> Served:
+    def _served(self, request: Request, seen: Delivered) -> Served:
         stay = self._stays.pop(request.request_id)
-        at, outside = stay.arrival.at, self.model.step.per_request
+        at = stay.arrival.at
+        outside = self.model.step.per_request if self._frontend is None else 0.0
         count = len(request.output_token_ids)
+        end = seen.others if count > 1 else seen.new
         started = at if request.first_scheduled_time is None else request.first_scheduled_time
         return Served(
             stay.number,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from e2e.measured.client import Exchange, Record, Sending, send_all
+from e2e.measured.client import Exchange, Record, Sending, Sent, send_all
 
 
 def event(*token_ids: int) -> bytes:
@@ -32,7 +32,7 @@ def test_a_token_came_with_the_last_piece_of_its_event() -> None:
         (3.0, event(8) + event(9, 10)),
         (4.0, b"data: [DONE]\n\n"),
     ]
-    assert record(pieces, 4) == Record(0.25, (1.0, 2.0, 2.0, 2.0), "")
+    assert record(pieces, 4) == Record(0.25, (1.0, 2.0, 2.0, 2.0), "", 3)
 
 
 def test_an_answer_that_lacks_tokens_is_an_error() -> None:
@@ -61,16 +61,18 @@ async def serving() -> AsyncIterator[int]:
 
 
 def test_requests_are_sent_when_they_are_due_whatever_became_of_others() -> None:
-    async def run() -> list[Record]:
+    async def run() -> Sent:
         async for port in serving():
             sendings = [Sending(at, {"max_tokens": 2}) for at in (0.0, 0.01, 0.02)]
             return await send_all("127.0.0.1", port, sendings)
         raise AssertionError
 
-    found = asyncio.run(run())
+    found, cpu_seconds = asyncio.run(run())
+    assert 0 < cpu_seconds < 1
     assert [len(each.tokens) for each in found] == [2, 2, 2]
     for each in found:
         assert not each.error
+        assert each.events == 2
         assert each.late >= 0
         first, last = each.tokens
         assert first >= 0.02
