@@ -1,7 +1,7 @@
 """What people and controllers do to LLMDeployments, so that every write of the operator occurs."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from e2e.cluster.fake_gpus import FakeGpus, node, node_name
@@ -19,6 +19,8 @@ UNKNOWN = FakeGpus("NVIDIA-FAULTS-X", 40960, count=64)
 
 NODE_SECONDS = 6.0
 """Until a new node is ready, and the operator has waited for more of them."""
+REFUSED_SECONDS = 15.0
+"""Until what was refused for a while is tried again: nothing tells that a quota is gone."""
 LIMITS = {"maxNumSeqs": 8, "maxNumBatchedTokens": 512, "kvCacheMemory": "1Gi"}
 """The same in all specs: where only limits differ, engines are told, and here are none."""
 
@@ -260,7 +262,15 @@ SCENARIOS = (
     Scenario("made-again", (create(), Step(_again))),
     Scenario("made-again-while-down", (create(), Step(_again, down=True))),
     Scenario("same-name-twice", (create(), edit(pin=PIN)), setup=0, namespaces=2),
-    Scenario("quota", (Step(_close_quota), create(), delete("ResourceQuota", "closed")), setup=1),
+    Scenario(
+        "quota",
+        (
+            Step(_close_quota),
+            create(),
+            replace(delete("ResourceQuota", "closed"), pause=REFUSED_SECONDS),
+        ),
+        setup=1,
+    ),
     Scenario(
         "nodes-come",
         (

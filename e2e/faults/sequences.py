@@ -60,6 +60,8 @@ class Lanes:
         if not await self._put(lane, spec):
             raise AssertionError(f"refused, but it should be good: {spec}")
         before = await self._rest(lane)
+        if (told := await self._in_the_way(lane)) is not None:
+            raise AssertionError(f"a plan should exist: {told}\n{spec}")
         accepted = await self._put(lane, other)
         if accepted:
             await lane.seen()
@@ -73,6 +75,15 @@ class Lanes:
         """The children once nothing is on its way."""
         state = await lane.reach(None)
         return {name: text for name, text in state.items() if RESOURCE not in name.split()[1]}
+
+    async def _in_the_way(self, lane: Run) -> str | None:
+        """What is said where the present spec is not what serves."""
+        found = await self._bench.api.get(RESOURCE, lane.place.namespaces[0], NAME)
+        conditions = ((found or {}).get("status") or {}).get("conditions") or []
+        for each in conditions:
+            if each["type"] == "SLOFeasible" and each["status"] != "True":
+                return str(each["message"])
+        return None
 
     async def _put(self, lane: Run, spec: Object) -> bool:
         """Replaces the spec. Returns whether the API server accepts it."""
