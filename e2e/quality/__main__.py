@@ -14,6 +14,7 @@ from e2e.quality.measurement import measure
 from e2e.quality.page import page, speeds, table
 from e2e.quality.text import MODEL, windows
 from e2e.quality.variants import VARIANTS
+from plimsoll_bench.host import machine
 
 CONTINUED = 128
 
@@ -27,7 +28,10 @@ def main(argv: Sequence[str]) -> int:
     found = [(variant, measure(MODEL, variant.options, text, CONTINUED)) for variant in VARIANTS]
     print(table(found), speeds(found), sep="\n")
     if given.write:
-        given.write.write_text(page(found, platform.python_version()), encoding="utf-8")
+        here = machine()
+        named = f"{here.get('cpu', 'a CPU')}, {here['cores']} cores"
+        text_of_page = page(found, platform.python_version(), named)
+        given.write.write_text(text_of_page, encoding="utf-8")
     return 0
 
 

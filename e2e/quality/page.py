@@ -8,8 +8,8 @@ from e2e.quality.variants import Variant
 Found = Sequence[tuple[Variant, Measured]]
 
 
-def page(found: Found, python: str) -> str:
-    """Markdown; everything is compared with the first."""
+def page(found: Found, python: str, machine: str) -> str:
+    """Markdown; everything is compared with the first. `machine` names that of the speeds."""
     tokens, continued = len(found[0][1].logprobs), len(found[0][1].continuations)
     return f"""# Quality
 
@@ -24,7 +24,14 @@ through the engine as requests do, keys and values through the KV cache in its f
 
 {table(found)}
 The third line says how much of a difference is rounding alone: the same weights computed in fp32.
-"""
+
+## Speed in the same run
+
+On {machine}, in tokens per second: of the text above, and of all
+those continuations at once. A model of 3 million parameters says little of larger ones: models of
+135M and 0.5B are [beside other engines](benchmarks/peers.md).
+
+{speeds(found)}"""
 
 
 def table(found: Found) -> str:
@@ -45,8 +52,8 @@ def table(found: Found) -> str:
 
 
 def speeds(found: Found) -> str:
-    """Tokens per second of each, in lines for a terminal."""
-    return "\n".join(
-        f"{variant.serve}: reads {one.read_rate:.0f} tokens/s, writes {one.written_rate:.0f}"
-        for variant, one in found
-    )
+    """How fast each was on the machine where this runs."""
+    lines = ["| `plimsoll serve` with | reads | writes |", "|---|--:|--:|"]
+    for variant, one in found:
+        lines.append(f"| `{variant.serve}` | {one.read_rate:,.0f} | {one.written_rate:,.0f} |")
+    return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from e2e.quality.measurement import Measured, agreement, measure
-from e2e.quality.page import table
+from e2e.quality.page import speeds, table
 from e2e.quality.text import MODEL
 from e2e.quality.variants import VARIANTS
 
@@ -45,8 +45,12 @@ def test_no_variant_is_far_from_the_model_as_published(text: list[list[int]]) ->
         assert agreement(published, found).positions > 0.93, variant.serve
 
 
-def test_the_page_has_every_variant() -> None:
-    lines = re.findall(r"^\| `(--[^`]*)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert lines == [variant.serve for variant in VARIANTS]
-    header = table([(VARIANTS[0], measured((-1.0,), (1,), "a"))]).splitlines()[0]
-    assert header in PAGE.read_text(encoding="utf-8")
+def test_the_page_has_quality_and_speed_of_every_variant() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    one = [(VARIANTS[0], measured((-1.0,), (1,), "a"))]
+    for part in (table(one), speeds(one)):
+        header, below, _ = part.splitlines()
+        rows = text.partition(f"{header}\n{below}\n")[2].partition("\n\n")[0]
+        assert re.findall(r"^\| `(--[^`]*)` \|", rows, re.MULTILINE) == [
+            variant.serve for variant in VARIANTS
+        ]
