@@ -128,12 +128,11 @@ def probe(engine: Engine, vocab_size: int) -> Probed:
         engine.send(sendings)
         samples += _balanced(engine.steps())
     for length in ALONE:
+        (first,) = engine.send([Sending(0.0, prompts.body(length, ALONE_TOKENS))])
+        gap = PATIENCE * first.tokens[-1] + IDLE_SECONDS
         engine.steps()
         sent = engine.send(
-            [
-                Sending(i * IDLE_SECONDS * (1 + length / 64), prompts.body(length, ALONE_TOKENS))
-                for i in range(REPEATS)
-            ]
+            [Sending(i * gap, prompts.body(length, ALONE_TOKENS)) for i in range(REPEATS)]
         )
         steps = engine.steps()
         outside += _outside(sent, steps)
