@@ -1,5 +1,7 @@
 """`plimsoll COMMAND`: finds the command by entry point, so that each loads only what it needs."""
 
+import os
+import select
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -51,7 +53,26 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return command(rest)
+    try:
+        code = command(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        return 0
+    return code
+
+
+def _reader_has_gone() -> bool:
+    """Whether what is printed goes into a pipe that nobody reads any more, as with `| head`."""
+    output = sys.stdout.fileno()
+    poller = select.poll()
+    poller.register(output, 0)  # of errors it tells always
+    if not poller.poll(0):
+        return False
+    # What is left in the buffer must not be written when Python exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 if __name__ == "__main__":
