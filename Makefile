@@ -40,12 +40,12 @@ setup: .venv/.installed ## create .venv from dev.lock
 PROMETHEUS := $(CACHE)/prometheus
 $(PROMETHEUS)/usr/bin/prometheus:
 	@mkdir -p $(PROMETHEUS)
-	@if command -v apt-get > /dev/null; then \
-		cd $(PROMETHEUS); \
-		apt-get download -qq prometheus 2> /dev/null || { \
-			$(SUDO) apt-get update -qq; apt-get download -qq prometheus; }; \
-		dpkg-deb -x prometheus_*.deb .; rm prometheus_*.deb; \
-	else echo "no apt-get: tests of alerts need prometheus and promtool on PATH, else they are skipped"; fi
+	@cd $(PROMETHEUS); download() { apt-get download -qq prometheus 2> /dev/null; }; \
+	if download || { $(SUDO) apt-get update -qq && download; }; then \
+		dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
+	else \
+		echo "no Debian package of prometheus: tests of alerts are skipped unless it is on PATH"; \
+	fi
 
 .PHONY: check
 check: setup $(PROMETHEUS)/usr/bin/prometheus ## lint, types, import layers, generated files, unit tests
