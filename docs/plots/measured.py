@@ -85,13 +85,7 @@ class Row:
 def calibrations(result: Result) -> dict[tuple[str, str], Calibrated]:
     """By the names of the model and of the trace."""
     return {
-        (model["name"], trace["name"]): calibrate_on(
-            Probed.of(model["probed"]),
-            _subject(model["name"]).facts,
-            model["limits"],
-            Rehearsed.of(trace),
-            _rehearsed(model, trace),
-        )
+        (model["name"], trace["name"]): _calibrated(model, trace)
         for model in result["models"]
         for trace in model["traces"]
     }
@@ -120,9 +114,11 @@ def _case(model: Result, trace: Result, known: Calibrated) -> Case:
     return Case(model["name"], trace["name"], divisor, tuple(loads))
 
 
-def _rehearsed(model: Result, trace: Result) -> list[Arrival]:
-    count = sum(map(len, Rehearsed.of(trace).ttft))
-    return _arrivals(model, trace, count, skip=trace["requests"])
+def _calibrated(model: Result, trace: Result) -> Calibrated:
+    rehearsed, facts = Rehearsed.of(trace), _subject(model["name"]).facts
+    count = sum(map(len, rehearsed.ttft))
+    later = _arrivals(model, trace, count, skip=trace["requests"])
+    return calibrate_on(Probed.of(model["probed"]), facts, model["limits"], rehearsed, later)
 
 
 def _arrivals(model: Result, trace: Result, count: int, skip: int = 0) -> list[Arrival]:

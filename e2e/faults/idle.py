@@ -37,8 +37,8 @@ async def idle_writes(bench: Bench, minutes: float) -> list[Write]:
 async def _settled(proxy: ApiProxy) -> None:
     began = time.monotonic()
     while True:
-        last = max((write.at for write in proxy.writes), default=began)
-        left = max(began, last) + SETTLE_SECONDS - time.monotonic()
+        last = max([began, *(write.at for write in proxy.writes)])
+        left = last + SETTLE_SECONDS - time.monotonic()
         if left <= 0:
             return
         if time.monotonic() - began > SETTLED_WITHIN_SECONDS:

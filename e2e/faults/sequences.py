@@ -11,6 +11,7 @@ from e2e.faults.proxy import ApiProxy
 from e2e.faults.run import LIVELY, Bench, Run, State
 from e2e.faults.scenarios import NAME, Place, served
 from e2e.faults.state import RESOURCE, differences
+from e2e.support.kubectl import condition
 
 Object = dict[str, Any]
 
@@ -79,11 +80,8 @@ class Lanes:
     async def _in_the_way(self, lane: Run) -> str | None:
         """What is said where the present spec is not what serves."""
         found = await self._bench.api.get(RESOURCE, lane.place.namespaces[0], NAME)
-        conditions = ((found or {}).get("status") or {}).get("conditions") or []
-        for each in conditions:
-            if each["type"] == "SLOFeasible" and each["status"] != "True":
-                return str(each["message"])
-        return None
+        told = condition(found, "SLOFeasible")
+        return None if told is None or told["status"] == "True" else str(told["message"])
 
     async def _put(self, lane: Run, spec: Object) -> bool:
         """Replaces the spec. Returns whether the API server accepts it."""

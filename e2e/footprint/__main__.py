@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.cluster.fake_gpus import FakeGpus, node
 from e2e.footprint.api_server import ApiServer
 from e2e.footprint.operator_process import OperatorProcess, kubeconfig
 from e2e.support.authority import Authority
 from e2e.support.fleet import CHILDREN, member
+from e2e.support.watching import metric
 
 CHECKOUT = Path(__file__).parents[2]
 NAMESPACE = "fleet"
@@ -120,12 +120,7 @@ async def _ready(port: int) -> bool:
 async def _looks(port: int) -> float:
     async with httpx.AsyncClient(timeout=10) as client:
         text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "plimsoll_operator_reconciles_total"
-    )
+    return metric(text, "plimsoll_operator_reconciles_total")
 
 
 def _free_port() -> int:

@@ -70,8 +70,7 @@ class Engine:
 
     def steps(self) -> tuple[Sample, ...]:
         """What the engine computed since the last call, as far as it remembers."""
-        where = self.admin + PATH
-        total, latest = parse_steps(httpx.get(where).text, where)
+        total, latest = self._told_steps()
         new, self._num_steps = total - self._num_steps, total
         return latest[len(latest) - min(new, len(latest)) :]
 
@@ -79,7 +78,7 @@ class Engine:
         """Sends all at their times, from another process. Raises RuntimeError for any error."""
         where = urlsplit(self.url)
         command = [sys.executable, "-m", "e2e.measured.client", where.hostname, str(where.port)]
-        steps, cpu, begin = self._steps_so_far(), self._server_seconds(), time.monotonic()
+        (steps, _), cpu, begin = self._told_steps(), self._server_seconds(), time.monotonic()
         done = subprocess.run(
             ["taskset", "--cpu-list", str(self.cores[-1]), *map(str, command)],
             input=json.dumps(sendings),
@@ -99,7 +98,7 @@ class Engine:
             Work(
                 len(sendings),
                 sum(len(each.body["prompt"]) for each in sendings),
-                self._steps_so_far() - steps,
+                self._told_steps()[0] - steps,
                 sum(each.events for each in records),
                 sum(len(each.tokens) for each in records),
                 seconds,
@@ -109,9 +108,10 @@ class Engine:
         )
         return records
 
-    def _steps_so_far(self) -> int:
+    def _told_steps(self) -> tuple[int, tuple[Sample, ...]]:
+        """How many there were so far, and the latest of them."""
         where = self.admin + PATH
-        return parse_steps(httpx.get(where).text, where)[0]
+        return parse_steps(httpx.get(where).text, where)
 
     def _server_seconds(self) -> float:
         """CPU seconds of the process that speaks HTTP. A thread's file begins with nanoseconds."""

@@ -15,8 +15,15 @@ from plimsoll_operator.kinds import NODE, pods_on
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.pod_trouble import no_room
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.shortage import Amounts, Room, asked_by, describe, nearest_first, rooms
-from plimsoll_operator.shortage import taken_by as _taken_by
+from plimsoll_operator.shortage import (
+    Amounts,
+    Room,
+    asked_by,
+    describe,
+    nearest_first,
+    rooms,
+    taken_by,
+)
 from plimsoll_operator.store import Store
 
 MOST_NODES = 8
@@ -64,7 +71,7 @@ class RoomReader:
             pods, _ = await self._cluster.list(pods_on(node), None, _spec_only)
         except ClusterError:  # it is no more than a word of help
             return None
-        return _taken_by(pod["spec"] for pod in pods)
+        return taken_by(pod["spec"] for pod in pods)
 
 
 def _spec_only(pod: Mapping[str, Any]) -> dict[str, Any]:

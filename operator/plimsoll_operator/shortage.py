@@ -16,7 +16,6 @@ Amounts = Mapping[str, Decimal]
 """Of each resource: `cpu` in cores, `memory` in bytes, `nvidia.com/gpu` and `pods` by number."""
 
 _NONE = Decimal(0)
-_REPELLING = ("NoSchedule", "NoExecute")
 _BYTES = frozenset({"memory", "ephemeral-storage"})
 
 
@@ -79,11 +78,7 @@ def rooms(spec: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> list[R
         Room(str(node["metadata"]["name"]), _amounts(node.get("status", {}).get("allocatable")))
         for node in nodes
         if where.selects(node["metadata"].get("labels") or {})
-        and not (node.get("spec") or {}).get("unschedulable")
-        and all(
-            taint.get("effect") not in _REPELLING or where.tolerates(taint)
-            for taint in (node.get("spec") or {}).get("taints") or ()
-        )
+        and where.admitted(node.get("spec") or {})
     ]
 
 

@@ -40,7 +40,6 @@ SPOT_LABELS = {
     "kubernetes.azure.com/scalesetpriority": "spot",
 }
 """By what clouds and Karpenter label nodes that may be taken away."""
-_REPELLING_EFFECTS = ("NoSchedule", "NoExecute")
 
 Usage = Mapping[str, Mapping[str, Decimal]]
 """By node name, how much of each resource (`cpu` in cores, `memory` in bytes, `nvidia.com/gpu`) is
@@ -153,18 +152,10 @@ def _cpu(
 
 
 def _accepts_pods(node: Mapping[str, Any], tolerated: str | None, placement: Placement) -> bool:
-    spec = _mapping(node, "spec")
-    if spec.get("unschedulable"):
-        return False
     for condition in _mapping(node, "status").get("conditions") or ():
         if condition.get("type") == "Ready" and condition.get("status") != "True":
             return False
-    return all(
-        taint.get("effect") not in _REPELLING_EFFECTS
-        or (tolerated is not None and taint.get("key") == tolerated)
-        or placement.tolerates(taint)
-        for taint in spec.get("taints") or ()
-    )
+    return placement.admitted(_mapping(node, "spec"), tolerated)
 
 
 def _free(allocatable: Mapping[str, Any], taken: Mapping[str, Decimal], resource: str) -> Decimal:

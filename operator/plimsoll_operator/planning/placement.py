@@ -6,6 +6,8 @@ from typing import Any
 
 from plimsoll_operator.api.template import PodTemplate
 
+_REPELLING_EFFECTS = ("NoSchedule", "NoExecute")
+
 
 @dataclass(frozen=True)
 class Toleration:
@@ -38,6 +40,16 @@ class Placement:
     def tolerates(self, taint: Mapping[str, Any]) -> bool:
         """Whether any of the tolerations is of that taint."""
         return any(each.tolerates(taint) for each in self.tolerations)
+
+    def admitted(self, node: Mapping[str, Any], tolerated: str | None = None) -> bool:
+        """Whether a node with the spec `node` takes new pods of this placement: it is not cordoned,
+        and each of its taints is tolerated, or is one of the key `tolerated`, or repels nobody."""
+        return not node.get("unschedulable") and all(
+            taint.get("effect") not in _REPELLING_EFFECTS
+            or (tolerated is not None and taint.get("key") == tolerated)
+            or self.tolerates(taint)
+            for taint in node.get("taints") or ()
+        )
 
 
 ANYWHERE = Placement()
