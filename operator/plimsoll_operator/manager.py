@@ -22,6 +22,7 @@ from plimsoll_operator.gather import api_addresses, calibration_target, scales_a
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
 from plimsoll_operator.limits_keeper import LimitsKeeper
+from plimsoll_operator.observed import is_current
 from plimsoll_operator.pruning import prune
 from plimsoll_operator.render.labels import ADMIN_PORT
 from plimsoll_operator.resource import Key
@@ -168,7 +169,9 @@ class Manager:
             self._wake((namespace, instance))
 
     def _wake(self, key: Key) -> None:
-        self._controller.queue.add(key)
+        raw = self._store.get(RESOURCE.name, *key)
+        # An edit that nobody has looked at goes before all that earlier ones brought about.
+        self._controller.queue.add(key, first=raw is not None and not is_current(raw))
 
     def _inventory_changed(self) -> None:
         if self._inventory_timer is None and self._synced:

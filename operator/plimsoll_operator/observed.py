@@ -72,17 +72,20 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     )
 
 
+def is_current(item: Mapping[str, Any]) -> bool:
+    """Whether its controller has seen its newest spec."""
+    seen = (item.get("status") or {}).get("observedGeneration") or 0
+    return int(seen) >= int(item["metadata"].get("generation") or 0)
+
+
 def has_rolled_out(deployment: Mapping[str, Any]) -> bool:
     """Whether all pods by its present template have served once; that stays so as pods come and go.
 
     False until its controller has seen the template.
     """
-    status = deployment.get("status") or {}
-    return int(status.get("observedGeneration", 0)) >= int(
-        deployment["metadata"].get("generation", 0)
-    ) and any(
+    return is_current(deployment) and any(
         item.get("type") == "Progressing" and item.get("reason") == "NewReplicaSetAvailable"
-        for item in status.get("conditions") or ()
+        for item in (deployment.get("status") or {}).get("conditions") or ()
     )
 
 
@@ -125,8 +128,7 @@ def rollout(deployment: Mapping[str, Any] | None) -> Rollout:
     begun = updated > 0 or bool(failure)
     return Rollout(
         exists=True,
-        current=int(status.get("observedGeneration", 0))
-        >= int(deployment["metadata"].get("generation", 0)),
+        current=is_current(deployment),
         desired=int(deployment.get("spec", {}).get("replicas", 1)),
         replicas=replicas,
         updated=updated,

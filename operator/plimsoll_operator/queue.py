@@ -2,7 +2,7 @@
 
 A key waits at most once however often it is added; while it is being worked on, adding it makes it
 come again afterwards; no two workers hold the same key. Failures come back with exponential
-backoff. Time is the event loop's.
+backoff. What somebody waits for goes first, in three of four turns. Time is the event loop's.
 """
 
 import asyncio
@@ -12,6 +12,10 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K")
 
+FIRST_TURNS = 4
+"""Of so many turns all but one are for what goes first, as long as anything does: thousands of new
+resources must not hold up those that serve."""
+
 
 class KeyedQueue(Generic[K]):
     """Queue of hashable keys for one event loop."""
@@ -19,10 +23,12 @@ class KeyedQueue(Generic[K]):
     def __init__(self, base: float = 0.2, limit: float = 60.0) -> None:
         self._base = base
         self._limit = limit
-        self._ready: deque[K] = deque()
-        self._waiting: set[K] = set()
+        self._ready: dict[bool, deque[K]] = {True: deque(), False: deque()}
+        """Of what goes first, and of the rest; `_waiting` tells of a key in both where it is."""
+        self._waiting: dict[K, bool] = {}
         self._working: set[K] = set()
-        self._dirty: set[K] = set()
+        self._dirty: dict[K, bool] = {}
+        self._turn = 0
         self._failures: dict[K, int] = {}
         self._due: dict[K, float] = {}
         self._timers: list[tuple[float, int, K]] = []
@@ -31,16 +37,16 @@ class KeyedQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Keys that could be worked on now."""
-        return len(self._ready)
+        return len(self._waiting)
 
-    def add(self, key: K) -> None:
-        """Makes `key` come as soon as a worker is free."""
+    def add(self, key: K, *, first: bool = False) -> None:
+        """Makes `key` come as soon as a worker is free, or before others do (`first`)."""
         self._due.pop(key, None)
         if key in self._working:
-            self._dirty.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.append(key)
+            self._dirty[key] = first or self._dirty.get(key, False)
+        elif key not in self._waiting or (first and not self._waiting[key]):
+            self._waiting[key] = first
+            self._ready[first].append(key)
             self._wake.set()
 
     def add_after(self, key: K, delay: float) -> None:
@@ -74,9 +80,8 @@ class KeyedQueue(Generic[K]):
         """The next key; the caller must call `done` with it."""
         while True:
             self._release_due()
-            if self._ready:
-                key = self._ready.popleft()
-                self._waiting.discard(key)
+            if self._waiting:
+                key = self._take()
                 self._working.add(key)
                 return key
             self._wake.clear()
@@ -91,9 +96,20 @@ class KeyedQueue(Generic[K]):
     def done(self, key: K) -> None:
         """Ends the work on a key that `get` gave."""
         self._working.discard(key)
-        if key in self._dirty:
-            self._dirty.discard(key)
-            self.add(key)
+        first = self._dirty.pop(key, None)
+        if first is not None:
+            self.add(key, first=first)
+
+    def _take(self) -> K:
+        """The next of those that wait, of which there must be one."""
+        self._turn = (self._turn + 1) % FIRST_TURNS
+        first = self._turn != 0
+        while True:
+            lane = first if self._ready[first] else not first
+            key = self._ready[lane].popleft()
+            if self._waiting.get(key) is lane:
+                del self._waiting[key]
+                return key
 
     def _release_due(self) -> None:
         now = asyncio.get_running_loop().time()

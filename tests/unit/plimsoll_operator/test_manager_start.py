@@ -127,3 +127,19 @@ async def test_a_child_that_a_list_lacks_wakes_its_resource(
         assert woken == [KEY, KEY]
     finally:
         await manager.stop()
+
+
+async def test_an_edit_that_nobody_has_looked_at_goes_first() -> None:
+    cluster = MemoryCluster()
+    for name, seen in (("known", 1), ("serving", 1), ("edited", 0), ("new", None)):
+        status = {} if seen is None else {"observedGeneration": seen}
+        raw = raw_resource(spec=EASY, metadata={"name": name})
+        cluster.put(RESOURCE.name, {**raw, "status": status})
+    manager = manager_of(cluster)
+    items, version = await cluster.list(RESOURCE)
+    manager.listed(RESOURCE, items, version, None)
+    for name in ("known", "serving", "edited", "new"):
+        manager._wake((KEY[0], name))
+    queue = manager._controller.queue
+    order = [(await queue.get())[1] for _ in range(4)]
+    assert order == ["edited", "new", "known", "serving"]

@@ -62,6 +62,37 @@ async def test_add_takes_the_place_of_a_delay() -> None:
         await asyncio.wait_for(queue.get(), 0.05)
 
 
+async def test_what_goes_first_overtakes_the_rest_but_in_every_fourth_turn() -> None:
+    queue: KeyedQueue[str] = KeyedQueue()
+    for key in ("a", "b", "c"):
+        queue.add(key)
+    for key in ("1", "2", "3", "4", "5"):
+        queue.add(key, first=True)
+    assert [await queue.get() for _ in range(8)] == ["1", "2", "3", "a", "4", "5", "b", "c"]
+
+
+async def test_a_key_that_waits_moves_up_and_still_comes_once() -> None:
+    queue: KeyedQueue[str] = KeyedQueue()
+    for key in ("a", "b"):
+        queue.add(key)
+    queue.add("b", first=True)
+    queue.add("b")
+    assert len(queue) == 2
+    assert [await queue.get() for _ in range(2)] == ["b", "a"]
+    assert len(queue) == 0
+
+
+async def test_a_key_in_work_comes_again_as_soon_as_was_asked_meanwhile() -> None:
+    queue: KeyedQueue[str] = KeyedQueue()
+    queue.add("a")
+    await queue.get()
+    queue.add("b")
+    queue.add("a", first=True)
+    queue.add("a")
+    queue.done("a")
+    assert [await queue.get() for _ in range(2)] == ["a", "b"]
+
+
 async def test_backoff_grows_to_its_limit_and_success_ends_it() -> None:
     queue: KeyedQueue[str] = KeyedQueue(base=0.1, limit=5)
     delays = [queue.retry("a") for _ in range(8)]
@@ -73,11 +104,11 @@ async def test_backoff_grows_to_its_limit_and_success_ends_it() -> None:
 
 @settings(deadline=None)
 @given(
-    adds=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=60),
+    adds=st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), max_size=60),
     workers=st.integers(1, 4),
 )
 async def test_every_add_is_followed_by_work_and_no_key_is_worked_on_twice_at_once(
-    adds: list[tuple[int, int]], workers: int
+    adds: list[tuple[int, bool, int]], workers: int
 ) -> None:
     queue: KeyedQueue[int] = KeyedQueue()
     version = dict.fromkeys(range(6), 0)
@@ -95,9 +126,9 @@ async def test_every_add_is_followed_by_work_and_no_key_is_worked_on_twice_at_on
             queue.done(key)
 
     tasks = [asyncio.create_task(work()) for _ in range(workers)]
-    for key, pauses in adds:
+    for key, first, pauses in adds:
         version[key] += 1
-        queue.add(key)
+        queue.add(key, first=first)
         for _ in range(pauses):
             await asyncio.sleep(0)
     for _ in range(200):
