@@ -2,12 +2,16 @@
 
 import copy
 import itertools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.kinds import RESOURCE, Kind
 from tests.unit.plimsoll_operator.samples import ROLLED_OUT, merged
+
+MAX_STATUS_BYTES = 16 << 10
+"""Of any status that any test brings about. The store, and each list, holds one a resource."""
 
 
 class CrashError(Exception):
@@ -80,6 +84,7 @@ class MemoryCluster:
             raise ClusterError(404, "NotFound", "gone")
         if stored["metadata"]["uid"] != metadata["uid"]:
             raise ClusterError(409, "Conflict", "another object")
+        assert len(json.dumps(status)) <= MAX_STATUS_BYTES, status
         return self.put(kind.name, {**stored, "status": status})
 
     async def renumber(
