@@ -1,6 +1,7 @@
 """Reads an LLMDeployment as the API server would: schema, defaults, and the rules across fields."""
 
 import copy
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,13 @@ _HINTS = {
     "extra_forbidden": "unknown field; remove it or check its spelling",
     "missing": "is required",
 }
-_NOT_TEXT = 'must be text: put it in quotes, "{}", with its unit if it has one, such as 800ms'
+_OF_TYPES = {
+    "string_type": (
+        'must be text: put it in quotes, "{}", with its unit if it has one, such as 800ms'
+    ),
+    "int_type": "must be a whole number, without quotes",
+    "bool_type": "must be true or false, without quotes",
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ def _read(model: type[M], raw: Mapping[str, Any]) -> M:
     Nullable". Raises ValidationError.
     """
     try:
-        return model.model_validate(raw)
+        return _strictly(model, raw)
     except ValidationError as error:
         empty = [
             item["loc"]
@@ -129,7 +136,12 @@ def _read(model: type[M], raw: Mapping[str, Any]) -> M:
             node = node[part]
         if isinstance(node, dict):  # what stands in a list stays
             node.pop(name, None)
-    return model.model_validate(cut)
+    return _strictly(model, cut)
+
+
+def _strictly(model: type[M], raw: Mapping[str, Any]) -> M:
+    """As the API server reads JSON: "5" and true are no integers. YAML's dates are texts to it."""
+    return model.model_validate_json(json.dumps(raw, default=str), strict=True)
 
 
 def _more_problems(spec: LLMDeploymentSpec) -> Iterator[Problem]:
@@ -182,8 +194,8 @@ def _schema_problems(model: type[BaseModel], error: ValidationError) -> Iterator
         if message is None:
             value = item["input"]
             shown = repr(value) if isinstance(value, str | int | float | bool) else ""
-            if item["type"] == "string_type" and shown:
-                yield Problem(path, f"{shown}: {_NOT_TEXT.format(value)}")
+            if item["type"] in _OF_TYPES and shown:
+                yield Problem(path, f"{shown}: {_OF_TYPES[item['type']].format(value)}")
                 continue
             known = BY_PATTERN.get(str(item.get("ctx", {}).get("pattern", "")))
             text = known.message if known else item["msg"][:1].lower() + item["msg"][1:]

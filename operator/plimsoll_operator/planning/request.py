@@ -50,7 +50,7 @@ def plan_request(  # noqa: PLR0913 - the last by name
     the one cannot draft for `model`, the other is missing, or declared lengths are more than
     `model` can take.
     """
-    _within_context(spec.workload, model)
+    _within_context(spec, model)
     slo, pin = spec.slo, spec.pin
     cost = slo.max_cost_per_million_tokens
     kv_cache = pin.kv_cache_memory
@@ -84,9 +84,15 @@ def plan_request(  # noqa: PLR0913 - the last by name
     )
 
 
-def _within_context(declared: DeclaredWorkload, model: Model) -> None:
+def _within_context(spec: LLMDeploymentSpec, model: Model) -> None:
     """The engine refuses what is longer, so that a plan for it would promise what nobody gets."""
+    declared, longest = spec.workload, spec.model.max_context_length
     own, prompts, outputs = model.max_position_embeddings, declared.prompts, declared.outputs
+    if longest is not None and longest > own:
+        raise ValueError(
+            f"spec.model.maxContextLength: {longest}: the model's own context is {own} tokens: "
+            "take at most that, or leave it out to have all of it"
+        )
     if declared.prompt_tokens is None and declared.output_tokens is None:
         return
     if prompts.mean + outputs.mean > own:

@@ -57,6 +57,16 @@ def test_valid_specs(spec: dict[str, Any]) -> None:
             '800: must be text: put it in quotes, "800", with its unit if it has one, such as',
         ),
         (
+            {"model": TINY, "scaling": {"minReplicas": "5"}},
+            "spec.scaling.minReplicas",
+            "'5': must be a whole number, without quotes",
+        ),
+        (
+            {"model": TINY, "scaling": {"minReplicas": True}},
+            "spec.scaling.minReplicas",
+            "True: must be a whole number, without quotes",
+        ),
+        (
             {"model": TINY, "workload": {"promptTokens": {"mean": 20, "p95": 10}}},
             "spec.workload.promptTokens.p95",
             "10: p95 must be at least mean",

@@ -75,6 +75,16 @@ def test_lengths_that_the_model_cannot_take_are_told(workload: dict[str, Any]) -
         plan_request(spec, TINY, POOLS)
 
 
+def test_a_context_longer_than_the_models_is_told() -> None:
+    spec = parse_spec({"model": {"source": "builtin://tiny", "maxContextLength": 2049}})
+    with pytest.raises(
+        ValueError, match=r"maxContextLength: 2049: the model's own context is 2048"
+    ):
+        plan_request(spec, TINY, POOLS)
+    spec = parse_spec({"model": {"source": "builtin://tiny", "maxContextLength": 2048}})
+    assert plan_request(spec, TINY, POOLS).max_context_length == 2048
+
+
 def test_lengths_that_nobody_declared_are_cut_to_the_model() -> None:
     short = replace(TINY, max_position_embeddings=512)
     spec = parse_spec({"model": {"source": "builtin://tiny"}})
