@@ -45,6 +45,7 @@ class Attention {
       const int row = tile.row_begin + r;
       const auto* from = query + row / tile.heads_per_kv * tile.query_stride +
                          row % tile.heads_per_kv * cache.head_dim;
+      scratch_.positions[r] = position_of(tile, row);
       put_query(r, from);
     }
   }
@@ -53,7 +54,7 @@ class Attention {
   State all() { return {scratch_.all_largest, scratch_.all_weight, scratch_.all_values}; }
 
   int num_partitions() const {
-    return static_cast<int>(position_of(tile_, tile_.row_end - 1) / kPartition) + 1;
+    return static_cast<int>(scratch_.positions[num_rows_ - 1] / kPartition) + 1;
   }
 
   void clear(const State& state) {
@@ -65,7 +66,7 @@ class Attention {
   void attend(int partition, const State& state) {
     clear(state);
     for (int i = 0; i < num_rows_ * kLanes; ++i) scratch_.sums[i] = 0;
-    const int64_t stop = position_of(tile_, tile_.row_end - 1) + 1;
+    const int64_t stop = scratch_.positions[num_rows_ - 1] + 1;
     const int64_t begin = int64_t{partition} * kPartition;
     const int64_t end = smaller(stop, begin + kPartition);
     for (int64_t key = begin; key < end; key += kTileKeys) {
@@ -77,14 +78,7 @@ class Attention {
       // The first row that sees any of these keys.
       const int64_t tokens = larger(key - tile_.first_position, 0);
       const int first = larger(tokens * tile_.heads_per_kv - tile_.row_begin, 0);
-      for (int r = first; r < num_rows_; r += kBlockRows) {
-        switch (num_rows_ - r) {
-          case 1: attend_block<1>(key, r, state); break;
-          case 2: attend_block<2>(key, r, state); break;
-          case 3: attend_block<3>(key, r, state); break;
-          default: attend_block<kBlockRows>(key, r, state);
-        }
-      }
+      attend_blocks<Layout::kBlockRows>(key, first, state);
     }
     for (int r = 0; r < num_rows_; ++r) state.weight[r] = sum(load(scratch_.sums + r * kLanes));
   }
@@ -130,6 +124,14 @@ class Attention {
     return Compute::total(sums[r * kParts][v], sums[r * kParts + kParts - 1][v]);
   }
 
+  // One by one: an initializer would write them to memory.
+  template <int kRows, int kVectors>
+  static void clear(typename Compute::Sums (&sums)[kRows][kVectors]) {
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = typename Compute::Sums{};
+    }
+  }
+
   void put_query(int r, const Row* from) {
     auto* to = scratch_.queries + r * kParts * width_;
     if constexpr (kScaled) {
@@ -153,13 +155,21 @@ class Attention {
     }
   }
 
+  // All rows from `row` on, in blocks of kRows and at last a smaller one.
+  template <int kRows>
+  void attend_blocks(int64_t key, int row, const State& state) {
+    for (; num_rows_ - row >= kRows; row += kRows) attend_block<kRows>(key, row, state);
+    if constexpr (kRows > 1) {
+      if (row < num_rows_) attend_blocks<kRows - 1>(key, row, state);
+    }
+  }
+
   // Rows `row` to `row + kRows` against the keys that are laid out, the first of which is `key`.
   template <int kRows>
   void attend_block(int64_t key, int row, const State& state) {
     int visible[kRows];
     for (int r = 0; r < kRows; ++r) {
-      const int64_t position = position_of(tile_, tile_.row_begin + row + r);
-      visible[r] = smaller(position + 1 - key, kTileKeys);
+      visible[r] = smaller(scratch_.positions[row + r] + 1 - key, kTileKeys);
     }
     const int most = visible[kRows - 1];
     for (int v = 0; v < most;) {
@@ -195,7 +205,8 @@ class Attention {
 
   template <int kRows, int kVectors>
   void score(int row, int key) {
-    typename Compute::Sums sums[kRows * kParts][kVectors] = {};
+    typename Compute::Sums sums[kRows * kParts][kVectors];
+    clear(sums);
     if constexpr (Compute::kQueryOffset != 0) {
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
@@ -206,7 +217,8 @@ class Attention {
     const uint32_t* columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.keys(key + v * kLanes);
     multiply<Compute>(sums, scratch_.queries + row * kParts * width_, width_, columns,
-                      Layout::kKeyStride, width_ / Compute::kPack);
+                      Layout::kKeyStride, width_ / Compute::kPack,
+                      [&](int i, int v) { laid_out_.prefetch_values(key + v * kLanes, i); });
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
         const int k = key + v * kLanes;
@@ -292,7 +304,8 @@ class Attention {
 
   template <int kRows, int kVectors>
   void add_values(int row, int dim, int words, const float* faded, const State& state) {
-    typename Compute::Sums sums[kRows * kParts][kVectors] = {};
+    typename Compute::Sums sums[kRows * kParts][kVectors];
+    clear(sums);
     if constexpr (!kScaled) {
       for (int r = 0; r < kRows; ++r) {
         for (int v = 0; v < kVectors; ++v) {
@@ -304,7 +317,8 @@ class Attention {
       const uint32_t* columns[kVectors];
       for (int v = 0; v < kVectors; ++v) columns[v] = laid_out_.values(word) + dim + v * kLanes;
       multiply<Compute>(sums, scratch_.weights + word * Compute::kPack, kTileKeys, columns, width_,
-                        smaller(words - word, Layout::kRun));
+                        smaller(words - word, Layout::kRun),
+                        [&](int i, int v) { laid_out_.prefetch_keys(word + i, dim + v * kLanes); });
     }
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
@@ -325,7 +339,7 @@ class Attention {
   const int width_;
   const int num_rows_;
   Layout laid_out_;
-  Scratch<Compute> scratch_;
+  Scratch<Layout> scratch_;
 };
 
 template <class Row, class Layout>
@@ -368,8 +382,8 @@ constexpr Kernels kernels(bool is_bf16) {
 constexpr Kernels kBlockedBf16 = kernels<uint16_t, Blocked<Bf16Dot>>();
 #else
 // Rows for which it pays to write widened keys and values down, rather than to widen them for every
-// kBlockRows.
-constexpr int kManyRows = 4 * kBlockRows;
+// block of rows.
+constexpr int kManyRows = 16;
 
 bool many(const Tile& tile) { return tile.row_end - tile.row_begin >= kManyRows; }
 

@@ -188,12 +188,16 @@ struct Int8Dot {
 #endif
 };
 
-// sums[r][v] += row r of `rows` times the columns at `columns[v]`, over `count` words.
-template <class Compute, int kRows, int kVectors>
-void multiply(typename Compute::Sums (&sums)[kRows][kVectors],
-              const typename Compute::Factor* rows, int64_t row_stride,
-              const uint32_t* const (&columns)[kVectors], int64_t column_stride, int count) {
+// sums[r][v] += row r of `rows` times the columns at `columns[v]`, over `count` words. Inlined, so that
+// the sums are in registers: behind a reference they would be stored after every word. ahead(i, v) may
+// ask for memory that is read soon: while these products are computed it is on its way.
+template <class Compute, int kRows, int kVectors, class Ahead>
+inline __attribute__((always_inline)) void multiply(
+    typename Compute::Sums (&sums)[kRows][kVectors], const typename Compute::Factor* rows,
+    int64_t row_stride, const uint32_t* const (&columns)[kVectors], int64_t column_stride,
+    int count, const Ahead& ahead) {
   for (int i = 0; i < count; ++i) {
+    for (int v = 0; v < kVectors; ++v) ahead(i, v);
     typename Compute::Column column[kVectors];
     for (int v = 0; v < kVectors; ++v) column[v] = Compute::column(columns[v] + i * column_stride);
     for (int r = 0; r < kRows; ++r) {

@@ -21,6 +21,8 @@ template <class Of, class Stored>
 class LaidOut {
  public:
   typedef Of Compute;
+  // Rows whose sums are in registers at a time.
+  static constexpr int kBlockRows = 4;
   // From a word of a key to its next.
   static constexpr int kKeyStride = kTileKeys;
   // Words of the same dimension's values that lie padded(head_dim) apart.
@@ -46,6 +48,8 @@ class LaidOut {
 
   // What will be read next.
   void prefetch(int64_t first, int keys) const { pages_.prefetch(first, keys); }
+  void prefetch_values(int, int) const {}
+  void prefetch_keys(int, int) const {}
 
   // The first words of keys from `key` on, side by side.
   const uint32_t* keys(int key) const { return keys_ + key; }

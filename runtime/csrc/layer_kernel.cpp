@@ -7,14 +7,6 @@
 namespace plimsoll::PLIMSOLL_ISA {
 namespace {
 
-// As it is after a store and a load.
-template <class Element>
-Floats rounded(Floats x) {
-  Element stored[kLanes];
-  store(stored, x);
-  return load(stored);
-}
-
 template <class Element>
 Element* row_of(const Rows& rows, int64_t i) {
   return static_cast<Element*>(rows.data) + i * rows.stride;
@@ -42,7 +34,7 @@ void rms_norm(const Rows& out, const Rows& x, const Rows* added, const void* wei
     const float mean = sum(squares) / static_cast<float>(width);
     const float scale = 1.0f / __builtin_sqrtf(mean + eps);
     for (int64_t d = 0; d < width; d += kLanes) {
-      const Floats normed = rounded<Element>(load_some(row + d, width - d) * scale);
+      const Floats normed = as_stored<Element>(load_some(row + d, width - d) * scale);
       store_some(to + d, load_some(weights + d, width - d) * normed, width - d);
     }
   }
@@ -80,7 +72,7 @@ void silu_and_mul(const Rows& out, const Rows& x, int64_t width, int64_t begin, 
       const Floats up = load_some(gates + width + d, width - d);
       const Floats small = exp2_of_negative((gate < 0.0f ? gate : -gate) * log2_e);
       const Floats share = (gate < 0.0f ? small : broadcast(1.0f)) / (small + 1.0f);
-      store_some(to + d, rounded<Element>(gate * share) * up, width - d);
+      store_some(to + d, as_stored<Element>(gate * share) * up, width - d);
     }
   }
 }

@@ -29,6 +29,7 @@ QuantizeKernels quantize_kernels_for(int instruction_set, bool is_bf16) {
 }
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t pieces_of(int64_t count, int64_t piece) { return (count + piece - 1) / piece; }
 
 // The words of `rows` quantized rows side by side; Word is as many numbers as a word multiplies.
@@ -159,15 +160,17 @@ PLIMSOLL_API void plimsoll_multiply(const plimsoll::PackedWeight* weight, const 
   const ProductKernels kernels = kernels_for(weight->instruction_set, format);
   const int64_t panels = pieces_of(weight->outputs, kPanel);
   const int64_t chunks = pieces_of(rows, kMaxRows);
-  const int64_t at_once = kPieceWords / (smaller(rows, 8) * weight->words * kPanel + 1) + 1;
+  const int64_t for_waking = kPieceWords / (smaller(rows, 8) * weight->words * kPanel + 1) + 1;
+  const int64_t at_once = larger(for_waking, kernels.panels_at_once);
   // As many pieces for each thread.
   const int64_t shares = threads > 1 ? threads : 1;
   const int64_t pieces = smaller(panels, shares * pieces_of(panels, shares * at_once));
   parallel_for(pieces * chunks, threads, [&](int64_t i) {
     const int64_t begin = i % chunks * kMaxRows, piece = i / chunks;
     const int64_t end = (piece + 1) * panels / pieces;
-    for (int64_t panel = piece * panels / pieces; panel < end; ++panel) {
-      kernels.multiply(product, panel, begin, smaller(begin + kMaxRows, rows));
+    for (int64_t panel = piece * panels / pieces; panel < end; panel += kernels.panels_at_once) {
+      kernels.multiply(product, panel, smaller(panel + kernels.panels_at_once, end), begin,
+                       smaller(begin + kMaxRows, rows));
     }
   });
 }

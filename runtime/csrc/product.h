@@ -14,8 +14,6 @@
 namespace plimsoll {
 
 constexpr int kPanel = 32;
-// Words of a row after which sums are put aside: a panel's part then fits the first cache.
-constexpr int kPartWords = 256;
 // Rows whose sums a thread keeps at a time.
 constexpr int kMaxRows = 384;
 
@@ -57,8 +55,10 @@ struct Product {
 };
 
 struct ProductKernels {
-  // Rows `begin` to `end`, at most kMaxRows, of one panel's outputs.
-  void (*multiply)(const Product&, int64_t panel, int64_t begin, int64_t end);
+  // Rows `begin` to `end`, at most kMaxRows, of the outputs of panels `first` to `last`.
+  void (*multiply)(const Product&, int64_t first, int64_t last, int64_t begin, int64_t end);
+  // As many panels at most.
+  int64_t panels_at_once;
 };
 
 PLIMSOLL_DECLARE_KERNELS(ProductKernels product_kernels(Format))

@@ -1,4 +1,4 @@
-// One panel of a packed weight times some rows, for the instruction set PLIMSOLL_ISA.
+// Panels of a packed weight times some rows, for the instruction set PLIMSOLL_ISA.
 //
 // An output is summed up over the inputs in their order, one after the other, whatever rows there
 // are beside: a row's product is the same bits alone and among a thousand.
@@ -261,64 +261,91 @@ AddPart add_part_of(int rows) {
   }
 }
 
-// Adds the product of rows `begin` to `end` with a part, which is from their `word` on, to their sums.
+// Where rows are widened, they are so once for some panels, and the panels' parts lie in the second
+// cache.
 template <class Compute>
-void add_rows(const Part& part, int64_t word, int64_t begin, int64_t end, uint32_t* sums) {
-  const int64_t stride = part.product.x_stride;
+constexpr bool kWidensRows = Compute::kRowWords == 2;
+template <class Compute>
+constexpr int kPanelsAtOnce = kWidensRows<Compute> ? 4 : 1;
+// Words of a row after which sums are put aside: else a panel's part fits the first cache.
+template <class Compute>
+constexpr int kPartWords = kWidensRows<Compute> ? 384 : 256;
+
+// Adds the products of rows `begin` to `end`, from their `word` on, with parts of panels `first` to
+// `last` to their sums. part_of(panel) is a panel's part.
+template <class Compute, class PartOf>
+void add_rows(const Product& product, int64_t word, int count, int64_t first, int64_t last,
+              int64_t begin, int64_t end, const PartOf& part_of) {
+  alignas(64) static thread_local uint32_t sums[kPanelsAtOnce<Compute> * kMaxRows * kPanel];
   for (int64_t row = begin; row < end; row += kTile) {
     const int rows = static_cast<int>(end - row < kTile ? end - row : kTile);
-    uint32_t* to = sums + (row - begin) * kPanel;
-    const uint32_t* x = part.product.x + row * stride + word;
-    if constexpr (Compute::kRowWords == 2) {
-      alignas(64) float widened[kTile * kPartWords * 2];
-      for (int r = 0; r < rows; ++r) {
-        const auto* numbers = reinterpret_cast<const uint16_t*>(x + r * stride);
-        copy(widened + r * kPartWords * 2, numbers, part.count * 2);
+    const auto add = [&](const uint32_t* x, int64_t x_stride) {
+      for (int64_t panel = first; panel < last; ++panel) {
+        uint32_t* to = sums + ((panel - first) * kMaxRows + row - begin) * kPanel;
+        add_part_of<Compute>(rows)(part_of(panel), x, x_stride, row, to);
       }
-      const auto* words = reinterpret_cast<const uint32_t*>(widened);
-      add_part_of<Compute>(rows)(part, words, kPartWords * 2, row, to);
+    };
+    const uint32_t* x = product.x + row * product.x_stride + word;
+    if constexpr (kWidensRows<Compute>) {
+      // No power of two: rows would drive each other out of the first cache.
+      constexpr int kStride = kPartWords<Compute> * 2 + 16;
+      alignas(64) float widened[kTile * kStride];
+      for (int r = 0; r < rows; ++r) {
+        const auto* numbers = reinterpret_cast<const uint16_t*>(x + r * product.x_stride);
+        copy(widened + r * kStride, numbers, count * 2);
+      }
+      add(reinterpret_cast<const uint32_t*>(widened), kStride);
     } else {
-      add_part_of<Compute>(rows)(part, x, stride, row, to);
+      add(x, product.x_stride);
     }
   }
 }
 
-// body(word, count) for the parts of a row.
-template <class Body>
+// body(word, count) for the parts of a row, all about as long.
+template <class Compute, class Body>
 void each_part(int64_t words, const Body& body) {
-  for (int64_t word = 0; word < words; word += kPartWords) {
-    body(word, static_cast<int>(words - word < kPartWords ? words - word : kPartWords));
+  const int64_t parts = (words + kPartWords<Compute> - 1) / kPartWords<Compute>;
+  for (int64_t i = 0; i < parts; ++i) {
+    const int64_t word = i * words / parts;
+    body(word, static_cast<int>((i + 1) * words / parts - word));
   }
 }
 
 template <class Compute>
-void multiply(const Product& product, int64_t panel, int64_t begin, int64_t end) {
-  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
+void multiply(const Product& product, int64_t first, int64_t last, int64_t begin, int64_t end) {
   const int64_t words = product.weight->words;
-  constexpr int kRow = kPanel / kLanes * Compute::kWidth;
-  const uint32_t* weights = product.weight->panels + panel * words * kRow;
-  each_part(words, [&](int64_t word, int count) {
-    const Part part{product, panel, weights + word * kRow, count, word == 0, word + count == words};
-    add_rows<Compute>(part, word, begin, end, sums);
+  each_part<Compute>(words, [&](int64_t word, int count) {
+    const auto part_of = [&](int64_t panel) {
+      const int64_t at = (panel * words + word) * (kPanel / kLanes * Compute::kWidth);
+      return Part{product, panel, product.weight->panels + at, count, word == 0, word + count == words};
+    };
+    add_rows<Compute>(product, word, count, first, last, begin, end, part_of);
   });
 }
 
-// With an int8 weight. For many rows a part of a panel is widened into the first cache.
+// With an int8 weight. For many rows parts of panels are widened.
 template <class Compute>
-void multiply_widened(const Product& product, int64_t panel, int64_t begin, int64_t end) {
-  if (end - begin <= kTile) return multiply<Narrow<Compute>>(product, panel, begin, end);
-  alignas(64) static thread_local uint32_t sums[kMaxRows * kPanel];
-  alignas(64) static thread_local uint32_t widened[kPartWords * kPanel];
+void multiply_widened(const Product& product, int64_t first, int64_t last, int64_t begin,
+                      int64_t end) {
+  if (end - begin <= kTile) return multiply<Narrow<Compute>>(product, first, last, begin, end);
+  constexpr int kPart = kPartWords<Compute> * kPanel;
+  alignas(64) static thread_local uint32_t widened[kPanelsAtOnce<Compute> * kPart];
   const int64_t words = product.weight->words;
   const auto* weights = reinterpret_cast<const int8_t*>(product.weight->panels);
-  each_part(words, [&](int64_t word, int count) {
-    const int8_t* from = weights + (panel * words + word) * kPanel * Compute::kPack;
-    for (int i = 0; i < count * kPanel; i += kLanes) {
-      __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
-      Compute::widen(widened + i, from + i * Compute::kPack);
+  each_part<Compute>(words, [&](int64_t word, int count) {
+    for (int64_t panel = first; panel < last; ++panel) {
+      const int8_t* from = weights + (panel * words + word) * kPanel * Compute::kPack;
+      uint32_t* to = widened + (panel - first) * kPart;
+      for (int i = 0; i < count * kPanel; i += kLanes) {
+        __builtin_prefetch(from + (i + 2 * kAhead * kPanel) * Compute::kPack);
+        Compute::widen(to + i, from + i * Compute::kPack);
+      }
     }
-    const Part part{product, panel, widened, count, word == 0, word + count == words};
-    add_rows<Compute>(part, word, begin, end, sums);
+    const auto part_of = [&](int64_t panel) {
+      const uint32_t* at = widened + (panel - first) * kPart;
+      return Part{product, panel, at, count, word == 0, word + count == words};
+    };
+    add_rows<Compute>(product, word, count, first, last, begin, end, part_of);
   });
 }
 
@@ -326,11 +353,11 @@ void multiply_widened(const Product& product, int64_t panel, int64_t begin, int6
 
 ProductKernels product_kernels(Format format) {
   switch (format) {
-    case kFp32: return {multiply<Fp32Words>};
-    case kBf16: return {multiply<Bf16Words>};
-    case kBf16ByInt8: return {multiply_widened<Bf16Words>};
-    case kFp32ByInt8: return {multiply_widened<Fp32Words>};
-    default: return {multiply<Int8Words>};
+    case kFp32: return {multiply<Fp32Words>, kPanelsAtOnce<Fp32Words>};
+    case kBf16: return {multiply<Bf16Words>, kPanelsAtOnce<Bf16Words>};
+    case kBf16ByInt8: return {multiply_widened<Bf16Words>, kPanelsAtOnce<Bf16Words>};
+    case kFp32ByInt8: return {multiply_widened<Fp32Words>, kPanelsAtOnce<Fp32Words>};
+    default: return {multiply<Int8Words>, kPanelsAtOnce<Int8Words>};
   }
 }
 

@@ -8,16 +8,16 @@
 
 namespace plimsoll::PLIMSOLL_ISA {
 
-// Rows whose sums are in registers at a time.
-constexpr int kBlockRows = 4;
-
 // All that a thread needs at its work, for heads of the largest dimension.
-template <class Compute>
+template <class Layout>
 struct Scratch {
+  typedef typename Layout::Compute Compute;
+  static constexpr int kBlockRows = Layout::kBlockRows;
   typedef typename Compute::Factor Factor;
   static constexpr int kParts = Compute::kParts;
   alignas(64) Factor queries[kTileRows * kParts * kMaxHeadDim];
   float query_scales[kTileRows];
+  int64_t positions[kTileRows];
   alignas(64) float scores[kBlockRows * kTileKeys];
   alignas(64) Factor weights[kBlockRows * kParts * kTileKeys];
   float weight_scales[kBlockRows];

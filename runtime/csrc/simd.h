@@ -124,18 +124,38 @@ inline Words load_halves(const void* from) {
 // bf16 is the upper half of an fp32.
 inline Floats load(const uint16_t* from) { return (Floats)(load_halves(from) << 16); }
 
+#if !defined(__AVX512BF16__)
+// Words whose upper halves are x in bf16: to the nearest, ties to even; NaN stays NaN.
+inline Words rounded_in_upper_halves(Floats x) {
+  const Words bits = (Words)x;
+  return x != x ? bits | 0x400000 : bits + 0x7fff + ((bits >> 16) & 1);
+}
+#endif
+
 // To the nearest, ties to even; NaN stays NaN. What is below the normal numbers may become 0.
 inline void store(uint16_t* to, Floats x) {
 #if defined(__AVX512BF16__)
   const __m256i result = (__m256i)_mm512_cvtneps_pbh((__m512)x);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), result);
+#elif defined(__AVX512F__)
+  // GCC would take a permutation of all halves, which is slower.
+  const __m512i bits = (__m512i)(rounded_in_upper_halves(x) >> 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(bits));
 #else
-  const Words bits = (Words)x;
-  const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const Words chosen = x != x ? (bits >> 16) | 0x40 : rounded;
-  const Bf16s result = __builtin_convertvector(chosen, Bf16s);
+  const Bf16s result = __builtin_convertvector(rounded_in_upper_halves(x) >> 16, Bf16s);
   __builtin_memcpy(to, &result, sizeof result);
 #endif
+}
+
+// As it is after a store and a load.
+template <class Element>
+Floats as_stored(Floats x) {
+#if !defined(__AVX512BF16__)
+  if constexpr (sizeof(Element) == 2) return (Floats)(rounded_in_upper_halves(x) & 0xffff0000u);
+#endif
+  Element stored[kLanes];
+  store(stored, x);
+  return load(stored);
 }
 
 // The first `count` of kLanes, the others zeros.

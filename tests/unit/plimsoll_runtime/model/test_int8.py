@@ -52,7 +52,7 @@ def products(draw: st.DrawFn) -> tuple[Tensor, Int8Weight, Tensor | None]:
     dtype = draw(st.sampled_from(DTYPES))
     rows = draw(st.sampled_from([0, 1, 2, 5, 6, 11, 12, 13, 25, 400]))
     inputs = draw(st.sampled_from([1, 2, 3, 4, 17, 64, 100, 255, 1023, 1028]))
-    outputs = draw(st.sampled_from([1, 15, 16, 17, 31, 32, 33, 64, 95]))
+    outputs = draw(st.sampled_from([1, 15, 16, 17, 31, 32, 33, 64, 95, 129, 300]))
     seed = draw(st.integers(0, 99))
     x = random(rows, inputs, dtype=dtype, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)

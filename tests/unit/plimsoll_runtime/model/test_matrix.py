@@ -30,8 +30,8 @@ def products(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor | None]:
     """x, weight and maybe a bias; sizes around the borders of panels, tiles and parts."""
     dtype = draw(st.sampled_from(DTYPES))
     rows = draw(st.sampled_from([0, 1, 2, 5, 6, 11, 12, 13, 24, 25, 40, 400]))
-    inputs = 2 * draw(st.sampled_from([1, 3, 16, 100, 255, 256, 257, 600]))
-    outputs = draw(st.sampled_from([1, 15, 16, 17, 31, 32, 33, 64, 95]))
+    inputs = 2 * draw(st.sampled_from([1, 3, 16, 100, 255, 256, 257, 384, 385, 800]))
+    outputs = draw(st.sampled_from([1, 15, 16, 17, 31, 32, 33, 64, 95, 129, 300]))
     seed = draw(st.integers(0, 99))
     x = random(rows, inputs, dtype=dtype, seed=seed)
     weight = random(outputs, inputs, dtype=dtype, seed=seed + 1)
