@@ -36,7 +36,7 @@ from plimsoll_planner.step_time import StepTime
 T = TypeVar("T")
 
 MOST_SAMPLES = 1024
-MOST_STRETCHES = 512
+MOST_STRETCHES = 256
 LEAST_SAMPLES = 200
 """More than a fit by hand needs, where somebody looks at it."""
 LONGEST_SECONDS = 60.0
