@@ -113,7 +113,7 @@ def stretches(looks: Iterable[Look]) -> list[Work]:
         counts = [now - then for now, then in zip(after[2:], before[2:], strict=True)]
         seconds, cpu = after.at - before.at, after.cpu_seconds - before.cpu_seconds
         if min(counts) >= 0 and seconds > 0 and 0 < cpu <= MOST_CORES * seconds:
-            found.append(Work(*counts, seconds, cpu))
+            found.append(Work._make((*counts, seconds, cpu)))
     return found
 
 
