@@ -7,7 +7,7 @@ passes between who waits for tokens and the engine.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from plimsoll_planner import frontend_fit
+from plimsoll_planner import frontend_work
 
 
 class Work(NamedTuple):
@@ -24,9 +24,9 @@ class Work(NamedTuple):
     client: float
 
     @property
-    def of_both(self) -> frontend_fit.Work:
+    def of_both(self) -> frontend_work.Work:
         """As of one process."""
-        return frontend_fit.Work(*self[:6], cpu_seconds=self.server + self.client)
+        return frontend_work.Work(*self[:6], cpu_seconds=self.server + self.client)
 
 
 def work_of(plain: Iterable[Sequence[float]]) -> tuple[Work, ...]:

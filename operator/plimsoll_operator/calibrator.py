@@ -14,7 +14,7 @@ from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.resource import Key
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.calibration import CalibrationError
-from plimsoll_planner.frontend_fit import stretches
+from plimsoll_planner.frontend_work import stretches
 from plimsoll_planner.models.model import Model
 
 logger = logging.getLogger(__name__)

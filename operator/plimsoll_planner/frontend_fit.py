@@ -11,11 +11,12 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import compress, pairwise, product
+from itertools import compress, product
 from typing import NamedTuple
 
 from plimsoll_planner.calibration import CalibrationError
 from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.frontend_work import Work
 from plimsoll_planner.linear import invert, solve
 
 MIN_STRETCHES = 20
@@ -27,8 +28,6 @@ LARGEST_ERROR = 0.4
 """Median relative error of stretches from which on a fit says that it is none."""
 MOST = FrontendTime(0.2, 1e-3, 0.02, 0.02, 0.02, 0.0, 0.0)
 """Slower than any server: another process was measured, or a debugger was at work."""
-MOST_CORES = 256
-"""Of a process at a time: a clock that says more is none."""
 _HUBER, _ROUNDS = 1.5, 8
 _ROBUST = 1.4826
 _EXACT = 1e-9
@@ -38,37 +37,6 @@ _PRIOR = 1.0
 """Standard deviation of a term's share of a stretch before anything is measured."""
 _DETERMINED = 0.35
 """Relative standard deviation up to which stretches determine what a request or a token takes."""
-
-
-class Work(NamedTuple):
-    """What a process did in a stretch of time: requests taken in, tokens of their prompts, messages
-    of the engine (one a step), events of answers, tokens in these, seconds that it lasted, and CPU
-    seconds."""
-
-    requests: int
-    prompt_tokens: int
-    messages: int
-    events: int
-    tokens: int
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def counts(self) -> tuple[float, ...]:
-        """What the CPU seconds are in proportion to, in the order of `WorkTime`."""
-        return self[:-1]
-
-
-class Look(NamedTuple):
-    """The same counters since the process' start, as of `at`, in seconds of its own clock."""
-
-    at: float
-    cpu_seconds: float
-    requests: int
-    prompt_tokens: int
-    messages: int
-    events: int
-    tokens: int
 
 
 class WorkTime(NamedTuple):
@@ -105,18 +73,6 @@ class FrontendFit:
 NOTHING = WorkTime(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def stretches(looks: Iterable[Look]) -> list[Work]:
-    """From each of the looks at one process to the next, in order of time; what cannot be, as where
-    the process began anew, is left out."""
-    found = []
-    for before, after in pairwise(sorted(set(looks))):
-        counts = [now - then for now, then in zip(after[2:], before[2:], strict=True)]
-        seconds, cpu = after.at - before.at, after.cpu_seconds - before.cpu_seconds
-        if min(counts) >= 0 and seconds > 0 and 0 < cpu <= MOST_CORES * seconds:
-            found.append(Work._make((*counts, seconds, cpu)))
-    return found
-
-
 def fit(work: Iterable[Work]) -> WorkTime:
     """None of the terms negative. Raises ValueError where there is no work at all."""
     used = [each for each in work if each.cpu_seconds > 0]
@@ -139,7 +95,7 @@ def fit(work: Iterable[Work]) -> WorkTime:
 
 def measured(work: Sequence[Work]) -> FrontendFit:
     """The frontend that a process was. Raises CalibrationError where no fit can be trusted."""
-    busy = [each for each in work if each.cpu_seconds > 0 and is_busy(each)]
+    busy = [each for each in work if each.cpu_seconds > 0 and each.is_busy]
     requests = sum(each.requests for each in busy)
     if len(busy) < MIN_STRETCHES or requests < MIN_STRETCHES:
         raise CalibrationError(
@@ -166,7 +122,7 @@ def measured(work: Sequence[Work]) -> FrontendFit:
 def off(time: FrontendTime, work: Iterable[Work], second: float | None = None) -> float:
     """Median relative error of `time` on stretches with requests or tokens; infinite without any.
     Where what runs in any case, by the `second`, is not known it is what fits best."""
-    busy = [each for each in work if is_busy(each) and each.cpu_seconds > 0]
+    busy = [each for each in work if each.is_busy and each.cpu_seconds > 0]
     known = WorkTime(
         time.request + time.end, time.prompt_token, time.message, time.event, time.token, 0.0
     )
@@ -179,11 +135,6 @@ def off(time: FrontendTime, work: Iterable[Work], second: float | None = None) -
         )
     whole = known._replace(second=second)
     return statistics.median(abs(whole.of(each) / each.cpu_seconds - 1) for each in busy)
-
-
-def is_busy(work: Work) -> bool:
-    """Whether anything was asked or answered."""
-    return bool(work.requests or work.tokens)
 
 
 def _most() -> tuple[float, ...]:
@@ -200,7 +151,7 @@ def _errors(time: WorkTime, work: Sequence[Work]) -> list[float]:
 def _check_determined(found: WorkTime, work: Sequence[Work]) -> None:
     """Raises CalibrationError where the stretches are so much alike that what a request takes, or a
     token of an answer, could as well be otherwise: then one takes all the blame."""
-    busy = [each for each in work if is_busy(each)]
+    busy = [each for each in work if each.is_busy]
     noise = max(_NOISE, _ROBUST * statistics.median(_errors(found, busy)))
     weights = [each.cpu_seconds / noise**2 for each in work]
     normal = _Normal.of(work, weights)

@@ -25,8 +25,9 @@ from plimsoll_operator.resource import Resource
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import CalibrationError, Sample, calibrate
-from plimsoll_planner.frontend_fit import Work, off
 from plimsoll_planner.frontend_fit import measured as measured_frontend
+from plimsoll_planner.frontend_fit import off
+from plimsoll_planner.frontend_work import Work
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.performance import step_time

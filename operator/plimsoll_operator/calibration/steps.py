@@ -2,7 +2,6 @@
 file with what it answered."""
 
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any, NamedTuple
 import httpx
 
 from plimsoll_planner.calibration import Sample
-from plimsoll_planner.frontend_fit import Look
+from plimsoll_planner.frontend_work import Look
 
 PATH = "/admin/steps"
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 1.0
 MAX_FILE_BYTES = 1 << 26
+MOST = 2**53
+"""Of a counter: beyond it numbers are not exact any more."""
 
 
 class StepsError(Exception):
@@ -120,7 +121,8 @@ def parse_steps(text: str, origin: str) -> Told:
 
 def _look(told: dict[str, Any]) -> Look:
     counts = ("requests", "prompt_tokens", "steps", "events", "tokens")
-    at, cpu_seconds = float(told["at"]), float(told["cpu_seconds"])
-    if not (math.isfinite(at) and math.isfinite(cpu_seconds)):
-        raise ValueError("not a time")
-    return Look(at, cpu_seconds, *(int(told[f"num_{name}"]) for name in counts))
+    numbers = [int(told[f"num_{name}"]) for name in counts]
+    found = Look(float(told["at"]), float(told["cpu_seconds"]), *numbers)
+    if not all(0 <= each < MOST for each in found):
+        raise ValueError("not counters")
+    return found

@@ -25,7 +25,8 @@ from plimsoll_operator.planning.model_source import (
 )
 from plimsoll_planner.accelerators import CPU, find
 from plimsoll_planner.calibration import CalibrationError, calibrate, prior_values
-from plimsoll_planner.frontend_fit import FrontendFit, measured, stretches
+from plimsoll_planner.frontend_fit import FrontendFit, measured
+from plimsoll_planner.frontend_work import stretches
 from plimsoll_planner.model_facts import BYTES, ModelFacts, model_facts
 from plimsoll_planner.models.formats import FORMATS
 from plimsoll_planner.shape import Shape

@@ -8,18 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.calibration import CalibrationError
-from plimsoll_planner.frontend_fit import (
-    MIN_STRETCHES,
-    Look,
-    Work,
-    WorkTime,
-    fit,
-    measured,
-    off,
-    stretches,
-)
+from plimsoll_planner.frontend_fit import MIN_STRETCHES, WorkTime, fit, measured, off
 from plimsoll_planner.frontend_time import FrontendTime
-from tests.unit.plimsoll_planner.worked import looked, worked
+from plimsoll_planner.frontend_work import Work
+from tests.unit.plimsoll_planner.worked import worked
 
 TRUE = WorkTime(2e-3, 2e-6, 1e-4, 1e-4, 5e-5, 0.01)
 
@@ -57,18 +49,18 @@ def test_work_without_cpu_time_is_an_error() -> None:
 
 
 @given(times, st.integers(0, 2**30), st.integers(0, 6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_server_is_found_through_noise_and_outliers(true: WorkTime, seed: int, slow: int) -> None:
     """Of each what matters: a request, and a step that many clients get a token of."""
-    work = worked(true, noise=0.05, slow=slow, count=120, seed=seed)
+    work = worked(true, noise=0.03, slow=slow, count=120, seed=seed)
     found = measured(work)
     assert found.time.request == pytest.approx(true.request, rel=0.2)
     for clients in (1, 16):
         step = true.message + clients * (true.event + true.token)
         told = found.time.message + clients * (found.time.event + found.time.token)
         assert told == pytest.approx(step, rel=0.2)
-    assert found.error < 0.08
-    assert 120 - 2 * slow - 6 <= found.stretches <= 120
+    assert found.error < 0.05
+    assert 100 <= found.stretches <= 120
     assert found.time.end == found.time.latency == 0
 
 
@@ -105,24 +97,6 @@ def test_what_is_no_server_is_no_fit() -> None:
     ]
     with pytest.raises(CalibrationError, match=r"far from any fit|off by|too much alike"):
         measured(wild)
-
-
-def test_stretches_are_what_is_between_looks() -> None:
-    work = worked(TRUE, count=30)
-    looks = looked(work)
-    again = stretches([*looks[10:], *looks[:20]])
-    assert len(again) == 30
-    for found, put in zip(again, work, strict=True):
-        assert found == pytest.approx(put)
-    assert stretches(looks[:1]) == []
-
-
-def test_a_process_that_began_anew_and_a_clock_that_stands_are_left_out() -> None:
-    first = Look(1.0, 1.0, 5, 50, 9, 9, 9)
-    anew = Look(2.0, 0.5, 0, 0, 0, 0, 0)
-    still = Look(2.0, 0.6, 1, 1, 1, 1, 1)
-    mad = Look(3.0, 5000.0, 2, 2, 2, 2, 2)
-    assert stretches([first, anew, still, mad]) == []
 
 
 @given(times)

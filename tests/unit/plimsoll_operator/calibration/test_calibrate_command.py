@@ -15,7 +15,8 @@ from plimsoll_operator.planning.accelerators import judge
 from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import Sample
-from plimsoll_planner.frontend_fit import Look, WorkTime, stretches
+from plimsoll_planner.frontend_fit import WorkTime
+from plimsoll_planner.frontend_work import Look, stretches
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
@@ -172,7 +173,8 @@ LOOK = (
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"num_steps": 1, "steps": [{}]}', LOOK % "NaN", LOOK % "1e999"]
+    "text",
+    ["", "[]", "{}", '{"num_steps": 1, "steps": [{}]}', LOOK % "NaN", LOOK % "1e999", LOOK % "-1"],
 )
 def test_files_of_something_else_are_told(text: str, tmp_path: Path) -> None:
     path = tmp_path / "steps.json"

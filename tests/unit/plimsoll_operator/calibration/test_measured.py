@@ -24,7 +24,8 @@ from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import CalibrationError, Sample
-from plimsoll_planner.frontend_fit import Work, WorkTime
+from plimsoll_planner.frontend_fit import WorkTime
+from plimsoll_planner.frontend_work import Work
 from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.performance import step_time
