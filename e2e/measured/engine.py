@@ -16,7 +16,7 @@ import httpx
 
 from e2e.measured.client import Record, Sending
 from e2e.measured.work import Work
-from plimsoll_operator.calibration.steps import PATH, parse_steps
+from plimsoll_operator.calibration.steps import PATH, Told, parse_steps
 from plimsoll_planner.calibration import Sample
 
 START_SECONDS = 120
@@ -70,7 +70,7 @@ class Engine:
 
     def steps(self) -> tuple[Sample, ...]:
         """What the engine computed since the last call, as far as it remembers."""
-        total, latest = self._told_steps()
+        total, latest, _ = self._told_steps()
         new, self._num_steps = total - self._num_steps, total
         return latest[len(latest) - min(new, len(latest)) :]
 
@@ -78,7 +78,7 @@ class Engine:
         """Sends all at their times, from another process. Raises RuntimeError for any error."""
         where = urlsplit(self.url)
         command = [sys.executable, "-m", "e2e.measured.client", where.hostname, str(where.port)]
-        (steps, _), cpu, begin = self._told_steps(), self._server_seconds(), time.monotonic()
+        steps, cpu, begin = self._told_steps().num_steps, self._server_seconds(), time.monotonic()
         done = subprocess.run(
             ["taskset", "--cpu-list", str(self.cores[-1]), *map(str, command)],
             input=json.dumps(sendings),
@@ -98,7 +98,7 @@ class Engine:
             Work(
                 len(sendings),
                 sum(len(each.body["prompt"]) for each in sendings),
-                self._told_steps()[0] - steps,
+                self._told_steps().num_steps - steps,
                 sum(each.events for each in records),
                 sum(len(each.tokens) for each in records),
                 seconds,
@@ -108,8 +108,8 @@ class Engine:
         )
         return records
 
-    def _told_steps(self) -> tuple[int, tuple[Sample, ...]]:
-        """How many there were so far, and the latest of them."""
+    def _told_steps(self) -> Told:
+        """What the admin port says of them."""
         where = self.admin + PATH
         return parse_steps(httpx.get(where).text, where)
 

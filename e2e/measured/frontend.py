@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from e2e.measured.probes import ALONE, REPEATS, Probed
-from e2e.measured.work import Work, fit
+from e2e.measured.work import Work
+from plimsoll_planner.frontend_fit import fit
 from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel
@@ -31,10 +32,7 @@ def frontend_time(probed: Probed, rehearsed: Sequence[Work] = ()) -> FrontendTim
     """
     if not probed.work:
         return None
-    work = fit((*probed.work, *rehearsed))
-    all_before = FrontendTime(
-        work.request, work.prompt_token, work.step, work.event, work.token, end=0.0, latency=0.0
-    )
+    all_before = fit(each.of_both for each in (*probed.work, *rehearsed)).frontend
     lengths = [length for length in ALONE for _ in range(REPEATS)]
     return _waited(
         all_before,

@@ -9,10 +9,12 @@ from functools import partial
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
 from plimsoll_operator.calibration.measured import Subject, can_be_measured, fitted
+from plimsoll_operator.calibration.steps import Told
 from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.resource import Key
 from plimsoll_planner.accelerator import Accelerator
-from plimsoll_planner.calibration import CalibrationError, Sample
+from plimsoll_planner.calibration import CalibrationError
+from plimsoll_planner.frontend_work import stretches
 from plimsoll_planner.models.model import Model
 
 logger = logging.getLogger(__name__)
@@ -104,10 +106,10 @@ class Calibrator:
             self._due[target.uid] = asyncio.get_running_loop().time() + FIRST_SECONDS
 
     async def _fit(
-        self, target: Target, told: Sequence[tuple[int, tuple[Sample, ...]]], facts: Facts
+        self, target: Target, told: Sequence[Told], facts: Facts
     ) -> MeasuredCalibration | None:
         """What the steps give, if they are new, can be trusted, and it is news."""
-        counted = sum(total for total, _ in told)
+        counted = sum(each.num_steps for each in told)
         if counted == self._counted.get(target.uid, 0):
             return None
         known = await facts(target.key)
@@ -115,10 +117,11 @@ class Calibrator:
             return None
         self._counted[target.uid] = counted
         subject = Subject(target.spec, target.plan, *known, target.before)
-        samples = [sample for _, latest in told for sample in latest]
+        samples = [sample for each in told for sample in each.samples]
+        work = [stretch for each in told for stretch in stretches(each.looks)]
         try:
             async with self._fits:
-                return await asyncio.to_thread(fitted, subject, samples, self._now())
+                return await asyncio.to_thread(fitted, subject, samples, self._now(), work)
         except CalibrationError as error:
             extra = {"resource": "/".join(target.key), "error": str(error)}
             logger.debug("not calibrated", extra=extra)

@@ -8,13 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from plimsoll_operator.autoscale import Sample
 from plimsoll_operator.calibration.steps import PATH as STEPS_PATH
-from plimsoll_operator.calibration.steps import StepsError, parse_steps
+from plimsoll_operator.calibration.steps import StepsError, Told, parse_steps
 from plimsoll_operator.engine_http import bounded_text, http_client, url_of
 from plimsoll_operator.engine_token import bearer
 from plimsoll_operator.measurement import Counters
 from plimsoll_operator.render.labels import ADMIN_PORT, PORT
 from plimsoll_operator.traces.metrics_snapshot import OUTPUTS, PROMPTS, Histogram
-from plimsoll_planner.calibration import Sample as Step
 
 TIMEOUT_SECONDS = 2.0
 MAX_BYTES = 2 << 20
@@ -58,8 +57,8 @@ class EngineClient:
         raises."""
         return tuple(await asyncio.gather(*(self._scrape(*replica) for replica in replicas)))
 
-    async def steps(self, address: str) -> tuple[int, tuple[Step, ...]] | None:
-        """How many steps the engine has made, and the latest; None where it does not say."""
+    async def steps(self, address: str) -> Told | None:
+        """What the engine tells of its steps and its server's work; None where it does not."""
         try:
             async with self._steps_slots, asyncio.timeout(TIMEOUT_SECONDS):
                 headers = bearer(self._token())

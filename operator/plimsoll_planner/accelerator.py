@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from plimsoll_planner.frontend_time import FrontendTime
+
 MIB = 2**20
 GIB = 2**30
 GB = 10**9
@@ -135,7 +137,8 @@ class Accelerator:
     `step_seconds` is the time of an engine step that neither computes nor reads: scheduling,
     launches, sampling; it grows by `layer_seconds` a layer and `sequence_seconds` a running
     sequence. `request_seconds` pass outside of steps before a first token is sent: HTTP, template,
-    tokenization. For `cpu` all figures are of one core.
+    tokenization. Where a calibration measured the `frontend` they are what a request waits at least
+    that comes alone. For `cpu` all figures are of one core.
     """
 
     name: str
@@ -153,6 +156,7 @@ class Accelerator:
     sequence_seconds: float = 2.1e-5
     request_seconds: float = 0.015
     efficiency: Efficiency = Efficiency()
+    frontend: FrontendTime | None = None
     price_per_hour: float | None = None
     spot_price_per_hour: float | None = None
 

@@ -73,7 +73,8 @@ def alone(step: StepSeconds, measured: list[Arrival]) -> Least:
 
     No traffic makes that less: more tokens, sequences and context in a step make it longer, and a
     prompt in parts takes no less than in one step, if a context token costs at least what a further
-    product of a query with it does. Nothing is said of step times that this may not hold for.
+    product of a query with it does. Nothing is said of step times that this may not hold for, and
+    of TPOT nothing behind a frontend: tokens that waited there come together.
     """
     if not isinstance(step, StepTime) or not measured:
         return Least()
@@ -84,8 +85,11 @@ def alone(step: StepSeconds, measured: list[Arrival]) -> Least:
     contexts = sorted(
         each.prompt_tokens + each.output_tokens / 2 for each in measured if each.output_tokens > 1
     )
+    own = step(prompt, 1, prompt, prompt * (prompt + 1) / 2)
+    if step.frontend is not None:
+        return Least(_ROUNDING * (step.frontend.request + own))
     return Least(
-        _ROUNDING * (step.per_request + step(prompt, 1, prompt, prompt * (prompt + 1) / 2)),
+        _ROUNDING * (step.per_request + own),
         _ROUNDING * step.decode(1, percentile(contexts, 0.95)) if contexts else 0.0,
     )
 

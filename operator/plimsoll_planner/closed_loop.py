@@ -19,6 +19,7 @@ InferenceMAX), and what a full batch means. By Little's law a request is either 
 from dataclasses import dataclass
 
 from plimsoll_planner.latency import Engine, full_batch_tpot, prompt_seconds
+from plimsoll_planner.step_time import outside
 from plimsoll_planner.traffic import Traffic
 
 ROUNDS = 6
@@ -62,6 +63,7 @@ def closed_loop(
     first = decode / 2 + own + PROMPTS_MET * prompt
     life = first + (traffic.output - 1) * tpot
     wait = (clients / running - 1) * life
-    ttft = engine.step.per_request + first + wait + running * prompt / 2 / rounds
-    rate = clients / (wait + life + engine.step.per_request)
+    apart = outside(engine.step, traffic.prompt)
+    ttft = apart + first + wait + running * prompt / 2 / rounds
+    rate = clients / (wait + life + apart)
     return ClosedLoop(ttft, tpot, running, rate, rate * traffic.output)

@@ -7,6 +7,7 @@ predicted here is what holds when every draft is wrong.
 
 from dataclasses import dataclass, replace
 
+from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.inputs import DraftModel
 from plimsoll_planner.memory import (
     MemoryPlan,
@@ -62,6 +63,11 @@ class DraftedStepTime:
     def per_request(self) -> float:
         """Seconds that a request spends outside of steps."""
         return self.target.per_request
+
+    @property
+    def frontend(self) -> FrontendTime | None:
+        """What these seconds are made of, where it was measured."""
+        return self.target.frontend
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step; see `StepTime`."""

@@ -1,6 +1,6 @@
 """The seconds of the process in front of an engine as a function of what it does."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,11 @@ class FrontendTime:
     end: float
     latency: float
 
-    def before_first_token(self, prompt_tokens: int) -> float:
+    def scaled(self, factor: float) -> "FrontendTime":
+        """All of it times `factor`, as on a share of a core."""
+        return FrontendTime(*(factor * each for each in astuple(self)))
+
+    def before_first_token(self, prompt_tokens: float) -> float:
         """Seconds of a request that has the frontend to itself."""
         work = self.request + self.prompt_token * prompt_tokens
         return work + self.message + self.event + self.token + self.latency

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from plimsoll_planner.step_time import StepSeconds
+from plimsoll_planner.step_time import StepSeconds, outside
 from plimsoll_planner.traffic import Z95, Traffic
 
 SKEWED_DEVIATIONS = 2.0
@@ -100,7 +100,7 @@ def latency(engine: Engine, traffic: Traffic, rate: float) -> Latency:
     )
     stalls = _stalls(traffic, rate, flow, queue, own)
     return Latency(
-        ttft_p95=engine.step.per_request + queue.rest + queue.wait + own + spread,
+        ttft_p95=outside(engine.step, traffic.prompt) + queue.rest + queue.wait + own + spread,
         tpot_p95=flow.gap + stalls.mean + math.hypot(SKEWED_DEVIATIONS * stalls.deviation, crowded),
         running_p95=running_p95,
         resident_p95=traffic.resident_p95(flow.running, running_p95),

@@ -20,6 +20,7 @@ A calibrated accelerator's own figures go before these; on `cpu` its figures are
 """
 
 import math
+from dataclasses import replace
 
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.communication import (
@@ -29,6 +30,7 @@ from plimsoll_planner.communication import (
     all_to_all,
     hop,
 )
+from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.model_facts import INT8, ModelFacts, cached_bytes
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepTime
@@ -169,6 +171,7 @@ def _on_gpu(facts: ModelFacts, shape: Shape) -> StepTime:
         window=window,
         per_window_context=window_context,
         per_window_pair=window_pair,
+        frontend=_frontend(gpu),
     )
 
 
@@ -258,4 +261,15 @@ def _on_cpu(facts: ModelFacts, shape: Shape) -> StepTime:
         head_read=slower * facts.head_bytes(shape.stored) / bandwidth,
         per_context=slower * kv_cache / kv_bandwidth,
         per_pair=slower * facts.attention_flops_per_pair / attention,
+        frontend=_frontend(core, slower),
     )
+
+
+def _frontend(accelerator: Accelerator, slower: float = 1.0) -> FrontendTime | None:
+    """What was measured of it, on a share of a core `slower`. What nobody works on was not: a
+    request that comes alone waits no less than it is assumed to without any measurement."""
+    if accelerator.frontend is None:
+        return None
+    work = accelerator.frontend.scaled(slower)
+    waits = slower * accelerator.request_seconds - work.before_first_token(0.0)
+    return replace(work, latency=work.latency + max(0.0, waits))

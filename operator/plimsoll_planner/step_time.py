@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from math import expm1, hypot, inf
 from typing import Protocol
 
+from plimsoll_planner.frontend_time import FrontendTime
+
 
 class StepSeconds(Protocol):
     """How long steps take, whatever they are made of. `StepTime` says what the numbers are."""
@@ -11,6 +13,10 @@ class StepSeconds(Protocol):
     @property
     def per_request(self) -> float:
         """Seconds that a request spends outside of steps before its first token."""
+
+    @property
+    def frontend(self) -> FrontendTime | None:
+        """Where it was measured, what these seconds are made of."""
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step."""
@@ -35,7 +41,8 @@ class StepTime:
     * what comes in any case: `fixed`, and `per_sequence` for scheduling, sampling and streaming.
 
     With experts, a batch of `tokens` reads the share `1 - exp(expert_log_miss · tokens)` of them.
-    `per_request` are the seconds that a request spends outside of steps before its first token.
+    `per_request` are the seconds that a request spends outside of steps before its first token,
+    where no `frontend` was measured that says what they are made of.
     """
 
     per_request: float
@@ -54,6 +61,7 @@ class StepTime:
     window: float = inf
     per_window_context: float = 0.0
     per_window_pair: float = 0.0
+    frontend: FrontendTime | None = None
 
     def __call__(self, tokens: float, sequences: float, context: float, pairs: float) -> float:
         """Seconds of a step."""
@@ -82,3 +90,9 @@ class StepTime:
         return self.per_window_context * seen + self.per_window_pair * min(
             beyond, tokens * self.window
         )
+
+
+def outside(step: StepSeconds, prompt_tokens: float) -> float:
+    """Seconds outside of steps before the first token of a request that comes alone."""
+    frontend = step.frontend
+    return step.per_request if frontend is None else frontend.before_first_token(prompt_tokens)

@@ -78,7 +78,8 @@ class Trials:
                 block_size=BLOCK_SIZE,
                 enable_prefix_caching=caching,
             )
-            model = ReplicaModel(option.engine.step, limits)
+            step = option.engine.step
+            model = ReplicaModel(step, limits, frontend=step.frontend)
             if trace is not None:
                 self._known[key] = _replayed(workload, trace, model, rate, self.requests)
                 return self._known[key]

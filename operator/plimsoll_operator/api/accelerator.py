@@ -52,6 +52,16 @@ class Link(ApiModel):
     )
 
 
+class Frontend(ApiModel):
+    """CPU seconds of the process that speaks HTTP, in front of an engine."""
+
+    request: Duration = Field(description="Of a request, such as 1.9ms.")
+    prompt_token: Duration = Field(description="Of a token of its prompt, such as 0.002ms.")
+    message: Duration = Field(description="Of what a step of the engine puts out.")
+    event: Duration = Field(description="Of each client of that.")
+    token: Duration = Field(description="Of each token in it.")
+
+
 class Calibration(ApiModel):
     """What was measured on it, and how far the model is off with it."""
 
@@ -82,6 +92,9 @@ class Calibration(ApiModel):
     )
     request_overhead: Duration | None = Field(
         default=None, description="What a request spends outside of steps before its first token."
+    )
+    frontend: Frontend | None = Field(
+        default=None, description="What HTTP, tokenization and delivery take."
     )
     error: Share | None = Field(
         default=None, description="Median relative error of step times with these figures."

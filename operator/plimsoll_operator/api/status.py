@@ -177,6 +177,20 @@ class LimitsStatus(ToldModel):
     )
 
 
+class MeasuredFrontend(ToldModel):
+    """CPU seconds of the process that speaks HTTP, in front of an engine."""
+
+    request: Duration = Field(description="Of a request.")
+    prompt_token: Duration = Field(description="Of a token of its prompt.")
+    message: Duration = Field(description="Of what a step of the engine puts out.")
+    event: Duration = Field(description="Of each client of that.")
+    token: Duration = Field(description="Of each token in it.")
+    error: Annotated[str, SHARE.field()] = Field(
+        description="Median relative error of the CPU seconds of a stretch of time."
+    )
+    stretches: int = Field(description="How many stretches of time it was fitted to.")
+
+
 class MeasuredCalibration(ToldModel):
     """What the engines' own steps say of this model on this accelerator; the next plan uses it."""
 
@@ -201,6 +215,9 @@ class MeasuredCalibration(ToldModel):
     )
     sequence_overhead: Duration | None = Field(
         default=None, description="What each running sequence adds to that."
+    )
+    frontend: MeasuredFrontend | None = Field(
+        default=None, description="What HTTP, tokenization and delivery take; absent if not known."
     )
     error: Annotated[str, SHARE.field()] = Field(
         description="Median relative error of step times with these figures."

@@ -8,23 +8,36 @@ figures, and its record has them.
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec, SpeculationMethod
-from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus
-from plimsoll_operator.calibration.figures import calibrated, decimal, field_of
+from plimsoll_operator.api.status import MeasuredCalibration, MeasuredFrontend, PlanStatus
+from plimsoll_operator.calibration.figures import (
+    calibrated,
+    decimal,
+    field_of,
+    frontend_fields,
+    frontend_time,
+)
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import CalibrationError, Sample, calibrate
+from plimsoll_planner.frontend_fit import measured as measured_frontend
+from plimsoll_planner.frontend_fit import off
+from plimsoll_planner.frontend_work import Work
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
 from plimsoll_planner.step_time import StepTime
 
+T = TypeVar("T")
+
 MOST_SAMPLES = 1024
+MOST_STRETCHES = 256
 LEAST_SAMPLES = 200
 """More than a fit by hand needs, where somebody looks at it."""
 LONGEST_SECONDS = 60.0
@@ -60,18 +73,21 @@ def can_be_measured(spec: LLMDeploymentSpec) -> bool:
     return spec.speculation.method is SpeculationMethod.DISABLED
 
 
-def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCalibration | None:
-    """The calibration that `samples` of its engines give, as of `now` (RFC 3339).
+def fitted(
+    subject: Subject, samples: Sequence[Sample], now: str, work: Sequence[Work] = ()
+) -> MeasuredCalibration | None:
+    """The calibration that `samples` of its engines give, as of `now` (RFC 3339), and with it what
+    `work` says of their servers.
 
-    None where that found before still explains them. Raises CalibrationError where no fit can be
-    trusted.
+    None where that found before still explains them. Raises CalibrationError where no fit of the
+    steps can be trusted; of a server what was found before then stays.
     """
     usable = [item for item in samples if 0 < item.seconds <= LONGEST_SECONDS]
     if len(usable) < LEAST_SAMPLES:
         raise CalibrationError(f"{len(usable)} steps measured, {LEAST_SAMPLES} needed")
     plan = subject.plan
     shape = _shape(plan, subject.known)
-    facts, taken = model_facts(subject.model), _thinned(usable)
+    facts, taken = model_facts(subject.model), _thinned(usable, MOST_SAMPLES)
     found = calibrate(facts, shape, taken)
     if len(found.determined) < LEAST_DETERMINED:
         raise CalibrationError(
@@ -82,7 +98,12 @@ def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCal
         gpu = calibrated(shape.accelerator, before)
         step = step_time(facts, replace(shape, accelerator=gpu))
         if _off(step, taken) <= found.error + TELL_CHANGE:
-            return None
+            news = _frontend(before.frontend, work)
+            if news is None:
+                return None
+            return before.model_copy(update={"frontend": news, "measured_at": now})
+    told_before = None if before is None else before.frontend
+    frontend = _frontend(told_before, work) or told_before
     figures = dict(field_of(name, getattr(found, name)) for name in found.determined)
     return MeasuredCalibration.model_validate(
         {
@@ -91,7 +112,26 @@ def fitted(subject: Subject, samples: Sequence[Sample], now: str) -> MeasuredCal
             "error": decimal(max(LEAST_ERROR, found.error)),
             "samples": found.samples,
             "measured_at": now,
+            "frontend": frontend,
             **figures,
+        }
+    )
+
+
+def _frontend(before: MeasuredFrontend | None, work: Sequence[Work]) -> MeasuredFrontend | None:
+    """What the work of servers says, if it can be trusted and `before` does not explain it."""
+    taken = _thinned(work, MOST_STRETCHES)
+    try:
+        found = measured_frontend(taken)
+    except CalibrationError:
+        return None
+    if before is not None and off(frontend_time(before), taken) <= found.error + TELL_CHANGE:
+        return None
+    return MeasuredFrontend.model_validate(
+        {
+            **frontend_fields(found.time),
+            "error": decimal(max(LEAST_ERROR, found.error)),
+            "stretches": found.stretches,
         }
     )
 
@@ -180,8 +220,8 @@ def _shape(plan: PlanStatus, known: tuple[Accelerator, ...]) -> Shape:
     )
 
 
-def _thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """At most MOST_SAMPLES of them, evenly."""
-    if len(samples) <= MOST_SAMPLES:
-        return samples
-    return [samples[i * len(samples) // MOST_SAMPLES] for i in range(MOST_SAMPLES)]
+def _thinned(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many of them, evenly."""
+    if len(items) <= most:
+        return items
+    return [items[i * len(items) // most] for i in range(most)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from plimsoll_operator.calibration.figures import decimal
+from plimsoll_operator.calibration.figures import decimal, frontend_fields
 from plimsoll_planner.calibration import Calibration
 from plimsoll_planner.fit_parameters import (
     ATTENTION,
@@ -13,6 +13,7 @@ from plimsoll_planner.fit_parameters import (
     SEQUENCE,
     STEP,
 )
+from plimsoll_planner.frontend_fit import FrontendFit
 from plimsoll_planner.model_facts import INT8, ModelFacts
 from plimsoll_planner.performance import (
     CPU_BANDWIDTH_EFFICIENCY,
@@ -30,6 +31,13 @@ _TITLES = {
     ATTENTION: "attention's share of compute",
     KV_CACHE: "KV cache's of bandwidth",
 }
+_FRONTEND = {
+    "request": "a request",
+    "promptToken": "a token of its prompt",
+    "message": "a step's message",
+    "event": "an event of an answer",
+    "token": "a token in it",
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,16 @@ class Origin:
     measured_at: str
 
 
-def accelerator_resource(
-    found: Calibration, facts: ModelFacts, shape: Shape, name: str, origin: Origin
+def accelerator_resource(  # noqa: PLR0913, PLR0917 - what was measured, of what
+    found: Calibration,
+    facts: ModelFacts,
+    shape: Shape,
+    name: str,
+    origin: Origin,
+    frontend: FrontendFit | None = None,
 ) -> dict[str, Any]:
-    """The manifest. What the steps did not determine is left to the catalogue.
+    """The manifest. What the steps did not determine is left to the catalogue, and the frontend
+    where its work did not tell it.
 
     The figures of `cpu` are of one slow core: what was measured goes into its peaks instead, and
     the shares that attention reaches are of these.
@@ -62,6 +76,8 @@ def accelerator_resource(
         calibration["stepOverhead"] = decimal(found.step_seconds * 1e3) + "ms"
     if SEQUENCE in found.determined:
         calibration["sequenceOverhead"] = decimal(found.sequence_seconds * 1e3) + "ms"
+    if frontend is not None:
+        calibration["frontend"] = frontend_fields(frontend.time)
     calibration["error"] = decimal(min(1.0, found.error))
     calibration["samples"] = found.samples
     calibration["model"] = origin.model
@@ -110,6 +126,18 @@ def summary(found: Calibration, prior: dict[str, float]) -> list[str]:
         f"{found.error:.1%}, 9 of 10 within {found.error_p90:.1%}"
     )
     return lines
+
+
+def frontend_summary(found: FrontendFit | str) -> list[str]:
+    """Lines on HTTP, tokenization and delivery: what they take, or why that is not known."""
+    if isinstance(found, str):
+        return [f"HTTP and delivery: not told: {found}"]
+    fields = frontend_fields(found.time)
+    return [
+        "HTTP and delivery, in CPU time:",
+        *(f"{title:28}{'':12}{fields[name]:>12}" for name, title in _FRONTEND.items()),
+        f"{found.stretches} stretches of time; median error {found.error:.1%}",
+    ]
 
 
 def _quantity(value: float, unit: str, exponent: int) -> str:

@@ -1,26 +1,40 @@
-"""Reads measured steps: from an engine's admin port, or from a file with what it answered."""
+"""Reads measured steps, and what the server did besides: from an engine's admin port, or from a
+file with what it answered."""
 
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import httpx
 
 from plimsoll_planner.calibration import Sample
+from plimsoll_planner.frontend_work import Look
 
 PATH = "/admin/steps"
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 1.0
 MAX_FILE_BYTES = 1 << 26
+MOST = 2**53
+"""Of a counter: beyond it numbers are not exact any more."""
 
 
 class StepsError(Exception):
     """Measured steps cannot be read; the message says why and what to give instead."""
 
 
-def read_file(path: Path) -> tuple[Sample, ...]:
-    """The steps in a file that holds what GET /admin/steps answered. Raises StepsError."""
+class Told(NamedTuple):
+    """How many steps there were in all, and the latest of them; the latest looks at what the server
+    did besides, none of an engine that does not tell."""
+
+    num_steps: int
+    samples: tuple[Sample, ...]
+    looks: tuple[Look, ...] = ()
+
+
+def read_file(path: Path) -> Told:
+    """What a file has that holds what GET /admin/steps answered. Raises StepsError."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise StepsError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
@@ -28,7 +42,7 @@ def read_file(path: Path) -> tuple[Sample, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StepsError(f"{path}: cannot be read: {reason}") from error
-    return parse_steps(text, str(path))[1]
+    return parse_steps(text, str(path))
 
 
 def poll(
@@ -38,31 +52,33 @@ def poll(
     client: httpx.Client | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> tuple[Sample, ...]:
-    """The latest steps of the engine whose admin port is at `url`, and those of the next `seconds`.
+) -> Told:
+    """The latest steps and looks of the engine whose admin port is at `url`, and those of the next
+    `seconds`.
 
     The engine keeps some and counts all, so that none is taken twice. Raises StepsError.
     """
     own = client or httpx.Client(timeout=TIMEOUT_SECONDS)
     until = clock() + seconds
     try:
-        counted, samples = _fetched(own, url)
-        found = list(samples)
+        counted, samples, looks = _fetched(own, url)
+        found, looked = list(samples), set(looks)
         while clock() < until:
             sleep(min(POLL_SECONDS, max(0.0, until - clock())))
-            total, samples = _fetched(own, url)
+            total, samples, looks = _fetched(own, url)
             new = total - counted
             if new < 0:
                 raise StepsError(f"{url}: the engine was restarted meanwhile; try again")
             found += samples[len(samples) - min(new, len(samples)) :]
+            looked |= set(looks)
             counted = total
     finally:
         if client is None:
             own.close()
-    return tuple(found)
+    return Told(counted, tuple(found), tuple(sorted(looked)))
 
 
-def _fetched(client: httpx.Client, url: str) -> tuple[int, tuple[Sample, ...]]:
+def _fetched(client: httpx.Client, url: str) -> Told:
     where = url.rstrip("/") + PATH
     try:
         response = client.get(where)
@@ -80,8 +96,8 @@ def _fetched(client: httpx.Client, url: str) -> tuple[int, tuple[Sample, ...]]:
     return parse_steps(response.text, where)
 
 
-def parse_steps(text: str, origin: str) -> tuple[int, tuple[Sample, ...]]:
-    """How many steps there were in all, and the latest of them. Raises StepsError."""
+def parse_steps(text: str, origin: str) -> Told:
+    """What an admin port answered. Raises StepsError."""
     try:
         document = json.loads(text)
         samples = tuple(
@@ -94,9 +110,19 @@ def parse_steps(text: str, origin: str) -> tuple[int, tuple[Sample, ...]]:
             )
             for step in document["steps"]
         )
-        return int(document["num_steps"]), samples
-    except (ValueError, KeyError, TypeError) as error:
+        looks = tuple(map(_look, document.get("frontend", ())))
+        return Told(int(document["num_steps"]), samples, looks)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise StepsError(
             f"{origin}: not what GET {PATH} answers, an object with num_steps and steps of "
             "num_tokens, num_seqs, num_context_tokens and seconds"
         ) from error
+
+
+def _look(told: dict[str, Any]) -> Look:
+    counts = ("requests", "prompt_tokens", "steps", "events", "tokens")
+    numbers = [int(told[f"num_{name}"]) for name in counts]
+    found = Look(float(told["at"]), float(told["cpu_seconds"]), *numbers)
+    if not all(0 <= each < MOST for each in found):
+        raise ValueError("not counters")
+    return found

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import yaml
 
-from plimsoll_operator.calibration.resource import Origin, accelerator_resource, summary
-from plimsoll_operator.calibration.steps import StepsError, poll, read_file
+from plimsoll_operator.calibration.resource import (
+    Origin,
+    accelerator_resource,
+    frontend_summary,
+    summary,
+)
+from plimsoll_operator.calibration.steps import StepsError, Told, poll, read_file
 from plimsoll_operator.planning.model_source import (
     ModelSourceError,
     read_model_config,
@@ -20,6 +25,8 @@ from plimsoll_operator.planning.model_source import (
 )
 from plimsoll_planner.accelerators import CPU, find
 from plimsoll_planner.calibration import CalibrationError, calibrate, prior_values
+from plimsoll_planner.frontend_fit import FrontendFit, measured
+from plimsoll_planner.frontend_work import stretches
 from plimsoll_planner.model_facts import BYTES, ModelFacts, model_facts
 from plimsoll_planner.models.formats import FORMATS
 from plimsoll_planner.shape import Shape
@@ -45,11 +52,12 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         facts, shape = _facts(options), _shape(options)
-        samples = poll(options.url, options.seconds) if options.url else read_file(options.steps)
-        found = calibrate(facts, shape, samples)
+        told = poll(options.url, options.seconds) if options.url else read_file(options.steps)
+        found = calibrate(facts, shape, told.samples)
     except (InputError, StepsError, ModelSourceError, CalibrationError) as error:
         print(f"plimsoll calibrate: {error}", file=sys.stderr)
         return NO_FIT if isinstance(error, CalibrationError) else BAD_INPUT
+    frontend = _frontend(told)
     model = options.model or str(options.model_config)
     resource = accelerator_resource(
         found,
@@ -57,8 +65,12 @@ def main(argv: list[str]) -> int:
         shape,
         options.name or shape.accelerator.name.lower(),
         Origin(model, options.engine, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
+        None if isinstance(frontend, str) else frontend,
     )
-    for line in (f"{model} on {shape}", *summary(found, prior_values(facts, shape))):
+    lines = [f"{model} on {shape}", *summary(found, prior_values(facts, shape))]
+    # An engine that tells nothing of it was answered as it always was.
+    lines += frontend_summary(frontend) if told.looks else []
+    for line in lines:
         print(f"# {line}".rstrip())
     print(yaml.safe_dump(resource, sort_keys=False), end="")
     return DONE
@@ -99,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", default="", help="engine and version, to keep with the figures")
     parser.add_argument("--name", help="name of the resource; the product's if absent")
     return parser
+
+
+def _frontend(told: Told) -> FrontendFit | str:
+    """What the server's work gives, or why it gives nothing."""
+    try:
+        return measured(stretches(told.looks))
+    except CalibrationError as error:
+        return str(error)
 
 
 def _facts(options: argparse.Namespace) -> ModelFacts:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from plimsoll_operator.api.quantity import format_bytes, format_duration
+from plimsoll_operator.calibration.figures import decimal
 from plimsoll_operator.planning.layout import BROKEN, KEPT, row, table, wrapped
 from plimsoll_operator.planning.offline import Planned
 from plimsoll_operator.planning.status import decimal_string, plan_status, revision, summary
@@ -172,6 +173,12 @@ def _promises(plan: Plan, request: PlanRequest) -> list[str]:
     accelerator = find(plan.accelerator, request.accelerators)
     if accelerator is not None and predicted.ttft_p95_range is not None:
         lines.append(f"  ranges are {uncertainty(accelerator).basis}")
+    if accelerator is not None and accelerator.frontend is not None:
+        time = accelerator.frontend
+        lines.append(
+            f"  HTTP and delivery as measured: {decimal(time.request * 1e3)}ms of CPU a request, "
+            f"{decimal((time.event + time.token) * 1e3)}ms a token"
+        )
     return lines
 
 

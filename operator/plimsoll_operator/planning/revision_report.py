@@ -74,9 +74,11 @@ def _calibrated(resource: Resource, chosen: KeptPlan, *, in_force: bool) -> list
 
 
 def _measured(found: MeasuredCalibration) -> str:
+    front = found.frontend
+    beside = "" if front is None else f", {front.request} a request outside of steps"
     return (
         f"by {found.samples} steps measured on {found.accelerator} until {found.measured_at}, "
-        f"off by {float(found.error):.1%}"
+        f"off by {float(found.error):.1%}{beside}"
     )
 
 

@@ -14,6 +14,7 @@ from heapq import heapify, heappop, heappush
 
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel, Served
+from plimsoll_planner.step_time import outside
 
 
 @dataclass
@@ -131,8 +132,8 @@ class CoarseReplica:
     def _begin_decoding(self, stay: _Stay, served: list[Served]) -> None:
         if math.isnan(stay.first_token):
             stay.first_token = self.now
-            per_request = self.model.step.per_request
-            self.first_tokens.append(self.now - stay.arrival.at + per_request)
+            apart = outside(self.model.step, stay.arrival.prompt_tokens)
+            self.first_tokens.append(self.now - stay.arrival.at + apart)
         if stay.output <= 1:
             served.append(self._served(stay))
             return
@@ -188,15 +189,15 @@ class CoarseReplica:
         return min(hit, arrival.prompt_tokens - 1)
 
     def _served(self, stay: _Stay) -> Served:
-        at, outside = stay.arrival.at, self.model.step.per_request
+        at, apart = stay.arrival.at, outside(self.model.step, stay.arrival.prompt_tokens)
         count = stay.arrival.output_tokens
         return Served(
             stay.number,
             stay.arrival,
             stay.started - at,
-            stay.first_token - at + outside,
+            stay.first_token - at + apart,
             (self.now - stay.first_token) / (count - 1) if count > 1 else None,
-            self.now - at + outside,
+            self.now - at + apart,
             stay.cached,
             stay.preemptions,
         )

@@ -35,6 +35,13 @@ class Frontend:
         self._free = max(at, self._free) + work
         return self._free
 
+    def keeps_up(self, at: float, seconds: float, tokens: int) -> bool:
+        """Whether it has nothing left to do `at` the end of a step, and is done with so many tokens
+        within as many `seconds` as this step took: then only the last of equal steps, or of ever
+        longer ones, says what it has to do after them."""
+        each = self.seconds.message + (self.seconds.event + self.seconds.token) * tokens
+        return self._free <= at and each <= seconds * (1 - 1e-9)
+
     def deliver(self, at: float, tokens: int, ended: int) -> Delivered:
         """What a step put out that ended `at`: a token each of so many sequences, the last one of
         `ended`."""

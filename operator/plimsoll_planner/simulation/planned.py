@@ -31,4 +31,5 @@ def replica_model(
         num_blocks=plan.kv_cache_tokens // BLOCK_SIZE,
         block_size=BLOCK_SIZE,
     )
-    return ReplicaModel(step_seconds(model_facts(model), shape, Drafter.of(draft)), limits)
+    step = step_seconds(model_facts(model), shape, Drafter.of(draft))
+    return ReplicaModel(step, limits, frontend=step.frontend)

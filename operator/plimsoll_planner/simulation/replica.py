@@ -146,7 +146,7 @@ class Replica:
     def pass_quiet(self, until: float) -> float:
         """Ends the steps that begin and end no request, as far as they end before `until`; says
         when the next one does, which is begun. Nothing may have been received since a step was.
-        With a frontend, which has work for each of them, none is passed over.
+        Behind a frontend that is still busy with one when the next ends none is passed over.
 
         Raises ValueError where no step was begun.
         """
@@ -154,16 +154,19 @@ class Replica:
             raise ValueError("no step was begun")
         begin, seconds, load, used, running, waiting = self._step
         end, passed = begin + seconds, 0
-        if self._frontend is not None:
+        frontend, count = self._frontend, load.sampled
+        if frontend is not None and (self._inbox or not frontend.keeps_up(end, seconds, count)):
             return end
         if end < until and (most := self._scheduler.quiet_steps()):
-            step, count, context = self.model.step, load.sampled, load.context
+            step, context = self.model.step, load.context
             while passed < most and end < until:
                 passed += 1
                 context += count
                 begin, seconds = end, step(count, count, context, context)
                 end = begin + seconds
             self._scheduler.pass_quiet(passed)
+            if frontend is not None:
+                frontend.deliver(begin, count, 0)
             load = StepLoad(count, count, context, context)
             self._step = (begin, seconds, load, used, running, waiting)
         return end

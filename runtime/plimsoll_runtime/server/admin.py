@@ -113,11 +113,16 @@ async def take_drain_back(request: Request) -> dict[str, Any]:
 
 @router.get("/admin/steps")
 async def show_steps(request: Request) -> dict[str, Any]:
-    """The latest steps, oldest first, for calibration; `num_steps` counts all since the start."""
-    stats = context_of(request).engine.stats()
+    """The latest steps, oldest first, for calibration; `num_steps` counts all since the start.
+
+    `frontend` are the latest looks at what this process did besides, where the engine has its own.
+    """
+    context = context_of(request)
+    stats = context.engine.stats()
     return {
         "num_steps": stats.num_steps,
         "steps": [sample._asdict() for sample in stats.step_samples],
+        "frontend": [look._asdict() for look in context.work.looks],
     }
 
 

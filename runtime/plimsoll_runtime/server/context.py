@@ -12,6 +12,7 @@ from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.engine_client import EngineClient
 from plimsoll_runtime.server.errors import APIError
+from plimsoll_runtime.server.frontend_work import FrontendWork
 from plimsoll_runtime.server.lifecycle import Lifecycle
 from plimsoll_runtime.server.metrics import Metrics
 from plimsoll_runtime.server.settings import ServerSettings
@@ -40,9 +41,10 @@ class Context:
         self.tokenizer = tokenizer
         self.settings = settings
         self.lifecycle = lifecycle or Lifecycle()
+        self.work = FrontendWork()
         self.metrics = Metrics(engine, settings.name)
         admission = Admission(engine, settings.admission, self.metrics, self.lifecycle)
-        self.client = EngineClient(engine, admission=admission)
+        self.client = EngineClient(engine, admission=admission, work=self.work)
         vocab_size = engine.model_config.vocab_size
         eos = {*engine.model_config.eos_token_ids, *tokenizer.eos_token_ids}
         self.limits = ModelLimits(

@@ -12,6 +12,7 @@ from plimsoll_runtime.engine.errors import EngineFailedError
 from plimsoll_runtime.engine.handle import EngineHandle
 from plimsoll_runtime.server.admission import Admission
 from plimsoll_runtime.server.errors import APIError, bad_request
+from plimsoll_runtime.server.frontend_work import FrontendWork
 
 
 class Arrival(NamedTuple):
@@ -58,8 +59,10 @@ class EngineClient:
         engine: EngineHandle,
         clock: Callable[[], float] = time.monotonic,
         admission: Admission | None = None,
+        work: FrontendWork | None = None,
     ) -> None:
         self.engine = engine
+        self.work = work or FrontendWork()
         self.time = clock
         self._admission = admission
         self._tickets: dict[str, Ticket] = {}
@@ -93,6 +96,7 @@ class EngineClient:
                 if isinstance(error, ValueError):
                     raise bad_request(str(error)) from error
                 raise APIError(503, "the engine has stopped and takes no requests") from error
+            self.work.taken_in(request.num_tokens)
         return ticket
 
     def drop(self, ticket: Ticket, request_id: str | None = None) -> None:

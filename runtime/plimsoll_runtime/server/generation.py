@@ -147,6 +147,7 @@ class Generation:
                     left -= 1
                     self._client.drop(self._ticket, output.request_id)
                     self._observe_end(choice, delta.finish_reason)
+                self._client.work.delivered(len(delta.token_ids))
                 yield delta
                 if failed and delta.finish_reason is None:
                     raise self._failed(output)

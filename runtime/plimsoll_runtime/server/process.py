@@ -118,6 +118,7 @@ class ServerProcess(uvicorn.Server):
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self.begin_drain)
         self._watch_task = asyncio.ensure_future(self._watch_engine())
+        self._work_task = asyncio.ensure_future(self._context.work.keep(self._num_steps))
         if self._certificate is not None:
             self._certificate_task = asyncio.ensure_future(self._certificate.keep())
         if self._admin_listener is not None:
@@ -142,6 +143,7 @@ class ServerProcess(uvicorn.Server):
         await super().shutdown(sockets)
         last_word.cancel()
         self._watch_task.cancel()
+        self._work_task.cancel()
         if self._certificate is not None:
             self._certificate_task.cancel()
         if self._admin is not None:
@@ -217,6 +219,9 @@ class ServerProcess(uvicorn.Server):
                 break
             await asyncio.sleep(POLL)
         self.should_exit = True
+
+    def _num_steps(self) -> int:
+        return self._context.engine.stats().num_steps
 
     async def _watch_engine(self) -> None:
         while self._context.engine.failed is None:  # noqa: ASYNC110 - another thread sets it

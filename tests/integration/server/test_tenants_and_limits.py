@@ -69,6 +69,18 @@ def test_limits_change_under_load_and_no_answer_does(server: ServerProcess) -> N
     steps = HTTP.get(f"{admin}/admin/steps").json()
     assert steps["num_steps"] >= len(steps["steps"]) > 60
     assert all(step["seconds"] > 0 for step in steps["steps"])
+
+    def looks() -> list[dict[str, float]]:
+        told: list[dict[str, float]] = HTTP.get(f"{admin}/admin/steps").json()["frontend"]
+        return told
+
+    server.until(lambda: looks()[-1]["num_tokens"] >= 2 * len(prompts) * 230)
+    first, *_, last = looks()
+    assert last["num_requests"] == 2 * len(prompts)
+    assert last["num_prompt_tokens"] > 5 * last["num_requests"]
+    assert last["num_steps"] >= steps["num_steps"]
+    # Not those of the engine, which had all of a core for it.
+    assert 0 < last["cpu_seconds"] - first["cpu_seconds"] < 0.8 * (last["at"] - first["at"])
     assert HTTP.get(f"{server.url}/admin/limits").status_code == 401
 
 

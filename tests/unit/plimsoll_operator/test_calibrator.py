@@ -13,10 +13,13 @@ from plimsoll_operator.engine_client import EngineClient
 from plimsoll_operator.kinds import RESOURCE, REVISION
 from plimsoll_operator.planning.record import measured_of, request_of
 from plimsoll_planner.accelerator import Accelerator
+from plimsoll_planner.frontend_fit import WorkTime
 from plimsoll_planner.models.model import Model
-from tests.unit.plimsoll_operator.calibration.test_measured import NOW, TINY, steps, subject
+from tests.unit.plimsoll_operator.calibration.test_calibrate_command import look_of
+from tests.unit.plimsoll_operator.calibration.test_measured import NOW, SERVER, TINY, steps, subject
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import KEY, Process, Start, edit, fresh
+from tests.unit.plimsoll_planner.worked import looked, worked
 
 GIVEN = subject("cpu")
 TARGET = Target(KEY, "uid", GIVEN.spec, GIVEN.plan, (("pod-0", "127.0.0.1"),))
@@ -28,6 +31,7 @@ class Engine:
 
     told: int = 300
     slower: float = 1.0
+    server: WorkTime | None = None
     asked: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -42,7 +46,11 @@ class Engine:
             }
             for item in taken
         ]
-        return json.dumps({"num_steps": self.told, "steps": listed})
+        told: dict[str, object] = {"num_steps": self.told, "steps": listed}
+        if self.server is not None:
+            looks = looked(worked(self.server, noise=0.02, count=80))
+            told["frontend"] = look_of(looks)
+        return json.dumps(told)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -131,13 +139,15 @@ async def test_the_next_plan_is_made_with_it_and_says_so(start: Start, engine: E
     process.engines._admin_port = engine.port
     await process.settle()
     before = status(cluster)
-    engine.slower = 1.5
+    engine.slower, engine.server = 1.5, SERVER
     await measured(process)
     await process.settle()
     told = status(cluster)
     assert told["plan"] == before["plan"], "a plan that stands is not touched"
     assert told["currentRevision"] == before["currentRevision"]
     assert told["calibration"]["accelerator"] == "cpu"  # type: ignore[index]
+    told_of = told["calibration"]["frontend"]  # type: ignore[index]
+    assert float(told_of["request"].removesuffix("ms")) == pytest.approx(2, rel=0.1)
     edit(cluster, pin={"maxNumSeqs": 4})
     await process.settle()
     name = status(cluster)["currentRevision"]
@@ -145,5 +155,7 @@ async def test_the_next_plan_is_made_with_it_and_says_so(start: Start, engine: E
     assert len(measured_of(kept["inputs"])) == 1
     (changed,) = request_of(kept["inputs"]).accelerators
     assert changed.efficiency.error == pytest.approx(float(told["calibration"]["error"]))  # type: ignore[index]
+    assert changed.frontend is not None
+    assert changed.frontend.request == pytest.approx(2e-3, rel=0.1)
     first = cluster.objects[REVISION.name, KEY[0], before["currentRevision"]]["data"]  # type: ignore[index]
     assert measured_of(first["inputs"]) == ()

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.attempt import Attempt, Least, Measured, alone
+from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.inputs import Lengths, Objectives, PlanRequest, Workload
 from plimsoll_planner.options import Option
 from plimsoll_planner.planner import plan
@@ -56,6 +57,27 @@ def test_no_request_is_faster_than_alone(option: Option, rate: float) -> None:
     least, whole = attempt(option, rate).at_least(), attempt(option, rate).measured
     assert 0 < least.ttft_p95 <= whole.ttft_p95
     assert 0 < least.tpot_p95 <= whole.tpot_p95
+
+
+@given(
+    st.sampled_from(OPTIONS),
+    st.sampled_from((0.2, 3.0)),
+    st.tuples(*[st.floats(0, 0.03)] * 5).map(
+        lambda found: FrontendTime(found[0], found[1] / 100, *found[2:], end=0.0, latency=0.0)
+    ),
+)
+@settings(max_examples=10, deadline=None)
+def test_no_request_behind_a_frontend_is_faster_than_alone(
+    option: Option, rate: float, time: FrontendTime
+) -> None:
+    assert isinstance(option.engine.step, StepTime)
+    step = replace(option.engine.step, frontend=time)
+    behind = replace(option, engine=replace(option.engine, step=step))
+    least, whole = attempt(behind, rate).at_least(), attempt(behind, rate).measured
+    assert 0 < least.ttft_p95 <= whole.ttft_p95
+    assert least.tpot_p95 <= whole.tpot_p95
+    if time.request > 1e-3:
+        assert whole.ttft_p50 > time.request
 
 
 def untouched() -> Iterator[list[object]]:

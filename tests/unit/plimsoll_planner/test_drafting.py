@@ -12,6 +12,7 @@ from plimsoll_planner.drafting import (
     memory_without_kv_cache,
     step_seconds,
 )
+from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.inputs import DraftModel, Objectives
 from plimsoll_planner.memory import block_bytes, without_kv_cache
 from plimsoll_planner.model_facts import model_facts
@@ -140,6 +141,13 @@ def test_a_plan_with_a_draft_model_has_less_cache_and_promises_more_time() -> No
     simulated = replica_model(drafted, request.model, draft=SMALL)
     undrafted = replica_model(drafted, request.model)
     assert simulated.step.decode(1, 1000) > undrafted.step.decode(1, 1000)
+    assert simulated.frontend is undrafted.frontend is None
+    known = FrontendTime(1e-3, 0.0, 1e-4, 1e-4, 0.0, 0.0, 0.0)
+    h200 = replace(shape().accelerator, frontend=known)
+    for draft in (None, SMALL):
+        behind = replica_model(drafted, request.model, (h200,), draft).frontend
+        assert behind is not None
+        assert replace(behind, latency=0.0) == known
 
 
 def test_an_infeasible_plan_says_where_it_would_do_without_drafts() -> None:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from plimsoll_planner.accelerator import Accelerator, Efficiency
 from plimsoll_planner.accelerators import CATALOGUE, find
+from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.models.reader import read_model
 from plimsoll_planner.performance import product_flops, step_time
 from plimsoll_planner.shape import Shape
+from plimsoll_planner.step_time import outside
 from tests.unit.plimsoll_planner import models
 
 FACTS = model_facts(models.LLAMA_31_8B)
@@ -226,6 +228,32 @@ def test_a_calibration_goes_before_the_constants() -> None:
     assert slow.read_fixed == pytest.approx(2 * plain.read_fixed)
     assert slow.per_context == pytest.approx(2 * plain.per_context)
     assert slow.per_token == pytest.approx(2 * plain.per_token)
+
+
+@pytest.mark.parametrize(
+    ("name", "cores", "slower"), [("cpu", 0.5, 2), ("cpu", 2, 1), ("L4", None, 1)]
+)
+def test_a_lone_request_waits_no_less_behind_a_measured_frontend(
+    name: str, cores: float | None, slower: float
+) -> None:
+    base = shape(name, cores=cores)
+    waits = base.accelerator.request_seconds
+    plain = step_time(FACTS, base)
+    assert plain.frontend is None
+    assert outside(plain, 500) == plain.per_request == slower * waits
+    for request in (waits / 4, 4 * waits):
+        known = FrontendTime(request, 1e-6, 1e-4, 2e-4, 1e-5, 0.0, 0.0)
+        found = step_time(FACTS, on_frontend(base, known))
+        assert replace(found, frontend=None) == plain
+        assert found.frontend is not None
+        assert replace(found.frontend, latency=0.0) == known.scaled(slower)
+        alone = slower * max(waits, known.before_first_token(0))
+        assert outside(found, 0) == pytest.approx(alone)
+        assert outside(found, 500) == pytest.approx(alone + slower * 500e-6)
+
+
+def on_frontend(base: Shape, known: FrontendTime) -> Shape:
+    return replace(base, accelerator=replace(base.accelerator, frontend=known))
 
 
 work = st.tuples(st.floats(1, 8192), st.floats(1, 512), st.floats(1, 1e6), st.floats(1, 1e8))

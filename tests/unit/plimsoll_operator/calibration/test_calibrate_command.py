@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -10,12 +11,16 @@ import yaml
 
 from plimsoll_operator.calibration.steps import StepsError, parse_steps, poll, read_file
 from plimsoll_operator.commands.calibrate import main
+from plimsoll_operator.planning.accelerators import judge
 from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import Sample
+from plimsoll_planner.frontend_fit import WorkTime
+from plimsoll_planner.frontend_work import Look, stretches
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.shape import Shape
+from tests.unit.plimsoll_planner.worked import looked, worked
 
 
 def answer(
@@ -49,8 +54,8 @@ def answer(
 def test_pairs_are_those_that_the_engine_tells_or_guessed() -> None:
     step = {"num_tokens": 4, "num_seqs": 1, "num_context_tokens": 4, "seconds": 0.1}
     document = {"num_steps": 9, "steps": [{**step, "num_pairs": 7}, step]}
-    total, (first, second) = parse_steps(json.dumps(document), "a test")
-    assert (total, first.pairs, second.pairs) == (9, 7, 10)
+    total, (first, second), looks = parse_steps(json.dumps(document), "a test")
+    assert (total, first.pairs, second.pairs, looks) == (9, 7, 10, ())
 
 
 ARGUMENTS = ["--model", "builtin://tiny", "--accelerator", "cpu", "--cores", "2"]
@@ -81,6 +86,47 @@ def test_a_file_of_steps_becomes_a_resource(
     assert calibration["engine"] == "plimsoll 0.1.0"
     assert "median error" in printed
     assert printed.startswith("# builtin://tiny on cpu×2")
+
+
+def look_of(looks: Sequence[Look]) -> list[dict[str, float]]:
+    """As the admin port tells them."""
+    counts = ("num_requests", "num_prompt_tokens", "num_steps", "num_events", "num_tokens")
+    return [dict(zip(("at", "cpu_seconds", *counts), each, strict=True)) for each in looks]
+
+
+def test_what_the_server_did_becomes_its_frontend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps, told = tmp_path / "steps.json", answer(200)
+    steps.write_text(json.dumps(told))
+    assert main(["--steps", str(steps), *ARGUMENTS]) == 0
+    before = capsys.readouterr().out
+    assert "HTTP" not in before
+    looks = look_of(looked(worked(WorkTime(2e-3, 2e-6, 1e-4, 8e-5, 4e-5, 0.01), 0.02)))
+    steps.write_text(json.dumps({**told, "frontend": looks}))
+    assert main(["--steps", str(steps), *ARGUMENTS]) == 0
+    printed = capsys.readouterr().out
+    resource, without = yaml.safe_load(printed), yaml.safe_load(before)
+    frontend = resource["spec"]["calibration"].pop("frontend")
+    without["spec"]["calibration"].pop("measuredAt")
+    resource["spec"]["calibration"].pop("measuredAt")
+    assert resource == without
+    assert 1.8 <= float(frontend["request"].removesuffix("ms")) <= 2.2
+    assert "# HTTP and delivery, in CPU time:" in printed
+    assert "40 stretches of time" in printed
+    # What it prints is what plans use.
+    resource["spec"]["calibration"]["frontend"] = frontend
+    used = judge("cpu", resource["spec"]).accelerator
+    assert used is not None
+    assert used.frontend is not None
+    assert used.frontend.request == pytest.approx(2e-3, rel=0.1)
+    # Too little of it is told, and all else as without.
+    steps.write_text(json.dumps({**told, "frontend": looks[:9]}))
+    assert main(["--steps", str(steps), *ARGUMENTS]) == 0
+    printed = capsys.readouterr().out
+    assert "not told:" in printed
+    assert "8 stretches of time, 20 of each needed" in printed
+    assert "frontend" not in yaml.safe_load(printed)["spec"]["calibration"]
 
 
 def test_of_a_gpu_the_shares_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +166,16 @@ def test_bad_input_is_told(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"num_steps": 1, "steps": [{}]}'])
+LOOK = (
+    '{"num_steps": 0, "steps": [], "frontend": [{"at": %s, "cpu_seconds": 1, "num_requests": 1, '
+    '"num_prompt_tokens": 1, "num_steps": 1, "num_events": 1, "num_tokens": 1}]}'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"num_steps": 1, "steps": [{}]}', LOOK % "NaN", LOOK % "1e999", LOOK % "-1"],
+)
 def test_files_of_something_else_are_told(text: str, tmp_path: Path) -> None:
     path = tmp_path / "steps.json"
     path.write_text(text)
@@ -128,6 +183,9 @@ def test_files_of_something_else_are_told(text: str, tmp_path: Path) -> None:
         read_file(path)
     with pytest.raises(StepsError, match="cannot be read"):
         read_file(tmp_path / "none.json")
+
+
+LOOKS = looked(worked(WorkTime(1e-3, 0, 1e-4, 1e-4, 0, 0), count=100))
 
 
 class Engine:
@@ -142,7 +200,8 @@ class Engine:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         assert request.url.path == "/admin/steps"
         latest = self.steps[self.done - self.kept : self.done]
-        answered = {"num_steps": self.done, "steps": latest}
+        looks = LOOKS[self.done // 10 : self.done // 10 + 5]
+        answered = {"num_steps": self.done, "steps": latest, "frontend": look_of(looks)}
         self.done += self.rate
         return httpx.Response(200, json=answered)
 
@@ -154,8 +213,10 @@ class Engine:
             found = poll(
                 "http://engine:9090/", seconds, client=client, clock=lambda: self.now, sleep=sleep
             )
-        assert len({sample.seconds for sample in found}) == len(found)
-        return len(found)
+        assert len(set(found.looks)) == len(found.looks)
+        assert len(stretches(found.looks)) == len(found.looks) - 1
+        assert len({sample.seconds for sample in found.samples}) == len(found.samples)
+        return len(found.samples)
 
 
 def test_no_step_is_taken_twice() -> None:

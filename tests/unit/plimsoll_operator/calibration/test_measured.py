@@ -8,6 +8,7 @@ import pytest
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.api.validate import parse_spec
+from plimsoll_operator.calibration.figures import frontend_time
 from plimsoll_operator.calibration.measured import (
     MOST_SAMPLES,
     Subject,
@@ -23,12 +24,15 @@ from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.calibration import CalibrationError, Sample
+from plimsoll_planner.frontend_fit import WorkTime
+from plimsoll_planner.frontend_work import Work
 from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.performance import step_time
 from plimsoll_planner.planner import plan
 from plimsoll_planner.shape import Shape
 from tests.unit.plimsoll_operator.samples import resource
+from tests.unit.plimsoll_planner.worked import worked
 
 TINY = read_model_config("builtin://tiny").model
 POOLS = {
@@ -36,6 +40,8 @@ POOLS = {
     "NVIDIA-L4": AcceleratorPool("NVIDIA-L4", 1, 1),
 }
 NOW = "2026-01-31T12:00:00Z"
+LATER = "2026-02-01T12:00:00Z"
+SERVER = WorkTime(2e-3, 2e-6, 1e-4, 8e-5, 4e-5, 0.01)
 
 
 def spec(product: str, **more: object) -> LLMDeploymentSpec:
@@ -186,3 +192,73 @@ def test_the_newest_of_each_accelerator_counts_whoever_measured_it() -> None:
 def test_steps_with_drafts_are_not_of_the_model_alone() -> None:
     assert can_be_measured(spec("cpu"))
     assert not can_be_measured(spec("cpu", speculation={"method": "NGram"}))
+
+
+def serving(slower: float = 1.0, seed: int = 3, count: int = 100) -> list[Work]:
+    """A server that takes `slower` times as long as SERVER."""
+    time = WorkTime(*(slower * each for each in SERVER))
+    return worked(time, noise=0.03, slow=3, count=count, seed=seed)
+
+
+def with_server(slower: float = 1.0) -> MeasuredCalibration:
+    found = fitted(subject("cpu"), steps("cpu"), NOW, serving(slower))
+    assert found is not None
+    return found
+
+
+def test_what_servers_do_is_told_beside() -> None:
+    without, found = fit(subject("cpu"), steps("cpu")), with_server()
+    assert without.frontend is None
+    assert "frontend" not in without.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert found.model_copy(update={"frontend": None}) == without
+    assert found.frontend is not None
+    time = frontend_time(found.frontend)
+    assert time.request == pytest.approx(2e-3, rel=0.1)
+    assert time.message + time.event + time.token == pytest.approx(2.2e-4, rel=0.1)
+    assert 80 <= found.frontend.stretches <= 100
+    spoken = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert spoken["frontend"].keys() >= {"request", "promptToken", "message", "event", "token"}
+    there = resource(spec={"model": {"source": "builtin://tiny"}}, status={"calibration": spoken})
+    assert there.status.calibration == found
+
+
+def test_a_server_is_told_again_when_it_has_changed_and_steps_then_stay() -> None:
+    first = with_server()
+    after = replace(subject("cpu"), before=first)
+    assert fitted(after, steps("cpu", seed=4), LATER, serving(seed=4)) is None
+    slower = fitted(after, steps("cpu", seed=4), LATER, serving(1.5, seed=4))
+    assert slower is not None
+    assert slower.frontend != first.frontend
+    assert slower.measured_at == LATER
+    assert slower.model_copy(update={"frontend": first.frontend, "measured_at": NOW}) == first
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_server_of_which_nothing_can_be_told_stays_as_it_was(count: int) -> None:
+    first = with_server()
+    after = replace(subject("cpu"), before=first)
+    assert fitted(after, steps("cpu", seed=4), LATER, serving(3, count=count)) is None
+    slower = fitted(after, steps("cpu", slower=1.5), LATER, serving(3, count=count))
+    assert slower is not None
+    assert slower.frontend == first.frontend
+    # And one that was not known comes to steps that were.
+    known = replace(subject("cpu"), before=fit(subject("cpu"), steps("cpu")))
+    assert fitted(known, steps("cpu", seed=4), LATER, serving(count=count)) is None
+    news = fitted(known, steps("cpu", seed=4), LATER, serving())
+    assert news is not None
+    assert news.frontend is not None
+
+
+def test_the_next_plan_is_made_behind_it() -> None:
+    asked = plan_request(spec("cpu"), TINY, (POOLS["cpu"],))
+    made = {}
+    for name, slower in (("none", None), ("some", 1.0), ("slow", 8.0)):
+        found = fit(subject("cpu"), steps("cpu")) if slower is None else with_server(slower)
+        request = replace(asked, accelerators=with_measured((), [found]))
+        made[name] = plan(request, 300).plan
+    none, some, slow = (made[name] for name in ("none", "some", "slow"))
+    assert none is not None
+    assert some is not None
+    assert slow is not None
+    assert none.predicted.ttft_p95 <= some.predicted.ttft_p95 < slow.predicted.ttft_p95
+    assert slow.predicted.ttft_p95 > 1.2 * none.predicted.ttft_p95

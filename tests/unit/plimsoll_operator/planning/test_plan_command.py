@@ -14,6 +14,17 @@ import yaml
 from plimsoll_operator.engine_support import ENGINE
 from tests.unit.plimsoll_operator.planning.plan_runs import CHAT, INVENTORY, main, run
 
+BEHIND = """
+---
+apiVersion: plimsoll.dev/v1alpha1
+kind: Accelerator
+metadata: {name: cpu}
+spec:
+  products: [cpu]
+  calibration:
+    frontend: {request: 7.61ms, promptToken: 0ms, message: 0.328ms, event: 0.0837ms, token: 0ms}
+"""
+
 
 def test_feasible_is_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
@@ -66,6 +77,19 @@ def test_a_plan_that_the_engine_cannot_run_is_marked(
         found = json.loads(out) if output == "json" else yaml.safe_load(out)
         assert ("engineLimit" in found) == said
     assert ("needs tensorParallelSize 2" in " ".join(out.split())) == said
+
+
+def test_a_measured_frontend_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    assert "HTTP" not in capsys.readouterr().out
+    (folder / "chat.yaml").write_text(CHAT + BEHIND)
+    assert run("--explain") == 0
+    out = capsys.readouterr().out
+    assert "HTTP and delivery as measured: 7.61ms of CPU a request, 0.0837ms a token" in out
+    assert max(map(len, out.splitlines())) <= 80
+    # Of half a core.
+    (line,) = (each for each in out.splitlines() if "time to first token" in each)
+    assert float(line.split()[6].removesuffix("ms")) > 2 * 7.61
 
 
 @pytest.mark.parametrize("output", ["json", "yaml"])

@@ -91,7 +91,9 @@ async def test_what_engines_have_measured_is_told(cluster: MemoryCluster) -> Non
     found = items(cluster)
     found[1]["data"]["inputs"]["measured"] = [used]
     raw = cluster.objects[RESOURCE.name, "ml", "chat"]
-    newer = {**used, "samples": 950, "error": "0.02"}
+    seconds = {"promptToken": "0ms", "message": "0.3ms", "event": "0.1ms", "token": "0ms"}
+    frontend = {"request": "1.6ms", **seconds, "error": "0.1", "stretches": 90}
+    newer = {**used, "samples": 950, "error": "0.02", "frontend": frontend}
     cluster.objects[RESOURCE.name, "ml", "chat"] = {
         **raw,
         "status": {**raw["status"], "calibration": newer},
@@ -100,7 +102,7 @@ async def test_what_engines_have_measured_is_told(cluster: MemoryCluster) -> Non
     assert "calibrated by 900 steps measured on cpu" in text
     assert "off by 4.0%: used" in text
     assert "by 950 steps" in text
-    assert "off by 2.0%: the next plan will use it" in text
+    assert "off by 2.0%, 1.6ms a request outside of steps: the next plan will use it" in text
     # What was recorded is planned with it again, and that is slower than what is kept.
     assert "another answer today" in text
     assert "calibrated" not in report(cluster, found, 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.frontend import Frontend
-from plimsoll_planner.simulation.replica import ReplicaModel
+from plimsoll_planner.simulation.replica import Replica, ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, Window, simulate, simulation
 from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
@@ -108,6 +108,21 @@ def test_steps_that_nobody_looks_at_change_nothing(
         for flag in (True, False)
     )
     assert sorted(looked) == sorted(passed)
+
+
+def test_steps_that_a_frontend_keeps_up_with_are_passed_over() -> None:
+    """Fast enough for one sequence and not for three, of 400 tokens each; blocks have 16."""
+    time = replace(NOTHING, message=2e-3, event=2e-3)
+    for count, looked_at in ((1, range(1, 40)), (3, range(400, 1300))):
+        replica = Replica(ReplicaModel(GPU, LIMITS, frontend=time))
+        for number in range(count):
+            replica.receive(number, Arrival(0.0, 20, 400))
+        now, looks = replica.begin_step(0.0), 0
+        while now is not None:
+            replica.pass_quiet(math.inf)
+            step, _ = replica.end_step()
+            now, looks = replica.begin_step(step.begin + step.seconds), looks + 1
+        assert looks in looked_at
 
 
 def test_a_frontend_is_a_queue_of_the_textbook() -> None:

@@ -108,7 +108,8 @@ async def test_the_api_has_no_admin_paths(http: httpx.AsyncClient) -> None:
 async def test_steps_are_told_for_calibration(
     admin: httpx.AsyncClient, http: httpx.AsyncClient, say: Callable[[str], list[int]]
 ) -> None:
-    assert (await admin.get("/admin/steps")).json() == {"num_steps": 0, "steps": []}
+    nothing = {"num_steps": 0, "steps": [], "frontend": []}
+    assert (await admin.get("/admin/steps")).json() == nothing
     say("one two three")
     await http.post("/v1/completions", json={"prompt": [9] * 70, "max_tokens": 2})
     found = (await admin.get("/admin/steps")).json()
@@ -116,3 +117,28 @@ async def test_steps_are_told_for_calibration(
     shapes = [(s["num_tokens"], s["num_context_tokens"], s["num_seqs"]) for s in found["steps"]]
     assert shapes == [(64, 64, 1), (6, 70, 1), (1, 71, 1)]
     assert all(step["seconds"] >= 0 for step in found["steps"])
+
+
+async def test_what_the_server_did_is_told_beside(
+    app: FastAPI,
+    admin: httpx.AsyncClient,
+    http: httpx.AsyncClient,
+    say: Callable[[str], list[int]],
+) -> None:
+    work = app.state.context.work
+    work.look(0)
+    said = say("one two three")
+    for stream in (True, False):
+        body = {"prompt": [9] * 30, "max_tokens": len(said), "n": 2, "stream": stream}
+        assert (await http.post("/v1/completions", json=body)).status_code == 200
+    refused = await http.post("/v1/completions", json={"prompt": [9] * 3000})
+    assert refused.status_code == 400
+    work.look(7)
+    before, after = (await admin.get("/admin/steps")).json()["frontend"]
+    assert before["num_requests"] == before["num_tokens"] == 0
+    assert (after["num_requests"], after["num_prompt_tokens"]) == (4, 120)
+    assert (after["num_steps"], after["num_tokens"]) == (7, 4 * len(said))
+    # Tokens that waited for their client come together, and so do those of a step that end it.
+    assert 4 <= after["num_events"] <= 4 * (len(said) + 1)
+    assert after["at"] > before["at"]
+    assert after["cpu_seconds"] > before["cpu_seconds"] > 0
