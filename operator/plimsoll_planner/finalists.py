@@ -29,6 +29,9 @@ _PRECISION = 0.04
 """Of the rate that a replica is said to sustain, as a share of it."""
 _ROUGHLY = 0.1
 """The same where no plan is feasible."""
+_NOTHING = 0.004
+"""Of a rate that fails: what lies below is taken for none, as a promise that breaks alone breaks at
+any rate."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def _sustained(
         if judge.keeps(found):
             return high, None
         refuted = found
-    while refuted.rate - low > precision * refuted.rate:
+    while refuted.rate - low > max(precision * refuted.rate, _NOTHING * high):
         found = judge.try_out(option, (low + refuted.rate) / 2)
         if judge.keeps(found):
             low = found.rate

@@ -193,6 +193,18 @@ def test_nothing_that_fits_is_an_answer() -> None:
     assert (result.feasible, result.plan) == (False, None)
 
 
+def test_a_promise_that_a_request_alone_breaks_is_not_tried_at_ever_lower_rates() -> None:
+    """The closed formulas find it kept by a hair, and the simulation at no rate."""
+    promised = request_for(
+        models.TINY, CPU_NODE, rate=5.0, ttft=0.1, tpot=0.0012, max_replicas=2, context=1024
+    )
+    trials, market = Trials(FEW), search(promised)
+    nearest = finals(market, trials)[0]
+    assert not nearest.feasible
+    assert nearest.option.sustained == 0
+    assert trials.count <= 40
+
+
 def test_what_was_simulated_tells_its_error_in_the_range() -> None:
     request = asked(4)
     closed, tried = planned(request, 0).predicted, planned(request, 500).predicted
