@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 
@@ -27,10 +27,10 @@ class AttentionMetadata:
 
     On the device, as kernels want it: `query_start_loc` `[sequences + 1]` int32, where each one's
     tokens begin; `seq_lens` `[sequences]` int32, its length with the new tokens; `block_tables`
-    `[sequences, max_blocks or more]` int64, padded with the null block; `positions` `[tokens]`
-    int64, of each new token in its sequence; `slot_mapping` `[tokens]` int64, where its key and
-    value go. `spans` is the same on the host, so that nobody has to wait for the device to learn a
-    length. All of it is good until the next step.
+    `[sequences, max_blocks]` int64, padded with the null block, whose rows may lie apart;
+    `positions` `[tokens]` int64, of each new token in its sequence; `slot_mapping` `[tokens]`
+    int64, where its key and value go. `spans` is the same on the host, so that nobody has to wait
+    for the device to learn a length. All of it is good until the next step.
     """
 
     spans: Sequence[SequenceSpan]
@@ -74,7 +74,7 @@ class BlockTables:
         self._tensor = torch.from_numpy(self._host)
 
     def tensor(self, spans: Sequence[SequenceSpan]) -> Tensor:
-        """`[sequences, max_blocks or more]`; overwritten by the next call.
+        """`[sequences, max_blocks]`, whose rows may lie apart; overwritten by the next call.
 
         Raises ValueError for a block beyond the null block: kernels take the numbers on trust.
         """
@@ -83,13 +83,13 @@ class BlockTables:
         if count > rows or width > columns:
             rows, columns = _room_for(count, rows), _room_for(width, columns)
             self._host = np.full((rows, columns), self._null_block)
-            self._held = [()] * rows
-            self._tensor = torch.from_numpy(self._host)
+            self._held = [() for _ in range(rows)]
+            self._tensor = torch.from_numpy(self._host[:count, :width])
         for i, span in enumerate(spans):
             if span.block_ids != self._held[i]:
                 self._write(i, span.block_ids)
-        if count != len(self._tensor):
-            self._tensor = torch.from_numpy(self._host[:count])
+        if self._tensor.shape != (count, width):
+            self._tensor = torch.from_numpy(self._host[:count, :width])
         return self._tensor if self._device.type == "cpu" else self._tensor.to(self._device)
 
     def _write(self, row: int, block_ids: Sequence[int]) -> None:

@@ -144,7 +144,7 @@ class NativeAttention:
                 _check(name, tensor, dtype)
                 setattr(step, name, tensor.data_ptr())
         step.num_seqs = len(metadata.spans)
-        step.table_width = metadata.block_tables.shape[1]
+        step.table_width = metadata.block_tables.stride(0)
         step.num_tokens = metadata.slot_mapping.shape[0]
         step.threads = torch.get_num_threads()
         self._metadata = metadata
@@ -204,5 +204,5 @@ class NativeAttention:
 
 
 def _check(name: str, x: Tensor, dtype: torch.dtype) -> None:
-    if x.dtype != dtype or x.device.type != "cpu" or not x.is_contiguous():
+    if x.dtype != dtype or x.device.type != "cpu" or (x.numel() and x.stride(-1) != 1):
         raise ValueError(f"{name} must be contiguous {dtype} on cpu, not {x.dtype} on {x.device}")

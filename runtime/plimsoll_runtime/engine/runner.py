@@ -164,7 +164,8 @@ class ModelRunner:
         All sequences share the same few blocks: this runs before requests come. Of several ranks
         all must call it.
         """
-        blocks = list(range(self.cache.num_blocks))
+        longest = -(-limits.max_model_len // self.cache.block_size)
+        blocks = list(range(min(longest, self.cache.num_blocks)))
         decodes = limits.max_num_seqs - 1
         spare = limits.max_num_batched_tokens - limits.max_num_seqs
         count = 0 if drafts is None else drafts.drafts_each(limits.max_num_seqs, decodes, spare)
