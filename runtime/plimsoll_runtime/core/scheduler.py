@@ -222,7 +222,6 @@ class Scheduler:
         made: Counter[str] = Counter()
         tokens: tuple[int, ...]
         told: tuple[TokenLogprobs, ...]
-        scored: tuple[TokenLogprobs, ...]
         block_size = self.limits.block_size
         for item in output.scheduled:
             name = item.request_id
@@ -233,7 +232,7 @@ class Scheduler:
                 ended = self._end(name, FinishReason.ERROR, result.errors[name])
                 outputs.extend([ended] if ended else [])
                 continue
-            tokens, told, scored, reason = (), (), (), None
+            tokens, told, reason = (), (), None
             if result.accepted and name in result.accepted:
                 tokens, told, reason = self._take_drafts(request, result.accepted[name])
             # Keys and values of drafts that were not accepted will be overwritten.
@@ -241,9 +240,8 @@ class Scheduler:
             request.num_computed_tokens = computed
             if computed // block_size > item.start // block_size:
                 self.prefixes.register(request)
-            if result.prompt_logprobs:
-                scored = result.prompt_logprobs.get(name, ())
-                request.num_scored_tokens += len(scored)
+            scored = result.prompt_logprobs.get(name, ())
+            request.num_scored_tokens += len(scored)
             if not item.samples:
                 vector = _take_pooled(request, item, result.pooled)
                 outputs += self._take_prompt(request, scored, vector)
@@ -262,8 +260,7 @@ class Scheduler:
             elif self._drafts is not None and item.max_drafts:
                 self._drafts.settle(request)
             outputs.append(request.output(tokens, reason, None, told or None, scored))
-        for tenant, count in made.items():
-            self.counters.charge(tenant, output=count)
+        self.counters.charge_outputs(made)
         return outputs
 
     def _take_prompt(

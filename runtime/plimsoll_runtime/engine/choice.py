@@ -46,7 +46,7 @@ class TokenChooser:
         """`logits` `[rows, vocab]` fp32 are one row for each of `items`, and for each of its
         drafts; they stay as they are."""
         rows = items
-        if any([item.num_drafts for item in items]):
+        if any(item.num_drafts for item in items):
             rows = [row for item in items for row in rows_of(item)]
         largest, finite = self._sampler.scan(logits)
         processed, failed = self._processors.apply(logits, rows)
