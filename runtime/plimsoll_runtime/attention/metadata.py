@@ -43,7 +43,7 @@ class AttentionMetadata:
 
 class Numbers:
     """A list of numbers as a tensor on a device, in memory that stays in place while there are as
-    many: to fill it takes a third of the time that making a tensor does."""
+    many: to fill a tensor is quicker than to make one."""
 
     def __init__(self, device: torch.device, dtype: DTypeLike = np.int64) -> None:
         self._device = device

@@ -219,7 +219,7 @@ def multiply_words(
 
 def check_indices(indices: Tensor, outputs: int) -> None:
     """Raises IndexError for an output that is not there."""
-    # In Python: for the few of a step, one call of torch takes four times as long.
+    # In Python: for the few of a step, a call of torch takes longer than all of them.
     numbers = indices.tolist()
     if numbers and not 0 <= min(numbers) <= max(numbers) < outputs:
         raise IndexError(f"rows {min(numbers)} to {max(numbers)} of {outputs}")
