@@ -21,6 +21,14 @@ BLOCK_TOKENS = 16
 DTYPES = (torch.float32, torch.bfloat16)
 
 
+STEP_TENSORS = (
+    ("query_start_loc", torch.int32),
+    ("seq_lens", torch.int32),
+    ("block_tables", torch.int64),
+    ("slot_mapping", torch.int64),
+)
+
+
 class PagedStep(ctypes.Structure):
     """`PagedStep` in runtime/csrc/paged_step.h."""
 
@@ -127,28 +135,17 @@ class NativeAttention:
         self._metadata: AttentionMetadata | None = None
 
     def plan(self, metadata: AttentionMetadata) -> None:
-        """Notes where the step's sequences lie. Raises ValueError for places beyond the cache."""
-        blocks, slots = metadata.block_tables, metadata.slot_mapping
-        _check("query_start_loc", metadata.query_start_loc, torch.int32)
-        _check("seq_lens", metadata.seq_lens, torch.int32)
-        _check("block_tables", blocks, torch.int64)
-        _check("slot_mapping", slots, torch.int64)
-        if blocks.numel():
-            low, high = blocks.aminmax()
-            if int(low) < 0 or int(high) > self.cache.num_blocks:
-                raise ValueError(f"a block table names a block beyond {self.cache.num_blocks}")
-        if slots.numel():
-            low, high = slots.aminmax()
-            if int(low) < 0 or int(high) >= self.cache.null_slot:
-                raise ValueError(f"a token's slot is beyond the cache's {self.cache.null_slot}")
-        step = self._step
+        """Notes where the step's sequences lie. Raises ValueError for tensors of another kind."""
+        step, before = self._step, self._metadata
+        self._metadata = None
+        for name, dtype in STEP_TENSORS:
+            tensor = getattr(metadata, name)
+            if tensor is not getattr(before, name, None):
+                _check(name, tensor, dtype)
+                setattr(step, name, tensor.data_ptr())
         step.num_seqs = len(metadata.spans)
-        step.table_width = blocks.shape[1]
-        step.num_tokens = len(slots)
-        step.query_start_loc = metadata.query_start_loc.data_ptr()
-        step.seq_lens = metadata.seq_lens.data_ptr()
-        step.block_tables = blocks.data_ptr()
-        step.slot_mapping = slots.data_ptr()
+        step.table_width = metadata.block_tables.stride(0)
+        step.num_tokens = metadata.slot_mapping.shape[0]
         step.threads = torch.get_num_threads()
         self._metadata = metadata
 
@@ -207,5 +204,5 @@ class NativeAttention:
 
 
 def _check(name: str, x: Tensor, dtype: torch.dtype) -> None:
-    if x.dtype != dtype or x.device.type != "cpu" or not x.is_contiguous():
+    if x.dtype != dtype or x.device.type != "cpu" or (x.numel() and x.stride(-1) != 1):
         raise ValueError(f"{name} must be contiguous {dtype} on cpu, not {x.dtype} on {x.device}")

@@ -131,9 +131,7 @@ class CountingScheduler(Scheduler):
             self._update(whole.scheduled, events)
             return events
         self._known += len(self._since)
-        for tenant, count in self._decoding.items():
-            if count:
-                self.counters.charge(tenant, output=count)
+        self.counters.charge_outputs(+self._decoding)
         due = self._due.pop(self._step, None)
         if due is not None:
             for request in sorted(due, key=self._waiting.place):

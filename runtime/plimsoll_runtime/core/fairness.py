@@ -123,6 +123,11 @@ class TenantCounters:
         cost = self._prices.prompt * prompt + self._prices.output * output
         self._counters[tenant] = self[tenant] + cost / self._weights.get(tenant, 1.0)
 
+    def charge_outputs(self, counts: Mapping[str, int]) -> None:
+        """Adds the price of so many output tokens of each tenant."""
+        for tenant, count in counts.items():
+            self.charge(tenant, output=count)
+
     def _has_room(self) -> bool:
         """Whether there is a counter to give, if need be an idle tenant's."""
         if len(self._counters) < self._max_tenants:

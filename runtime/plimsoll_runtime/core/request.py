@@ -75,6 +75,11 @@ class SamplingParams:
         """Whether choosing a token takes those before it, and not their logits alone."""
         return self.has_penalties or bool(self.bad_words) or self.grammar is not None
 
+    @cached_property
+    def changes_logits(self) -> bool:
+        """Whether tokens are chosen from other logits than the model's, at every step."""
+        return self.needs_history or bool(self.logit_bias) or bool(self.allowed_token_ids)
+
     def check_tokens(self, vocab_size: int) -> None:
         """Raises ValueError when a token id here is not in the vocabulary.
 

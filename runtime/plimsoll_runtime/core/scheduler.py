@@ -5,6 +5,7 @@ of it, decode and resuming after preemption are all "compute the next n tokens".
 the simulation that the planner is tested against drive this same class.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -144,10 +145,8 @@ class Scheduler:
         scheduled: list[ScheduledRequest] = []
         preempted: list[str] = []
         prompts: list[Request] = []
-        position = 0
-        while position < len(self._running):
-            request = self._running[position]
-            position += 1
+        # Preempted are the last, which shortens what is gone through here.
+        for request in self._running:
             if request.num_tokens - request.num_computed_tokens > 1:
                 prompts.append(request)
             elif self._has_next_block(request, preempted):
@@ -220,6 +219,7 @@ class Scheduler:
         token or a sum is missing.
         """
         outputs = []
+        made: Counter[str] = Counter()
         tokens: tuple[int, ...]
         told: tuple[TokenLogprobs, ...]
         block_size = self.limits.block_size
@@ -228,12 +228,12 @@ class Scheduler:
             request = self._requests.get(name)
             if request is None:
                 continue
-            if name in result.errors:
+            if result.errors and name in result.errors:
                 ended = self._end(name, FinishReason.ERROR, result.errors[name])
                 outputs.extend([ended] if ended else [])
                 continue
             tokens, told, reason = (), (), None
-            if name in result.accepted:
+            if result.accepted and name in result.accepted:
                 tokens, told, reason = self._take_drafts(request, result.accepted[name])
             # Keys and values of drafts that were not accepted will be overwritten.
             computed = item.start + len(item.token_ids) + len(tokens)
@@ -252,13 +252,15 @@ class Scheduler:
                     raise ValueError(f"no token was sampled for request {name!r}")
                 reason = self._append(request, token)
                 tokens += (token,)
-                if name in result.logprobs:
+                if result.logprobs and name in result.logprobs:
                     told += (result.logprobs[name],)
+            made[request.tenant] += len(tokens)
             if reason is not None:
                 self._release(request, reason)
             elif self._drafts is not None and item.max_drafts:
                 self._drafts.settle(request)
             outputs.append(request.output(tokens, reason, None, told or None, scored))
+        self.counters.charge_outputs(made)
         return outputs
 
     def _take_prompt(
@@ -276,10 +278,6 @@ class Scheduler:
     def _append(self, request: Request, token: int) -> FinishReason | None:
         """Adds a token to a request's output, and says whether it is the last one."""
         request.output_token_ids.append(token)
-        self.counters.charge(request.tenant, output=1)
-        return self._finish_reason(request, token)
-
-    def _finish_reason(self, request: Request, token: int) -> FinishReason | None:
         sampling = request.sampling
         count = len(request.output_token_ids)
         if token in sampling.stop_token_ids and count >= sampling.min_tokens:

@@ -45,12 +45,16 @@ class TokenChooser:
     def choose(self, logits: Tensor, items: Sequence[ScheduledRequest]) -> Choices:
         """`logits` `[rows, vocab]` fp32 are one row for each of `items`, and for each of its
         drafts; they stay as they are."""
-        rows = [row for item in items for row in rows_of(item)]
+        rows = items
+        if any(item.num_drafts for item in items):
+            rows = [row for item in items for row in rows_of(item)]
         largest, finite = self._sampler.scan(logits)
         processed, failed = self._processors.apply(logits, rows)
         if processed is not logits:
             largest = self._sampler.scan(processed).largest
-        usable = [ok and i not in failed for i, ok in enumerate(finite)]
+        usable = finite
+        if failed:
+            usable = [ok and i not in failed for i, ok in enumerate(finite)]
         samples = [SampleRow(row.sampling, row.output_index) for row in rows]
         chosen = sample(processed, samples, Scan(largest, usable), self._sampler)
         errors: dict[str, str] = {}
@@ -60,7 +64,8 @@ class TokenChooser:
         for item in items:
             token = chosen[first]
             if token is not None:
-                answers.append(_Answer(item, first, _kept(item, token, chosen, first)))
+                tokens = _kept(item, chosen, first) if item.num_drafts else [token]
+                answers.append(_Answer(item, first, tokens))
             elif finite[first]:
                 refused[item.request_id] = failed[first]
             else:
@@ -90,12 +95,8 @@ class _Answer(NamedTuple):
     tokens: list[int]
 
 
-def _kept(
-    item: ScheduledRequest, token: int, chosen: Sequence[int | None], first: int
-) -> list[int]:
-    """An item's accepted drafts and the token after them; `token` is what row `first` chose."""
-    if not item.num_drafts:
-        return [token]
+def _kept(item: ScheduledRequest, chosen: Sequence[int | None], first: int) -> list[int]:
+    """An item's accepted drafts and the token after them; row `first` chose one."""
     drafts = item.token_ids[-item.num_drafts :]
     count = num_accepted(drafts, chosen[first : first + 1 + item.num_drafts])
     return [each for each in chosen[first : first + 1 + count] if each is not None]

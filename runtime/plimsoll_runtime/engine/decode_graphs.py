@@ -67,6 +67,7 @@ class StaticInputs:
             query_start_loc=self._query_start_loc[: size + 1],
             seq_lens=self._seq_lens[:size],
             block_tables=self._block_tables[:size],
+            positions=self._seq_lens[:size].long() - 1,
             slot_mapping=self._slot_mapping[:size],
         )
 
@@ -178,9 +179,8 @@ class DecodeGraphs:
 
     def _compute(self, size: int, attention: Attention) -> None:
         metadata = self._inputs.metadata(size)
-        positions = metadata.seq_lens.long() - 1
         token_ids = self._inputs.token_ids[:size]
-        self._hidden[:size] = self._model.hidden_states(token_ids, positions, attention)
+        self._hidden[:size] = self._model.hidden_states(token_ids, metadata.positions, attention)
 
     def _agrees(self, size: int, prefix: int, eager: Callable[[Step], Tensor]) -> bool:
         prompt, decode = probe(

@@ -193,6 +193,13 @@ class Engine:
             self._new_limits = live
             self._changed.notify()
 
+    @property
+    def queue(self) -> tuple[int, int, tuple[QueueCount, ...], LiveLimits]:
+        """What the server has to know of as soon as it changes: steps done, who runs, who waits,
+        the limits. From the engine's thread."""
+        limits = self._new_limits or self._scheduler.live_limits
+        return self._num_steps, self._num_running, self._waiting, limits
+
     def stats(self, after: int = 0) -> EngineStats:
         """A snapshot, from any thread; its samples only of steps after that many."""
         scheduler = self._scheduler

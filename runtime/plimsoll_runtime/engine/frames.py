@@ -38,8 +38,11 @@ class FrameReader:
 
         Raises FrameError at a length above MAX_FRAME_BYTES; the stream is of no use after that.
         """
-        buffer = self._buffer
-        buffer += data
+        # Nearly always what comes is whole, and need not go through the buffer.
+        buffer: bytearray | bytes | memoryview = data
+        if self._buffer:
+            self._buffer += data
+            buffer = self._buffer
         payloads = []
         start = 0
         while len(buffer) - start >= _LENGTH.size:
@@ -52,7 +55,10 @@ class FrameReader:
             end = start + _LENGTH.size + length
             if len(buffer) < end:
                 break
-            payloads.append(bytes(memoryview(buffer)[start + _LENGTH.size : end]))
+            payloads.append(bytes(buffer[start + _LENGTH.size : end]))
             start = end
-        del buffer[:start]
+        if buffer is data:
+            self._buffer += data[start:]
+        else:
+            del self._buffer[:start]
         return payloads

@@ -114,12 +114,7 @@ class LogitProcessors:
 
 def _wants_change(item: ScheduledRequest) -> bool:
     sampling = item.sampling
-    return (
-        sampling.needs_history
-        or bool(sampling.logit_bias)
-        or bool(sampling.allowed_token_ids)
-        or _stops_early(item)
-    )
+    return sampling.changes_logits or (sampling.min_tokens > 0 and _stops_early(item))
 
 
 def _counting(sampling: SamplingParams) -> Callable[[TokenHistory], TokenCounts]:

@@ -5,7 +5,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from plimsoll_runtime.core.checks import check_request
 from plimsoll_runtime.core.limits import LiveLimits
@@ -135,8 +134,7 @@ class RemoteEngine:
         """The engine's figures as of its last step, and the queue as it is now."""
         stalled = max(0.0, self._clock() - self._last_heard) if self._callbacks else 0.0
         waiting = self._stats.waiting + tuple(self._sent)
-        return replace(
-            self._stats,
+        return self._stats._replace(
             num_waiting=sum(each.num_requests for each in waiting),
             waiting=waiting,
             limits=self._new_limits or self._stats.limits,

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from plimsoll_runtime.attention.backend import choose_attention, describe
 from plimsoll_runtime.attention.kv_cache import KVCache
-from plimsoll_runtime.attention.metadata import SequenceSpan, build_metadata, device_tensor
+from plimsoll_runtime.attention.metadata import (
+    MetadataBuilder,
+    Numbers,
+    SequenceSpan,
+    device_tensor,
+)
 from plimsoll_runtime.core.attention_backend import AttentionBackend
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.core.request import SamplingParams
@@ -52,6 +57,8 @@ class ModelRunner:
         self.device = device
         self._threads = threads
         self._attention = choose_attention(cache, attention_backend)
+        self._metadata = MetadataBuilder(cache.block_size, cache.num_blocks, device)
+        self._token_ids = Numbers(device)
         self._graphs: DecodeGraphs | None = None
         model.use(choose_operations(model.norm.weight, attention_backend))
         self.sampler = choose_sampler(device, attention_backend)
@@ -133,23 +140,16 @@ class ModelRunner:
         if hidden is None:
             hidden = self._eager(step)
         sampled = hidden
-        if len(step.sample_rows) < len(hidden):
+        if len(step.sample_rows) < hidden.shape[0]:
             sampled = hidden.index_select(0, device_tensor(step.sample_rows, self.device))
         return hidden, self.model.logits(sampled)
 
     def _eager(self, step: Step) -> Tensor:
         """Hidden states `[T, hidden]`, without a graph."""
-        cache = self.cache
-        metadata = build_metadata(step.spans, cache.block_size, cache.num_blocks, self.device)
+        metadata = self._metadata.build(step.spans)
         self._attention.plan(metadata)
-        positions: list[int] = []
-        for span in step.spans:
-            positions += range(span.start, span.start + span.query_len)
-        return self.model.hidden_states(
-            device_tensor(step.token_ids, self.device),
-            device_tensor(positions, self.device),
-            self._attention,
-        )
+        token_ids = self._token_ids.tensor(step.token_ids)
+        return self.model.hidden_states(token_ids, metadata.positions, self._attention)
 
     def warm_up(self) -> None:
         """A prompt and a decode, in a block that nobody holds yet."""
@@ -164,7 +164,8 @@ class ModelRunner:
         All sequences share the same few blocks: this runs before requests come. Of several ranks
         all must call it.
         """
-        blocks = list(range(self.cache.num_blocks))
+        longest = -(-limits.max_model_len // self.cache.block_size)
+        blocks = list(range(min(longest, self.cache.num_blocks)))
         decodes = limits.max_num_seqs - 1
         spare = limits.max_num_batched_tokens - limits.max_num_seqs
         count = 0 if drafts is None else drafts.drafts_each(limits.max_num_seqs, decodes, spare)

@@ -55,6 +55,9 @@ def score_prompts(
     `hidden` `[T, hidden]` are the tokens of all `items`; `logits_of` maps some of its rows to
     logits `[rows, vocab]` fp32, and is called once for each of `head_chunks`.
     """
+    judging = target_rows(items)
+    if not judging:
+        return Scores({}, set())
     wanted = iter(
         [
             (item.request_id, token_id, item.sampling.prompt_logprobs or 0)
@@ -65,7 +68,7 @@ def score_prompts(
     )
     scores: dict[str, list[TokenLogprobs]] = {}
     not_finite: set[str] = set()
-    for rows in head_chunks(target_rows(items), vocab_size):
+    for rows in head_chunks(judging, vocab_size):
         logits = logits_of(hidden[torch.tensor(rows, device=hidden.device)])
         ids, token_ids, counts = zip(*(next(wanted) for _ in rows), strict=True)
         told = token_logprobs(logits, token_ids, counts)

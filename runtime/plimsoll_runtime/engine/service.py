@@ -36,7 +36,6 @@ from plimsoll_runtime.engine.messages import (
     decode_to_engine,
     request_id_of,
 )
-from plimsoll_runtime.engine.stats import EngineStats
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class Service:
         self._outputs: list[RequestOutput] = []
         self._num_submitted = 0
         self._num_steps_told = 0
-        self._queue_told = _queue(engine.stats(), 0)
+        self._told = engine.queue, 0
         engine.on_step = self.flush
 
     def handle(self, payload: bytes) -> None:
@@ -108,12 +107,12 @@ class Service:
         outputs = self._outputs.copy()
         self._outputs.clear()
         num_submitted = self._num_submitted  # before the figures, which must know of all of these
+        told = self._engine.queue, num_submitted
+        if not outputs and told == self._told:
+            return
+        self._told = told
         stats = self._engine.stats(after=self._num_steps_told)
         self._num_steps_told = stats.num_steps
-        queue = _queue(stats, num_submitted)
-        if not outputs and not stats.step_samples and queue == self._queue_told:
-            return
-        self._queue_told = queue
         try:
             self._send(Outputs(outputs, stats, num_submitted))
         except ValueError:
@@ -138,11 +137,6 @@ class Service:
         # The server may be gone; then so is this process, as soon as `listen` sees it.
         with suppress(OSError):
             self._channel.send(message)
-
-
-def _queue(stats: EngineStats, num_submitted: int) -> tuple[object, ...]:
-    """What is worth a message of its own when it changes."""
-    return stats.num_running, stats.waiting, stats.limits, num_submitted
 
 
 def serve(sock: socket.socket, make_engine: Callable[[Load], Engine]) -> int:

@@ -1,7 +1,6 @@
 """What the engine tells about itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from plimsoll_runtime.core.admission import Load
@@ -65,8 +64,7 @@ class SpeculationStats(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class EngineStats:
+class EngineStats(NamedTuple):
     """A snapshot. Counters count from the start of the engine.
 
     `kv_cache_usage` is between 0 and 1. `last_step_time` is when the step loop last moved, in

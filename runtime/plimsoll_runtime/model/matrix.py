@@ -147,7 +147,7 @@ class PackedMatrix(Matrix):
         out = torch.empty((len(indices), self.inputs), dtype=self.dtype)
         self._kernels.unpack(
             out.data_ptr(),
-            self.panels.data_ptr(),
+            self._packed.panels,
             indices.data_ptr(),
             len(indices),
             self._words,
@@ -219,10 +219,10 @@ def multiply_words(
 
 def check_indices(indices: Tensor, outputs: int) -> None:
     """Raises IndexError for an output that is not there."""
-    if len(indices):
-        low, high = indices.aminmax()
-        if int(low) < 0 or int(high) >= outputs:
-            raise IndexError(f"rows {int(low)} to {int(high)} of {outputs}")
+    # In Python: for the few of a step, a call of torch takes longer than all of them.
+    numbers = indices.tolist()
+    if numbers and not 0 <= min(numbers) <= max(numbers) < outputs:
+        raise IndexError(f"rows {min(numbers)} to {max(numbers)} of {outputs}")
 
 
 def why_not_packed(weight: Tensor) -> str | None:

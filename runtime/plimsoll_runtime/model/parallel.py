@@ -214,8 +214,8 @@ class VocabParallel(Weighted):
 
     def logits(self, x: Tensor) -> Tensor:
         """`[rows, hidden]` to fp32 `[rows, vocab]`; on ranks other than 0 only their share."""
-        own = self.matrix.multiply(x, dtype=torch.float32)
-        return self.group.gather(own)[:, : self.vocab_size]
+        logits = self.group.gather(self.matrix.multiply(x, dtype=torch.float32))
+        return logits if logits.shape[1] == self.vocab_size else logits[:, : self.vocab_size]
 
     def checkpoint_parts(self, name: str) -> dict[str, Part]:
         """Where the checkpoint's tensor goes."""

@@ -39,7 +39,7 @@ class IncrementalDetokenizer:
         if not self._is_text(token_id):
             return ""
         self._window.append(token_id)
-        text = self._text()
+        text = self._decode(self._window)
         if len(text) <= self._emitted or text.endswith(REPLACEMENT):
             return self._cut() if len(self._window) - self._read > LONG else ""
         return self._advance(text, self._read)
@@ -57,7 +57,7 @@ class IncrementalDetokenizer:
         new = text[self._emitted :]
         del self._window[:start]
         self._read = len(self._window)
-        self._emitted = len(self._text())
+        self._emitted = len(self._decode(self._window))
         return new
 
     def _cut(self) -> str:

@@ -27,24 +27,26 @@ class Ticket:
 
     def __init__(self, request_ids: Sequence[str]) -> None:
         self.unfinished = set(request_ids)
-        self._arrivals: deque[Arrival] = deque()
-        self._event = asyncio.Event()
+        self._arrivals: list[Arrival] = []
+        self._taker: asyncio.Future[None] | None = None
 
     def put(self, arrival: Arrival) -> None:
         """Adds an output; outputs of sequences that were dropped are ignored."""
-        if arrival.output.request_id not in self.unfinished:
+        output, _ = arrival
+        if output.request_id not in self.unfinished:
             return
-        if arrival.output.finish_reason is not None:
-            self.unfinished.discard(arrival.output.request_id)
+        if output.finish_reason is not None:
+            self.unfinished.discard(output.request_id)
         self._arrivals.append(arrival)
-        self._event.set()
+        if self._taker is not None and not self._taker.done():
+            self._taker.set_result(None)
 
     async def take(self) -> list[Arrival]:
-        """Waits for outputs and returns all there are, oldest first."""
-        await self._event.wait()
-        self._event.clear()
-        arrivals = list(self._arrivals)
-        self._arrivals.clear()
+        """Waits for outputs and returns all there are, oldest first. For one task."""
+        if not self._arrivals:
+            self._taker = asyncio.get_running_loop().create_future()
+            await self._taker
+        arrivals, self._arrivals = self._arrivals, []
         return arrivals
 
 
@@ -135,9 +137,9 @@ class EngineClient:
             self._put(self._inbox.popleft())
 
     def _put(self, arrival: Arrival) -> None:
-        request_id = arrival.output.request_id
-        ticket = self._tickets.get(request_id)
+        output, _ = arrival
+        ticket = self._tickets.get(output.request_id)
         if ticket is not None:
             ticket.put(arrival)
-        if arrival.output.finish_reason is not None:
-            self._tickets.pop(request_id, None)
+        if output.finish_reason is not None:
+            self._tickets.pop(output.request_id, None)

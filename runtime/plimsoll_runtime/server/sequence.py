@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from plimsoll_runtime.core.request import FinishReason, TokenLogprobs
@@ -61,8 +62,8 @@ class Sequence:
         self._matcher = StopMatcher(options.stop, options.include_stop)
         skip = options.skip_special_tokens
         self._detokenizer = IncrementalDetokenizer(
-            lambda ids: tokenizer.decode(ids, skip),
-            lambda token_id: tokenizer.has_text(token_id, skip),
+            partial(tokenizer.decode, skip_special_tokens=skip),
+            partial(tokenizer.has_text, skip_special_tokens=skip),
             prompt_token_ids,
         )
 
@@ -113,7 +114,7 @@ class Sequence:
 
     def _feed(self, text: str, pieces: list[str]) -> str | None:
         self._num_characters += len(text)
-        if self.num_tokens <= self._options.min_tokens:
+        if not self._options.stop or self.num_tokens <= self._options.min_tokens:
             pieces.append(text)
             return None
         result = self._matcher.push(text)

@@ -257,7 +257,7 @@ def test_probes_stay_in_the_cache_and_share_no_slot(
 
 @given(st.integers(1, 30), st.integers(1, 4))
 def test_padding_lies_in_the_null_block_alone(count: int, more: int) -> None:
-    cache = KVCache(torch.zeros(2, 1, 41, 4, 1, 8))
+    cache = KVCache(torch.zeros(2, 1, 61, 4, 1, 8))
     inputs = StaticInputs(40, MODEL_LEN, cache)
     spans = [SequenceSpan(4 * row % 64, 1, list(range(row, row + 17))) for row in range(count)]
     inputs.fill(Step([5] * 40, [SequenceSpan(60, 1, list(range(16)))] * 40, [], []), 40)

@@ -158,7 +158,7 @@ async def test_figures_are_the_engines_and_the_queue_is_live(
     assert (stats.num_running, stats.num_waiting, stats.stalled_seconds) == (0, 3, 7.0)
     samples = [StepSample(1, 2, 2, 3, 0.5), StepSample(4, 5, 9, 6, 0.5)]
     for number, sample in enumerate(samples, 1):
-        figures = replace(STATS, num_running=2, num_steps=number, step_samples=(sample,))
+        figures = STATS._replace(num_running=2, num_steps=number, step_samples=(sample,))
         process.peer.send(Outputs([], figures, num_submitted=2))
     await until(lambda: engine.stats().num_steps == 2)
     stats = engine.stats()
@@ -172,10 +172,10 @@ async def test_who_waits_is_what_the_engine_told_and_what_was_sent_since(
     for name, tenant in (("a", "x"), ("b", "y"), ("c", "x")):
         engine.submit(replace(request(name), tenant=tenant), lambda _: None)
     told = (QueueCount("x", 0, 1, 2),)
-    process.peer.send(Outputs([], replace(STATS, num_running=1, waiting=told), num_submitted=2))
+    process.peer.send(Outputs([], STATS._replace(num_running=1, waiting=told), num_submitted=2))
     await until(lambda: engine.stats().num_running == 1)
     assert engine.stats().waiting == (*told, QueueCount("x", 0, 1, 2))
-    process.peer.send(Outputs([], replace(STATS, num_running=3), num_submitted=3))
+    process.peer.send(Outputs([], STATS._replace(num_running=3), num_submitted=3))
     await until(lambda: engine.stats().num_running == 3)
     assert engine.stats().waiting == ()
     assert engine.stats().num_waiting == 0
@@ -191,12 +191,12 @@ async def test_limits_are_checked_here_and_hold_at_once(
     fewer = LIMITS.live._replace(max_num_seqs=2)
     engine.set_limits(fewer)
     assert process.next() == SetLimits(fewer)
-    process.peer.send(Outputs([], replace(STATS, num_steps=1)))  # from before they arrived
+    process.peer.send(Outputs([], STATS._replace(num_steps=1)))  # from before they arrived
     await until(lambda: engine.stats().num_steps == 1)
     assert engine.stats().limits == fewer
-    process.peer.send(Outputs([], replace(STATS, num_steps=2, limits=fewer)))
+    process.peer.send(Outputs([], STATS._replace(num_steps=2, limits=fewer)))
     await until(lambda: engine.stats().num_steps == 2)
-    process.peer.send(Outputs([], replace(STATS, num_steps=3)))
+    process.peer.send(Outputs([], STATS._replace(num_steps=3)))
     await until(lambda: engine.stats().num_steps == 3)
     assert engine.stats().limits == LIMITS.live
     engine.stop()

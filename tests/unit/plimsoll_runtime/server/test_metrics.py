@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -171,7 +170,7 @@ def test_drafts_are_counted_under_vllms_names_where_there_are_any(
     counted = SpeculationStats(5, 18, (4, 2, 1))
 
     def samples(told: SpeculationStats | None) -> dict[str, float]:
-        monkeypatch.setattr(engine, "stats", lambda: replace(stats, speculation=told))
+        monkeypatch.setattr(engine, "stats", lambda: stats._replace(speculation=told))
         exposition = Metrics(engine, "tiny").exposition().decode()
         families = text_string_to_metric_families(exposition)
         return {
