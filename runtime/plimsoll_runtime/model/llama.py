@@ -216,8 +216,6 @@ class LlamaForCausalLM(nn.Module):
             inv_freq = inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling)
             rotations = rotation_table(inv_freq, max_model_len)
         self.register_buffer("rotations", rotations.to(device), persistent=False)
-        # In every step; nn.Module looks up its parts in Python.
-        self._ends = self.embed_tokens, self.norm, self.lm_head
 
     def quantizable(self) -> list[Weighted]:
         """All that is multiplied with, so not an embedding that is no output head as well."""
@@ -252,7 +250,7 @@ class LlamaForCausalLM(nn.Module):
 
     def hidden_states(self, token_ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """What the last layer makes of every token, `[T, hidden]`."""
-        x = self._ends[0].embed(token_ids)  # [T, hidden]
+        x = self.embed_tokens.embed(token_ids)  # [T, hidden]
         table = self.rotations.index_select(0, positions)  # [T, 2, head_dim / 2]
         if self._decoder is not None and isinstance(attention, NativeAttention):
             return self._decoder.run(x, table, attention)
@@ -267,8 +265,7 @@ class LlamaForCausalLM(nn.Module):
         All ranks must call it for the same rows. Those other than 0 get the logits of their own
         tokens.
         """
-        _, norm, head = self._ends
-        return head.logits(norm(x, None, self.operations))
+        return self.lm_head.logits(self.norm(x, None, self.operations))
 
     def checkpoint_parts(self) -> dict[str, Part]:
         """Where each tensor of a Hugging Face checkpoint goes, by its name there."""

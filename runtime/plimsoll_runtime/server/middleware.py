@@ -9,7 +9,6 @@ from plimsoll_runtime.server.api_keys import ApiKeys
 from plimsoll_runtime.server.errors import APIError
 from plimsoll_runtime.server.lifecycle import Lifecycle
 from plimsoll_runtime.server.origin import TENANT
-from plimsoll_runtime.server.streaming import DIRECT
 
 PROBES = frozenset({"/startupz", "/livez", "/readyz", "/health", "/ping"})
 OPEN_PATHS = PROBES | {"/metrics"}
@@ -34,7 +33,6 @@ class RequestTracking:
             return
         request_id = secrets.token_hex(16)
         scope["request_id"] = request_id
-        scope[DIRECT] = send
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -11,8 +11,6 @@ from starlette.types import Receive, Scope, Send
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
-DIRECT = "plimsoll.send"
-"""In a scope: where the server itself takes messages, beside all middleware."""
 
 
 class ClientLeftError(Exception):
@@ -66,21 +64,19 @@ class EventStream(Response):
         self._events = events
         self._on_close = on_close
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """ASGI."""
         try:
-            await until_disconnect(receive, self._send(scope, send))
+            await until_disconnect(receive, self._send(send))
         except ClientLeftError:
             return
         finally:
             self._on_close()
 
-    async def _send(self, scope: Scope, send: Send) -> None:
+    async def _send(self, send: Send) -> None:
         await send(
             {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         )
-        # What lies between changes how an answer begins, and passes on each part of it.
-        send = scope.get(DIRECT, send)
         async for data in self._events:
             await send({"type": "http.response.body", "body": data, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
