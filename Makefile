@@ -101,7 +101,8 @@ bench-prepare: setup ## what bench-peers needs: other engines, models; each answ
 .PHONY: bench-peers
 bench-peers: setup ## our engine beside others on this machine, which must be idle; PEERS=ours,vllm MINUTES=40
 	$(PEERS_PYTHON) e2e.peers $(PEERS_OPTIONS) $(if $(MINUTES),--minutes $(MINUTES)) \
-		$(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+		$(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: bench-knee
 bench-knee: setup ## how much of a trace the best other engine serves, for WORKLOADS=trace

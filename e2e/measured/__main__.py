@@ -28,6 +28,7 @@ from e2e.measured.probes import probe
 from e2e.measured.rehearsal import rates, rehearse
 from e2e.measured.subjects import SUBJECTS, Subject
 from e2e.measured.traffic import TRACES, sendings
+from plimsoll_bench.host import EXTENSIONS
 from plimsoll_planner.simulation.trace import at_rate
 
 RESULT = Path(__file__).parents[2] / "docs" / "measured.json"
@@ -110,12 +111,11 @@ def machine() -> Measured:
     """What the figures depend on."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     flags = set(_line(text, "flags").split())
-    known = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
     return {
         "cpu": _line(text, "model name"),
         "family": f"{_line(text, 'cpu family')}/{_line(text, 'model')}",
         "cores": os.cpu_count(),
-        "extensions": [name for name in known if name in flags],
+        "extensions": [name for name in EXTENSIONS if name in flags],
         "python": platform.python_version(),
         "kernel": platform.release().partition("-")[0],
     }

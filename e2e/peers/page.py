@@ -38,7 +38,8 @@ def page(found: Sequence[Measurement], machine: dict[str, str]) -> str:
         "",
         "Written by `make bench-peers` ([what is sent and how](../bench.md)). In each round every",
         "engine has its turn with the same requests, so that all meet the same minutes of this",
-        f"machine: {machine.get('cpu', 'an unknown CPU')}, {machine.get('cores', '?')} cores. "
+        f"machine: {machine.get('cpu', 'an unknown CPU')}, {machine.get('cores', '?')} cores"
+        f"{_with(machine.get('extensions', ''))}. "
         f"From {ended[0]} to {ended[-1]} (ends of the",
         f"first and the last turn), Plimsoll at {', '.join(commits)}. All figures are medians over",
         f"rounds. A difference below {MEANINGFUL:.0%} means nothing here. Runs in which others",
@@ -47,6 +48,10 @@ def page(found: Sequence[Measurement], machine: dict[str, str]) -> str:
     for model in dict.fromkeys(each.turn.model for each in found):
         lines += ["", *_model(model, of_model(found, model))]
     return "\n".join(lines) + "\n"
+
+
+def _with(extensions: str) -> str:
+    return f" with {extensions}" if extensions else ""
 
 
 def _place(each: Measurement) -> tuple[int, int, int]:

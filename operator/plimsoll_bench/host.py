@@ -9,6 +9,8 @@ from plimsoll_bench.host_use import Ticks, use_between
 PROC = Path("/proc")
 IDLE_BUSY = 0.15
 """The share of all cores that may be busy on a machine that counts as idle."""
+EXTENSIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+"""Of a processor's instructions those that decide how fast models run on it."""
 _LISTEN = "0A"
 
 
@@ -92,5 +94,10 @@ def machine() -> dict[str, str]:
         lines = (PROC / "cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return found
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return found | ({"cpu": names[0]} if names else {})
+    told = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    if name := told.get("model name"):
+        found["cpu"] = name
+    flags = told.get("flags", "").split()
+    return found | {"extensions": ", ".join(name for name in EXTENSIONS if name in flags)}

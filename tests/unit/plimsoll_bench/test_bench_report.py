@@ -126,7 +126,10 @@ def test_proc_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "PROC", tmp_path / "none")
     assert host.ticks() is None
     assert host.listening_process(80) is None
-    assert host.machine()["cores"]
+    found = host.machine()
+    assert found["cores"]
+    if "cpu" in found:
+        assert set(filter(None, found["extensions"].split(", "))) <= set(host.EXTENSIONS)
 
 
 def test_our_own_listener_is_found() -> None:
