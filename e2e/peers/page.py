@@ -157,8 +157,9 @@ def _limits(model: str, median: Roofline, found: Sequence[Roofline]) -> Iterator
         f"({seconds(median.tpot(facts, Precision.INT8))} with 8-bit weights), and no prompt of "
         f"1024 pass faster than {rate(median.prefill(facts, 1024, Precision.BF16))} "
         f"({rate(median.prefill(facts, 1024, Precision.INT8))}). *Limit* in a table: the "
-        "products of all its tokens, or the weights read for each step of its longest answer, "
-        "whichever takes more; attention is left out."
+        "products of all its tokens at these rates, which are torch's and may be passed, or the "
+        "weights read for each step of its longest answer, whichever takes more; attention is left "
+        "out."
     )
 
 
