@@ -15,7 +15,8 @@ _HOME = Environment(
     (f"openvino-genai=={VERSION}.0", "optimum-intel==2.2.0", "nncf==3.4.0", "torch==2.15.0"),
 )
 _NOTES = {
-    "fp16": "stored as fp16, computed in the plugin's default, bf16; its KV cache's default type",
+    "fp16": "stored as fp16, computed in the plugin's default, bf16 where the processor has it; "
+    "its KV cache's default type",
     "int8": "optimum's int8 weights; its KV cache's default type",
 }
 _KINDS = {"many": "continuous batching", "one": "its pipeline for one request at a time"}

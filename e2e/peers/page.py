@@ -255,7 +255,8 @@ def _cell(figure: Figure, known: dict[int, float], least: float | None) -> str:
     if least is None or not median:
         return told
     share = median / least if figure.more_is_better else least / median
-    return f"{told} ({share:.0%} of the limit)"
+    # One that was passed is none.
+    return f"{told} ({share:.0%} of the limit)" if share <= 1 else told
 
 
 def _writer(figure: Figure) -> Callable[[float | None], str]:
