@@ -19,14 +19,13 @@ MAX_HEAD_DIM = 256
 BLOCK_TOKENS = 16
 """`kBlockTokens` in runtime/csrc/attention.h."""
 DTYPES = (torch.float32, torch.bfloat16)
-
-
 STEP_TENSORS = (
     ("query_start_loc", torch.int32),
     ("seq_lens", torch.int32),
     ("block_tables", torch.int64),
     ("slot_mapping", torch.int64),
 )
+"""What `PagedStep` points to, by its names in `AttentionMetadata`."""
 
 
 class PagedStep(ctypes.Structure):

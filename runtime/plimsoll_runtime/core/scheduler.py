@@ -228,12 +228,12 @@ class Scheduler:
             request = self._requests.get(name)
             if request is None:
                 continue
-            if result.errors and name in result.errors:
+            if name in result.errors:
                 ended = self._end(name, FinishReason.ERROR, result.errors[name])
                 outputs.extend([ended] if ended else [])
                 continue
             tokens, told, reason = (), (), None
-            if result.accepted and name in result.accepted:
+            if name in result.accepted:
                 tokens, told, reason = self._take_drafts(request, result.accepted[name])
             # Keys and values of drafts that were not accepted will be overwritten.
             computed = item.start + len(item.token_ids) + len(tokens)
@@ -252,7 +252,7 @@ class Scheduler:
                     raise ValueError(f"no token was sampled for request {name!r}")
                 reason = self._append(request, token)
                 tokens += (token,)
-                if result.logprobs and name in result.logprobs:
+                if name in result.logprobs:
                     told += (result.logprobs[name],)
             made[request.tenant] += len(tokens)
             if reason is not None:
