@@ -4,6 +4,11 @@ import ctypes
 import gc
 from contextlib import suppress
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+"""Parameters of mallopt(3), by malloc.h."""
+_LARGE_BYTES = 8 << 20
+_SPARE_BYTES = 64 << 20
+
 
 def defer() -> None:
     """No collections until `settle`: nearly all that is imported stays, looked at in vain."""
@@ -26,3 +31,17 @@ def trim() -> None:
     """Gives the system back what was freed. In vain with other C libraries than glibc."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def share_one_heap() -> None:
+    """One heap for all threads, and none of it for large pieces, which the system has back as soon
+    as they are gone. Call it before there are threads. In vain with other C libraries than glibc.
+
+    By default each thread has heaps of its own, and a piece of up to 32 MiB lies between others in
+    one of them: what steps of ever other sizes leave there cannot be given back.
+    """
+    with suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_ARENA_MAX, 1)
+        mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_TRIM_THRESHOLD, _SPARE_BYTES)

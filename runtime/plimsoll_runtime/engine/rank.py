@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
     """Serves rank 0 until it is gone."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     ignore_terminal_signals()
+    garbage.share_one_heap()
     channel, folder = Channel(socket.socket(fileno=int(argv[0]))), Path(argv[1])
     watcher = threading.Thread(target=_end_with_rank_0, args=(channel, folder), daemon=True)
     watcher.start()

@@ -202,6 +202,7 @@ def _exit(code: int) -> NoReturn:
 
 def _load_alone(load: Load) -> Engine:
     """In a process that only `_exit` ends: at an end as usual, libraries still read their data."""
+    garbage.share_one_heap()
     garbage.defer()
     from plimsoll_runtime.engine.loader import choose_device
     from plimsoll_runtime.kernels.library_pages import CUDA_TABLES, give_back_data

@@ -3,6 +3,8 @@
 import ctypes
 import gc
 import mmap
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,32 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
     garbage.trim()
     assert before - resident_bytes() > 20 << 20
     assert not any(last)
+
+
+@pytest.mark.parametrize(("first", "heaps"), [("", 3), ("garbage.share_one_heap()", 1)])
+def test_threads_share_a_heap(first: str, heaps: int) -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("not glibc")
+    program = f"""
+import ctypes
+from threading import Barrier, Thread
+from plimsoll_runtime.engine import garbage
+{first}
+together = Barrier(2)
+def use():
+    piece = bytearray(10_000)
+    together.wait()
+threads = [Thread(target=use) for _ in range(2)]
+[each.start() for each in threads]
+[each.join() for each in threads]
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+    told = subprocess.check_output([sys.executable, "-c", program], text=True)  # noqa: S603
+    assert told.count("<heap nr=") == heaps
 
 
 def resident_bytes() -> int:
