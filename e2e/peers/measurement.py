@@ -26,8 +26,10 @@ class Measurement:
     """What came of a turn, which took `seconds` in all and ended at `ended` (UTC).
 
     `result` is None where the engine failed, and `error` says why. `first_token_seconds` are from
-    the start of its process, None where it had been running; `peak_bytes` is the most memory of
-    its processes, as `Server` counts it. `commit` is ours, whatever the engine.
+    the start of its process, None where it had been running; `first_start_seconds` are those of
+    the start just before, when its files may have been on the disk only, None where there was none.
+    `peak_bytes` is the most memory of its processes, as `Server` counts it. `commit` is ours,
+    whatever the engine.
     """
 
     turn: Turn
@@ -43,6 +45,7 @@ class Measurement:
     roofline: Roofline | None = None
     agreement: Agreement | None = None
     error: str = ""
+    first_start_seconds: float | None = None
 
     def has(self, workloads: set[str]) -> bool:
         """Whether all of these were run."""

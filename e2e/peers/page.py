@@ -164,11 +164,20 @@ def _limits(model: str, median: Roofline, found: Sequence[Roofline]) -> Iterator
 
 
 def _engines(model: str, found: Sequence[Measurement]) -> Iterator[str]:
-    yield "| engine | version | weights | first token after | memory at most | answer | |"
-    yield "|---" * 7 + "|"
+    yield (
+        "| engine | version | weights | first token after | at its first start | memory at most | "
+        "answer | |"
+    )
+    yield "|---" * 8 + "|"
     for engine in dict.fromkeys(each.turn.engine for each in found):
         mine = [each for each in found if each.turn.engine == engine]
-        ready = [each.first_token_seconds for each in mine if each.first_token_seconds is not None]
+        ready, from_disk = (
+            [took for took in told if took is not None]
+            for told in (
+                [each.first_token_seconds for each in mine],
+                [each.first_start_seconds for each in mine],
+            )
+        )
         first = mine[0]
         note = next((each.note for each in mine if each.note), "")
         errors = [each.error.splitlines()[-1] for each in mine if each.error]
@@ -177,6 +186,7 @@ def _engines(model: str, found: Sequence[Measurement]) -> Iterator[str]:
         yield (
             f"| {engine} | {first.version} | {first.precision} | "
             f"{seconds(statistics.median(ready) if ready else None)} | "
+            f"{seconds(statistics.median(from_disk) if from_disk else None)} | "
             f"{gibibytes(max(each.peak_bytes for each in mine))} | {_answer(mine)} | {note} |"
         )
     yield ""

@@ -106,7 +106,8 @@ class Runner:
     def _measured(self, engine: Engine, found: Measurement, known: tuple[Run, ...]) -> Measurement:
         turn = found.turn
         key = (turn.engine, turn.model)
-        server, note = self._server(engine, turn.model)
+        first = None if engine.slow else _first_start(engine, turn.model)
+        server = self._server(engine, turn.model)
         ready = server.ready_seconds if key not in self._asleep else None
         roofline = measure(THREADS)
         answer: Answered | None = None
@@ -128,27 +129,24 @@ class Runner:
             self._checked[key] = agreement(MODELS[turn.model].make(), answer)
         return replace(
             found,
-            note=note,
+            note=server.note,
             first_token_seconds=ready,
+            first_start_seconds=first,
             peak_bytes=server.peak_bytes,
             result=result,
             roofline=roofline,
             agreement=self._checked[key],
         )
 
-    def _server(self, engine: Engine, name: str) -> tuple[Server, str]:
-        """One that runs, and what to say of it."""
-        if engine.environment is not None:
-            engine.environment.make()
-        port = free_port()
-        start = engine.start(MODELS[name], port, Size())
+    def _server(self, engine: Engine, name: str) -> Server:
+        """One that runs."""
         server = self._asleep.get((engine.name, name))
         if server is None:
-            server = Server(start, port)
+            server = _server(engine, name)
             server.start()
         else:
             server.resume()
-        return server, start.note
+        return server
 
     def _sleep(self, key: tuple[str, str], server: Server) -> None:
         server.pause()
@@ -162,6 +160,20 @@ class Runner:
             result = asyncio.run(bench(session, numbered, is_ramp=False, ended=_told))
             runs += result.runs
         return replace(result, runs=runs)
+
+
+def _server(engine: Engine, name: str) -> Server:
+    """One that is yet to be started."""
+    if engine.environment is not None:
+        engine.environment.make()
+    port = free_port()
+    return Server(engine.start(MODELS[name], port, Size()), port)
+
+
+def _first_start(engine: Engine, name: str) -> float:
+    """Seconds until it has answered; what it read is in memory for the next start."""
+    with _server(engine, name) as server:
+        return server.ready_seconds
 
 
 def session_of(server: Server, label: str, model: str, idle_wait: float) -> Session:

@@ -34,6 +34,7 @@ class Server:
 
     def __init__(self, start: Start, port: int) -> None:
         self._command, self.port = start, port
+        self.note = start.note
         self.url = f"http://127.0.0.1:{port}"
         self.ready_seconds = 0.0
         self.peak_bytes = 0

@@ -1,5 +1,7 @@
 """What was asked, what came out, and the page that says so."""
 
+from dataclasses import replace
+
 import pytest
 
 from e2e.peers.asked import ASKED, LEVEL, Asked, judge, values
@@ -104,6 +106,7 @@ def test_the_page_says_what_was_asked_and_what_came_out() -> None:
     right = Agreement(128, 126, 0.02, 0.03)
     found = sitting(("ours", 0.01), ("fast", 0.015))
     found[0] = measured("ours", 0.01, agreement=right)
+    found[2] = replace(found[2], first_start_seconds=7.0)
     found.append(
         Measurement(Turn(1, "135m", "gone"), "1", Precision.BF16, "", "", "", 0.0, error="x\ny")
     )
@@ -116,6 +119,7 @@ def test_the_page_says_what_was_asked_and_what_came_out() -> None:
     assert "| ours | 100ms (39% of the limit) | 10ms (50% of the limit) | 3 | 0% at most |" in text
     assert "| *limit, bf16* | 38.9ms | 4.98ms | | |" in text
     assert "126 of 128, 0.02, 0.03" in text
+    assert "| ours | 0.1 | bf16 | 3s | 7s |" in text
     assert "failed in 1 rounds: `y`" in text
     wrong = page([measured("ours", 0.01, agreement=Agreement(128, 3, 2.0, 0.0))], {})
     assert "**wrong**" in wrong

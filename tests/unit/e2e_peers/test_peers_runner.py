@@ -44,10 +44,11 @@ def test_a_turn_is_measured_put_to_sleep_and_gone_on_with(monkeypatch: pytest.Mo
     engines = {
         "echo": Engine("echo", "7", serving, slow=True),
         "bad": Engine("bad", "8", failing),
+        "fast": Engine("fast", "9", serving),
     }
     right = Agreement(1, 1, 0.0, 0.0)
     recorded = Trace("trace at 9/s", [Arrival(0.0, 20, 3), Arrival(0.1, 10, 2)])
-    checked = {("echo", "135m"): right}
+    checked = {(name, "135m"): right for name in engines}
     with Runner(engines, Work(("W2",), idle_wait=0.0), checked) as runner:
         first = runner.take(Turn(1, "135m", "echo"))
         (server,) = runner._asleep.values()
@@ -57,9 +58,14 @@ def test_a_turn_is_measured_put_to_sleep_and_gone_on_with(monkeypatch: pytest.Mo
         runner._work = Work(("W2",), {"135m": recorded}, 0.0)
         more = runner.take(Turn(1, "135m", "echo"), first)
         second = runner.take(Turn(2, "135m", "echo"))
+        twice = runner.take(Turn(2, "135m", "fast"))
     assert not process.exists()
     assert (first.error, first.note, first.version) == ("", "echoes", "7")
     assert first.first_token_seconds is not None
+    assert first.first_start_seconds is None
+    assert twice.first_token_seconds is not None
+    assert twice.first_start_seconds is not None
+    assert twice.first_start_seconds != twice.first_token_seconds
     assert first.agreement == right
     assert first.result is not None
     assert [run.workload for run in first.result.runs] == ["W2"]
