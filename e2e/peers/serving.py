@@ -64,15 +64,22 @@ class Server:
             start_new_session=True,
         )
         os.close(log)
+        try:
+            self._wait_for_an_answer(begun)
+        finally:
+            if not self.ready_seconds:
+                self.end()
+        if not self.ready_seconds:
+            raise RuntimeError(f"{self._command.command[:4]} does not serve:\n{self._said}")
+        self.peak_bytes = peak(self._process.pid)
+        forget_peak(self._process.pid)
+
+    def _wait_for_an_answer(self, begun: float) -> None:
         while time.monotonic() - begun < START_SECONDS and self._process.poll() is None:
             if _answers(self.port):
                 self.ready_seconds = time.monotonic() - begun
-                self.peak_bytes = peak(self._process.pid)
-                forget_peak(self._process.pid)
                 return
             time.sleep(POLL_SECONDS)
-        self.end()
-        raise RuntimeError(f"{self._command.command[:4]} does not serve:\n{self._said}")
 
     def pause(self) -> None:
         """Takes it from the cores (SIGSTOP) until `resume`."""

@@ -181,6 +181,19 @@ def test_a_server_that_ends_is_told_with_what_it_said() -> None:
         pass
 
 
+def test_a_server_that_is_interrupted_while_it_starts_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(_: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("e2e.peers.serving._answers", interrupted)
+    server = Server(Start((sys.executable, "-c", "import time; time.sleep(60)")), free_port())
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert not Path(f"/proc/{server.process}").exists()
+
+
 SERVER = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])
