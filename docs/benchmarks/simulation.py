@@ -11,12 +11,12 @@ import time
 from dataclasses import replace
 
 from plimsoll_planner.inputs import Lengths, Objectives, Workload
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.load_curve import capacity
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, Window, simulate
 from plimsoll_planner.simulation.summary import summary
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
 REQUESTS = 10_000

@@ -13,8 +13,8 @@ from string import Template
 from e2e.day.attribution import SPREAD_SECONDS
 from e2e.day.request import Objectives
 from e2e.day.result import Result, read
-from plimsoll_operator.planning.drawing import Drawing, Line, Polyline, Shape, Words
-from plimsoll_operator.planning.svg import svg
+from plimsoll_operator.drawing.picture import Drawing, Line, Polyline, Shape, Words
+from plimsoll_operator.drawing.svg import svg
 from plimsoll_planner.text import duration, figure
 
 DOCS = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from plimsoll_planner.linear import solve
+from plimsoll_planner.calibration.linear import solve
 from tests.unit.plimsoll_planner.measured import CONFIGS, accelerator, predict, rank_correlation
 from tests.unit.plimsoll_planner.published import rows
 

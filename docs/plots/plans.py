@@ -13,7 +13,7 @@ from string import Template
 
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import AcceleratorPool, Lengths, Objectives, PlanRequest, Workload
-from plimsoll_planner.memory import GPU_UTILISATION
+from plimsoll_planner.performance.memory import GPU_UTILISATION
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import PlanResult
 from tests.unit.plimsoll_planner.published import NAMES, facts

@@ -13,7 +13,7 @@ from e2e.day.edits import ANNOTATION, edit
 from e2e.day.observer import Observer, is_ready
 from e2e.day.schedule import BREAKS_REQUESTS, Event, Kind
 from e2e.support.kubectl import Kubectl, Object, is_true
-from plimsoll_operator.pod_trouble import UNSCHEDULABLE
+from plimsoll_operator.status.pod_trouble import UNSCHEDULABLE
 
 RECOVERY_SECONDS = 240.0
 """Until all must be well again after an event; longer is a failure of the run."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 
-from plimsoll_operator.kinds import BY_NAME, Kind
+from plimsoll_operator.kube.kinds import BY_NAME, Kind
 
 Object = dict[str, Any]
 NAMESPACE = Kind("Namespace", "", "v1", "namespaces", namespaced=False)

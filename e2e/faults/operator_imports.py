@@ -6,8 +6,9 @@ import kopf
 import kubernetes.client
 from kubernetes.config import kube_config
 
-from plimsoll_operator import handlers, log
-from plimsoll_operator.cluster import Cluster
+from plimsoll_operator import log
+from plimsoll_operator.kube import handlers
+from plimsoll_operator.kube.api_server import Cluster
 from plimsoll_operator.manager import Manager
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.settings import Settings

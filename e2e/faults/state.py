@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from e2e.faults.api import Api
-from plimsoll_operator.kinds import CHILDREN
+from plimsoll_operator.kube.kinds import CHILDREN
 
 Object = dict[str, Any]
 _SERVERS = (

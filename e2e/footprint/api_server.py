@@ -15,7 +15,7 @@ from aiohttp import web
 
 from e2e.footprint.controllers import Controllers
 from e2e.footprint.objects import Object, Objects, managed, merged
-from plimsoll_operator.kinds import BY_NAME, Kind
+from plimsoll_operator.kube.kinds import BY_NAME, Kind
 
 BOOKMARK_SECONDS = 60.0
 _BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in BY_NAME.values()}

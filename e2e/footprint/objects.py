@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import Any
 
-from plimsoll_operator.kinds import BY_NAME
+from plimsoll_operator.kube.kinds import BY_NAME
 
 Object = dict[str, Any]
 Id = tuple[str, str]

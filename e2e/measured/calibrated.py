@@ -9,13 +9,13 @@ from e2e.measured.frontend import frontend_time, under_traffic
 from e2e.measured.probes import Probed
 from e2e.measured.rehearsal import Rehearsed
 from plimsoll_planner.accelerators import CPU, find
-from plimsoll_planner.calibration import Calibration, calibrate, calibrated
+from plimsoll_planner.calibration.fit import Calibration, calibrate, calibrated
 from plimsoll_planner.model_facts import ModelFacts
-from plimsoll_planner.performance import step_time
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.performance.step_time import StepTime
+from plimsoll_planner.search.shape import Shape
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
 PRECISION = "BF16"

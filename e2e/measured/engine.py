@@ -17,7 +17,7 @@ import httpx
 from e2e.measured.client import Record, Sending
 from e2e.measured.work import Work
 from plimsoll_operator.calibration.steps import PATH, Told, parse_steps
-from plimsoll_planner.calibration import Sample
+from plimsoll_planner.calibration.fit import Sample
 
 START_SECONDS = 120
 _API = re.compile(r"^plimsoll: serving \S+ on (http://\S+:\d+) ", re.MULTILINE)

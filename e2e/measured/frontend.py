@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from e2e.measured.probes import ALONE, REPEATS, Probed
 from e2e.measured.work import Work
-from plimsoll_planner.frontend_fit import fit
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.calibration.frontend_fit import fit
+from plimsoll_planner.performance.frontend_time import FrontendTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, simulate

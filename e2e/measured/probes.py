@@ -12,7 +12,7 @@ from typing import Any
 from e2e.measured.client import Record, Sending
 from e2e.measured.engine import Engine
 from e2e.measured.work import Work, work_of
-from plimsoll_planner.calibration import Sample
+from plimsoll_planner.calibration.fit import Sample
 
 PROMPTS = (4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 500)
 """Tokens of those that come one by one while a sequence decodes, each in one step."""

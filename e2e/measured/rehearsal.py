@@ -12,7 +12,7 @@ from e2e.measured.frontend import Seen
 from e2e.measured.probes import plain_samples, samples_of
 from e2e.measured.traffic import sendings
 from e2e.measured.work import Work, work_of
-from plimsoll_planner.calibration import Sample
+from plimsoll_planner.calibration.fit import Sample
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.trace import at_rate
 

@@ -7,7 +7,7 @@ passes between who waits for tokens and the engine.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from plimsoll_planner import frontend_work
+from plimsoll_planner.calibration import frontend_work
 
 
 class Work(NamedTuple):

@@ -12,8 +12,8 @@ from e2e.peers.models import MODELS
 from e2e.peers.roofline import Roofline
 from plimsoll_bench.comparison import NOISY
 from plimsoll_bench.report import rate, seconds
-from plimsoll_operator.planning.panels import COLOURS, Curve, Panel, picture
-from plimsoll_operator.planning.svg import svg
+from plimsoll_operator.drawing.panels import COLOURS, Curve, Panel, picture
+from plimsoll_operator.drawing.svg import svg
 
 _FEW = 2
 """Of all contexts and counts, each so many-th is drawn."""

@@ -24,7 +24,7 @@ from plimsoll_bench.result import Result, ResultError, Run, load, to_json
 from plimsoll_bench.session import Session, bench
 from plimsoll_bench.traffic import cut
 from plimsoll_bench.wanted import Trace, Wanted, WantedError
-from plimsoll_operator.planning.picture_file import write_picture
+from plimsoll_operator.drawing.picture_file import write_picture
 from plimsoll_operator.traces.trace_file import TraceError, read_trace
 
 ANSWERED, FAILED, BAD_INPUT, OTHER_WORK, OTHER_ANSWERS = 0, 1, 2, 3, 4

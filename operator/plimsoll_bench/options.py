@@ -11,7 +11,7 @@ from plimsoll_bench.load import Arrivals
 from plimsoll_bench.token_ids import TokenRange
 from plimsoll_bench.workloads import DESCRIPTION
 from plimsoll_operator.api.quantity import parse_duration
-from plimsoll_operator.planning.picture_file import picture_path
+from plimsoll_operator.drawing.picture_file import picture_path
 
 _WORKLOADS = "\n".join(f"  {name}   {text}" for name, text in DESCRIPTION.items())
 _EXAMPLES = f"""\

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from plimsoll_bench.figures import Spread
 from plimsoll_bench.result import Ramp, Result
-from plimsoll_operator.planning.drawing import Drawing
-from plimsoll_operator.planning.latency_plot import KNEE, percentile_panel
-from plimsoll_operator.planning.panels import COLOURS, Curve, Mark, Panel, picture
+from plimsoll_operator.drawing.latency_plot import KNEE, percentile_panel
+from plimsoll_operator.drawing.panels import COLOURS, Curve, Mark, Panel, picture
+from plimsoll_operator.drawing.picture import Drawing
 from plimsoll_planner.simulation.summary import Percentiles
 from plimsoll_planner.text import figure
 

@@ -8,7 +8,7 @@ from plimsoll_bench.comparison import MEANINGFUL, Compared
 from plimsoll_bench.figures import Figures, Spread
 from plimsoll_bench.result import Ramp, Result, Run
 from plimsoll_bench.workloads import DESCRIPTION
-from plimsoll_operator.planning.layout import row, table
+from plimsoll_operator.reports.layout import row, table
 from plimsoll_planner.text import figure
 
 PERCENTILES = ("p50", "p90", "p95", "p99", "mean")

@@ -10,13 +10,13 @@ from typing import Any
 from plimsoll_operator import metrics
 from plimsoll_operator.actions import Action, Apply, Renumber
 from plimsoll_operator.api import API_VERSION, KIND
-from plimsoll_operator.cluster import Cluster, ClusterError
-from plimsoll_operator.events import Event
-from plimsoll_operator.kinds import BY_NAME, EVENT, RESOURCE
-from plimsoll_operator.refusal import Refusal
+from plimsoll_operator.kube.api_server import Cluster, ClusterError
+from plimsoll_operator.kube.kinds import BY_NAME, EVENT, RESOURCE
+from plimsoll_operator.kube.refusal import Refusal
+from plimsoll_operator.kube.store import Store
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.setbacks import Setbacks
-from plimsoll_operator.store import Store
+from plimsoll_operator.rollouts.failure_backoff import Setbacks
+from plimsoll_operator.status.events import Event
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 from plimsoll_operator import metrics
 from plimsoll_operator.api.spec import ScalingMode
-from plimsoll_operator.autoscale import Decision, Memory, decide
-from plimsoll_operator.conditions import AUTOSCALING_ACTIVE, get_condition
-from plimsoll_operator.drain_keeper import DrainKeeper
+from plimsoll_operator.engines.drain_keeper import DrainKeeper
+from plimsoll_operator.engines.scraper import Scraper
 from plimsoll_operator.gather import (
     capacity_of,
     engine_pods,
@@ -17,15 +16,16 @@ from plimsoll_operator.gather import (
     policy_of,
     ready_replicas,
 )
+from plimsoll_operator.kube.refusal import REASON as REFUSED
+from plimsoll_operator.kube.store import Store
 from plimsoll_operator.observed import Observed, rollout_of
+from plimsoll_operator.plans.choice import Standing
 from plimsoll_operator.reconcile import Desired, foreign_children, wanted_replicas
-from plimsoll_operator.refusal import REASON as REFUSED
 from plimsoll_operator.resource import Key, Resource
-from plimsoll_operator.scaling_changes import changes_in
-from plimsoll_operator.scraper import Scraper
-from plimsoll_operator.standing import Standing
-from plimsoll_operator.store import Store
-from plimsoll_operator.victims import Step
+from plimsoll_operator.scaling.autoscale import Decision, Memory, decide
+from plimsoll_operator.scaling.changes import changes_in
+from plimsoll_operator.scaling.victims import Step
+from plimsoll_operator.status.conditions import AUTOSCALING_ACTIVE, get_condition
 
 
 class Autoscaler:

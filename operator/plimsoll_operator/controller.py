@@ -12,32 +12,32 @@ from plimsoll_operator import metrics
 from plimsoll_operator.actuator import Actuator
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.autoscaler import Autoscaler
-from plimsoll_operator.calibrator import Calibrator
-from plimsoll_operator.cluster import Cluster, ClusterError
-from plimsoll_operator.config_maps import ConfigMaps
-from plimsoll_operator.drain_keeper import AGAIN_SECONDS, DrainKeeper
-from plimsoll_operator.drift import NO_NEWS, Drift, drift
+from plimsoll_operator.engines.calibrator import Calibrator
+from plimsoll_operator.engines.drain_keeper import AGAIN_SECONDS, DrainKeeper
+from plimsoll_operator.engines.limits_keeper import RETRY_SECONDS, LimitsKeeper
+from plimsoll_operator.engines.scraper import Scraper
 from plimsoll_operator.gather import observe, ready_replicas
-from plimsoll_operator.hold import after_rollback, while_paused
-from plimsoll_operator.kinds import RESOURCE
-from plimsoll_operator.limits_keeper import RETRY_SECONDS, LimitsKeeper
-from plimsoll_operator.live_limits import NO_REPORT, LimitsReport
-from plimsoll_operator.measurement import Look, Window
+from plimsoll_operator.kube.api_server import Cluster, ClusterError
+from plimsoll_operator.kube.config_maps import ConfigMaps
+from plimsoll_operator.kube.kinds import RESOURCE
+from plimsoll_operator.kube.node_usage import RoomReader
+from plimsoll_operator.kube.store import Store
 from plimsoll_operator.observed import Observed
-from plimsoll_operator.planner_service import PlannerService
-from plimsoll_operator.pod_source import choose_source
+from plimsoll_operator.plan_service.planner_service import PlannerService
+from plimsoll_operator.plan_service.revision_reader import RevisionReader
+from plimsoll_operator.plan_service.trace_reader import TraceReader
+from plimsoll_operator.plans.choice import Standing
+from plimsoll_operator.plans.drift import NO_NEWS, Drift, drift
 from plimsoll_operator.queue import KeyedQueue
 from plimsoll_operator.reconcile import Desired, Outcome, keys_of, reconcile
 from plimsoll_operator.resource import Key, Resource, dump_status, parse_resource
-from plimsoll_operator.revision_reader import RevisionReader
-from plimsoll_operator.room_reader import RoomReader
-from plimsoll_operator.schedule import in_force
-from plimsoll_operator.scraper import Scraper
+from plimsoll_operator.rollouts.hold import after_rollback, while_paused
+from plimsoll_operator.rollouts.live_limits import NO_REPORT, LimitsReport
+from plimsoll_operator.rollouts.pod_source import choose_source
+from plimsoll_operator.scaling.measurement import Look, Window
+from plimsoll_operator.scaling.schedule import in_force
 from plimsoll_operator.settings import Settings
-from plimsoll_operator.standing import Standing
-from plimsoll_operator.store import Store
-from plimsoll_operator.trace_reader import TraceReader
-from plimsoll_operator.verdict import first_status
+from plimsoll_operator.status.new_status import first_status
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.models.model import Model
 

@@ -7,13 +7,13 @@ from plimsoll_operator.api.quantity import parse_duration, parse_quantity
 from plimsoll_operator.api.spec import LLMDeploymentSpec, Percentiles, ScalingMode
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template_rules import ENGINE
-from plimsoll_operator.autoscale import Measured, Policy, Sample
 from plimsoll_operator.calibration.measured import in_use, measured_on
-from plimsoll_operator.calibrator import Target
-from plimsoll_operator.cluster import Cluster
-from plimsoll_operator.demand import Capacity
-from plimsoll_operator.drain_keeper import EnginePod
-from plimsoll_operator.kinds import BY_NAME, CHILDREN, POD
+from plimsoll_operator.engines.calibrator import Target
+from plimsoll_operator.engines.drain_keeper import EnginePod
+from plimsoll_operator.kube.api_server import Cluster
+from plimsoll_operator.kube.kinds import BY_NAME, CHILDREN, POD
+from plimsoll_operator.kube.pruning import SPEAKS_TLS
+from plimsoll_operator.kube.store import Store
 from plimsoll_operator.observed import (
     Observed,
     is_ready,
@@ -22,12 +22,12 @@ from plimsoll_operator.observed import (
     rollout,
     terminating,
 )
-from plimsoll_operator.pace import Pace
-from plimsoll_operator.pruning import SPEAKS_TLS
 from plimsoll_operator.render.children import ChildKey
 from plimsoll_operator.render.labels import HTTPS, PLAN_LABEL
 from plimsoll_operator.resource import Key, Resource
-from plimsoll_operator.store import Store
+from plimsoll_operator.scaling.autoscale import Measured, Policy, Sample
+from plimsoll_operator.scaling.demand import Capacity
+from plimsoll_operator.scaling.pace import Pace
 
 
 async def observe(

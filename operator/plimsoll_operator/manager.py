@@ -10,25 +10,25 @@ from functools import partial
 from typing import Any
 
 from plimsoll_operator import metrics
-from plimsoll_operator.accelerators import Accelerators
-from plimsoll_operator.admin_access import AdminAccess
-from plimsoll_operator.calibrator import Calibrator
-from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.accelerator_keeper import Accelerators
 from plimsoll_operator.controller import Controller, Engines
-from plimsoll_operator.drain_keeper import DrainKeeper
-from plimsoll_operator.engine_admin import EngineAdmin
-from plimsoll_operator.engine_client import EngineClient
+from plimsoll_operator.engines.admin_access import AdminAccess
+from plimsoll_operator.engines.calibrator import Calibrator
+from plimsoll_operator.engines.drain_keeper import DrainKeeper
+from plimsoll_operator.engines.engine_admin import EngineAdmin
+from plimsoll_operator.engines.engine_client import EngineClient
+from plimsoll_operator.engines.limits_keeper import LimitsKeeper
+from plimsoll_operator.engines.scraper import Scraper
 from plimsoll_operator.gather import api_addresses, calibration_target, scales_automatically
 from plimsoll_operator.health import HealthServer
-from plimsoll_operator.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
-from plimsoll_operator.limits_keeper import LimitsKeeper
+from plimsoll_operator.kube.api_server import Cluster, ClusterError
+from plimsoll_operator.kube.kinds import ACCELERATOR, NODE, RESOURCE, WATCHED, Kind
+from plimsoll_operator.kube.pruning import prune
+from plimsoll_operator.kube.store import Store, instance_of
 from plimsoll_operator.observed import is_current
-from plimsoll_operator.pruning import prune
 from plimsoll_operator.render.labels import ADMIN_PORT
 from plimsoll_operator.resource import Key
-from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
-from plimsoll_operator.store import Store, instance_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,27 +10,27 @@ from typing import Any
 from plimsoll_operator.actions import Action, Apply, Delete
 from plimsoll_operator.api.spec import LLMDeploymentSpec, ScalingMode
 from plimsoll_operator.api.status import MeasuredCalibration, PlanStatus, ScalingDecision
-from plimsoll_operator.autoscale import Decision
 from plimsoll_operator.calibration.measured import told
 from plimsoll_operator.difference import difference
-from plimsoll_operator.drift import NO_NEWS, Drift
-from plimsoll_operator.events import Event, events_between, scaled
-from plimsoll_operator.history import revision_actions
-from plimsoll_operator.live_limits import NO_REPORT, LimitsReport
+from plimsoll_operator.kube.refusal import Refusal
 from plimsoll_operator.observed import Observed, belongs, owned_by, terminating
-from plimsoll_operator.pod_source import PodSource
-from plimsoll_operator.refusal import Refusal
+from plimsoll_operator.plans.choice import Standing, Trouble
+from plimsoll_operator.plans.drift import NO_NEWS, Drift
 from plimsoll_operator.render.children import ChildKey, child_keys, children, key_of
 from plimsoll_operator.render.deployment import in_place
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource, dump_status
-from plimsoll_operator.rollback import decide
-from plimsoll_operator.scaling_record import kept, record
-from plimsoll_operator.situation import Situation
-from plimsoll_operator.standing import Standing, Trouble
-from plimsoll_operator.strategy import goes_in_place, rolls_in_place
-from plimsoll_operator.verdict import new_status
-from plimsoll_operator.victims import Step
+from plimsoll_operator.revisions.history import revision_actions
+from plimsoll_operator.rollouts.live_limits import NO_REPORT, LimitsReport
+from plimsoll_operator.rollouts.pod_source import PodSource
+from plimsoll_operator.rollouts.rollback import decide
+from plimsoll_operator.rollouts.strategy import goes_in_place, rolls_in_place
+from plimsoll_operator.scaling.autoscale import Decision
+from plimsoll_operator.scaling.record import kept, record
+from plimsoll_operator.scaling.victims import Step
+from plimsoll_operator.status.events import Event, events_between, scaled
+from plimsoll_operator.status.inputs import Situation
+from plimsoll_operator.status.new_status import new_status
 
 RETRY_TRANSIENT_SECONDS = 30.0
 """Trouble of another kind waits for an edit, or for the look that every resource gets at times."""

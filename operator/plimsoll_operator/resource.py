@@ -10,7 +10,7 @@ from plimsoll_operator.api import API_VERSION, KIND
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.api.validate import InvalidSpecError, parse_spec
-from plimsoll_operator.spec_hash import edited
+from plimsoll_operator.plans.spec_hash import edited
 
 Key = tuple[str, str]
 """Namespace and name."""

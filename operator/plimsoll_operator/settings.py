@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from plimsoll_operator.engine_token import EngineToken
+from plimsoll_operator.engines.engine_token import EngineToken
 from plimsoll_operator.render.rendering import Rendering
-from plimsoll_planner.trial import REQUESTS
+from plimsoll_planner.search.trial import REQUESTS
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.performance.frontend_time import FrontendTime
 
 MIB = 2**20
 GIB = 2**30

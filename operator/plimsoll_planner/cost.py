@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from plimsoll_planner.inputs import Workload
-from plimsoll_planner.latency import prompt_share
-from plimsoll_planner.search import Bid, Market
+from plimsoll_planner.performance.latency import prompt_share
+from plimsoll_planner.search.search import Bid, Market
 from plimsoll_planner.text import round_up
 
 _MILLION = 1e6

@@ -7,20 +7,20 @@ predicted here is what holds when every draft is wrong.
 
 from dataclasses import dataclass, replace
 
-from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.inputs import DraftModel
-from plimsoll_planner.memory import (
+from plimsoll_planner.model_facts import ModelFacts, model_facts
+from plimsoll_planner.performance.frontend_time import FrontendTime
+from plimsoll_planner.performance.memory import (
     MemoryPlan,
     activation_bytes,
     block_bytes,
     state_bytes,
     without_kv_cache,
 )
-from plimsoll_planner.model_facts import ModelFacts, model_facts
-from plimsoll_planner.performance import step_time
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.performance.step_time import StepSeconds, StepTime
 from plimsoll_planner.precision import UNQUANTIZED
-from plimsoll_planner.shape import Shape
-from plimsoll_planner.step_time import StepSeconds, StepTime
+from plimsoll_planner.search.shape import Shape
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 import math
 from dataclasses import replace
 
-from plimsoll_planner.attempt import Measured
-from plimsoll_planner.latency import latency
-from plimsoll_planner.options import HEADROOM, Limit, limit_at, without_slots
-from plimsoll_planner.products import known_names
-from plimsoll_planner.search import Bid, Broken, Market, idle_latency
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.performance.latency import latency
+from plimsoll_planner.search.options import HEADROOM, Limit, limit_at, without_slots
+from plimsoll_planner.search.partial_trial import Measured
+from plimsoll_planner.search.products import known_names
+from plimsoll_planner.search.search import Bid, Broken, Market, idle_latency
+from plimsoll_planner.search.shape import Shape
 from plimsoll_planner.text import duration, figure, money
 
 

@@ -2,7 +2,7 @@
 
 from plimsoll_planner.accelerators import Accelerator, find
 from plimsoll_planner.result import Plan
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.shape import Shape
 
 
 def shape_of(plan: Plan, overrides: tuple[Accelerator, ...] = ()) -> Shape:

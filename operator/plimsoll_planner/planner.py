@@ -1,10 +1,7 @@
 """`plan`: the cheapest way to keep a promise with an inventory, or what stands in the way."""
 
-from plimsoll_planner.attempt import Measured
 from plimsoll_planner.cost import cost_of
-from plimsoll_planner.edges import nearest_edges
 from plimsoll_planner.explain import what_is_missing, why_it_lost, why_not_cheaper, why_not_taken
-from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import PlanRequest, Workload
 from plimsoll_planner.precision import UNQUANTIZED
 from plimsoll_planner.result import (
@@ -17,11 +14,14 @@ from plimsoll_planner.result import (
     Prediction,
     Simulated,
 )
-from plimsoll_planner.scene import Scene
-from plimsoll_planner.search import Bid, Broken, Market, Refusal, search
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.alternatives import nearest_edges
+from plimsoll_planner.search.finalists import finals
+from plimsoll_planner.search.infeasible_request import Scene
+from plimsoll_planner.search.partial_trial import Measured
+from plimsoll_planner.search.search import Bid, Broken, Market, Refusal, search
+from plimsoll_planner.search.shape import Shape
+from plimsoll_planner.search.trial import SEED, Trials
 from plimsoll_planner.text import round_up
-from plimsoll_planner.trial import SEED, Trials
 from plimsoll_planner.uncertainty import uncertainty
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from plimsoll_planner.accelerators import CPU, Accelerator
 from plimsoll_planner.inputs import PlanRequest
 from plimsoll_planner.model_facts import INT8
-from plimsoll_planner.performance import computes
+from plimsoll_planner.performance.roofline import computes
 
 AUTO = "Auto"
 UNQUANTIZED = ("BF16", "FP16", "FP32")

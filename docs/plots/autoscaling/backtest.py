@@ -10,7 +10,7 @@ from functools import partial
 from itertools import accumulate, pairwise
 
 from docs.plots.autoscaling.law import Law, ReplicaView, View
-from plimsoll_operator.measurement import Counters
+from plimsoll_operator.scaling.measurement import Counters
 from plimsoll_operator.traces.metrics_snapshot import Histogram
 from plimsoll_planner.inputs import Objectives
 from plimsoll_planner.simulation.arrival import Arrival

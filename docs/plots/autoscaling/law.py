@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from plimsoll_operator.measurement import Counters
+from plimsoll_operator.scaling.measurement import Counters
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """The operator's own decision as a law, from nothing but what engines' metrics say."""
 
 from docs.plots.autoscaling.law import View
-from plimsoll_operator.autoscale import Measured, Memory, Policy, Sample, decide
-from plimsoll_operator.demand import Capacity
+from plimsoll_operator.scaling.autoscale import Measured, Memory, Policy, Sample, decide
+from plimsoll_operator.scaling.demand import Capacity
 
 
 class Ours:
-    """`plimsoll_operator.autoscale.decide` every 5 s, with a resource's defaults."""
+    """`plimsoll_operator.scaling.autoscale.decide` every 5 s, with a resource's defaults."""
 
     interval = 5.0
 

@@ -10,7 +10,7 @@ from docs.plots.autoscaling.cases import Planned
 from docs.plots.autoscaling.law import Law
 from docs.plots.autoscaling.ours import Ours
 from docs.plots.autoscaling.peers import KPA, Behavior, Fixed, KubeAI, QueueDepthHPA, SLOAware
-from plimsoll_operator.demand import Capacity
+from plimsoll_operator.scaling.demand import Capacity
 
 OURS = "Plimsoll"
 FIXED = "a fixed count"

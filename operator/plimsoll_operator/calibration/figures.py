@@ -10,7 +10,7 @@ from plimsoll_operator.api.accelerator import Calibration, Frontend
 from plimsoll_operator.api.quantity import parse_duration, parse_quantity
 from plimsoll_operator.api.status import MeasuredCalibration, MeasuredFrontend
 from plimsoll_planner.accelerator import Accelerator
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.performance.frontend_time import FrontendTime
 
 _SECONDS, _OVERHEAD, _EFFICIENCY = "_seconds", "_overhead", "_efficiency"
 

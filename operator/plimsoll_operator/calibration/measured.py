@@ -24,15 +24,15 @@ from plimsoll_operator.calibration.figures import (
 from plimsoll_operator.resource import Resource
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.calibration import CalibrationError, Sample, calibrate
-from plimsoll_planner.frontend_fit import measured as measured_frontend
-from plimsoll_planner.frontend_fit import off
-from plimsoll_planner.frontend_work import Work
+from plimsoll_planner.calibration.fit import CalibrationError, Sample, calibrate
+from plimsoll_planner.calibration.frontend_fit import measured as measured_frontend
+from plimsoll_planner.calibration.frontend_fit import off
+from plimsoll_planner.calibration.frontend_work import Work
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
-from plimsoll_planner.performance import step_time
-from plimsoll_planner.shape import Shape
-from plimsoll_planner.step_time import StepTime
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.performance.step_time import StepTime
+from plimsoll_planner.search.shape import Shape
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from plimsoll_operator.calibration.figures import decimal, frontend_fields
-from plimsoll_planner.calibration import Calibration
-from plimsoll_planner.fit_parameters import (
+from plimsoll_planner.calibration.fit import Calibration
+from plimsoll_planner.calibration.fit_parameters import (
     ATTENTION,
     BANDWIDTH,
     COMPUTE,
@@ -13,14 +13,14 @@ from plimsoll_planner.fit_parameters import (
     SEQUENCE,
     STEP,
 )
-from plimsoll_planner.frontend_fit import FrontendFit
+from plimsoll_planner.calibration.frontend_fit import FrontendFit
 from plimsoll_planner.model_facts import INT8, ModelFacts
-from plimsoll_planner.performance import (
+from plimsoll_planner.performance.roofline import (
     CPU_BANDWIDTH_EFFICIENCY,
     CPU_COMPUTE_EFFICIENCY,
     cpu_products,
 )
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.shape import Shape
 
 API_VERSION = "plimsoll.dev/v1alpha1"
 _TITLES = {

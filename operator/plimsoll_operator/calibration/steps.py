@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from plimsoll_planner.calibration import Sample
-from plimsoll_planner.frontend_work import Look
+from plimsoll_planner.calibration.fit import Sample
+from plimsoll_planner.calibration.frontend_work import Look
 
 PATH = "/admin/steps"
 TIMEOUT_SECONDS = 10.0

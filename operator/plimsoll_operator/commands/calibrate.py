@@ -24,12 +24,12 @@ from plimsoll_operator.planning.model_source import (
     read_model_directory,
 )
 from plimsoll_planner.accelerators import CPU, find
-from plimsoll_planner.calibration import CalibrationError, calibrate, prior_values
-from plimsoll_planner.frontend_fit import FrontendFit, measured
-from plimsoll_planner.frontend_work import stretches
+from plimsoll_planner.calibration.fit import CalibrationError, calibrate, prior_values
+from plimsoll_planner.calibration.frontend_fit import FrontendFit, measured
+from plimsoll_planner.calibration.frontend_work import stretches
 from plimsoll_planner.model_facts import BYTES, ModelFacts, model_facts
 from plimsoll_planner.models.formats import FORMATS
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.shape import Shape
 
 DONE, NO_FIT, BAD_INPUT = 0, 1, 2
 _EXAMPLES = """\

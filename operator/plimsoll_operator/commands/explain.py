@@ -9,18 +9,18 @@ import asyncio
 import sys
 from importlib.metadata import version
 
-from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.commands.named_resource import (
     add_resource_arguments,
     cluster_of,
     read_resource,
 )
-from plimsoll_operator.kinds import REVISION
-from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
-from plimsoll_operator.planning.record import RecordError
-from plimsoll_operator.planning.revision_report import revision_report
-from plimsoll_operator.planning.scaling_report import scaling_report
+from plimsoll_operator.kube.api_server import ClusterError
+from plimsoll_operator.kube.kinds import REVISION
+from plimsoll_operator.reports.revision_report import revision_report
+from plimsoll_operator.reports.scaling_report import scaling_report
 from plimsoll_operator.resource import Resource, parse_resource
+from plimsoll_operator.revisions.kept_plan import KeptPlan, kept_plans
+from plimsoll_operator.revisions.record import RecordError
 
 DONE, NO_CLUSTER, NOTHING = 0, 1, 2
 _EXAMPLES = """\

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from plimsoll_operator.cluster import Cluster
-from plimsoll_operator.kinds import RESOURCE
-from plimsoll_operator.planning.record import RecordError
+from plimsoll_operator.kube.api_server import Cluster
+from plimsoll_operator.kube.kinds import RESOURCE
+from plimsoll_operator.revisions.record import RecordError
 
 
 def add_resource_arguments(parser: argparse.ArgumentParser) -> None:

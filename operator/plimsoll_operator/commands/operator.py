@@ -5,7 +5,7 @@ import asyncio
 import os
 import sys
 
-from plimsoll_operator.cluster import Cluster, ClusterError
+from plimsoll_operator.kube.api_server import Cluster, ClusterError
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.settings import Settings
 
@@ -16,7 +16,8 @@ def main(argv: list[str]) -> int:
     """Runs until it is told to stop; 1 when it cannot go on."""
     settings, level = parse(argv, dict(os.environ))
 
-    from plimsoll_operator import handlers, log
+    from plimsoll_operator import log
+    from plimsoll_operator.kube import handlers
     from plimsoll_operator.manager import Manager
 
     log.configure(level)

@@ -27,13 +27,13 @@ from plimsoll_operator.planning.checks import (
     exit_code,
 )
 from plimsoll_operator.planning.comparison import Change, compare, costs_more
-from plimsoll_operator.planning.comparison_report import change_as_document, changes_as_text
-from plimsoll_operator.planning.explanation import explanation
-from plimsoll_operator.planning.export import as_document
 from plimsoll_operator.planning.offline import Planned
-from plimsoll_operator.planning.report import Report
-from plimsoll_operator.planning.together import together
-from plimsoll_planner.trial import REQUESTS
+from plimsoll_operator.reports.comparison_report import change_as_document, changes_as_text
+from plimsoll_operator.reports.explanation import explanation
+from plimsoll_operator.reports.export import as_document
+from plimsoll_operator.reports.plan_report import Report
+from plimsoll_operator.reports.together import together
+from plimsoll_planner.search.trial import REQUESTS
 
 MOST_REQUESTS = 100_000
 FAULT, BAD_INPUT, INTERRUPTED = 1, 2, 130

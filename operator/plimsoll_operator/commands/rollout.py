@@ -9,21 +9,21 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from plimsoll_operator.cluster import Cluster, ClusterError
 from plimsoll_operator.commands.named_resource import (
     add_resource_arguments,
     cluster_of,
     read_resource,
 )
-from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.kube.api_server import Cluster, ClusterError
+from plimsoll_operator.kube.kinds import RESOURCE, REVISION
 from plimsoll_operator.planning.comparison import differences, spec_fields
-from plimsoll_operator.planning.comparison_report import rows_of
-from plimsoll_operator.planning.gitops import managed_by
-from plimsoll_operator.planning.kept_plan import kept_plans
-from plimsoll_operator.planning.record import RecordError, spec_of
-from plimsoll_operator.planning.rollout_history import history_report
-from plimsoll_operator.planning.undo import earlier_spec, merge_patch, undo_target
+from plimsoll_operator.reports.comparison_report import rows_of
+from plimsoll_operator.reports.rollout_history import history_report
 from plimsoll_operator.resource import parse_resource
+from plimsoll_operator.revisions.gitops import managed_by
+from plimsoll_operator.revisions.kept_plan import kept_plans
+from plimsoll_operator.revisions.record import RecordError, spec_of
+from plimsoll_operator.revisions.undo import earlier_spec, merge_patch, undo_target
 
 DONE, NO_CLUSTER, NOTHING = 0, 1, 2
 ATTEMPTS = 5

@@ -13,18 +13,18 @@ from pathlib import Path
 import yaml
 
 from plimsoll_operator.commands.inputs import InputError, check_stdin, read_planned
-from plimsoll_operator.planning.latency_plot import latency_plot
-from plimsoll_operator.planning.picture_file import picture_path, write_picture
-from plimsoll_operator.planning.report import Report
-from plimsoll_operator.planning.simulation_report import Simulated, document, table
+from plimsoll_operator.drawing.latency_plot import latency_plot
+from plimsoll_operator.drawing.picture_file import picture_path, write_picture
+from plimsoll_operator.reports.plan_report import Report
+from plimsoll_operator.reports.simulation_report import Simulated, document, table
 from plimsoll_operator.traces.trace_file import TraceError, read_trace
+from plimsoll_planner.search.trial import REQUESTS
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.experiment import Experiment
 from plimsoll_planner.simulation.load_curve import keeps
 from plimsoll_planner.simulation.planned import replica_model
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.simulator import Routing
-from plimsoll_planner.trial import REQUESTS
 from plimsoll_runtime.choices import one_of
 
 KEPT, BAD_INPUT, BROKEN = 0, 2, 3

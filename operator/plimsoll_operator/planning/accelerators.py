@@ -8,8 +8,8 @@ from plimsoll_operator.api.accelerator import AcceleratorSpec, Compute, Link, Li
 from plimsoll_operator.api.quantity import parse_bytes, parse_quantity
 from plimsoll_operator.api.validate import InvalidSpecError, parse_accelerator
 from plimsoll_operator.calibration.figures import calibrated
-from plimsoll_operator.engine_support import ENGINE
-from plimsoll_operator.resources import AMD_GPU, GAUDI, GPU
+from plimsoll_operator.engines.engine_support import ENGINE
+from plimsoll_operator.extended_resources import AMD_GPU, GAUDI, GPU
 from plimsoll_planner import accelerator as known
 from plimsoll_planner.accelerator import Accelerator, Peaks, Sources, Vendor
 from plimsoll_planner.accelerators import find, normalized

@@ -9,9 +9,9 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.validate import InvalidSpecError, parse_document
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.documents import Document
-from plimsoll_operator.planning.kept_plan import as_deployment
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Key, Resource, parse_resource
+from plimsoll_operator.revisions.kept_plan import as_deployment
 from plimsoll_planner.accelerator import Accelerator
 
 DEFAULT_NAMESPACE = "default"

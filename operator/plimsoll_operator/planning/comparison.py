@@ -14,11 +14,11 @@ from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.offline import Planned, plan_bundle
 from plimsoll_operator.planning.rollout import Rollout, Running, removal, rollout
 from plimsoll_operator.planning.status import feasibility, plan_status
+from plimsoll_operator.plans.choice import Standing, inputs_hash, standing, within_engine
 from plimsoll_operator.resource import Key, Resource
-from plimsoll_operator.standing import Standing, inputs_hash, standing, within_engine
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import AcceleratorPool
-from plimsoll_planner.products import price_per_hour
+from plimsoll_planner.search.products import price_per_hour
 
 
 class Kind(StrEnum):

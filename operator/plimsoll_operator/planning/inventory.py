@@ -15,8 +15,7 @@ from typing import Any
 
 from plimsoll_operator.api.quantity import parse_quantity
 from plimsoll_operator.api.template import PodTemplate
-from plimsoll_operator.planning.placement import ANYWHERE, Placement, placement
-from plimsoll_operator.resources import (
+from plimsoll_operator.extended_resources import (
     ACCELERATOR_LABEL,
     AMD_GPU,
     GPU,
@@ -25,6 +24,7 @@ from plimsoll_operator.resources import (
     product_label,
     taint,
 )
+from plimsoll_operator.planning.placement import ANYWHERE, Placement, placement
 from plimsoll_planner.inputs import AcceleratorPool
 
 SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"

@@ -8,7 +8,6 @@ from typing import Any
 from plimsoll_operator.api.spec import ModelSource
 from plimsoll_operator.api.status import MeasuredCalibration
 from plimsoll_operator.calibration.measured import newest, with_measured
-from plimsoll_operator.memory_reserve import reserves_of
 from plimsoll_operator.planning.bundle import Bundle, BundleError, Declared
 from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.model_source import (
@@ -20,6 +19,7 @@ from plimsoll_operator.planning.model_source import (
     read_model_directory,
 )
 from plimsoll_operator.planning.request import plan_request
+from plimsoll_operator.plans.memory_reserve import reserves_of
 from plimsoll_operator.traces.named_trace import named_trace
 from plimsoll_operator.traces.trouble import NOT_FOUND, NamedTraceError
 from plimsoll_planner.inputs import PlanRequest

@@ -12,7 +12,7 @@ from plimsoll_operator.api.spec import (
 )
 from plimsoll_operator.api.workload import DEFAULT_REQUESTS_PER_SECOND, TokenLengths
 from plimsoll_operator.api.workload import Workload as DeclaredWorkload
-from plimsoll_operator.engine_support import ENGINE
+from plimsoll_operator.engines.engine_support import ENGINE
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.inputs import (
     AcceleratorPool,

@@ -8,12 +8,12 @@ from plimsoll_operator.api.spec import ScalingMode
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.observed import Observed
 from plimsoll_operator.planning.bundle import Declared
-from plimsoll_operator.pod_source import choose_source
+from plimsoll_operator.plans.choice import Standing
 from plimsoll_operator.reconcile import Desired, reconcile
 from plimsoll_operator.render.children import children, key_of
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.rendering import Rendering
-from plimsoll_operator.standing import Standing
+from plimsoll_operator.rollouts.pod_source import choose_source
 
 _RENDERING = Rendering("the-same-on-both-sides")
 _ROLLED_OUT = {"conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]}

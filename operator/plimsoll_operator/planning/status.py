@@ -14,7 +14,7 @@ from plimsoll_operator.api.status import (
     Predicted,
     SimulatedTraffic,
 )
-from plimsoll_operator.resources import GPU
+from plimsoll_operator.extended_resources import GPU
 from plimsoll_planner import result as results
 from plimsoll_planner.accelerators import CPU
 from plimsoll_planner.result import Plan, PlanResult

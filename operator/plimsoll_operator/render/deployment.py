@@ -6,6 +6,7 @@ from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template import PodTemplate
 from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.extended_resources import product_label, taint
 from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.download import download_containers
 from plimsoll_operator.render.engine import (
@@ -30,7 +31,6 @@ from plimsoll_operator.render.quantity import memory_quantity
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.secrets import cache_volume, secret_volumes
 from plimsoll_operator.resource import Resource
-from plimsoll_operator.resources import product_label, taint
 
 USER = 65532
 _ROLLOUT_MARGIN_SECONDS = 60

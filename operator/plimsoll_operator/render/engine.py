@@ -8,13 +8,13 @@ from typing import Any
 from plimsoll_operator.api.spec import LLMDeploymentSpec, Speculation, SpeculationMethod
 from plimsoll_operator.api.status import PlanStatus
 from plimsoll_operator.api.template_rules import ENGINE
+from plimsoll_operator.extended_resources import GPU
 from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.labels import ADMIN_PORT, HTTP, HTTPS, PORT
 from plimsoll_operator.render.model_mount import CACHE_PATH, ModelMount
 from plimsoll_operator.render.quantity import cpu_quantity, memory_quantity
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.render.secrets import secret_mounts, secret_options
-from plimsoll_operator.resources import GPU
 from plimsoll_runtime.core.kv_cache_dtype import KVCacheDtype
 from plimsoll_runtime.core.quantization import Quantization
 

@@ -12,9 +12,9 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
+from plimsoll_planner.performance.step_time import outside
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel, Served
-from plimsoll_planner.step_time import outside
 
 
 @dataclass

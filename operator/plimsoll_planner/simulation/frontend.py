@@ -8,7 +8,7 @@ server does: so a frontend that falls behind has less to do for each token.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.performance.frontend_time import FrontendTime
 
 
 class Delivered(NamedTuple):

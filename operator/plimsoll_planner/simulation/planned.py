@@ -3,9 +3,9 @@
 from plimsoll_planner.accelerators import Accelerator
 from plimsoll_planner.drafting import Drafter, step_seconds
 from plimsoll_planner.inputs import DraftModel
-from plimsoll_planner.memory import BLOCK_SIZE
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
+from plimsoll_planner.performance.memory import BLOCK_SIZE
 from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.result import Plan
 from plimsoll_planner.simulation.replica import ReplicaModel

@@ -10,8 +10,8 @@ from random import Random
 from statistics import NormalDist
 
 from plimsoll_planner.inputs import Lengths, Workload
+from plimsoll_planner.performance.traffic import squared_variation
 from plimsoll_planner.simulation.arrival import Arrival
-from plimsoll_planner.traffic import squared_variation
 
 SHARED_PREFIX = 1
 """The prefix id of what all prompts of a workload begin with."""

@@ -5,10 +5,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.performance.frontend_time import FrontendTime
+from plimsoll_planner.performance.step_time import StepSeconds
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.frontend import Delivered, Frontend
-from plimsoll_planner.step_time import StepSeconds
 from plimsoll_runtime.core.counting import CountingScheduler, StepLoad
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits

@@ -6,9 +6,9 @@ import pytest
 
 from docs.plots import left_out, predictions
 from plimsoll_planner.model_facts import ModelFacts
-from plimsoll_planner.performance import step_time
-from plimsoll_planner.shape import Shape
-from plimsoll_planner.step_time import StepTime
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.performance.step_time import StepTime
+from plimsoll_planner.search.shape import Shape
 from tests.unit.plimsoll_planner import published_serving
 from tests.unit.plimsoll_planner.measured import Point, points
 from tests.unit.plimsoll_planner.published_serving import Published, predicted, published

@@ -23,11 +23,11 @@ from plimsoll_planner.inputs import (
     PlanRequest,
     Workload,
 )
-from plimsoll_planner.memory import BLOCK_SIZE, without_kv_cache
 from plimsoll_planner.model_facts import model_facts
+from plimsoll_planner.performance.memory import BLOCK_SIZE, without_kv_cache
 from plimsoll_planner.planner import plan
 from plimsoll_planner.result import Plan, PlanResult
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.shape import Shape
 from plimsoll_runtime import builtin
 from plimsoll_runtime.engine.engine import Engine
 from plimsoll_runtime.engine.loader import load_engine

@@ -12,7 +12,7 @@ from e2e.day.observer import Sample
 from e2e.day.request import Objectives, Request
 from e2e.day.result import Result, Run, read, result
 from e2e.day.schedule import Kind
-from plimsoll_operator.planning.svg import svg
+from plimsoll_operator.drawing.svg import svg
 from tests.unit.e2e_day.samples import SETUP as SAMPLE
 
 OBJECTIVES = Objectives(2.0, 0.1)

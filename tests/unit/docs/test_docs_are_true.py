@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
-from plimsoll_operator.conditions import ORDER
+from plimsoll_operator.status.conditions import ORDER
 from plimsoll_runtime.server import admin
 from plimsoll_runtime.server.app import ROUTES
 from plimsoll_runtime.server.command import parser

@@ -10,9 +10,9 @@ from kubernetes.client.configuration import Configuration
 
 from e2e.footprint.api_server import ApiServer
 from e2e.support.authority import Authority
-from plimsoll_operator.cluster import Cluster
-from plimsoll_operator.connection import Connection
-from plimsoll_operator.kinds import BY_NAME, POD, RESOURCE
+from plimsoll_operator.kube.api_server import Cluster
+from plimsoll_operator.kube.connection import Connection
+from plimsoll_operator.kube.kinds import BY_NAME, POD, RESOURCE
 
 DEPLOYMENT = BY_NAME["Deployment"]
 LABELS = {"app.kubernetes.io/managed-by": "plimsoll", "app.kubernetes.io/name": "plimsoll-engine"}

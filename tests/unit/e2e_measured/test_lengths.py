@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from e2e.measured.lengths import LONGER, longer
 from e2e.measured.traffic import TRACES
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.performance.frontend_time import FrontendTime
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.replica import ReplicaModel
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
 STEP = StepTime(0.0, 2e-4, 0.0, 0.0, 3e-5, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -9,7 +9,7 @@ from e2e.measured.client import Record, Sending
 from e2e.measured.engine import Engine
 from e2e.measured.probes import ALONE, REPEATS, probe
 from e2e.measured.work import Work
-from plimsoll_planner.calibration import Sample
+from plimsoll_planner.calibration.fit import Sample
 
 OUTSIDE_SECONDS = 0.003
 TOKEN_SECONDS = 0.02

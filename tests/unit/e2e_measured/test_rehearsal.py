@@ -10,7 +10,7 @@ from e2e.measured.probes import plain_samples, samples_of
 from e2e.measured.rehearsal import LOADS, Rehearsed, parts, rates, thinned
 from e2e.measured.traffic import TRACES
 from e2e.measured.work import Work
-from plimsoll_planner.calibration import Sample
+from plimsoll_planner.calibration.fit import Sample
 from plimsoll_planner.simulation.arrival import Arrival
 
 

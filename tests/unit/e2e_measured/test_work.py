@@ -7,12 +7,12 @@ import pytest
 from e2e.measured.frontend import Seen, frontend_time, under_traffic
 from e2e.measured.probes import ALONE, REPEATS, Probed
 from e2e.measured.work import Work, work_of
-from plimsoll_planner.frontend_fit import WorkTime
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.calibration.frontend_fit import WorkTime
+from plimsoll_planner.performance.frontend_time import FrontendTime
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, simulate
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 from tests.unit.plimsoll_planner.worked import worked
 

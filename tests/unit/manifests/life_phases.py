@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from plimsoll_operator.live_limits import LimitsReport
+from plimsoll_operator.plans.choice import Standing, Trouble
 from plimsoll_operator.resource import dump_status, parse_resource
-from plimsoll_operator.standing import Standing, Trouble
-from plimsoll_operator.verdict import first_status
+from plimsoll_operator.rollouts.live_limits import LimitsReport
+from plimsoll_operator.status.new_status import first_status
 from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, Rollouts
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,

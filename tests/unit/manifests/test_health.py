@@ -9,7 +9,7 @@ import yaml
 from celpy.adapter import json_to_cel
 from lupa.lua51 import LuaRuntime
 
-from plimsoll_operator.accelerators import status_of
+from plimsoll_operator.accelerator_keeper import status_of
 from plimsoll_operator.planning.accelerators import verdicts
 from plimsoll_operator.render.model_mount import model_mount
 from tests.unit.manifests.kstatus import kstatus

@@ -9,9 +9,9 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from plimsoll_operator.conditions import ORDER
 from plimsoll_operator.render.children import children
 from plimsoll_operator.resource_metrics import OBJECTIVES
+from plimsoll_operator.status.conditions import ORDER
 from tests.unit.manifests import exposed_metrics
 from tests.unit.manifests.network_policies import selects
 from tests.unit.manifests.shipped import MANIFESTS, ROOT, documents, find

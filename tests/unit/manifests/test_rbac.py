@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from plimsoll_operator import handlers
-from plimsoll_operator.accelerators import Accelerators
-from plimsoll_operator.admin_access import AdminAccess
-from plimsoll_operator.cluster import MERGE_PATCH, Cluster, ClusterError
-from plimsoll_operator.engine_token import EngineToken
-from plimsoll_operator.kinds import (
+from plimsoll_operator.accelerator_keeper import Accelerators
+from plimsoll_operator.engines.admin_access import AdminAccess
+from plimsoll_operator.engines.engine_token import EngineToken
+from plimsoll_operator.kube import handlers
+from plimsoll_operator.kube.api_server import MERGE_PATCH, Cluster, ClusterError
+from plimsoll_operator.kube.kinds import (
     ACCELERATOR,
     BY_NAME,
     CHILDREN,

@@ -15,7 +15,7 @@ from plimsoll_bench.host_use import HostUse, Ticks, use_between
 from plimsoll_bench.plot import plot
 from plimsoll_bench.report import progress, report
 from plimsoll_bench.result import Ramp
-from plimsoll_operator.planning.svg import svg
+from plimsoll_operator.drawing.svg import svg
 from tests.unit.plimsoll_bench.bench_samples import record, result, run
 
 OBJECTIVES = Objectives(0.5, 0.05)

@@ -2,7 +2,7 @@
 
 import math
 
-from plimsoll_operator.measurement import Counters
+from plimsoll_operator.scaling.measurement import Counters
 from plimsoll_operator.traces.metrics_snapshot import Histogram
 
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.kinds import RESOURCE, Kind
+from plimsoll_operator.kube.api_server import ClusterError
+from plimsoll_operator.kube.kinds import RESOURCE, Kind
 from tests.unit.plimsoll_operator.samples import ROLLED_OUT, merged
 
 MAX_STATUS_BYTES = 16 << 10

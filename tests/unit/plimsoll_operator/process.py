@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from plimsoll_operator.calibrator import Calibrator
 from plimsoll_operator.controller import Controller, Engines
-from plimsoll_operator.drain_keeper import DrainKeeper
-from plimsoll_operator.engine_admin import EngineAdmin
-from plimsoll_operator.engine_client import EngineClient
-from plimsoll_operator.kinds import RESOURCE, WATCHED
-from plimsoll_operator.limits_keeper import LimitsKeeper
+from plimsoll_operator.engines.calibrator import Calibrator
+from plimsoll_operator.engines.drain_keeper import DrainKeeper
+from plimsoll_operator.engines.engine_admin import EngineAdmin
+from plimsoll_operator.engines.engine_client import EngineClient
+from plimsoll_operator.engines.limits_keeper import LimitsKeeper
+from plimsoll_operator.engines.scraper import Scraper
+from plimsoll_operator.kube.kinds import RESOURCE, WATCHED
+from plimsoll_operator.kube.store import Store
 from plimsoll_operator.resource import Key
-from plimsoll_operator.scraper import Scraper
 from plimsoll_operator.settings import Settings
-from plimsoll_operator.store import Store
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.samples import IMAGE, raw_resource
 

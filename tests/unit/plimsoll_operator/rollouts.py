@@ -6,16 +6,16 @@ from typing import Any
 
 from plimsoll_operator.api.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import LimitsStatus
-from plimsoll_operator.hold import after_rollback, held, while_paused
-from plimsoll_operator.live_limits import LimitsReport
-from plimsoll_operator.planning.kept_plan import KeptPlan, kept_plans
-from plimsoll_operator.pod_source import choose_source
+from plimsoll_operator.plans.choice import Standing, pods_hash
 from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.labels import PLAN_LABEL
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.resource import Resource, parse_resource
-from plimsoll_operator.schedule import in_force
-from plimsoll_operator.standing import Standing, pods_hash
+from plimsoll_operator.revisions.kept_plan import KeptPlan, kept_plans
+from plimsoll_operator.rollouts.hold import after_rollback, held, while_paused
+from plimsoll_operator.rollouts.live_limits import LimitsReport
+from plimsoll_operator.rollouts.pod_source import choose_source
+from plimsoll_operator.scaling.schedule import in_force
 from tests.unit.plimsoll_operator.samples import NOW, Cell, cpu_plan, raw_resource
 
 Object = dict[str, Any]

@@ -14,16 +14,16 @@ from plimsoll_operator.api.status import (
     PlanStatus,
     Predicted,
 )
-from plimsoll_operator.autoscale import Decision, Memory
 from plimsoll_operator.difference import ATOMIC
-from plimsoll_operator.live_limits import NO_REPORT, EngineReport, LimitsReport
 from plimsoll_operator.observed import Observed
-from plimsoll_operator.pod_source import choose_source
+from plimsoll_operator.plans.choice import Standing
 from plimsoll_operator.reconcile import Desired, Outcome, reconcile
 from plimsoll_operator.render.children import ChildKey, key_of
 from plimsoll_operator.render.rendering import Rendering
 from plimsoll_operator.resource import Resource, parse_resource
-from plimsoll_operator.standing import Standing
+from plimsoll_operator.rollouts.live_limits import NO_REPORT, EngineReport, LimitsReport
+from plimsoll_operator.rollouts.pod_source import choose_source
+from plimsoll_operator.scaling.autoscale import Decision, Memory
 from plimsoll_runtime.core.limits import LiveLimits
 
 IMAGE = Rendering("registry.example/runtime:1")

@@ -4,10 +4,10 @@ from typing import Any, cast
 
 import pytest
 
-from plimsoll_operator.accelerators import Accelerators
-from plimsoll_operator.cluster import Cluster, ClusterError
-from plimsoll_operator.kinds import ACCELERATOR
-from plimsoll_operator.store import Store
+from plimsoll_operator.accelerator_keeper import Accelerators
+from plimsoll_operator.kube.api_server import Cluster, ClusterError
+from plimsoll_operator.kube.kinds import ACCELERATOR
+from plimsoll_operator.kube.store import Store
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.samples import LATER, NOW
 

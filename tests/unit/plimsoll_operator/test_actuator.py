@@ -4,9 +4,9 @@ import pytest
 
 from plimsoll_operator import actuator
 from plimsoll_operator.actuator import TOLD_SECONDS, Actuator
-from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.events import Event
-from plimsoll_operator.store import Store
+from plimsoll_operator.kube.api_server import ClusterError
+from plimsoll_operator.kube.store import Store
+from plimsoll_operator.status.events import Event
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.samples import UID, raw_resource
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kubernetes.client.configuration import Configuration
 
-from plimsoll_operator.cluster import METADATA_ONLY, Cluster, ClusterError
-from plimsoll_operator.connection import Connection
-from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE, REVISION
+from plimsoll_operator.kube.api_server import METADATA_ONLY, Cluster, ClusterError
+from plimsoll_operator.kube.connection import Connection
+from plimsoll_operator.kube.kinds import CONFIG_MAP, RESOURCE, REVISION
 
 Sent = list[tuple[str, str, Any]]
 

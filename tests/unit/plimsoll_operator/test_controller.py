@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import controller, pod_source
-from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.kinds import RESOURCE, REVISION, Kind
+from plimsoll_operator import controller
+from plimsoll_operator.kube.api_server import ClusterError
+from plimsoll_operator.kube.kinds import RESOURCE, REVISION, Kind
 from plimsoll_operator.render.deployment import pod_template
+from plimsoll_operator.rollouts import pod_source
 from tests.unit.plimsoll_operator.memory_cluster import CrashError, MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, Start, condition, edit, fresh
 from tests.unit.plimsoll_operator.samples import raw_resource

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from plimsoll_operator.autoscale import Sample
-from plimsoll_operator.kinds import RESOURCE
-from plimsoll_operator.measurement import Counters
+from plimsoll_operator.kube.kinds import RESOURCE
 from plimsoll_operator.render.labels import pod_labels
+from plimsoll_operator.scaling.autoscale import Sample
+from plimsoll_operator.scaling.measurement import Counters
 from tests.unit.plimsoll_operator.counted import counted
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import KEY, Process, Start, condition, edit, fresh

@@ -3,9 +3,9 @@
 from typing import Any
 
 from plimsoll_operator.api.quantity import parse_quantity
-from plimsoll_operator.kinds import RESOURCE, REVISION
-from plimsoll_operator.planning.record import request_of
+from plimsoll_operator.kube.kinds import RESOURCE, REVISION
 from plimsoll_operator.render.labels import pod_labels
+from plimsoll_operator.revisions.record import request_of
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import Start, edit, fresh
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from plimsoll_operator import actuator
-from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.conditions import MAX_MESSAGE
+from plimsoll_operator.kube.api_server import ClusterError
+from plimsoll_operator.status.conditions import MAX_MESSAGE
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, Start, condition, edit, fresh
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import model_reader
-from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.kube.kinds import RESOURCE, REVISION
+from plimsoll_operator.plan_service import model_reader
 from plimsoll_operator.planning.model_source import ModelSourceError
-from plimsoll_operator.planning.record import request_of
 from plimsoll_operator.planning.status import plan_status
+from plimsoll_operator.revisions.record import request_of
 from plimsoll_planner.planner import plan
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, Start, edit, fresh

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator.kinds import RESOURCE, REVISION
+from plimsoll_operator.kube.kinds import RESOURCE, REVISION
 from tests.unit.plimsoll_operator.memory_cluster import CrashError, MemoryCluster
 from tests.unit.plimsoll_operator.process import KEY, Process, Start, condition, edit, fresh
 from tests.unit.plimsoll_operator.rollouts import TIMED_OUT

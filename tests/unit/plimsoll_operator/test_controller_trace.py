@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import trace_reader
-from plimsoll_operator.kinds import CONFIG_MAP, RESOURCE
+from plimsoll_operator.kube.kinds import CONFIG_MAP, RESOURCE
+from plimsoll_operator.plan_service import trace_reader
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
 from tests.unit.plimsoll_operator.process import EASY, KEY, Process, Start, condition, edit, fresh
 

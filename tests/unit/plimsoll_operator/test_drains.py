@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from plimsoll_operator import drain_reports, engine_admin, limits_keeper
-from plimsoll_operator.kinds import RESOURCE
+from plimsoll_operator.engines import drain_reports, engine_admin, limits_keeper
+from plimsoll_operator.kube.kinds import RESOURCE
 from plimsoll_operator.render.labels import pod_labels
-from plimsoll_operator.victims import DRAIN_SECONDS, LEASE_SECONDS
+from plimsoll_operator.scaling.victims import DRAIN_SECONDS, LEASE_SECONDS
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.lifecycle import Lifecycle

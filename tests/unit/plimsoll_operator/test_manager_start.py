@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from plimsoll_operator import manager as module
-from plimsoll_operator.cluster import ClusterError
-from plimsoll_operator.kinds import POD, RESOURCE, Kind
+from plimsoll_operator.kube.api_server import ClusterError
+from plimsoll_operator.kube.kinds import POD, RESOURCE, Kind
 from plimsoll_operator.manager import NO_CRD, Manager
 from plimsoll_operator.render.labels import INSTANCE_LABEL
 from plimsoll_operator.settings import Settings

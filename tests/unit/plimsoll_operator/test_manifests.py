@@ -7,11 +7,19 @@ from typing import Any
 
 import yaml
 
-from plimsoll_operator import engine_token
 from plimsoll_operator.api.spec import LLMDeploymentSpec
-from plimsoll_operator.cluster import TOKEN_KEYS_PATH
 from plimsoll_operator.commands.operator import DEFAULT_IMAGE, parse
-from plimsoll_operator.kinds import ACCELERATOR, CHILDREN, CONFIG_MAP, EVENT, NODE, POD, RESOURCE
+from plimsoll_operator.engines import engine_token
+from plimsoll_operator.kube.api_server import TOKEN_KEYS_PATH
+from plimsoll_operator.kube.kinds import (
+    ACCELERATOR,
+    CHILDREN,
+    CONFIG_MAP,
+    EVENT,
+    NODE,
+    POD,
+    RESOURCE,
+)
 from plimsoll_operator.render import admin_trust
 from plimsoll_operator.render.labels import ADMIN_PORT
 from plimsoll_operator.render.networkpolicy import network_policy

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from plimsoll_operator.api.status import Feasibility
-from plimsoll_operator.hold import while_paused
+from plimsoll_operator.plans.choice import Standing, Trouble
 from plimsoll_operator.render.revision import KIND as REVISION
-from plimsoll_operator.standing import Standing, Trouble
+from plimsoll_operator.rollouts.hold import while_paused
 from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, Rollouts, planned
 from tests.unit.plimsoll_operator.samples import condition, resource
 

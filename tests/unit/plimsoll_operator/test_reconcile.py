@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.actions import Apply, Delete
+from plimsoll_operator.plans.choice import Standing
 from plimsoll_operator.render.children import child_keys
 from plimsoll_operator.render.rendering import Rendering
-from plimsoll_operator.standing import Standing
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,
     LATER,

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.actions import Apply
-from plimsoll_operator.autoscale import Basis, Policy
-from plimsoll_operator.demand import Demand
+from plimsoll_operator.plans.choice import Standing, Trouble
 from plimsoll_operator.resource import parse_resource
-from plimsoll_operator.scaling_record import again
-from plimsoll_operator.standing import Standing, Trouble
+from plimsoll_operator.scaling.autoscale import Basis, Policy
+from plimsoll_operator.scaling.demand import Demand
+from plimsoll_operator.scaling.record import again
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,
     INFEASIBLE,

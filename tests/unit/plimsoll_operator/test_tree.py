@@ -8,8 +8,8 @@ from pathlib import Path
 import kopf
 import pytest
 
-from plimsoll_operator.handlers import kopf_settings, registry
-from plimsoll_operator.kinds import WATCHED
+from plimsoll_operator.kube.handlers import kopf_settings, registry
+from plimsoll_operator.kube.kinds import WATCHED
 
 ROOT = Path(__file__).parents[3]
 SOURCES = sorted(
@@ -23,7 +23,7 @@ FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "subp
 # Python and modules of ours, and the compiler when the package is installed: no command that
 # anybody could bring.
 STARTS_PROCESSES = {
-    "operator/plimsoll_operator/plan_process.py",
+    "operator/plimsoll_operator/plan_service/plan_process.py",
     "runtime/csrc/build.py",
     "runtime/plimsoll_runtime/engine/child.py",
     "runtime/plimsoll_runtime/engine/grammar_trial.py",

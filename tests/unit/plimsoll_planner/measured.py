@@ -5,14 +5,19 @@ from dataclasses import dataclass
 
 from plimsoll_planner.accelerator import Accelerator
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.closed_loop import ClosedLoop, closed_loop
 from plimsoll_planner.inputs import Lengths, Workload
-from plimsoll_planner.latency import Engine
-from plimsoll_planner.memory import BLOCK_SIZE, block_bytes, usable_bytes, without_kv_cache
 from plimsoll_planner.model_facts import model_facts
-from plimsoll_planner.performance import step_time
-from plimsoll_planner.shape import Shape
-from plimsoll_planner.traffic import Traffic
+from plimsoll_planner.performance.closed_loop import ClosedLoop, closed_loop
+from plimsoll_planner.performance.latency import Engine
+from plimsoll_planner.performance.memory import (
+    BLOCK_SIZE,
+    block_bytes,
+    usable_bytes,
+    without_kv_cache,
+)
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.performance.traffic import Traffic
+from plimsoll_planner.search.shape import Shape
 from tests.unit.plimsoll_planner import models
 from tests.unit.plimsoll_planner.published import rows
 

@@ -14,12 +14,12 @@ from plimsoll_planner.accelerators import find
 from plimsoll_planner.model_facts import ModelFacts, model_facts
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.models.reader import read_model
-from plimsoll_planner.performance import step_time
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.performance.step_time import StepTime
+from plimsoll_planner.search.shape import Shape
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.replica import ReplicaModel, Served
 from plimsoll_planner.simulation.simulator import Fleet, simulate
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 from tests.unit.plimsoll_planner import models
 

@@ -12,13 +12,13 @@ from plimsoll_planner.drafting import (
     memory_without_kv_cache,
     step_seconds,
 )
-from plimsoll_planner.frontend_time import FrontendTime
 from plimsoll_planner.inputs import DraftModel, Objectives
-from plimsoll_planner.memory import block_bytes, without_kv_cache
 from plimsoll_planner.model_facts import model_facts
-from plimsoll_planner.performance import step_time
+from plimsoll_planner.performance.frontend_time import FrontendTime
+from plimsoll_planner.performance.memory import block_bytes, without_kv_cache
+from plimsoll_planner.performance.roofline import step_time
 from plimsoll_planner.planner import plan
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.shape import Shape
 from plimsoll_planner.simulation.planned import replica_model
 from tests.unit.plimsoll_planner import models
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from plimsoll_planner.frontend_fit import WorkTime
-from plimsoll_planner.frontend_work import Look, Work, stretches
+from plimsoll_planner.calibration.frontend_fit import WorkTime
+from plimsoll_planner.calibration.frontend_work import Look, Work, stretches
 from tests.unit.plimsoll_planner.worked import looked, worked
 
 TRUE = WorkTime(2e-3, 2e-6, 1e-4, 1e-4, 5e-5, 0.01)

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from plimsoll_operator.planning.report import breakdown
+from plimsoll_operator.reports.plan_report import breakdown
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import AcceleratorPool, Pin, PlanRequest
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planned_shape import shape_of
 from plimsoll_planner.planner import plan
-from plimsoll_planner.products import Product
 from plimsoll_planner.result import Plan
-from plimsoll_planner.search import search
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.products import Product
+from plimsoll_planner.search.search import search
+from plimsoll_planner.search.shape import Shape
 from tests.unit.plimsoll_planner import models, published
 from tests.unit.plimsoll_planner.models import CPU_NODE, request_for
 

@@ -4,9 +4,9 @@ import pytest
 
 from plimsoll_planner.inputs import AcceleratorPool, Objectives, Pin, PlanRequest
 from plimsoll_planner.planner import plan
-from plimsoll_planner.products import offer
 from plimsoll_planner.result import Plan, PlanResult
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.products import offer
+from plimsoll_planner.search.shape import Shape
 from tests.unit.plimsoll_planner import models
 from tests.unit.plimsoll_planner.models import CPU_NODE, H200_NODE, L4_NODES, request_for
 

@@ -7,8 +7,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.accelerators import CATALOGUE, find
-from plimsoll_planner.edges import nearest_edges
-from plimsoll_planner.finalists import finals
 from plimsoll_planner.inputs import (
     AcceleratorPool,
     Lengths,
@@ -19,11 +17,13 @@ from plimsoll_planner.inputs import (
 )
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan
-from plimsoll_planner.products import CPU_BYTES_PER_CORE
 from plimsoll_planner.result import PlanResult
-from plimsoll_planner.scene import Scene
-from plimsoll_planner.search import search
-from plimsoll_planner.trial import Trials
+from plimsoll_planner.search.alternatives import nearest_edges
+from plimsoll_planner.search.finalists import finals
+from plimsoll_planner.search.infeasible_request import Scene
+from plimsoll_planner.search.products import CPU_BYTES_PER_CORE
+from plimsoll_planner.search.search import search
+from plimsoll_planner.search.trial import Trials
 from tests.unit.plimsoll_planner import models
 
 QUICK = settings(

@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from plimsoll_operator.engine_support import ENGINE
+from plimsoll_operator.engines.engine_support import ENGINE
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.catalogue.others import CPU_CORE
 from plimsoll_planner.inputs import AcceleratorPool, Objectives, PlanRequest
-from plimsoll_planner.memory import without_kv_cache
 from plimsoll_planner.model_facts import CHECKPOINT, ModelFacts, model_facts
 from plimsoll_planner.models.formats import FORMATS, LAYERS
 from plimsoll_planner.models.model import Model
 from plimsoll_planner.models.weights import Part
-from plimsoll_planner.performance import step_time
+from plimsoll_planner.performance.memory import without_kv_cache
+from plimsoll_planner.performance.roofline import step_time
 from plimsoll_planner.planner import plan
 from plimsoll_planner.precision import Precision, PrecisionError, precision
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.shape import Shape
 from plimsoll_planner.support import Lack, Needs
 from plimsoll_runtime.core.compressed_tensors import CompressedTensors
 from tests.unit.plimsoll_planner import models, published

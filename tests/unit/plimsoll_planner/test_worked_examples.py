@@ -9,19 +9,24 @@ import math
 import pytest
 
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.closed_loop import closed_loop
-from plimsoll_planner.communication import all_reduce
 from plimsoll_planner.cost import token_cost
 from plimsoll_planner.drafting import Drafter, step_seconds
 from plimsoll_planner.inputs import AcceleratorPool, Lengths, Objectives, PlanRequest, Workload
-from plimsoll_planner.latency import OVERLOADED, Engine, latency
-from plimsoll_planner.memory import BLOCK_SIZE, block_bytes, usable_bytes, without_kv_cache
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.models.model import Model
-from plimsoll_planner.performance import step_time
+from plimsoll_planner.performance.closed_loop import closed_loop
+from plimsoll_planner.performance.communication import all_reduce
+from plimsoll_planner.performance.latency import OVERLOADED, Engine, latency
+from plimsoll_planner.performance.memory import (
+    BLOCK_SIZE,
+    block_bytes,
+    usable_bytes,
+    without_kv_cache,
+)
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.performance.traffic import Traffic
 from plimsoll_planner.planner import plan
-from plimsoll_planner.shape import Shape
-from plimsoll_planner.traffic import Traffic
+from plimsoll_planner.search.shape import Shape
 from tests.unit.plimsoll_planner import models
 
 LLAMA_70B = model_facts(models.LLAMA_2_70B)

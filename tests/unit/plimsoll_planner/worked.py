@@ -3,8 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from plimsoll_planner.frontend_fit import WorkTime
-from plimsoll_planner.frontend_work import Look, Work
+from plimsoll_planner.calibration.frontend_fit import WorkTime
+from plimsoll_planner.calibration.frontend_work import Look, Work
 
 
 def worked(

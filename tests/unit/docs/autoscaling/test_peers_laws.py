@@ -4,7 +4,7 @@ import pytest
 
 from docs.plots.autoscaling.law import ReplicaView, View
 from docs.plots.autoscaling.peers import KPA, Behavior, KubeAI, QueueDepthHPA, SLOAware
-from plimsoll_operator.measurement import Counters
+from plimsoll_operator.scaling.measurement import Counters
 from plimsoll_operator.traces.metrics_snapshot import Histogram
 
 NONE = Counters(Histogram(), Histogram(), Histogram(), Histogram(), 0.0)

@@ -14,12 +14,12 @@ from plimsoll_operator.commands.calibrate import main
 from plimsoll_operator.planning.accelerators import judge
 from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.calibration import Sample
-from plimsoll_planner.frontend_fit import WorkTime
-from plimsoll_planner.frontend_work import Look, stretches
+from plimsoll_planner.calibration.fit import Sample
+from plimsoll_planner.calibration.frontend_fit import WorkTime
+from plimsoll_planner.calibration.frontend_work import Look, stretches
 from plimsoll_planner.model_facts import model_facts
-from plimsoll_planner.performance import step_time
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.performance.roofline import step_time
+from plimsoll_planner.search.shape import Shape
 from tests.unit.plimsoll_planner.worked import looked, worked
 
 

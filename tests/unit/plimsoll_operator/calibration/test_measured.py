@@ -23,14 +23,14 @@ from plimsoll_operator.planning.model_source import read_model_config
 from plimsoll_operator.planning.request import plan_request
 from plimsoll_operator.planning.status import plan_status
 from plimsoll_planner.accelerators import find
-from plimsoll_planner.calibration import CalibrationError, Sample
-from plimsoll_planner.frontend_fit import WorkTime
-from plimsoll_planner.frontend_work import Work
+from plimsoll_planner.calibration.fit import CalibrationError, Sample
+from plimsoll_planner.calibration.frontend_fit import WorkTime
+from plimsoll_planner.calibration.frontend_work import Work
 from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.model_facts import model_facts
-from plimsoll_planner.performance import step_time
+from plimsoll_planner.performance.roofline import step_time
 from plimsoll_planner.planner import plan
-from plimsoll_planner.shape import Shape
+from plimsoll_planner.search.shape import Shape
 from tests.unit.plimsoll_operator.samples import resource
 from tests.unit.plimsoll_planner.worked import worked
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_operator.planning.drawing import (
+from plimsoll_operator.drawing.glyphs import rows
+from plimsoll_operator.drawing.picture import (
     Clipped,
     Drawing,
     Line,
@@ -19,11 +20,10 @@ from plimsoll_operator.planning.drawing import (
     Shape,
     Words,
 )
-from plimsoll_operator.planning.glyphs import rows
-from plimsoll_operator.planning.picture_file import picture_path, write_picture
-from plimsoll_operator.planning.png import SCALE, png
-from plimsoll_operator.planning.raster import Raster
-from plimsoll_operator.planning.svg import svg
+from plimsoll_operator.drawing.picture_file import picture_path, write_picture
+from plimsoll_operator.drawing.png import SCALE, png
+from plimsoll_operator.drawing.raster import Raster
+from plimsoll_operator.drawing.svg import svg
 
 WHITE, RED, BLUE = (255, 255, 255), (255, 0, 0), (0, 0, 255)
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from plimsoll_operator.planning.accelerators import judge, overrides, verdicts
-from plimsoll_operator.planning.explanation import reasons
 from plimsoll_operator.planning.request import plan_request
-from plimsoll_operator.standing import inputs_hash
+from plimsoll_operator.plans.choice import inputs_hash
+from plimsoll_operator.reports.explanation import reasons
 from plimsoll_planner.accelerator import Accelerator, LinkKind, Vendor
 from plimsoll_planner.accelerators import find
 from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.planner import plan
-from plimsoll_planner.products import offer
+from plimsoll_planner.search.products import offer
 from tests.unit.plimsoll_operator.samples import resource
 from tests.unit.plimsoll_planner import models
 from tests.unit.plimsoll_planner.models import request_for

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plimsoll_operator.engine_support import ENGINE
+from plimsoll_operator.engines.engine_support import ENGINE
 from tests.unit.plimsoll_operator.planning.plan_runs import CHAT, INVENTORY, main, run
 
 BEHIND = """
@@ -64,7 +64,7 @@ def test_a_plan_that_the_engine_cannot_run_is_marked(
     said: bool,
 ) -> None:
     limited = replace(ENGINE, max_tensor_parallel_size=most)
-    monkeypatch.setattr("plimsoll_operator.standing.ENGINE", limited)
+    monkeypatch.setattr("plimsoll_operator.plans.choice.ENGINE", limited)
     (folder / "nodes.yaml").write_text("[{accelerator: NVIDIA-L4, count: 2}]")
     (folder / "chat.yaml").write_text(CHAT + "  pin: {tensorParallelSize: 2}")
     # What the hardware can hold is the question; the exit code answers no other.

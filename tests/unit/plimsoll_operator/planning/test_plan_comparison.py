@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from plimsoll_operator.engine_support import ENGINE
+from plimsoll_operator.engines.engine_support import ENGINE
 from plimsoll_operator.planning.bundle import Bundle, bundle_of
 from plimsoll_operator.planning.checks import Check
 from plimsoll_operator.planning.comparison import Change, Kind, compare, costs_more
-from plimsoll_operator.planning.comparison_report import changes_as_text
 from plimsoll_operator.planning.documents import read_documents
 from plimsoll_operator.planning.inventory import Inventory
 from plimsoll_operator.planning.offline import plan_bundle
 from plimsoll_operator.planning.status import plan_status
-from plimsoll_operator.standing import inputs_hash
+from plimsoll_operator.plans.choice import inputs_hash
+from plimsoll_operator.reports.comparison_report import changes_as_text
 from plimsoll_planner.inputs import AcceleratorPool
 
 POOLS = (
@@ -192,7 +192,7 @@ def test_one_that_never_held_starts_pods_when_it_does() -> None:
 
 def test_more_than_the_engine_runs_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     limited = replace(ENGINE, max_tensor_parallel_size=1)
-    monkeypatch.setattr("plimsoll_operator.standing.ENGINE", limited)
+    monkeypatch.setattr("plimsoll_operator.plans.choice.ENGINE", limited)
     change = one(deployment(), deployment(pin={"tensorParallelSize": 2}))
     assert not change.rollout.restarts
     assert change.rollout.text.startswith("what runs stays as it is: the plan L4×2")

@@ -12,9 +12,9 @@ import yaml
 from plimsoll_operator.api.validate import parse_spec
 from plimsoll_operator.commands.plan import main
 from plimsoll_operator.planning.model_source import read_model_config
-from plimsoll_operator.planning.report import breakdown
 from plimsoll_operator.planning.request import plan_request
-from plimsoll_operator.standing import inputs_hash
+from plimsoll_operator.plans.choice import inputs_hash
+from plimsoll_operator.reports.plan_report import breakdown
 from plimsoll_planner.inputs import AcceleratorPool, DraftModel, Pin
 from plimsoll_planner.model_facts import model_facts
 from plimsoll_planner.planner import plan

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from plimsoll_operator.api.validate import parse_spec
-from plimsoll_operator.planning import record as records
 from plimsoll_operator.planning.accelerators import overrides, verdicts
 from plimsoll_operator.planning.model_source import SourceModels, parse_config, read_model_config
-from plimsoll_operator.planning.record import RecordError, Sources, record, request_of, used
 from plimsoll_operator.planning.request import plan_request
+from plimsoll_operator.revisions import record as records
+from plimsoll_operator.revisions.record import RecordError, Sources, record, request_of, used
 from plimsoll_planner.inputs import AcceleratorPool
 from plimsoll_planner.planner import plan
 from plimsoll_planner.simulation.arrival import Arrival

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_operator.api.validate import parse_spec
-from plimsoll_operator.cluster import ClusterError
 from plimsoll_operator.commands import named_resource, rollout
-from plimsoll_operator.kinds import RESOURCE, REVISION
-from plimsoll_operator.planning.gitops import managed_by
-from plimsoll_operator.planning.undo import merge_patch
+from plimsoll_operator.kube.api_server import ClusterError
+from plimsoll_operator.kube.kinds import RESOURCE, REVISION
+from plimsoll_operator.revisions.gitops import managed_by
+from plimsoll_operator.revisions.undo import merge_patch
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster, _patched
 from tests.unit.plimsoll_operator.process import EASY, Start, edit, fresh
 

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.coarse import CoarseReplica
 from plimsoll_planner.simulation.elastic import SteppedReplica
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import Replica, ReplicaModel, Served
 from plimsoll_planner.simulation.summary import percentile
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 from tests.unit.plimsoll_planner.models import CHAT
 

@@ -3,12 +3,12 @@ from itertools import islice
 import pytest
 
 from plimsoll_planner.inputs import Lengths, Objectives, Workload
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.experiment import Experiment
 from plimsoll_planner.simulation.load_curve import Point, capacity, keeps, knee, load_curve
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.summary import Percentiles, Summary
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
 EVEN = Workload(4, Lengths(16, 16), Lengths(20, 20))

@@ -1,6 +1,6 @@
 from plimsoll_planner.inputs import AcceleratorPool, Lengths, Objectives, PlanRequest, Workload
 from plimsoll_planner.planner import plan
-from plimsoll_planner.search import best_bid, search
+from plimsoll_planner.search.search import best_bid, search
 from plimsoll_planner.simulation.planned import replica_model
 from tests.unit.plimsoll_planner import models
 

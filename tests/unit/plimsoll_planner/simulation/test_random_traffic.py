@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.inputs import Lengths, Workload
+from plimsoll_planner.performance.traffic import squared_variation
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.random_traffic import RandomTraffic, Sender
-from plimsoll_planner.traffic import squared_variation
 
 CHAT = Workload(1, Lengths(500, 1500), Lengths(200, 500))
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_planner.frontend_time import FrontendTime
+from plimsoll_planner.performance.frontend_time import FrontendTime
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.frontend import Frontend
 from plimsoll_planner.simulation.replica import Replica, ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, Window, simulate, simulation
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
 LIMITS = EngineLimits(8, 256, 1024, num_blocks=160)

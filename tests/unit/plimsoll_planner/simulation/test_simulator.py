@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll_planner.inputs import Lengths, Objectives, Workload
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import ReplicaModel, Served
@@ -21,7 +22,6 @@ from plimsoll_planner.simulation.simulator import (
     simulation,
 )
 from plimsoll_planner.simulation.summary import summary
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.fairness import SchedulingPolicy
 from plimsoll_runtime.core.limits import EngineLimits
 from tests.unit.plimsoll_planner.plain_simulation import serve

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from plimsoll_planner.inputs import Lengths, Objectives, Workload
+from plimsoll_planner.performance.step_time import StepTime
 from plimsoll_planner.simulation.arrival import Arrival
 from plimsoll_planner.simulation.experiment import Experiment
 from plimsoll_planner.simulation.random_traffic import RandomTraffic
 from plimsoll_planner.simulation.replica import ReplicaModel
 from plimsoll_planner.simulation.simulator import Fleet, simulate
 from plimsoll_planner.simulation.trace import at_rate, mean_rate, shared_prefix, workload_of
-from plimsoll_planner.step_time import StepTime
 from plimsoll_runtime.core.limits import EngineLimits
 
 DATA = Path(__file__).parents[3] / "data" / "mooncake_conversation_head.jsonl.gz"

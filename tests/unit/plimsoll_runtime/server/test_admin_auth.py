@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_operator.engine_token import identity_of
+from plimsoll_operator.engines.engine_token import identity_of
 from plimsoll_operator.render.admin_trust import AUDIENCE, FILE, Identity, admin_trust
 from plimsoll_runtime.server.admin import create_admin_app
 from plimsoll_runtime.server.admin_auth import AdminAuthentication, Trust, read_trust, verify
