@@ -209,8 +209,8 @@ class Scaling(ApiModel):
     max_replicas: int = Field(default=1, description="Most replicas.", ge=1, le=1000)
     mode: ScalingMode = Field(
         default=ScalingMode.AUTOMATIC,
-        description="Automatic: the operator scales on the queue. External: HPA or KEDA own the "
-        "/scale subresource, that is spec.replicas.",
+        description="Automatic: the operator scales on arrivals and the queue. External: HPA or "
+        "KEDA own the /scale subresource, that is spec.replicas.",
     )
     scale_down_stabilization: Duration = Field(
         default="300s", description="How long fewer replicas must have sufficed before one goes."

@@ -128,14 +128,17 @@ def test_readme_names_images_where_they_stand() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     overlay = yaml.safe_load(textwrap.dedent(text))
     assert overlay["resources"] == ["../default"]
-    deployment = find("Deployment", overlay["patches"][0]["target"]["name"])
+    patch = yaml.safe_load(overlay["patches"][0]["patch"])
+    deployment = find(patch["kind"], patch["metadata"]["name"])
+    assert patch["metadata"].items() <= deployment["metadata"].items()
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith(overlay["images"][0]["name"] + ":")
-    (change,) = yaml.safe_load(overlay["patches"][0]["patch"])
-    pointer, _, index = change["path"].rpartition("/")
-    assert (change["op"], pointer) == ("replace", "/spec/template/spec/containers/0/args")
-    option, _, _ = change["value"].partition("=")
-    assert container["args"][int(index)].startswith(f"{option}=")
+    (change,) = patch["spec"]["template"]["spec"]["containers"]
+    assert change["name"] == container["name"]
+    (variable,) = change["env"]
+    assert variable["name"] in {each["name"] for each in container["env"]}
+    settings, _ = parse(container["args"][1:], {variable["name"]: variable["value"]})
+    assert settings.rendering.image == variable["value"]
 
 
 def test_no_role_has_a_wildcard() -> None:
