@@ -129,9 +129,12 @@ def main() -> int:
         f"    kubectl -n {NAMESPACE} describe llm {name}\n"
         f"    kubectl -n {NAMESPACE} edit llm {name}          # any field; watch it follow\n"
         f"    kubectl -n {NAMESPACE} apply -f manifests/samples/infeasible.yaml\n"
-        f"    kubectl -n {NAMESPACE} delete llm {name}\n"
-        "    make cluster-down                              # leaves nothing behind"
+        f"    kubectl -n {NAMESPACE} delete llm {name}"
     )
+    if handle.is_ours:
+        print("    make cluster-down                              # leaves nothing behind")
+    else:
+        print(f"    kubectl delete namespace {NAMESPACE}    # then docs/operations.md, Removing")
     return 0
 
 

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster.handle import ClusterHandle, ensure_cluster
+from e2e.cluster.processes import ClusterError
 from e2e.cluster.settings import DEFAULT_NAME
 from e2e.support.kubectl import Kubectl
 
 REPOSITORY = Path(__file__).parents[2]
 OVERLAY = REPOSITORY / "manifests" / "overlays" / "default"
 SYSTEM = "plimsoll-system"
-DEFAULT_IMAGES = ("docker.io/plimsoll/operator:dev", "docker.io/plimsoll/runtime:dev")
+IMAGE_VARIABLES = ("PLIMSOLL_OPERATOR_IMAGE", "PLIMSOLL_RUNTIME_IMAGE")
+DEFAULT_IMAGES = (
+    "registry.invalid/plimsoll/operator:dev",
+    "registry.invalid/plimsoll/runtime:dev",
+)
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,18 @@ def cluster() -> ClusterHandle:
 
 
 def images(handle: ClusterHandle, environment: Mapping[str, str] = os.environ) -> Images:
-    """Images of this checkout in our cluster; on another, those that the person has put there."""
+    """Images of this checkout in our cluster; on another, those that the person has put there.
+
+    Raises ClusterError where these are not named.
+    """
     if not handle.is_ours:
-        return Images(
-            environment.get("PLIMSOLL_OPERATOR_IMAGE", DEFAULT_IMAGES[0]),
-            environment.get("PLIMSOLL_RUNTIME_IMAGE", DEFAULT_IMAGES[1]),
-        )
+        named = [environment.get(each, "") for each in IMAGE_VARIABLES]
+        if not all(named):
+            raise ClusterError(
+                f"{' and '.join(IMAGE_VARIABLES)} must name images of this checkout that the "
+                "cluster's nodes can pull (README, On your cluster)"
+            )
+        return Images(*named)
     operator, runtime = harness("images").split()
     return Images(operator, runtime)
 

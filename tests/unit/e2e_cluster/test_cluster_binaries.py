@@ -7,6 +7,7 @@ import pytest
 from e2e.cluster import binaries, handle, images
 from e2e.cluster.processes import ClusterError
 from e2e.cluster.settings import REPOSITORY, Settings, settings_for
+from e2e.support import install
 
 GO_MOD = (binaries.TOOLS / "kubernetes" / "go.mod").read_text()
 
@@ -80,15 +81,46 @@ def test_given_assets_win_and_the_rest_is_ours(tmp_path: Path) -> None:
         programs["nothing"]
 
 
-def test_a_persons_own_cluster_is_used_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    kubeconfig = tmp_path / "config"
+def persons_own(monkeypatch: pytest.MonkeyPatch, folder: Path, answer: str | None) -> Path:
+    """A kubeconfig, with a kubectl on PATH; None where there is nobody to ask."""
+    kubeconfig = folder / "config"
     kubeconfig.touch()
-    (tmp_path / "kubectl").touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    (folder / "kubectl").write_text("#!/bin/sh\necho theirs\n")
+    (folder / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: answer is not None, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    return kubeconfig
+
+
+@pytest.mark.parametrize("answer", [None, "y", "Yes "])
+def test_a_persons_own_cluster_is_used_and_told(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    answer: str | None,
+) -> None:
+    kubeconfig = persons_own(monkeypatch, tmp_path, answer)
     found = handle.ensure_cluster("unit", {"HOME": "/h", "KUBECONFIG": str(kubeconfig)})
     assert found == handle.ClusterHandle(kubeconfig, tmp_path / "kubectl", is_ours=False)
+    assert "the cluster of context 'theirs'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", ["", "n", "what?"])
+def test_a_persons_own_cluster_is_left_alone_after_a_no(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str
+) -> None:
+    kubeconfig = persons_own(monkeypatch, tmp_path, answer)
+    with pytest.raises(ClusterError, match="nothing was done; unset KUBECONFIG"):
+        handle.ensure_cluster("unit", {"HOME": "/h", "KUBECONFIG": str(kubeconfig)})
+
+
+def test_images_on_a_persons_own_cluster_are_to_be_named() -> None:
+    foreign = handle.ClusterHandle(Path("config"), Path("kubectl"), is_ours=False)
+    variables = {"PLIMSOLL_OPERATOR_IMAGE": "r/operator:1", "PLIMSOLL_RUNTIME_IMAGE": "r/runtime:1"}
+    assert install.images(foreign, variables) == install.Images("r/operator:1", "r/runtime:1")
+    with pytest.raises(ClusterError, match="PLIMSOLL_RUNTIME_IMAGE must name images"):
+        install.images(foreign, {**variables, "PLIMSOLL_RUNTIME_IMAGE": ""})
 
 
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
