@@ -60,11 +60,6 @@ class Result:
     machine: dict[str, str] = field(default_factory=dict)
     format: str = FORMAT
 
-    @property
-    def all_runs(self) -> tuple[Run, ...]:
-        """Those of the ramp too."""
-        return self.runs + (self.ramp.runs if self.ramp else ())
-
 
 _ADAPTER = TypeAdapter(Result)
 

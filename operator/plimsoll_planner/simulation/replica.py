@@ -97,11 +97,6 @@ class Replica:
         """Requests that are here, running or not."""
         return len(self._stays)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no step is being computed."""
-        return self._step is None
-
     def receive(self, number: int, arrival: Arrival) -> None:
         """Takes a request; `number` must be different from those of all others here.
 

@@ -2,7 +2,7 @@
 
 There are no phases. Each request has `num_computed_tokens` chasing `num_tokens`; prefill, a chunk
 of it, decode and resuming after preemption are all "compute the next n tokens". The engine and
-the simulation that the planner is tested against drive this same class.
+the simulation that the planner plans with drive this same class.
 """
 
 from collections import Counter

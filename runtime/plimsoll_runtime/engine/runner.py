@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModelRunner:
-    """Holds the model and its KV cache; see `Runner` in `engine.engine`.
+    """Holds the model and its KV cache; see `Runner` in `engine.execution`.
 
     `threads` is how many threads compute on CPU; None leaves torch's setting. Without `grammars`
     a request that brings one ends with an error. Without a `proposer` nobody has drafts. Raises
