@@ -9,7 +9,7 @@ from plimsoll_operator.plans.choice import Standing, Trouble
 from plimsoll_operator.resource import dump_status, parse_resource
 from plimsoll_operator.rollouts.live_limits import LimitsReport
 from plimsoll_operator.status.new_status import first_status
-from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, Rollouts
+from tests.unit.plimsoll_operator.played_rollouts import BAD, GOOD, Rollouts
 from tests.unit.plimsoll_operator.samples import (
     FEASIBLE,
     INFEASIBLE,

@@ -7,8 +7,8 @@ import pytest
 
 from plimsoll_operator.kube.kinds import RESOURCE, REVISION
 from tests.unit.plimsoll_operator.memory_cluster import CrashError, MemoryCluster
+from tests.unit.plimsoll_operator.played_rollouts import TIMED_OUT
 from tests.unit.plimsoll_operator.process import KEY, Process, Start, condition, edit, fresh
-from tests.unit.plimsoll_operator.rollouts import TIMED_OUT
 
 BROKEN = {"source": "builtin://tiny", "servedName": "broken"}
 

@@ -12,9 +12,9 @@ from plimsoll_operator.scaling.victims import DRAIN_SECONDS, LEASE_SECONDS
 from plimsoll_runtime.core.limits import EngineLimits
 from plimsoll_runtime.server.context import Context
 from plimsoll_runtime.server.lifecycle import Lifecycle
-from tests.unit.plimsoll_operator.engines import Watched, admin_ports
 from tests.unit.plimsoll_operator.loopback import answer, answering
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
+from tests.unit.plimsoll_operator.played_engines import Watched, admin_ports
 from tests.unit.plimsoll_operator.process import EASY, Start, condition, edit, fresh
 
 BUSY, IDLE = "127.0.0.1", "127.0.0.2"

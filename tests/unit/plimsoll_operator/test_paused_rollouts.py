@@ -8,7 +8,7 @@ from plimsoll_operator.api.status import Feasibility
 from plimsoll_operator.plans.choice import Standing, Trouble
 from plimsoll_operator.render.revision import KIND as REVISION
 from plimsoll_operator.rollouts.hold import while_paused
-from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, Rollouts, planned
+from tests.unit.plimsoll_operator.played_rollouts import BAD, GOOD, Rollouts, planned
 from tests.unit.plimsoll_operator.samples import condition, resource
 
 PAUSE = {"rollout": {"paused": True}}

@@ -17,9 +17,9 @@ from plimsoll_operator.render.labels import pod_labels
 from plimsoll_operator.resource import Key
 from plimsoll_operator.rollouts.live_limits import NO_REPORT, EngineReport
 from plimsoll_runtime.core.limits import EngineLimits, LiveLimits
-from tests.unit.plimsoll_operator.engines import Watched, admin_ports
 from tests.unit.plimsoll_operator.loopback import answer, answering
 from tests.unit.plimsoll_operator.memory_cluster import MemoryCluster
+from tests.unit.plimsoll_operator.played_engines import Watched, admin_ports
 from tests.unit.plimsoll_operator.process import Start, condition, edit, fresh
 from tests.unit.plimsoll_operator.samples import cpu_plan
 

@@ -9,7 +9,7 @@ from plimsoll_operator.render.labels import PODS_ANNOTATION
 from plimsoll_operator.render.rendering import NEWEST, Rendering
 from plimsoll_operator.rollouts import pod_source
 from plimsoll_operator.rollouts.pod_source import PodSource, source_of
-from tests.unit.plimsoll_operator.rollouts import BAD, GOOD, Rollouts
+from tests.unit.plimsoll_operator.played_rollouts import BAD, GOOD, Rollouts
 from tests.unit.plimsoll_operator.samples import IMAGE, condition, cpu_plan, resource
 
 NEWER = Rendering("registry.example/runtime:2", "Always")

@@ -8,8 +8,15 @@ from hypothesis import strategies as st
 
 from plimsoll_operator.plans.spec_hash import edited
 from plimsoll_operator.render.revision import KIND as REVISION
+from tests.unit.plimsoll_operator.played_rollouts import (
+    BAD,
+    BUSY_TIME,
+    GOOD,
+    NO_TIME,
+    TIMED_OUT,
+    Rollouts,
+)
 from tests.unit.plimsoll_operator.pods import crashing, serving
-from tests.unit.plimsoll_operator.rollouts import BAD, BUSY_TIME, GOOD, NO_TIME, TIMED_OUT, Rollouts
 from tests.unit.plimsoll_operator.samples import condition, resource
 
 

@@ -8,8 +8,8 @@ import pytest
 from plimsoll_operator.plans.choice import Standing
 from plimsoll_operator.resource import Resource
 from tests.unit.plimsoll_operator import rollouts
+from tests.unit.plimsoll_operator.played_rollouts import BAD, TIMED_OUT, Rollouts, planned
 from tests.unit.plimsoll_operator.pods import serving, unschedulable
-from tests.unit.plimsoll_operator.rollouts import BAD, TIMED_OUT, Rollouts, planned
 from tests.unit.plimsoll_operator.samples import condition
 
 BESIDE = {"maxUnavailable": 0, "maxSurge": 1}
