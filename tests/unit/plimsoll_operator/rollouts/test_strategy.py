@@ -7,7 +7,7 @@ import pytest
 
 from plimsoll_operator.plans.choice import Standing
 from plimsoll_operator.resource import Resource
-from tests.unit.plimsoll_operator import rollouts
+from tests.unit.plimsoll_operator import played_rollouts
 from tests.unit.plimsoll_operator.played_rollouts import BAD, TIMED_OUT, Rollouts, planned
 from tests.unit.plimsoll_operator.pods import serving, unschedulable
 from tests.unit.plimsoll_operator.samples import condition
@@ -97,7 +97,7 @@ def test_what_a_plan_needs_is_asked_for_after_a_rollout_in_place(
         assert standing.plan is not None
         return replace(standing, plan=standing.plan.model_copy(update={"replicas": 2}))
 
-    monkeypatch.setattr(rollouts, "planned", two)
+    monkeypatch.setattr(played_rollouts, "planned", two)
     rig = Rollouts(scaling={"minReplicas": 1, "maxReplicas": 3}, rollout={"maxUnavailable": 1})
     rig.serve()
     assert rig.deployment["spec"]["replicas"] == 2
